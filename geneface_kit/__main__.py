@@ -1,0 +1,164 @@
+"""The command line: python -m geneface_kit COMMAND. One sentence for every bad input."""
+
+import argparse
+import ctypes
+import logging
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+__all__ = ["main"]
+
+SYSTEM_LIBRARIES = {
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libEGL.so.1": "libegl1",
+}
+"""Shared libraries that mediapipe and OpenCV load on Linux -> the Debian package of each."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("geneface_kit").setLevel(logging.INFO)
+    try:
+        check_system()
+        return chosen.call(chosen) or 0
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on where it stopped\n")
+        return 130
+    except (ValueError, OSError) as error:
+        if chosen.debug:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+def check_system() -> None:
+    """Raises OSError, in one sentence, when a system library that mediapipe loads is missing."""
+    if platform.system() != "Linux":
+        return
+    missing = []
+    for library, package in SYSTEM_LIBRARIES.items():
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            missing.append((library, package))
+    if missing:
+        libraries = ", ".join(library for library, _ in missing)
+        packages = " ".join(package for _, package in missing)
+        raise OSError(f"{libraries} missing: install with `apt-get install {packages}`")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m geneface_kit", description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, call, text, *, stage_options=True):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(call=call)
+        if stage_options:
+            sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+            sub.add_argument("--out", default="", help="folder of all runs (default: runs/)")
+        return sub
+
+    sub = command("run", _run, "make one stage, and all it needs, for a person")
+    sub.add_argument("stage")
+    sub.add_argument("person", nargs="?", default="demo")
+    sub = command("all", _all, "make every stage for a person: a talking video and its scores")
+    sub.add_argument("person", nargs="?", default="demo")
+    sub.add_argument("--audio", default="", help="driving recording (default: the demo's)")
+    sub = command("talk", _talk, "make a video of a person saying a recording")
+    sub.add_argument("person")
+    sub.add_argument("audio")
+    sub.add_argument("video", type=Path)
+    sub = command("notebooks", _notebooks, "execute notebooks, keep them tidy", stage_options=False)
+    sub.add_argument("names", nargs="*", help="default: all of them, in order")
+    sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
+    sub.add_argument("--check", action="store_true", help="compare instead of writing")
+    command("test", _test, "ruff, pytest, nbval over the notebooks", stage_options=False)
+    return parser
+
+
+def _require(chosen, stage, audio=""):
+    from geneface_kit import profiles, runs
+
+    overrides = profiles.parse(chosen.set)
+    if audio:
+        overrides["talk.audio"] = str(Path(audio).resolve())
+    return runs.require(
+        stage,
+        chosen.person,
+        profile=chosen.profile,
+        seed=chosen.seed,
+        overrides=overrides,
+        out=chosen.out,
+    )
+
+
+def _run(chosen) -> None:
+    run = _require(chosen, chosen.stage)
+    _say(f"{run.id}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
+
+
+def _all(chosen) -> None:
+    start = time.perf_counter()
+    for stage in ("person", "motion", "adaptation", "nerf", "talk", "evaluation"):
+        run = _require(chosen, stage, chosen.audio if stage == "talk" else "")
+        _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
+        if stage == "talk":
+            video = run.folder / "talk.mp4"
+    _say(f"video: {video}\nall in {(time.perf_counter() - start) / 60:.1f} min")
+
+
+def _talk(chosen) -> None:
+    import shutil
+
+    run = _require(chosen, "talk", chosen.audio)
+    partial = chosen.video.with_name(chosen.video.name + ".part")
+    shutil.copyfile(run.folder / "talk.mp4", partial)
+    partial.replace(chosen.video)
+    _say(f"video: {chosen.video} (from {run.id})")
+
+
+def _notebooks(chosen) -> None:
+    from geneface_kit import notebooks
+
+    for path in notebooks.refresh(chosen.names):
+        _say(f"executed {path.name}")
+
+
+def _figures(chosen) -> int:
+    from geneface_kit import figures
+
+    return figures.redraw(check=chosen.check)
+
+
+def _test(chosen) -> int:
+    """The checks of CI, in order of cost; every one runs, the worst status is returned."""
+    from geneface_kit import runs
+
+    python, root = sys.executable, runs.root()
+    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
+    commands = [
+        [python, "-m", "ruff", "format", "--check", "."],
+        [python, "-m", "ruff", "check", "."],
+        [python, "-m", "pytest", "-q", *nbval, "tests", "notebooks"],
+    ]
+    return max(subprocess.run(command, cwd=root).returncode for command in commands)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Camera: head frame <-> picture. The only home of axis conventions, poses and rays.
+
+Head frame (the world): origin midway between the outer eye corners of the person's mean shape,
+x to the picture's right, y up, z towards the camera. Unit: the inter-ocular distance, that is
+the distance of the outer eye corners (iBUG points 36 and 45) of the mean shape.
+
+Camera: looks along its own -z, x right, y up (OpenGL). A pose is camera-to-world, (4, 4).
+Pixel (column i, row j) has its centre at (i + 0.5, j + 0.5); the principal point is the centre.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = [
+    "BOX_CENTRE",
+    "BOX_HALF",
+    "Rays",
+    "crop_focal",
+    "pose_from_head",
+    "project",
+    "rays",
+    "to_box",
+]
+
+BOX_CENTRE = (0.0, -0.1, -0.8)
+"""Centre of the head box of the NeRF, head-frame units: below the eyes, inside the skull."""
+BOX_HALF = 2.2
+"""Half the edge of the head box, inter-ocular distances: hair, ears and chin fit with margin."""
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays in the head frame.
+
+    origins: (n, 3), directions: (n, 3) of unit length.
+    """
+
+    origins: Float[Tensor, "n 3"]
+    directions: Float[Tensor, "n 3"]
+
+    def __len__(self) -> int:
+        return self.origins.shape[0]
+
+
+def pose_from_head(
+    rotation: Float[np.ndarray, "t 3 3"], translation: Float[np.ndarray, "t 3"]
+) -> Float[np.ndarray, "t 4 4"]:
+    """Camera-to-world poses from the head's own motion in the camera frame.
+
+    rotation, translation: the head point X sits at rotation @ X + translation in the camera
+    frame (x right, y up, looking along -z), so the inverse [R^T | -R^T t] is the camera's pose
+    in the head frame (method.md 1.7).
+    """
+    poses = np.tile(np.eye(4, dtype=np.float32), (len(rotation), 1, 1))
+    poses[:, :3, :3] = rotation.transpose(0, 2, 1)
+    poses[:, :3, 3] = -np.einsum("tji,tj->ti", rotation, translation)
+    return poses
+
+
+def project(
+    points: Float[np.ndarray, "*b n 3"],
+    pose: Float[np.ndarray, "*b 4 4"],
+    focal: float,
+    size: int,
+) -> Float[np.ndarray, "*b n 2"]:
+    """Pixel positions of head-frame points: u = size/2 + f x / -z, v = size/2 - f y / -z.
+
+    points: (..., n, 3); pose: (..., 4, 4) camera-to-world; focal in pixels of a picture of
+    `size` x `size`. A point one unit to the right at distance 4 with f = 400 lands 100 px right
+    of the centre.
+    """
+    seen = (points - pose[..., None, :3, 3]) @ pose[..., :3, :3]
+    depth = -seen[..., 2]
+    u = size / 2 + focal * seen[..., 0] / depth
+    v = size / 2 - focal * seen[..., 1] / depth
+    return np.stack([u, v], axis=-1)
+
+
+def rays(pose: Float[Tensor, "4 4"], focal: float, size: int, pixels: Int[Tensor, "n 2"]) -> Rays:
+    """Rays through the centres of pixels.
+
+    pixels: (n, 2) integer columns and rows of a picture of `size` x `size`.
+    """
+    if not bool(torch.isfinite(pose).all()):
+        raise ValueError("pose holds NaN or infinite values; prepare the person again")
+    offset = pixels.to(pose.dtype) + 0.5 - size / 2
+    looking = torch.stack(
+        [offset[:, 0] / focal, -offset[:, 1] / focal, -torch.ones_like(offset[:, 0])], dim=-1
+    )
+    directions = torch.nn.functional.normalize(looking @ pose[:3, :3].T, dim=-1)
+    return Rays(pose[:3, 3].expand_as(directions), directions)
+
+
+def to_box(points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+    """Head-frame points in coordinates of the head box: inside it all three are in [0, 1]."""
+    centre = torch.tensor(BOX_CENTRE, dtype=points.dtype, device=points.device)
+    return (points - centre) / (2 * BOX_HALF) + 0.5
+
+
+def crop_focal(focal: float, size: int, new_size: int) -> float:
+    """The focal length after a picture of `size` is resized to `new_size`."""
+    return focal * new_size / size

@@ -1,0 +1,312 @@
+"""Fitting: the one training loop. A task in; weights, a history and an exact restart out."""
+
+import contextlib
+import csv
+import json
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from geneface_kit import live
+
+__all__ = ["History", "Task", "fit", "load_weights", "save_weights"]
+
+log = logging.getLogger(__name__)
+
+ROWS = 200
+"""About how many rows a history keeps; losses between two rows are averaged."""
+
+
+class Task:
+    """What is trained: networks, optimisers and one step. Subclass it for each stage.
+
+    modules: name -> network; optimizers: name -> optimiser over their parameters.
+    """
+
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        """One update. Every random draw comes from `generator`; returns the losses to record."""
+        raise TypeError(f"{type(self).__name__} must define step(index, generator)")
+
+    def validate(self, index: int) -> dict[str, float]:
+        """Held-out measures; "score" (lower is better) decides which weights keep="best" keeps."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Anything beyond weights, optimisers and the generator that a restart must restore."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+
+
+@dataclass
+class History:
+    """What a fit recorded: one row per interval, measures of validation in the same rows."""
+
+    rows: list[dict[str, float | int]] = field(default_factory=list)
+    best_step: int = -1
+    best_score: float = math.inf
+    stopped: bool = False
+
+    def column(self, name: str) -> list[float | int]:
+        """The values of one measure, rows without it left out."""
+        return [row[name] for row in self.rows if name in row]
+
+    def save(self, path: Path) -> None:
+        """Writes the rows as csv."""
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        partial = path.with_name(path.name + ".part")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, path)
+
+
+def fit(
+    task: Task,
+    folder: Path,
+    *,
+    name: str,
+    steps: int,
+    generator: torch.Generator,
+    validate_every: int = 0,
+    checkpoint_every: int = 500,
+    keep: str = "last",
+) -> History:
+    """Trains a task for a number of steps, or goes on where an earlier call was cut off.
+
+    folder: receives `NAME_history.csv` and, until the run ends, `NAME_checkpoint.safetensors`.
+    generator: the source of every draw; its state travels with the checkpoint, so a killed and
+    resumed fit gives the numbers of an uninterrupted one.
+    keep: "last" leaves the final weights in the task's modules, "best" those of the lowest score.
+    A file named `stop` in the folder ends the fit early and cleanly; Ctrl-C saves and raises.
+    """
+    if keep not in ("last", "best"):
+        raise ValueError(f"keep must be 'last' or 'best', got {keep!r}")
+    if keep == "best" and not validate_every:
+        raise ValueError("keep='best' needs validate_every > 0")
+    checkpoint = folder / f"{name}_checkpoint.safetensors"
+    history, best, start = History(), {}, 0
+    if checkpoint.exists():
+        history, best, start = _load_checkpoint(checkpoint, task, generator)
+        log.info("%s: resuming at step %d of %d", name, start, steps)
+    ends = _Ends(steps, validate_every, checkpoint_every, max(1, steps // ROWS))
+    sums: dict[str, float] = {}
+    count = 0
+    with _sigint() as interrupted:
+        for index in live.progress(range(start, steps), f"training {name}"):
+            _mode(task.modules, True)
+            for key, value in task.step(index, generator).items():
+                sums[key] = sums.get(key, 0.0) + float(value)
+            count += 1
+            stop = (folder / "stop").exists()
+            if not (ends.row(index) or stop or interrupted):
+                continue
+            row = {"step": index + 1} | {key: value / count for key, value in sums.items()}
+            sums, count = {}, 0
+            if validate_every and (ends.validation(index) or stop):
+                row |= _validate(task, index)
+                best = _keep_best(task, history, row, best) if keep == "best" else best
+            history.rows.append(row)
+            if stop:
+                (folder / "stop").unlink()
+                history.stopped = True
+                log.warning("%s: stopped on request after %d of %d steps", name, index + 1, steps)
+                break
+            if ends.checkpoint(index) or interrupted:
+                _save_checkpoint(checkpoint, task, generator, history, best, index + 1)
+            if interrupted:
+                raise KeyboardInterrupt
+    _mode(task.modules, False)
+    _save_checkpoint(checkpoint, task, generator, history, best, steps)
+    history.save(folder / f"{name}_history.csv")
+    if keep == "best" and best:
+        _restore(task.modules, best)
+    return history
+
+
+def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
+    """Writes a network's tensors as safetensors; metadata names what it is (kind, encoder, ...)."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    _save_tensors(path, tensors, metadata)
+
+
+def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
+    """Reads `save_weights`' file into a network and returns its metadata.
+
+    Raises: FileNotFoundError when there is no file; ValueError, in one sentence, when the file
+    is damaged, belongs to another network, or its metadata differs from `expected`.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
+    tensors, metadata = _load_tensors(path)
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            found = metadata.get(key, "nothing")
+            raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
+    own = module.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    foreign = sorted(tensors.keys() - own.keys())
+    shapes = [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape]
+    if missing or foreign or shapes:
+        example = (missing + foreign + shapes)[0]
+        raise ValueError(
+            f"{path.name} does not fit {type(module).__name__}: {len(missing)} tensors missing, "
+            f"{len(foreign)} foreign, {len(shapes)} of another shape (first: {example}); "
+            "use the weights and the settings of one run"
+        )
+    module.load_state_dict({key: value.to(own[key].dtype) for key, value in tensors.items()})
+    return metadata
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """At which updates something happens; the last one is always a row and a validation."""
+
+    steps: int
+    validate_every: int
+    checkpoint_every: int
+    row_every: int
+
+    def row(self, index: int) -> bool:
+        return (index + 1) % self.row_every == 0 or self.validation(index) or self.checkpoint(index)
+
+    def validation(self, index: int) -> bool:
+        last = index + 1 == self.steps
+        return last or bool(self.validate_every) and (index + 1) % self.validate_every == 0
+
+    def checkpoint(self, index: int) -> bool:
+        return (index + 1) % self.checkpoint_every == 0
+
+
+@contextlib.contextmanager
+def _sigint() -> Iterator[list[int]]:
+    """Ctrl-C fills the list instead of cutting an update in half; a second one raises at once."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number, frame):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _mode(modules: dict[str, nn.Module], training: bool) -> None:
+    for module in modules.values():
+        module.train(training)
+
+
+def _validate(task: Task, index: int) -> dict[str, float]:
+    _mode(task.modules, False)
+    with torch.no_grad():
+        measures = {key: float(value) for key, value in task.validate(index).items()}
+    _mode(task.modules, True)
+    return measures
+
+
+def _keep_best(task, history, row, best):
+    if "score" not in row:
+        raise ValueError(f"{type(task).__name__}.validate must return 'score' for keep='best'")
+    if row["score"] < history.best_score:
+        history.best_score, history.best_step = row["score"], int(row["step"])
+        return _flatten(task.modules)
+    return best
+
+
+def _flatten(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value.detach().cpu().clone().contiguous()
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+
+
+def _restore(modules: dict[str, nn.Module], tensors: dict[str, Tensor]) -> None:
+    for name, module in modules.items():
+        module.load_state_dict(_part(tensors, f"{name}/"))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _save_checkpoint(path, task, generator, history, best, step) -> None:
+    tensors = {f"module/{key}": value for key, value in _flatten(task.modules).items()}
+    tensors |= {f"best/{key}": value for key, value in best.items()}
+    tensors |= {f"task/{key}": value.contiguous() for key, value in task.state().items()}
+    tensors["generator"] = generator.get_state()
+    groups = {}
+    for name, optimizer in task.optimizers.items():
+        state = optimizer.state_dict()
+        groups[name] = state["param_groups"]
+        for index, entries in state["state"].items():
+            for key, value in entries.items():
+                tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value).contiguous()
+    notes = {
+        "step": step,
+        "groups": groups,
+        "rows": history.rows,
+        "best_step": history.best_step,
+        "best_score": history.best_score,
+        "stopped": history.stopped,
+    }
+    _save_tensors(path, tensors, {"checkpoint": json.dumps(notes)})
+
+
+def _load_checkpoint(path, task, generator):
+    tensors, metadata = _load_tensors(path)
+    notes = json.loads(metadata["checkpoint"])
+    _restore(task.modules, _part(tensors, "module/"))
+    for name, optimizer in task.optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _part(tensors, f"optimizer/{name}/").items():
+            index, entry = key.split("/")
+            state.setdefault(int(index), {})[entry] = value
+        optimizer.load_state_dict({"state": state, "param_groups": notes["groups"][name]})
+    task.load_state(_part(tensors, "task/"))
+    generator.set_state(tensors["generator"])
+    names = ("rows", "best_step", "best_score", "stopped")
+    return History(*(notes[name] for name in names)), _part(tensors, "best/"), notes["step"]
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, partial, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path.name} is not a readable safetensors file ({error}): it is damaged or of "
+            "another kind; delete it and run its stage again"
+        ) from None

@@ -1,0 +1,209 @@
+"""Live: what notebooks show while they run, and the plain form of it when nobody watches."""
+
+import base64
+import contextlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = [
+    "expect",
+    "explore",
+    "filmstrip",
+    "is_live",
+    "log_to_notebook",
+    "progress",
+    "show",
+    "video",
+]
+
+Item = TypeVar("Item")
+PNG_LIMIT = 50_000
+"""Bytes above which a shown picture is stored as JPEG, so that notebooks stay small."""
+
+
+def is_live() -> bool:
+    """True in a notebook that a person has open, False under papermill, nbval and the shell."""
+    return "JPY_SESSION_NAME" in os.environ and "GENEFACE_KIT_HEADLESS" not in os.environ
+
+
+def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Passes items on and shows how far along they are.
+
+    Live or on a terminal: a bar. Elsewhere: whole lines at 0, 25, 50, 75 and 100 percent without
+    timings, so that logs and notebook outputs are stable.
+    """
+    if total is None:
+        total = len(items) if hasattr(items, "__len__") else 0  # type: ignore[arg-type]
+    if is_live() or sys.stdout.isatty():
+        from tqdm.auto import tqdm
+
+        yield from tqdm(items, desc=label, total=total or None, leave=False)
+        return
+    shown = -1
+    for count, item in enumerate(items):
+        quarter = 4 * count // total if total else 0
+        if quarter > shown:
+            shown = quarter
+            _line(f"{label}: {25 * quarter} %")
+        yield item
+    _line(f"{label}: 100 %")
+
+
+def show(fig: Any, twin: Any = None) -> None:
+    """Shows a matplotlib figure once, as PNG (JPEG when large), and closes it.
+
+    twin: a plotly figure of the same data; JupyterLab shows it, other viewers the picture.
+    """
+    import matplotlib.pyplot as plt
+
+    bundle = {"text/plain": _title(fig), **_picture(fig)}
+    plt.close(fig)
+    if twin is not None:
+        twin.update_layout(template="none")
+        bundle["application/vnd.plotly.v1+json"] = twin.to_plotly_json()
+    _publish(bundle)
+
+
+def filmstrip(frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = "") -> Any:
+    """A row of frames, (h, w, 3) each, as one matplotlib figure with a caption under each."""
+    import matplotlib.pyplot as plt
+
+    n = max(1, len(frames))
+    fig, axes = plt.subplots(1, n, figsize=(1.7 * n, 2.1 if title else 1.9), dpi=80, squeeze=False)
+    for k, axis in enumerate(axes[0]):
+        axis.set_axis_off()
+        if k < len(frames):
+            axis.imshow(np.asarray(frames[k]))
+        if k < len(captions):
+            axis.set_title(captions[k], fontsize=7, y=-0.14)
+    if title:
+        fig.suptitle(title, fontsize=9)
+    fig.subplots_adjust(left=0.01, right=0.99, bottom=0.08, top=0.9 if title else 0.98, wspace=0.03)
+    return fig
+
+
+def explore(draw: Callable[..., np.ndarray], **values: Sequence[Any]) -> None:
+    """Sliders over a drawing function; without a viewer, a contact sheet of the same drawings.
+
+    draw: takes one keyword per entry of `values` and returns a picture (h, w, 3).
+    values: name -> the values to choose from. The sheet walks through the first name and holds
+    the others at their middle value.
+    """
+    middles = {name: options[len(options) // 2] for name, options in values.items()}
+    if is_live():
+        import ipywidgets
+        import matplotlib.pyplot as plt
+
+        def redraw(**chosen):
+            fig = filmstrip([draw(**chosen)])
+            fig.set_size_inches(3.2, 3.2)
+            _publish(_picture(fig))
+            plt.close(fig)
+
+        sliders = {
+            name: ipywidgets.SelectionSlider(options=list(options), value=middles[name])
+            for name, options in values.items()
+        }
+        ipywidgets.interact(redraw, **sliders)
+        return
+    name, options = next(iter(values.items()))
+    picks = [options[k] for k in np.linspace(0, len(options) - 1, min(5, len(options))).astype(int)]
+    pictures = [draw(**{**middles, name: pick}) for pick in picks]
+    show(filmstrip(pictures, [f"{name} {pick}" for pick in picks]))
+
+
+@contextlib.contextmanager
+def expect(*errors: type[Exception]) -> Iterator[None]:
+    """A deliberate failure: prints the error's sentence; raises if no error comes."""
+    try:
+        yield
+    except errors as error:
+        _line(f"{type(error).__name__}: {error}")
+        return
+    raise AssertionError(f"expected {' or '.join(error.__name__ for error in errors)}")
+
+
+def video(path: Path | str) -> None:
+    """Plays an mp4 in a live notebook; elsewhere names the file."""
+    path = Path(path)
+    if is_live():
+        data = base64.b64encode(path.read_bytes()).decode()
+        _publish({"text/html": f'<video controls src="data:video/mp4;base64,{data}"></video>'})
+    else:
+        _line(f"video: {path.name}")
+
+
+def log_to_notebook(level: int = logging.WARNING) -> None:
+    """Sends the kit's log to the cell's output and shows the kit's errors as one sentence."""
+    logger = logging.getLogger("geneface_kit")
+    logger.setLevel(level)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    handler = _CellHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    shell = _shell()
+    if shell is not None:
+        shell.set_custom_exc((ValueError, FileNotFoundError), _one_sentence)
+
+
+class _CellHandler(logging.Handler):
+    """Writes to whatever sys.stdout is now: notebooks replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _line(self.format(record))
+
+
+def _one_sentence(shell, error_type, error, traceback, tb_offset=None):
+    """The kit speaks in sentences; any other library's error keeps its traceback."""
+    frame = traceback
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    if str(frame.tb_frame.f_globals.get("__name__", "")).startswith("geneface_kit"):
+        lines = [f"{error_type.__name__}: {error}"]
+    else:
+        lines = shell.InteractiveTB.structured_traceback(error_type, error, traceback, tb_offset)
+    shell._showtraceback(error_type, error, lines)
+    return lines
+
+
+def _shell() -> Any:
+    if "IPython" not in sys.modules:
+        return None
+    return sys.modules["IPython"].get_ipython()
+
+
+def _publish(bundle: dict[str, Any]) -> None:
+    if _shell() is None:
+        return
+    from IPython.display import publish_display_data
+
+    publish_display_data(bundle)
+
+
+def _picture(fig: Any) -> dict[str, str]:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    if buffer.tell() <= PNG_LIMIT:
+        return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 80})
+    return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
+
+
+def _title(fig: Any) -> str:
+    titles = [fig.get_suptitle(), *(axis.get_title() for axis in fig.axes)]
+    return next((title for title in titles if title), "figure")
+
+
+def _line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

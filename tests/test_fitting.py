@@ -1,0 +1,132 @@
+"""The training loop: exact resume, best weights, early stop, honest weight files."""
+
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from geneface_kit import fitting
+
+
+class Line(fitting.Task):
+    """Fits y = 2x with noisy samples: every step draws, so resumes must restore the stream."""
+
+    def __init__(self, interrupt_at: int = -1, kill_at: int = -1):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.modules = {"net": net}
+        self.optimizers = {"adam": torch.optim.Adam(net.parameters(), lr=0.02)}
+        self.interrupt_at, self.kill_at = interrupt_at, kill_at
+        self.scores: list[float] = []
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        if index == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        if index == self.kill_at:
+            raise MemoryError("the process dies here")
+        x = torch.randn(16, 1, generator=generator)
+        loss = (self.modules["net"](x) - 2 * x).square().mean()
+        self.optimizers["adam"].zero_grad()
+        loss.backward()
+        self.optimizers["adam"].step()
+        return {"loss": loss.item()}
+
+    def validate(self, index: int) -> dict[str, float]:
+        # best at the second validation, whatever the weights are
+        return {"score": abs(index + 1 - 20) / 10}
+
+
+def run(task, folder, **options):
+    options = {"steps": 60, "checkpoint_every": 10, **options}
+    generator = torch.Generator().manual_seed(3)
+    return fitting.fit(task, folder, name="line", generator=generator, **options)
+
+
+def weights(task) -> torch.Tensor:
+    return torch.cat(
+        [value.flatten().float() for value in task.modules["net"].state_dict().values()]
+    )
+
+
+def test_the_loss_falls(tmp_path):
+    losses = run(Line(), tmp_path).column("loss")
+    assert sum(losses[-10:]) < 0.2 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("end", [{"interrupt_at": 25}, {"kill_at": 25}])
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, end):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = Line()
+    history = run(whole, tmp_path / "a")
+    with pytest.raises((KeyboardInterrupt, MemoryError)):
+        run(Line(**end), tmp_path / "b")
+    resumed = Line()
+    history_of_two = run(resumed, tmp_path / "b")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert history_of_two.column("loss") == history.column("loss")
+
+
+def test_a_finished_fit_is_not_repeated(tmp_path):
+    first = Line()
+    run(first, tmp_path)
+    again = Line(kill_at=0)  # would die on any step
+    run(again, tmp_path)
+    assert torch.equal(weights(first), weights(again))
+
+
+def test_best_keeps_the_weights_of_the_lowest_score(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    best, early = Line(), Line()
+    history = run(best, tmp_path / "a", validate_every=10, keep="best")
+    run(early, tmp_path / "b", steps=20)
+    assert history.best_step == 20
+    assert torch.equal(weights(best), weights(early))
+
+
+def test_a_stop_file_ends_the_fit_and_is_removed(tmp_path):
+    (tmp_path / "stop").touch()
+    history = run(Line(), tmp_path)
+    assert history.stopped and history.rows[-1]["step"] == 1
+    assert not (tmp_path / "stop").exists()
+
+
+def test_weights_come_back(tmp_path):
+    path = tmp_path / "net.safetensors"
+    net, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    fitting.save_weights(path, net, encoder="hama")
+    assert fitting.load_weights(path, other, encoder="hama") == {"encoder": "hama"}
+    assert torch.equal(net.weight, other.weight)
+
+
+def test_foreign_weights_are_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    fitting.save_weights(path, nn.Linear(3, 2), encoder="hama")
+    with pytest.raises(ValueError, match="'hama', but encoder 'hubert'"):
+        fitting.load_weights(path, nn.Linear(3, 2), encoder="hubert")
+    with pytest.raises(ValueError, match="does not fit Linear: 0 tensors missing, 0 foreign, 1"):
+        fitting.load_weights(path, nn.Linear(4, 2))
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        fitting.load_weights(tmp_path / "absent", nn.Linear(4, 2))
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    fitting.save_weights(path, nn.Linear(3, 2))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="damaged"):
+        fitting.load_weights(path, nn.Linear(3, 2))
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fitting, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        fitting.save_weights(tmp_path / "net.safetensors", nn.Linear(1, 1))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,177 @@
+"""Run folders: made once, found again, resumed after a kill, honest after a failure."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from geneface_kit import profiles, runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    amount: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    profile: str = "smoke"
+    bread: Config = Config()
+    toast: Config = Config()
+
+
+@pytest.fixture
+def kitchen(monkeypatch, tmp_path):
+    """Two fake stages, toast made from bread; `calls` says what was made."""
+    calls = []
+
+    def bread(run, settings):
+        calls.append("bread")
+        run.data_kind = "synthetic"
+        (run.folder / "bread.txt").write_text("b" * settings.bread.amount)
+        run.record("slices", settings.bread.amount)
+
+    def toast(run, settings):
+        calls.append("toast")
+        (run.folder / "toast.txt").write_text(
+            (run.parents["bread"].folder / "bread.txt").read_text().upper()
+        )
+
+    for name, make in {"bread": bread, "toast": toast}.items():
+        module = types.ModuleType(f"geneface_kit.{name}")
+        module.make = make
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    stages = {
+        "bread": runs.Stage("bread", ("bread",), ()),
+        "toast": runs.Stage("toast", ("toast",), ("bread",)),
+    }
+    monkeypatch.setattr(runs, "STAGES", stages)
+
+    def resolve(profile, overrides):
+        return Settings(toast=Config((overrides or {}).get("toast.amount", 3)))
+
+    monkeypatch.setattr(profiles, "resolve", resolve)
+    return types.SimpleNamespace(calls=calls, out=tmp_path, modules=sys.modules)
+
+
+def test_upstream_is_made_and_found_again(kitchen):
+    first = runs.require("toast", "anna", out=kitchen.out)
+    again = runs.require("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == ["bread", "toast"]
+    assert (first.folder / "toast.txt").read_text() == "BBB"
+    assert again.id == first.id and again.status == "ok"
+    assert again.parents["bread"].metrics == {"slices": 3}
+
+
+def test_other_settings_seeds_and_persons_are_other_runs(kitchen):
+    ids = {
+        runs.require("toast", "anna", out=kitchen.out).id,
+        runs.require("toast", "anna", seed=1, out=kitchen.out).id,
+        runs.require("toast", "berta", out=kitchen.out).id,
+        runs.require("toast", "anna", overrides={"toast.amount": 4}, out=kitchen.out).id,
+    }
+    assert len(ids) == 4
+
+
+def test_run_json_tells_the_whole_story(kitchen):
+    run = runs.require("toast", "anna", out=kitchen.out)
+    facts = json.loads((run.folder / "run.json").read_text())
+    assert facts["status"] == "ok" and facts["config"] == {"toast": {"amount": 3}}
+    assert facts["outputs"]["toast.txt"] == runs.sha256(run.folder / "toast.txt")
+    assert facts["data_kind"] == "synthetic"  # inherited from bread
+    assert facts["machine"]["torch"].startswith("2.13")
+    assert runs.open_run(run.folder).parents["bread"].id == run.parents["bread"].id
+
+
+def test_a_failed_run_is_not_finished_and_starts_clean(kitchen, monkeypatch):
+    def burn(run, settings):
+        (run.folder / "half.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    module = sys.modules["geneface_kit.toast"]
+    good = module.make
+    monkeypatch.setattr(module, "make", burn)
+    with pytest.raises(OSError, match="No space"):
+        runs.require("toast", "anna", out=kitchen.out)
+    record = next(kitchen.out.glob("anna/toast-*/run.json"))
+    assert json.loads(record.read_text())["status"] == "failed"
+    monkeypatch.setattr(module, "make", good)
+    run = runs.require("toast", "anna", out=kitchen.out)
+    assert sorted(path.name for path in run.folder.iterdir()) == ["run.json", "toast.txt"]
+
+
+def test_an_interrupted_run_keeps_its_checkpoints(kitchen, monkeypatch):
+    def stop(run, settings):
+        (run.folder / "toast_checkpoint.safetensors").write_text("half way")
+        raise KeyboardInterrupt
+
+    module = sys.modules["geneface_kit.toast"]
+    good, seen = module.make, []
+    monkeypatch.setattr(module, "make", stop)
+    with pytest.raises(KeyboardInterrupt):
+        runs.require("toast", "anna", out=kitchen.out)
+
+    def go_on(run, settings):
+        seen.extend(path.name for path in run.folder.glob("*checkpoint*"))
+        good(run, settings)
+
+    monkeypatch.setattr(module, "make", go_on)
+    run = runs.require("toast", "anna", out=kitchen.out)
+    assert seen == ["toast_checkpoint.safetensors"] and run.status == "ok"
+    assert not list(run.folder.glob("*checkpoint*"))
+
+
+def test_a_killed_run_is_made_again(kitchen):
+    run = runs.require("toast", "anna", out=kitchen.out)
+    run.facts["status"] = "running"  # what a kill leaves behind
+    run.save()
+    runs.require("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == ["bread", "toast", "toast"]
+
+
+def test_a_run_with_a_missing_file_is_made_again(kitchen):
+    run = runs.require("toast", "anna", out=kitchen.out)
+    (run.folder / "toast.txt").unlink()
+    runs.require("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == ["bread", "toast", "toast"]
+
+
+def test_an_unknown_stage_is_refused(kitchen):
+    with pytest.raises(ValueError, match="unknown stage 'tost': choose one of bread, toast"):
+        runs.require("tost", out=kitchen.out)
+
+
+def test_streams_depend_on_seed_stage_and_name(kitchen):
+    bread = runs.require("bread", "anna", out=kitchen.out)
+    toast = runs.require("toast", "anna", out=kitchen.out)
+    draws = [
+        int(generator.initial_seed())
+        for generator in (bread.generator(), bread.generator("x"), toast.generator())
+    ]
+    assert len(set(draws)) == 3
+    assert bread.generator().initial_seed() == draws[0]
+
+
+def test_the_root_is_found_from_the_notebooks_folder(monkeypatch, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('name = "geneface-kit"')
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.delenv("GENEFACE_KIT_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert runs.root() == tmp_path
+
+
+def test_an_unknown_person_ends_in_one_sentence(tmp_path):
+    environment = {**os.environ, "GENEFACE_KIT_DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "geneface_kit", "run", "person", "nobody", "--out", "."]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and "data/persons/nobody.mp4" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(Path(tmp_path).rglob("run.json"))
