@@ -20,6 +20,7 @@ __all__ = [
     "BOX_HALF",
     "Rays",
     "crop_focal",
+    "from_box",
     "pose_from_head",
     "project",
     "rays",
@@ -99,6 +100,12 @@ def to_box(points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Head-frame points in coordinates of the head box: inside it all three are in [0, 1]."""
     centre = torch.tensor(BOX_CENTRE, dtype=points.dtype, device=points.device)
     return (points - centre) / (2 * BOX_HALF) + 0.5
+
+
+def from_box(points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+    """Points of the head box, coordinates in [0, 1], back in the head frame."""
+    centre = torch.tensor(BOX_CENTRE, dtype=points.dtype, device=points.device)
+    return (points - 0.5) * (2 * BOX_HALF) + centre
 
 
 def crop_focal(focal: float, size: int, new_size: int) -> float:

@@ -1,0 +1,221 @@
+"""Figures: csv and npz -> pictures. Reads and writes figures/: NAME.png, its data, NAME.json.
+
+A drawing function sees nothing but the data file, so every picture can be redrawn and compared
+without a GPU and without the runs it came from.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from geneface_kit import runs
+from geneface_kit.figures.content import (
+    bars_data,
+    domain_groups,
+    domains_data,
+    filmstrip_data,
+    mouth_data,
+    pipeline_data,
+    training_data,
+)
+from geneface_kit.figures.drawings import (
+    GREY,
+    INK,
+    domains_twin,
+    draw_bars,
+    draw_domains,
+    draw_filmstrip,
+    draw_mouth,
+    draw_pipeline,
+    draw_training,
+)
+
+__all__ = [
+    "DRAW",
+    "bars_data",
+    "draw",
+    "draw_bars",
+    "draw_domains",
+    "draw_filmstrip",
+    "draw_mouth",
+    "draw_pipeline",
+    "draw_training",
+    "domain_groups",
+    "domains_data",
+    "domains_twin",
+    "filmstrip_data",
+    "mouth_data",
+    "names",
+    "pipeline_data",
+    "pixels",
+    "redraw",
+    "save",
+    "style",
+    "training_data",
+]
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+DPI = 120
+
+
+def style() -> dict[str, Any]:
+    """Settings of matplotlib that every figure is drawn with (for `rc_context`)."""
+    return mpl.rcParamsDefault.copy() | {
+        "figure.dpi": DPI,
+        "savefig.dpi": DPI,
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": GREY,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+    }
+
+
+def save(
+    folder: Path,
+    name: str,
+    kind: str,
+    data: pd.DataFrame | Mapping[str, np.ndarray],
+    *,
+    title: str,
+    sources: list[runs.Run],
+) -> Figure:
+    """Writes a figure's data, facts and picture under one name; returns the figure.
+
+    sources: the runs that the data came from. All must be finished; if one is of synthetic
+    data, the title says so.
+    """
+    for run in sources:
+        if run.status != "ok":
+            raise ValueError(f"figure {name}: run {run.id} is {run.status}, only ok runs are drawn")
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "title": title,
+        "synthetic": any(run.data_kind == "synthetic" for run in sources),
+        "runs": [run.id for run in sources],
+        "profiles": sorted({run.profile for run in sources}),
+    }
+    for stale in (folder / f"{name}.csv", folder / f"{name}.npz"):
+        stale.unlink(missing_ok=True)
+    _write_data(folder, name, data)
+    runs.write_json(folder / f"{name}.json", facts)
+    figure = draw(folder, name)
+    _write_png(folder / f"{name}.png", figure)
+    return figure
+
+
+def draw(folder: Path, name: str) -> Figure:
+    """The figure of a name, drawn from its data file alone."""
+    facts = json.loads((folder / f"{name}.json").read_text())
+    if facts["kind"] not in DRAW:
+        raise ValueError(f"{name}.json has kind {facts['kind']!r}, known are {', '.join(DRAW)}")
+    title = facts["title"] + (" · synthetic person" if facts["synthetic"] else "")
+    with mpl.rc_context(style()):
+        figure = DRAW[facts["kind"]](_read_data(folder, name), title)
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def names(folder: Path) -> list[str]:
+    """The figures of a folder that can be redrawn."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def redraw(folder: Path | None = None, *, check: bool = False) -> int:
+    """Draws every figure of a folder anew from its data; the number of pictures that changed.
+
+    folder: default figures/ of the project. check: compare with the stored pictures instead of
+    writing. Pictures count as equal when fewer than 1 % of their values differ by more than 24
+    of 255 (letters move a little between font libraries).
+    """
+    folder = folder or runs.root() / "figures"
+    n_changed = 0
+    for name in names(folder):
+        figure = draw(folder, name)
+        path = folder / f"{name}.png"
+        if path.exists() and _same_picture(pixels(figure), path):
+            continue
+        n_changed += 1
+        if check:
+            log.error(
+                "figures/%s.png is not what its data gives: run figures without --check", name
+            )
+        else:
+            _write_png(path, figure)
+            log.info("figures/%s.png drawn", name)
+    return n_changed if check else 0
+
+
+DRAW = {
+    "pipeline": draw_pipeline,
+    "mouth": draw_mouth,
+    "filmstrip": draw_filmstrip,
+    "domains": draw_domains,
+    "training": draw_training,
+    "bars": draw_bars,
+}
+"""Kind of figure -> the function that draws its data."""
+
+
+def pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+    """A figure as a picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _same_picture(drawn: UInt8[np.ndarray, "h w 3"], path: Path) -> bool:
+    from PIL import Image
+
+    stored = np.asarray(Image.open(path).convert("RGB"))
+    if stored.shape != drawn.shape:
+        return False
+    return float((np.abs(stored.astype(int) - drawn) > 24).mean()) < 0.01
+
+
+def _write_png(path: Path, figure: Figure) -> None:
+    from PIL import Image
+
+    partial = path.with_name(path.name + ".part")
+    Image.fromarray(pixels(figure)).save(partial, format="png", optimize=True)
+    os.replace(partial, path)
+
+
+def _write_data(folder: Path, name: str, data: pd.DataFrame | Mapping[str, np.ndarray]) -> None:
+    partial = folder / f"{name}.part.npz"
+    if isinstance(data, pd.DataFrame):
+        data.to_csv(partial, index=False)
+        os.replace(partial, folder / f"{name}.csv")
+    else:
+        np.savez_compressed(partial, **data)
+        os.replace(partial, folder / f"{name}.npz")
+
+
+def _read_data(folder: Path, name: str) -> Any:
+    table = folder / f"{name}.csv"
+    if table.exists():
+        return pd.read_csv(table, keep_default_na=False)
+    with np.load(folder / f"{name}.npz") as arrays:
+        return dict(arrays)

@@ -1,0 +1,151 @@
+"""Content: finished runs -> the data of a figure: a table for csv, or arrays for npz."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+
+from geneface_kit import corpus, runs
+from geneface_kit import person as person_stage
+from geneface_kit.talk import mouth_opening
+
+__all__ = [
+    "bars_data",
+    "domain_groups",
+    "domains_data",
+    "filmstrip_data",
+    "mouth_data",
+    "pipeline_data",
+    "training_data",
+]
+
+GIVES = {
+    "person": "landmarks, pose,\nlayers, speech",
+    "motion": "speech to landmarks,\nany voice",
+    "adaptation": "landmarks as\nthis person",
+    "nerf": "landmarks to\npictures",
+    "talk": "a video of\nany recording",
+    "evaluation": "tables",
+}
+ENTERS = {"person": "video", "motion": "corpus", "talk": "recording"}
+PLACES = {
+    "person": (0, 1),
+    "motion": (0, 0),
+    "adaptation": (1, 0),
+    "nerf": (1, 1),
+    "talk": (2, 0),
+    "evaluation": (2, 1),
+}
+
+
+def pipeline_data() -> pd.DataFrame:
+    """One row per stage: what it gives, what it needs; from the table of stages."""
+    rows = [
+        {
+            "stage": name,
+            "gives": GIVES[name],
+            "enters": ENTERS.get(name, ""),
+            "parents": " ".join(spec.parents),
+            "column": PLACES[name][0],
+            "row": PLACES[name][1],
+        }
+        for name, spec in runs.STAGES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def mouth_data(
+    loudness: Float[np.ndarray, " t"],
+    predicted: Float[np.ndarray, "t 68 3"],
+    finished: Float[np.ndarray, "t 68 3"],
+) -> pd.DataFrame:
+    """Mouth opening over time, as the post-net gave it and as it was rendered, and the sound."""
+    return pd.DataFrame(
+        {
+            "seconds": np.arange(len(loudness)) / 25,
+            "loudness": loudness,
+            "adapted": mouth_opening(predicted),
+            "rendered": mouth_opening(finished),
+        }
+    ).round(5)
+
+
+def filmstrip_data(
+    stills: UInt8[np.ndarray, "k h w 3"],
+    still_frames: np.ndarray,
+    loudness: Float[np.ndarray, " t"],
+    *,
+    size: int = 144,
+) -> dict[str, np.ndarray]:
+    """Rendered frames, made small, with their frame numbers and the loudness of all frames."""
+    from PIL import Image
+
+    small = [
+        Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS) for frame in stills
+    ]
+    return {
+        "stills": np.stack([np.asarray(picture) for picture in small]),
+        "still_frames": np.asarray(still_frames),
+        "loudness": loudness.astype(np.float32),
+    }
+
+
+def domain_groups(
+    talked: runs.Run, config: corpus.CorpusConfig
+) -> dict[str, Float[np.ndarray, "_ 68 3"]]:
+    """Displacements from the mean face: corpus, person, and a talk's before and after adaptation."""
+    person = person_stage.load(talked.parents["person"].folder)
+    speakers = corpus.displacements(corpus.prepare(config).utterances, config)
+    with np.load(talked.folder / "talk.npz") as made:
+        before, after = made["displacements"], made["adapted"] - person.landmark_mean
+    return {
+        "corpus": config.unit * np.concatenate(speakers).reshape(-1, 68, 3),
+        "person": person.landmarks - person.landmark_mean,
+        "without adaptation": before,
+        "with adaptation": after,
+    }
+
+
+def domains_data(
+    groups: Mapping[str, Float[np.ndarray, "_ 68 3"]], *, n_points: int = 400
+) -> pd.DataFrame:
+    """Landmark displacements of several origins in the plane of their first two components.
+
+    groups: origin -> displacements from the mean face. The components are those of all groups
+    together, each group with the same weight. At most n_points frames of each, evenly spaced.
+    """
+    flat = {}
+    for name, values in groups.items():
+        step = np.linspace(0, len(values) - 1, min(n_points, len(values))).round().astype(int)
+        flat[name] = values[step].reshape(len(step), -1).astype(np.float64)
+    centre = np.mean([values.mean(axis=0) for values in flat.values()], axis=0)
+    spread = np.mean([(v - centre).T @ (v - centre) / len(v) for v in flat.values()], axis=0)
+    axes = np.linalg.eigh(spread)[1][:, [-1, -2]]
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # a sign that does not flip
+    points = [
+        pd.DataFrame((values - centre) @ axes, columns=["x", "y"]).assign(origin=name)
+        for name, values in flat.items()
+    ]
+    return pd.concat(points)[["origin", "x", "y"]].round(5)
+
+
+def training_data(made: list[runs.Run]) -> pd.DataFrame:
+    """Every history of some runs, long: stage, part, measure, step, value."""
+    rows = []
+    for run in made:
+        for path in sorted(run.folder.glob("*_history.csv")):
+            history = pd.read_csv(path)
+            long = history.melt("step", var_name="measure", value_name="value").dropna()
+            part = path.stem.removesuffix("_history")
+            rows.append(long.assign(stage=run.stage, part=part))
+    columns = ["stage", "part", "measure", "step", "value"]
+    return pd.concat(rows)[columns] if rows else pd.DataFrame(columns=columns)
+
+
+def bars_data(tables: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFrame:
+    """The measured rows of some tables for the chosen metrics; what is missing stays out."""
+    rows = pd.concat(tables)
+    rows = rows[rows["metric"].isin(metrics) & (rows["value"] != "not measured")]
+    columns = ["person", "protocol", "method", "metric", "value", "unit", "data_kind", "runs"]
+    return rows[columns]

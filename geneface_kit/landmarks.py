@@ -1,0 +1,252 @@
+"""Landmarks: pictures -> the face mesh of every frame, and its 68 points. The only home of detectors.
+
+mediapipe's face mesh (478 points with depth, weights in its wheel) or face-alignment (68 points).
+"""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+__all__ = [
+    "DETECTORS",
+    "MESH_TO_68",
+    "Mesh",
+    "detect",
+    "fill_gaps",
+    "find_cuts",
+    "longest_span",
+    "person_mask",
+    "to_68",
+]
+
+DETECTORS = ("mediapipe", "face-alignment")
+
+# fmt: off
+MESH_TO_68: Int[np.ndarray, " 68"] = np.array([
+    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,  # jaw
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,                                      # brows
+    168, 197, 5, 4, 75, 97, 2, 326, 305,                                                # nose
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,                          # eyes
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,                                # outer lips
+    78, 82, 13, 312, 308, 317, 14, 87,                                                  # inner lips
+])
+"""Mesh point of each of the 68 iBUG points."""
+# fmt: on
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The face of every frame in pixels: x right, y down, z away from the camera.
+
+    points: (t, n, 3), n = 478 or 68; the values of frames without a face mean nothing.
+    found: (t,) a face was seen. rival: (t,) size of the second largest face over the followed
+    one, 0 when alone.
+    """
+
+    points: Float[np.ndarray, "t n 3"]
+    found: Bool[np.ndarray, " t"]
+    rival: Float[np.ndarray, " t"]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def cut(self, start: int, stop: int) -> "Mesh":
+        """Frames start .. stop - 1."""
+        return Mesh(self.points[start:stop], self.found[start:stop], self.rival[start:stop])
+
+    def moved(self, left: float, top: float, scale: float) -> "Mesh":
+        """The same faces in a picture cropped at (left, top), then resized by `scale`."""
+        corner = np.array([left, top, 0], np.float32)
+        return replace(self, points=((self.points - corner) * scale).astype(np.float32))
+
+
+def detect(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "mediapipe"
+) -> Mesh:
+    """The largest face of every frame, each frame on its own (no memory, so no lag on lips).
+
+    frames: any iterable, so a long video streams through. Among several faces the one that is
+    large and near the last position is followed.
+    """
+    if detector not in DETECTORS:
+        raise ValueError(f"detector must be one of {DETECTORS}, got {detector!r}")
+    n_points = 478 if detector == "mediapipe" else 68
+    points, found, rivals, last = [], [], [], None
+    with contextlib.ExitStack() as stack:
+        find_faces = None
+        for frame in frames:
+            if find_faces is None:
+                maker = _mediapipe_faces if detector == "mediapipe" else _alignment_faces
+                find_faces = stack.enter_context(maker())
+                with _quiet_stderr():  # the graph's workers greet on the first picture
+                    find_faces(frame)
+            faces = find_faces(frame)
+            chosen, rival = _follow(faces, last)
+            last = chosen if chosen is not None else last
+            points.append(np.zeros((n_points, 3), np.float32) if chosen is None else chosen)
+            found.append(chosen is not None)
+            rivals.append(rival)
+    stacked = np.stack(points) if points else np.zeros((0, n_points, 3), np.float32)
+    return Mesh(stacked, np.array(found, bool), np.array(rivals, np.float32))
+
+
+def to_68(mesh: Mesh) -> Float[np.ndarray, "t 68 3"]:
+    """The 68 iBUG points of every frame."""
+    return mesh.points if mesh.points.shape[1] == 68 else mesh.points[:, MESH_TO_68]
+
+
+def fill_gaps(mesh: Mesh) -> Mesh:
+    """Frames without a face get points interpolated in time (ends repeat); `found` stays."""
+    if not mesh.found.any():
+        raise ValueError("no face was found in any frame; use a clip that shows one face")
+    if mesh.found.all():
+        return mesh
+    seen = np.flatnonzero(mesh.found)
+    points = mesh.points.copy()
+    for t in np.flatnonzero(~mesh.found):
+        k = np.searchsorted(seen, t)
+        before, after = seen[max(k - 1, 0)], seen[min(k, len(seen) - 1)]
+        share = 0.0 if after == before else np.clip((t - before) / (after - before), 0, 1)
+        points[t] = (1 - share) * points[before] + share * points[after]
+    return replace(mesh, points=points)
+
+
+def longest_span(
+    found: Bool[np.ndarray, " t"], max_gap: int, cuts: tuple[int, ...] = ()
+) -> tuple[int, int]:
+    """First frame and end of the longest stretch that starts and ends with a face.
+
+    max_gap: the longest run of missing frames inside a stretch; cuts: frames at which a new
+    shot starts. Nothing found gives (0, 0).
+    """
+    best, start, last = (0, 0), None, None
+    for t in np.flatnonzero(found):
+        t = int(t)
+        new_shot = any(last is not None and last < cut <= t for cut in cuts)
+        if start is None or t - last > max_gap + 1 or new_shot:
+            start = t
+        last = t
+        if last + 1 - start > best[1] - best[0]:
+            best = (start, last + 1)
+    return best
+
+
+def find_cuts(
+    thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh
+) -> tuple[int, ...]:
+    """Frames at which another shot starts: the picture changes abruptly and the face jumps.
+
+    thumbnails: small copies of the frames. A cut needs a mean change above 0.08 (full scale 1)
+    that is 6 times the usual one, and either a face that jumps by 0.3 of its eye distance or
+    changes shape, or a change above 0.25 that needs no further proof (ours).
+    """
+    if len(thumbnails) < 2:
+        return ()
+    small = thumbnails.astype(np.float32) / 255
+    change = np.abs(np.diff(small, axis=0)).mean((1, 2, 3))
+    abrupt = change > np.maximum(0.08, 6 * np.median(change))
+    points = to_68(fill_gaps(mesh))[:, :48, :2] if mesh.found.any() else None
+    cuts = []
+    for t in np.flatnonzero(abrupt):
+        jumped = change[t] > 0.25
+        if points is not None:
+            eyes = np.linalg.norm(points[t, 36] - points[t, 45]) + 1e-6
+            jumped |= np.linalg.norm(points[t + 1] - points[t], axis=-1).mean() / eyes > 0.3
+        if jumped:
+            cuts.append(int(t) + 1)
+    return tuple(cuts)
+
+
+@contextlib.contextmanager
+def person_mask() -> Iterator[Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "h w"]]]:
+    """A function from a picture to the probability of "person" per pixel (selfie network)."""
+    with _quiet_stderr():
+        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
+
+        network = SelfieSegmentation(model_selection=0)
+        network.process(np.zeros((64, 64, 3), np.uint8))
+    try:
+        yield lambda frame: network.process(np.ascontiguousarray(frame)).segmentation_mask
+    finally:
+        network.close()
+
+
+def _follow(faces: list[np.ndarray], last: np.ndarray | None) -> tuple[np.ndarray | None, float]:
+    """The face to keep and the relative size of the largest other one."""
+    if not faces:
+        return None, 0.0
+    sizes = np.array([np.ptp(face[:, :2], axis=0).max() for face in faces])
+    score = sizes.copy()
+    if last is not None:
+        reach = np.ptp(last[:, :2], axis=0).max()
+        centre = last[:, :2].mean(0)
+        away = np.array([np.linalg.norm(face[:, :2].mean(0) - centre) for face in faces])
+        score *= np.exp(-away / reach)
+    best = int(score.argmax())
+    others = np.delete(sizes, best)
+    return faces[best], float(others.max() / sizes[best]) if len(others) else 0.0
+
+
+@contextlib.contextmanager
+def _mediapipe_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
+    with _quiet_stderr():
+        from mediapipe.python.solutions.face_mesh import FaceMesh
+
+        network = FaceMesh(static_image_mode=True, max_num_faces=2, refine_landmarks=True)
+
+    def find_faces(frame: np.ndarray) -> list[np.ndarray]:
+        height, width = frame.shape[:2]
+        side = max(height, width)  # the network's own geometry assumes a square picture
+        square = np.zeros((side, side, 3), np.uint8)
+        square[:height, :width] = frame
+        found = network.process(square).multi_face_landmarks or []
+        return [
+            np.array([[p.x, p.y, p.z] for p in face.landmark], np.float32) * side for face in found
+        ]
+
+    try:
+        yield find_faces
+    finally:
+        network.close()
+
+
+@contextlib.contextmanager
+def _alignment_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
+    import face_alignment
+
+    try:
+        network = face_alignment.FaceAlignment(
+            face_alignment.LandmarksType.THREE_D, device="cpu", flip_input=False
+        )
+    except (OSError, RuntimeError) as problem:
+        raise FileNotFoundError(
+            "the weights of face-alignment are neither in the torch hub folder nor reachable "
+            f'({problem}); connect once, or use detector="mediapipe"'
+        ) from None
+    yield lambda frame: [
+        face.astype(np.float32) for face in network.get_landmarks_from_image(frame) or []
+    ]
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hide what native code writes to the error stream while a network is being set up."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    keep, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+        os.close(nowhere)

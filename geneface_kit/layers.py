@@ -1,0 +1,311 @@
+"""Layers: frames + person probability + landmarks -> labels, background plate, torso picture.
+
+Labels: 0 background, 1 head (face, hair, ears), 2 neck, 3 torso. Method: reference sections
+1.3-1.5 of the GeneFace pipeline, with a person network and landmark geometry for the parsing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filter, label
+
+__all__ = [
+    "BACKGROUND",
+    "HEAD",
+    "NECK",
+    "TORSO",
+    "LayersConfig",
+    "SkinColour",
+    "gt_image",
+    "head_image",
+    "label_frame",
+    "plate_from",
+    "refine_mask",
+    "skin_colour",
+    "torso_image",
+]
+
+BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class LayersConfig:
+    """How frames are taken apart. Pixels are of a 512 px picture and scale with the size."""
+
+    person_threshold: float = 0.5  # probability above which a pixel is the person (ours)
+    edge_radius: float = 10.0  # window of the edge-aware refinement, px (ours)
+    edge_softness: float = 2e-3  # contrast below which it only blurs, squared (ours)
+    skin_distance: float = 3.0  # Mahalanobis distance in chroma still taken as skin (ours)
+    neck_depth: float = 1.0  # how far below the chin a neck can reach, eye distances (ours)
+    neck_least: float = 0.12  # neck always granted below the jaw, eye distances (ours)
+    plate_frames: int = 40  # pictures searched for the plate (official: every 20th frame)
+    plate_distance: float = 5.0  # least distance from the foreground, px (official)
+    torso_fill: int = 9  # rows painted upwards above the torso, px (official)
+    neck_fill: int = 53  # rows painted upwards above the neck, px (official)
+    neck_inside: int = 4  # how far inside the neck the colour is taken, px (official)
+    fill_darkening: float = 0.98  # factor per painted row (official)
+
+
+@dataclass(frozen=True)
+class SkinColour:
+    """A person's skin in chroma: mean (2,) and inverse covariance (2, 2) of Cr, Cb in [0, 255]."""
+
+    mean: Float[np.ndarray, " 2"]
+    precision: Float[np.ndarray, "2 2"]
+
+    def distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+        """Mahalanobis distance of every pixel's chroma from skin."""
+        away = _chroma(frame) - self.mean
+        return np.sqrt(np.einsum("hwi,ij,hwj->hw", away, self.precision, away))
+
+
+def refine_mask(
+    probability: Float[np.ndarray, "h w"],
+    frame: UInt8[np.ndarray, "h w 3"],
+    config: LayersConfig,
+) -> Float[np.ndarray, "h w"]:
+    """The person probability with its edges moved onto those of the picture (guided filter).
+
+    He, Sun, Tang 2010, gray guide: in every window the mask is a linear function of the guide.
+    """
+    radius = max(1, round(config.edge_radius * len(frame) / 512))
+    guide = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    window = (2 * radius + 1, 2 * radius + 1)
+    mean_guide, mean_mask = cv2.blur(guide, window), cv2.blur(probability, window)
+    variance = cv2.blur(guide * guide, window) - mean_guide**2
+    together = cv2.blur(guide * probability, window) - mean_guide * mean_mask
+    gain = together / (variance + config.edge_softness)
+    base = mean_mask - gain * mean_guide
+    return np.clip(cv2.blur(gain, window) * guide + cv2.blur(base, window), 0, 1)
+
+
+def skin_colour(
+    frames: UInt8[np.ndarray, "t h w 3"], landmarks2d: Float[np.ndarray, "t 68 2"]
+) -> SkinColour:
+    """Skin chroma of a person from the cheeks and the nose of some frames."""
+    samples = []
+    for t in np.unique(np.linspace(0, len(frames) - 1, 12).astype(int)):
+        mask = np.zeros(frames.shape[1:3], np.uint8)
+        # cheeks: jaw 2-5 and 11-14 towards the nose wings and lip corners
+        for corners in ((1, 3, 5, 48, 31, 40), (15, 13, 11, 54, 35, 47)):
+            cv2.fillConvexPoly(mask, _hull(landmarks2d[t, list(corners)]), 1)
+        samples.append(_chroma(frames[t])[mask > 0])
+    chroma = np.concatenate(samples)
+    if len(chroma) < 8:
+        raise ValueError("the face lies outside the pictures; crop the clip around the head")
+    mean = np.median(chroma, axis=0)
+    near = chroma[np.abs(chroma - mean).max(1) < 25]  # without hair, shadow edges, earrings
+    spread = np.cov(near.T) + 6.0 * np.eye(2)  # a neck is lit less evenly than cheeks
+    return SkinColour(mean.astype(np.float32), np.linalg.inv(spread).astype(np.float32))
+
+
+def label_frame(
+    frame: UInt8[np.ndarray, "h w 3"],
+    person: Float[np.ndarray, "h w"],
+    points: Float[np.ndarray, "68 2"],
+    skin: SkinColour,
+    config: LayersConfig,
+) -> UInt8[np.ndarray, "h w"]:
+    """Labels of one frame.
+
+    person: refined probability; points: landmarks in pixels. The head is the person above the
+    jaw line, which goes on level with the mouth beyond the jaw, so ears and hair belong to it;
+    the neck is skin below the jaw between the jaw's corners; the torso is the rest.
+    """
+    body = _largest_part(person > config.person_threshold)
+    eye_distance = float(np.linalg.norm(points[36] - points[45]))
+    rows = np.arange(len(frame))[:, None] + 0.5
+    jaw = _jaw_rows(points, frame.shape[1])  # (w,) row of the head's lower edge per column
+    head = body & (rows <= jaw)
+    below = body & ~head
+    neck = _neck(frame, below, points, jaw, eye_distance, skin, config)
+    head |= _hanging_on_head(below & ~neck, head)
+    labels = np.zeros(frame.shape[:2], np.uint8)
+    labels[below], labels[neck], labels[head] = TORSO, NECK, HEAD
+    return labels
+
+
+def gt_image(
+    frame: UInt8[np.ndarray, "h w 3"],
+    labels: UInt8[np.ndarray, "h w"],
+    plate: UInt8[np.ndarray, "h w 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with its background pixels replaced by the plate."""
+    return np.where((labels == BACKGROUND)[..., None], plate, frame)
+
+
+def head_image(
+    frame: UInt8[np.ndarray, "h w 3"],
+    labels: UInt8[np.ndarray, "h w"],
+    plate: UInt8[np.ndarray, "h w 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame's head pixels on the plate."""
+    return np.where((labels == HEAD)[..., None], frame, plate)
+
+
+def plate_from(
+    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
+    config: LayersConfig,
+) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+    """The background without the person, and where it was really seen.
+
+    pictures: (frame, labels) pairs. Every pixel comes from the frame in which it is farthest
+    from the person, if that is more than `plate_distance`; the others (always covered) copy the
+    nearest seen pixel and are then blurred, the more the farther they are from a seen one.
+    """
+    plate = farthest = None
+    for frame, labels in pictures:
+        distance = distance_transform_edt(labels == BACKGROUND)
+        if plate is None:
+            plate, farthest = frame.copy(), distance
+            continue
+        better = distance > farthest
+        plate[better], farthest[better] = frame[better], distance[better]
+    if plate is None:
+        raise ValueError("a plate needs at least one frame")
+    seen = farthest > config.plate_distance * len(plate) / 512
+    if not seen.any():
+        return np.full_like(plate, 128), seen
+    if not seen.all():
+        away, nearest = distance_transform_edt(~seen, return_indices=True)
+        filled = plate[nearest[0], nearest[1]].astype(np.float32)
+        plate = _blurred_where_unseen(filled, away, len(plate) / 512).round().astype(np.uint8)
+    return plate, seen
+
+
+def torso_image(
+    frame: UInt8[np.ndarray, "h w 3"],
+    labels: UInt8[np.ndarray, "h w"],
+    config: LayersConfig,
+) -> UInt8[np.ndarray, "h w 4"]:
+    """Neck and torso as RGBA, painted on upwards behind the chin (method reference 1.5).
+
+    In each column the top torso pixel under the head is copied upwards, then the neck's (whose
+    colour is taken a little inside), darkened per row, so there is body behind a moving chin.
+    Colour is 0 where alpha is 0.
+    """
+    scale = len(frame) / 512
+    body = (labels == NECK) | (labels == TORSO)
+    colour = np.where(body[..., None], frame, 0).astype(np.float32)
+    covered = body.copy()
+    torso_rows = max(1, round(config.torso_fill * scale))
+    _paint_up(colour, covered, labels, TORSO, torso_rows, 0, config.fill_darkening ** (1 / scale))
+    neck_rows = max(1, round(config.neck_fill * scale))
+    inside = max(1, round(config.neck_inside * scale))
+    painted = _paint_up(
+        colour, covered, labels, NECK, neck_rows, inside, config.fill_darkening ** (1 / scale)
+    )
+    width = 2 * max(1, round(2 * scale)) + 1
+    weight = cv2.blur(covered.astype(np.float32), (width, width))[..., None]
+    soft = cv2.blur(colour, (width, width)) / np.maximum(weight, 1e-6)
+    colour[painted] = soft[painted]
+    alpha = np.where(covered, 255, 0).astype(np.uint8)
+    colour = np.where(covered[..., None], colour, 0).round().clip(0, 255).astype(np.uint8)
+    return np.concatenate([colour, alpha[..., None]], axis=-1)
+
+
+def _paint_up(
+    colour: np.ndarray,
+    covered: np.ndarray,
+    labels: np.ndarray,
+    part: int,
+    n_rows: int,
+    inside: int,
+    darkening: float,
+) -> np.ndarray:
+    """Paint each column's top `part` pixel under the head upwards, in place; what was painted."""
+    painted = np.zeros(covered.shape, bool)
+    is_part = labels == part
+    top = is_part.argmax(0)
+    columns = np.flatnonzero(is_part.any(0) & (top > 0))
+    columns = columns[labels[top[columns] - 1, columns] == HEAD]
+    depth = np.minimum(inside, is_part[:, columns].sum(0) - 1)
+    source = colour[np.minimum(top[columns] + depth, len(labels) - 1), columns].copy()
+    for k in range(1, n_rows + 1):
+        rows = top[columns] - k
+        free = rows >= 0
+        free[free] &= labels[rows[free], columns[free]] == HEAD
+        colour[rows[free], columns[free]] = source[free] * darkening**k
+        covered[rows[free], columns[free]] = painted[rows[free], columns[free]] = True
+    return painted
+
+
+def _jaw_rows(points: np.ndarray, width: int) -> np.ndarray:
+    """Row of the head's lower edge for each column: the jaw, level with its ends beyond it."""
+    jaw = points[3:14]  # from mouth level over the chin to mouth level
+    order = np.argsort(jaw[:, 0])
+    columns = np.arange(width) + 0.5
+    return np.interp(columns, jaw[order, 0], jaw[order, 1])
+
+
+def _neck(
+    frame: np.ndarray,
+    below: np.ndarray,
+    points: np.ndarray,
+    jaw: np.ndarray,
+    eye_distance: float,
+    skin: SkinColour,
+    config: LayersConfig,
+) -> np.ndarray:
+    height, width = frame.shape[:2]
+    rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
+    between = (columns > points[3:6, 0].mean()) & (columns < points[11:14, 0].mean())
+    near = below & between & (rows < points[8, 1] + config.neck_depth * eye_distance)
+    like_skin = near & (skin.distance(frame) < config.skin_distance)
+    like_skin = binary_opening(like_skin, iterations=max(1, round(height / 256)))
+    touching = near & (rows < jaw[None] + config.neck_least * eye_distance)
+    joined = like_skin | touching
+    parts, n_parts = label(joined)
+    if not n_parts:
+        return joined
+    return np.isin(parts, np.setdiff1d(np.unique(parts[touching]), [0])) & joined
+
+
+def _hanging_on_head(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """Pieces cut off by the jaw line that end above the picture's lower half: ear lobes, curls."""
+    parts, n_parts = label(torso)
+    if n_parts < 2:
+        return np.zeros_like(torso)
+    largest = np.bincount(parts.ravel())[1:].argmax() + 1
+    under_head = np.zeros_like(head)
+    under_head[1:] = head[:-1]
+    touching = np.setdiff1d(np.unique(parts[under_head & torso]), [0, largest])
+    return np.isin(parts, touching)
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected region, holes filled from the outside in."""
+    parts, n_parts = label(mask)
+    if not n_parts:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    body = parts == sizes.argmax()
+    outside, _ = label(np.pad(~body, 1, constant_values=True))
+    holes = (outside != outside[0, 0])[1:-1, 1:-1] & ~body
+    hole_parts, n_holes = label(holes)
+    sizes = np.bincount(hole_parts.ravel(), minlength=n_holes + 1)
+    small = sizes < mask.size / 1000  # a gap between hair and shoulder stays open
+    small[0] = False
+    return body | small[hole_parts]
+
+
+def _blurred_where_unseen(filled: np.ndarray, away: np.ndarray, scale: float) -> np.ndarray:
+    """Copied colours leave streaks: blend in wider blurs the farther from seen pixels."""
+    result = filled
+    for sigma in (4 * scale, 16 * scale):
+        soft = np.stack([gaussian_filter(filled[..., c], sigma) for c in range(3)], -1)
+        share = np.clip(away / (3 * sigma), 0, 1)[..., None]
+        result = (1 - share) * result + share * soft
+    return result
+
+
+def _chroma(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float32)
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
+    return cv2.convexHull(points.round().astype(np.int32))

@@ -1,0 +1,265 @@
+"""Nerf: person -> head field and torso field, and from them frames.
+
+Reads person/; writes head.safetensors, torso.safetensors, portrait.json, histories, previews.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from geneface_kit import fitting
+from geneface_kit import person as person_stage
+from geneface_kit.head import HeadConfig, HeadField, HeadTask, windows_of
+from geneface_kit.person import Person
+from geneface_kit.render import backend_for
+from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
+from geneface_kit.views import HEAD, Views, psnr
+
+__all__ = ["Frame", "Portrait", "held_out_quality", "load", "make"]
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+KIND = "geneface_kit portrait"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One rendered frame and what it is made of.
+
+    rgb: (h, w, 3) the picture; head_alpha: (h, w) opacity of the head; depth: (h, w) distance of
+    the head along the ray, inter-ocular distances, 0 where there is none; torso_alpha: (h, w);
+    n_samples: points at which the head field was asked.
+    """
+
+    rgb: Float[Tensor, "h w 3"]
+    head_alpha: Float[Tensor, "h w"]
+    depth: Float[Tensor, "h w"]
+    torso_alpha: Float[Tensor, "h w"]
+    n_samples: int
+
+
+class Portrait:
+    """A person's trained head and torso over the background plate."""
+
+    def __init__(
+        self, head: HeadField, torso: TorsoField, plate: UInt8[np.ndarray, "h w 3"], focal: float
+    ):
+        self.device = head.landmark_mean.device
+        self.head, self.torso = head.train(False), torso.train(False)
+        self.plate = torch.from_numpy(np.array(plate)).to(self.device).float() / 255
+        self.focal, self.size = float(focal), int(plate.shape[0])
+
+    def render_frame(
+        self,
+        landmarks: Float[np.ndarray, "w 68 3"] | Float[Tensor, "w 68 3"],
+        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
+        *,
+        focal: float | None = None,
+    ) -> Frame:
+        """One frame: head + (1 - head opacity) * (torso over plate).
+
+        landmarks: (w, 68, 3) absolute canonical landmarks around the frame, its own in the
+        middle; w = 1 stands for a face at rest. pose: camera-to-world. The same input gives the
+        same bytes: nothing is drawn at random.
+        """
+        window, pose = self._tensor(landmarks), self._tensor(pose)
+        for name, values in (("landmarks", window), ("pose", pose)):
+            if not bool(torch.isfinite(values).all()):
+                raise ValueError(f"{name} hold NaN or infinite values; nothing can be rendered")
+        width = self.head.config.attention_frames
+        window = windows_of(window, torch.tensor([len(window) // 2]), width)[0]
+        head = self.head.image(window, pose, self.focal if focal is None else focal, self.size)
+        torso, torso_alpha = self.torso.image(pose, head)
+        behind = torso_alpha[..., None] * torso + (1 - torso_alpha)[..., None] * self.plate
+        rgb = (head.colour + (1 - head.alpha)[..., None] * behind).clamp(0, 1)
+        return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
+
+    def render(
+        self,
+        landmarks: Float[np.ndarray, "t 68 3"] | Float[Tensor, "t 68 3"],
+        poses: Float[np.ndarray, "t 4 4"] | Float[Tensor, "t 4 4"],
+        *,
+        only: Sequence[int] | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Frames (h, w, 3) uint8, one after the other.
+
+        landmarks: (t, 68, 3) absolute canonical, consecutive frames at 25 per second: the head
+        looks at neighbours too. only: which of them to render; all if not given.
+        """
+        if len(landmarks) != len(poses):
+            raise ValueError(
+                f"{len(landmarks)} landmark frames need as many poses, got {len(poses)}"
+            )
+        track, poses = self._tensor(landmarks), self._tensor(poses)
+        width = self.head.config.attention_frames
+        for frame in range(len(track)) if only is None else only:
+            window = windows_of(track, torch.tensor([int(frame)]), width)[0]
+            rgb = self.render_frame(window, poses[int(frame)]).rgb
+            yield (rgb * 255).round().to(torch.uint8).cpu().numpy()
+
+    def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+
+
+def make(run: Any, settings: Any) -> None:
+    """Trains the head, then the torso behind it, and measures both on held-out frames.
+
+    run: a runs.Run whose parent "person" is finished. A run that was cut off goes on where it was.
+    """
+    person = person_stage.load(run.parents["person"].folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    views = Views(person, device)
+    head = _head(run, settings.head, views)
+    torso = _torso(run, settings.torso, views, head)
+    portrait = Portrait(head, torso, person.plate, person.focal)
+    run.record("backend", backend_for("auto", device))
+    run.record("precision", str(head.dtype).removeprefix("torch."))
+    run.record("device", str(device))
+    for name, value in held_out_quality(portrait, views).items():
+        run.record(name, value)
+    _write_previews(run.folder, portrait, views)
+    facts = {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "person": person.name,
+        "data_kind": person.data_kind,
+        "size": views.size,
+        "focal": views.focal,
+        "n_train": views.n_train,
+        "head": dataclasses.asdict(settings.head),
+        "torso": dataclasses.asdict(settings.torso),
+    }
+    _replace(run.folder / "portrait.json", json.dumps(facts, indent=1).encode())
+
+
+def load(folder: Path, person: Person) -> Portrait:
+    """The portrait of a finished `nerf` run.
+
+    Raises: FileNotFoundError without a portrait; ValueError when it is of another person or
+    another picture size, or the files are damaged.
+    """
+    path = folder / "portrait.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no portrait in {folder}: run the stage nerf for this person first"
+        )
+    facts = json.loads(path.read_text())
+    if facts.get("kind") != KIND or facts.get("schema") != SCHEMA:
+        raise ValueError(f"{path} is no portrait of this version; run the stage nerf again")
+    if (facts["person"], facts["size"]) != (person.name, int(person.size)):
+        raise ValueError(
+            f"the portrait in {folder} is of {facts['person']} at {facts['size']} px, "
+            f"not of {person.name} at {person.size} px"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    head = HeadField(HeadConfig(**facts["head"]), facts["n_train"])
+    torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
+    fitting.load_weights(folder / "head.safetensors", head, person=person.name)
+    fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)
+    return Portrait(head.to(device), torso.to(device), person.plate, facts["focal"])
+
+
+def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 12) -> dict[str, float]:
+    """PSNR in dB of frames that were not trained on, rendered from their tracked landmarks.
+
+    head_psnr: head pixels; lip_psnr: lip rectangle; frame_psnr: the whole picture. Each is of
+    the mean squared error over the frames.
+    """
+    sums: dict[str, list[float]] = {"frame_psnr": [], "head_psnr": [], "lip_psnr": []}
+    for frame in views.held_out(n_frames):
+        rgb = _rendered(portrait, views, frame).rgb.cpu().numpy()
+        truth = views.person.frames[frame].astype(np.float32) / 255
+        squared = ((rgb - truth) ** 2).mean(-1)
+        is_head = np.asarray(views.person.labels[frame] == HEAD)
+        x0, y0, x1, y1 = views.lip_rects[frame].tolist()
+        sums["frame_psnr"].append(squared.mean())
+        sums["head_psnr"].append(squared[is_head].mean() if is_head.any() else np.nan)
+        lips = squared[y0:y1, x0:x1]
+        sums["lip_psnr"].append(lips.mean() if lips.size else np.nan)
+    return {name: round(psnr(float(np.nanmean(values))), 3) for name, values in sums.items()}
+
+
+def _head(run: Any, config: HeadConfig, views: Views) -> HeadField:
+    """The head field: from its file if an earlier attempt finished it, else trained."""
+    generator = run.generator("head")
+    path = run.folder / "head.safetensors"
+    task = HeadTask.make(config, views, generator)
+    if path.exists():
+        fitting.load_weights(path, task.field, person=views.person.name)
+        return task.field.train(False)
+    every = config.validate_every
+    fitting.fit(
+        task, run.folder, name="head", steps=config.steps, generator=generator, validate_every=every
+    )
+    _save(path, task.field, views.person)
+    return task.field.train(False)
+
+
+def _torso(run: Any, config: TorsoConfig, views: Views, head: HeadField) -> TorsoField:
+    generator = run.generator("torso")
+    path = run.folder / "torso.safetensors"
+    task = TorsoTask.make(config, views, head, generator)
+    if path.exists():
+        fitting.load_weights(path, task.field, person=views.person.name)
+        return task.field.train(False)
+    fitting.fit(task, run.folder, name="torso", steps=config.steps, generator=generator)
+    _save(path, task.field, views.person)
+    return task.field.train(False)
+
+
+def _save(path: Path, field: HeadField | TorsoField, person: Person) -> None:
+    fitting.save_weights(path, field, kind=type(field).__name__, person=person.name)
+
+
+def _rendered(portrait: Portrait, views: Views, frame: int, mouth_of: int | None = None) -> Frame:
+    """A frame of the person; mouth_of: with the landmarks of another frame."""
+    width = portrait.head.config.attention_frames
+    source = torch.tensor([frame if mouth_of is None else mouth_of])
+    window = windows_of(views.landmarks, source, width)[0]
+    return portrait.render_frame(window, views.poses[frame])
+
+
+def mouth_opening(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, " t"]:
+    """Distance of the inner lips (iBUG 62 and 66) per frame, in the landmarks' unit."""
+    return np.linalg.norm(landmarks[:, 62] - landmarks[:, 66], axis=-1)
+
+
+def _write_previews(folder: Path, portrait: Portrait, views: Views) -> None:
+    """preview_held_out.png: true frames over rendered ones. preview_mouth.png: one frame rendered
+    with the landmarks of the most closed, the middle and the most open mouth."""
+    frames = views.held_out(5)
+    rendered = [_rendered(portrait, views, frame).rgb.cpu().numpy() for frame in frames]
+    truth = [views.person.frames[frame].astype(np.float32) / 255 for frame in frames]
+    rows = [np.concatenate(truth, axis=1), np.concatenate(rendered, axis=1)]
+    _write_png(folder / "preview_held_out.png", np.concatenate(rows, axis=0))
+    order = np.argsort(mouth_opening(np.asarray(views.person.landmarks[: views.n_train])))
+    picks = [int(order[len(order) * share // 100]) for share in (2, 50, 98)]
+    mouths = [_rendered(portrait, views, frames[0], pick).rgb.cpu().numpy() for pick in picks]
+    _write_png(folder / "preview_mouth.png", np.concatenate(mouths, axis=1))
+
+
+def _write_png(path: Path, picture: Float[np.ndarray, "h w 3"]) -> None:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(buffer, format="png")
+    _replace(path, buffer.getvalue())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    os.replace(partial, path)

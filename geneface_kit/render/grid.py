@@ -1,0 +1,397 @@
+"""Grid: points of the unit box -> trained features of L lattices, from coarse to fine.
+
+The public function, its Warp kernels (CPU and CUDA, one source), and below them the plain torch
+twin, which is their specification: same names, same order of arguments.
+"""
+
+import logging
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import no_type_check
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+__all__ = ["GridEncoding", "GridLayout", "backend_for", "grid_encode", "grid_encode_torch"]
+
+log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "warp", "torch")
+PRIMES = (1, 2654435761, 805459861)
+"""Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
+PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
+PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
+
+
+@dataclass(frozen=True)
+class GridLayout:
+    """Where each lattice lies in the common table, and how its corners are numbered.
+
+    A point u in [0, 1]^d of level l sits at p = u * scale_l + 0.5; its cell is floor(p). A corner
+    c has row c_0 + c_1 * stride_1 + c_2 * stride_2 where that fits the level's rows; beyond it
+    the row wraps ("tiled") or is a hash of the corner ("hash").
+    """
+
+    n_dims: int
+    smooth: bool
+    scales: Float[Tensor, " levels"]
+    offsets: Int[Tensor, " levels_and_end"]
+    rows: Int[Tensor, "levels 4"]  # stride_1, stride_2, bit mask, 1 where hashed
+
+    @property
+    def n_levels(self) -> int:
+        return self.scales.shape[0]
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.offsets[-1])
+
+    def to(self, device: torch.device) -> "GridLayout":
+        """The same layout on another device."""
+        tensors = (self.scales.to(device), self.offsets.to(device), self.rows.to(device))
+        return GridLayout(self.n_dims, self.smooth, *tensors)
+
+    @staticmethod
+    def make(
+        n_dims: int,
+        *,
+        n_levels: int = 16,
+        base: int = 16,
+        finest: int = 2048,
+        log2_rows: int = 16,
+        kind: str = "hash",
+        smooth: bool = False,
+    ) -> "GridLayout":
+        """Levels growing geometrically from `base` to `finest` cells (method.md 5b).
+
+        kind: "hash", or "tiled" as in the official code, whose fine 3D levels ignore the
+        third coordinate because the row index overflows before reaching it.
+        Example: n_dims=3 with the defaults has 903,480 rows for either kind.
+        """
+        if n_dims not in (2, 3):
+            raise ValueError(f"n_dims must be 2 or 3, got {n_dims}")
+        if kind not in ("hash", "tiled"):
+            raise ValueError(f"kind must be 'hash' or 'tiled', got {kind!r}")
+        growth = math.log2(finest / base) / max(1, n_levels - 1)
+        scales, offsets, rows = [], [0], []
+        for level in range(n_levels):
+            scale = base * 2 ** (level * growth) - 1
+            side = math.ceil(round(scale, 6)) + 2
+            n_rows = -(-min(2**log2_rows, side**n_dims) // 8) * 8
+            strides, stride = [0, 0, 0], 1
+            for axis in range(n_dims):
+                if stride > n_rows:
+                    break
+                strides[axis] = stride
+                stride *= side
+            full = stride > n_rows
+            mask = n_rows - 1 if full else 2**31 - 1
+            scales.append(scale)
+            offsets.append(offsets[-1] + n_rows)
+            rows.append([strides[1], strides[2], mask, int(full and kind == "hash")])
+        return GridLayout(
+            n_dims,
+            smooth,
+            torch.tensor(scales, dtype=torch.float32),
+            torch.tensor(offsets, dtype=torch.int32),
+            torch.tensor(rows, dtype=torch.int32),
+        )
+
+
+class GridEncoding(nn.Module):
+    """A trained grid: points (n, n_dims) of the unit box -> features (n, 2 * n_levels)."""
+
+    def __init__(self, layout: GridLayout, backend: str = "auto"):
+        super().__init__()
+        self.layout, self.backend = layout, backend
+        self.table = nn.Parameter(torch.empty(layout.n_rows, 2).uniform_(-1e-4, 1e-4))
+
+    @property
+    def n_features(self) -> int:
+        return 2 * self.layout.n_levels
+
+    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        if self.layout.scales.device != points.device:
+            self.layout = self.layout.to(points.device)
+        return grid_encode(points, self.table, self.layout, backend=self.backend)
+
+
+def backend_for(backend: str, device: torch.device) -> str:
+    """Resolves "auto": Warp kernels on CPU and CUDA, the torch twin on any other device."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+    if backend != "auto":
+        return backend
+    return "warp" if device.type in ("cpu", "cuda") else "torch"
+
+
+def grid_encode(
+    points: Float[Tensor, "n d"],
+    table: Float[Tensor, "rows 2"],
+    layout: GridLayout,
+    *,
+    backend: str = "auto",
+) -> Float[Tensor, "n c"]:
+    """Features of points, interpolated linearly (or smoothly) between corners of each lattice.
+
+    points: (n, 2) or (n, 3); outside [0, 1] the features are 0. Returns (n, 2 * n_levels).
+    Gradients flow to the table and to the points.
+    """
+    if points.shape[1] != layout.n_dims:
+        raise ValueError(f"points must be (n, {layout.n_dims}), got {tuple(points.shape)}")
+    if backend_for(backend, points.device) == "torch":
+        return grid_encode_torch(points, table, layout)
+    return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
+
+
+class _GridEncode(torch.autograd.Function):
+    """grid_encode through the kernels."""
+
+    @staticmethod
+    def forward(ctx, points, table, layout):
+        ctx.save_for_backward(points, table)
+        ctx.layout = layout
+        features = torch.empty(
+            len(points), layout.n_levels, 2, dtype=torch.float32, device=points.device
+        )
+        _launch("forward", points, table, layout, [features])
+        return features.flatten(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        points, table = ctx.saved_tensors
+        layout = ctx.layout
+        gradient = gradient.contiguous().view(len(points), layout.n_levels, 2)
+        table_gradient = torch.zeros_like(table)
+        wants_points = int(ctx.needs_input_grad[0])
+        # one slice per level: no two threads ever add to the same number
+        levels = layout.n_levels if wants_points else 1
+        points_gradient = points.new_zeros(
+            levels, len(points) if wants_points else 1, points.shape[1]
+        )
+        _launch(
+            "backward",
+            points,
+            table,
+            layout,
+            [gradient, wants_points, table_gradient, points_gradient],
+        )
+        return points_gradient.sum(0) if wants_points else None, table_gradient, None
+
+
+def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: list) -> None:
+    """Runs a kernel over (levels, points): at once on CUDA, levels dealt to threads on a CPU."""
+    if not len(points):
+        return
+    _start()
+    on_cpu = points.device.type == "cpu"
+    device = wp.device_from_torch(points.device)
+    kernel = _loaded(layout.n_dims, name, str(device))
+    vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
+    pair = lambda t: wp.from_torch(t.detach(), dtype=wp.vec2)  # noqa: E731
+    inputs = [
+        wp.from_torch(points.detach(), dtype=vector),
+        pair(table),
+        wp.from_torch(layout.scales),
+        wp.from_torch(layout.offsets),
+        wp.from_torch(layout.rows, dtype=wp.vec4i),
+        int(layout.smooth),
+    ]
+    if name == "forward":
+        inputs += [pair(rest[0])]
+    else:
+        gradient, wants_points, table_gradient, points_gradient = rest
+        inputs += [pair(gradient), wants_points, int(on_cpu), pair(table_gradient)]
+        inputs += [wp.from_torch(points_gradient, dtype=vector)]
+    n_parts = min(torch.get_num_threads(), layout.n_levels) if on_cpu else 1
+
+    def part(first: int) -> None:
+        n_levels = len(range(first, layout.n_levels, n_parts))
+        dim = (n_levels, len(points))
+        wp.launch(kernel, dim=dim, inputs=[*inputs, first, n_parts], device=device)
+
+    if n_parts == 1:
+        part(0)
+    else:
+        jobs = [_pool(n_parts - 1).submit(part, first) for first in range(1, n_parts)]
+        part(0)
+        for job in jobs:
+            job.result()
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Threads for CPU launches: a launch releases Python's lock while the kernel runs."""
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="grid")
+
+
+@cache
+def _start() -> None:
+    """Warp, without its greeting; gradients are our own kernels, so it generates none."""
+    wp.config.log_level = wp.LOG_ERROR
+    wp.init()
+    wp.set_module_options({"enable_backward": False})
+
+
+@cache
+def _loaded(n_dims: int, name: str, device: str):
+    """The kernel, compiled for the device (once per machine: Warp keeps what it compiled)."""
+    kernel = _kernels(n_dims)[name]
+    log.debug("loading grid kernels for %s; the first time on a machine they are compiled", device)
+    wp.load_module(kernel.module, device=device)
+    return kernel
+
+
+@no_type_check
+@wp.func
+def _row(corner: wp.vec3i, row: wp.vec4i) -> int:
+    a = wp.uint32(corner[0])
+    b = wp.uint32(corner[1])
+    c = wp.uint32(corner[2])
+    index = a + b * wp.uint32(row[0]) + c * wp.uint32(row[1])
+    if row[3] == 1:
+        index = a ^ (b * PRIME_1) ^ (c * PRIME_2)
+    return int(index & wp.uint32(row[2]))
+
+
+@cache
+def _kernels(n_dims: int):
+    """The forward and the backward kernel of one dimension; thread = (level, point)."""
+    vector = wp.vec2 if n_dims == 2 else wp.vec3
+    n_corners = 2**n_dims
+
+    @no_type_check
+    @wp.func
+    def place(point: vector, scale: float) -> wp.vec3:
+        if wp.static(n_dims == 2):
+            return wp.vec3(point[0] * scale + 0.5, point[1] * scale + 0.5, 0.0)
+        return wp.vec3(point[0] * scale + 0.5, point[1] * scale + 0.5, point[2] * scale + 0.5)
+
+    @no_type_check
+    @wp.func
+    def inside(point: vector) -> bool:
+        return wp.min(point) >= 0.0 and wp.max(point) <= 1.0
+
+    @no_type_check
+    @wp.kernel
+    def forward(
+        points: wp.array(dtype=vector),
+        table: wp.array(dtype=wp.vec2),
+        scales: wp.array(dtype=float),
+        offsets: wp.array(dtype=int),
+        rows: wp.array(dtype=wp.vec4i),
+        smooth: int,
+        features: wp.array2d(dtype=wp.vec2),
+        first_level: int,
+        level_step: int,
+    ):
+        slot, i = wp.tid()
+        level = first_level + slot * level_step
+        total = wp.vec2(0.0, 0.0)
+        if inside(points[i]):
+            p = place(points[i], scales[level])
+            cell = wp.vec3i(int(wp.floor(p[0])), int(wp.floor(p[1])), int(wp.floor(p[2])))
+            w = wp.vec3(p[0] - float(cell[0]), p[1] - float(cell[1]), p[2] - float(cell[2]))
+            if smooth == 1:
+                w = wp.cw_mul(wp.cw_mul(w, w), wp.vec3(3.0, 3.0, 3.0) - 2.0 * w)
+            for corner in range(wp.static(n_corners)):
+                bit = wp.vec3i(corner & 1, (corner >> 1) & 1, (corner >> 2) & 1)
+                weight = wp.where(bit[0] == 1, w[0], 1.0 - w[0])
+                weight = weight * wp.where(bit[1] == 1, w[1], 1.0 - w[1])
+                if wp.static(n_dims == 3):
+                    weight = weight * wp.where(bit[2] == 1, w[2], 1.0 - w[2])
+                total = total + weight * table[offsets[level] + _row(cell + bit, rows[level])]
+        features[i, level] = total
+
+    @no_type_check
+    @wp.kernel
+    def backward(
+        points: wp.array(dtype=vector),
+        table: wp.array(dtype=wp.vec2),
+        scales: wp.array(dtype=float),
+        offsets: wp.array(dtype=int),
+        rows: wp.array(dtype=wp.vec4i),
+        smooth: int,
+        gradient: wp.array2d(dtype=wp.vec2),
+        wants_points: int,
+        exclusive: int,
+        table_gradient: wp.array(dtype=wp.vec2),
+        points_gradient: wp.array2d(dtype=vector),
+        first_level: int,
+        level_step: int,
+    ):
+        slot, i = wp.tid()
+        level = first_level + slot * level_step
+        if not inside(points[i]):
+            return
+        scale = scales[level]
+        p = place(points[i], scale)
+        cell = wp.vec3i(int(wp.floor(p[0])), int(wp.floor(p[1])), int(wp.floor(p[2])))
+        f = wp.vec3(p[0] - float(cell[0]), p[1] - float(cell[1]), p[2] - float(cell[2]))
+        w = f
+        slope = wp.vec3(scale, scale, scale)
+        if smooth == 1:
+            w = wp.cw_mul(wp.cw_mul(f, f), wp.vec3(3.0, 3.0, 3.0) - 2.0 * f)
+            slope = 6.0 * scale * wp.cw_mul(f, wp.vec3(1.0, 1.0, 1.0) - f)
+        g = gradient[i, level]
+        total = vector()
+        for corner in range(wp.static(n_corners)):
+            bit = wp.vec3i(corner & 1, (corner >> 1) & 1, (corner >> 2) & 1)
+            w0 = wp.where(bit[0] == 1, w[0], 1.0 - w[0])
+            w1 = wp.where(bit[1] == 1, w[1], 1.0 - w[1])
+            w2 = wp.float32(1.0)
+            if wp.static(n_dims == 3):
+                w2 = wp.where(bit[2] == 1, w[2], 1.0 - w[2])
+            k = offsets[level] + _row(cell + bit, rows[level])
+            step = (w0 * w1 * w2) * g
+            if exclusive == 1:
+                table_gradient[k] = table_gradient[k] + step
+            else:
+                wp.atomic_add(table_gradient, k, step)
+            if wants_points == 1:
+                value = wp.dot(table[k], g)
+                total[0] = total[0] + wp.where(bit[0] == 1, value, -value) * w1 * w2 * slope[0]
+                total[1] = total[1] + wp.where(bit[1] == 1, value, -value) * w0 * w2 * slope[1]
+                if wp.static(n_dims == 3):
+                    total[2] = total[2] + wp.where(bit[2] == 1, value, -value) * w0 * w1 * slope[2]
+        if wants_points == 1:
+            points_gradient[level, i] = total
+
+    return {"forward": forward, "backward": backward}
+
+
+def grid_encode_torch(
+    points: Float[Tensor, "n d"], table: Float[Tensor, "rows 2"], layout: GridLayout
+) -> Float[Tensor, "n c"]:
+    """The torch twin of `grid_encode`: the specification, slow and plain."""
+    inside = ((points >= 0) & (points <= 1)).all(-1, keepdim=True)
+    features = []
+    for level in range(layout.n_levels):
+        stride_1, stride_2, mask, hashed = (int(value) for value in layout.rows[level])
+        p = points * layout.scales[level] + 0.5
+        cell = p.detach().floor()
+        w = p - cell
+        if layout.smooth:
+            w = w * w * (3 - 2 * w)
+        cell = torch.where(inside, cell, 0).long()
+        total = 0
+        for corner in range(2**layout.n_dims):
+            bit = torch.tensor(
+                [(corner >> axis) & 1 for axis in range(layout.n_dims)], device=points.device
+            )
+            at = cell + bit
+            if hashed:
+                row = at[:, 0]
+                for axis in range(1, layout.n_dims):
+                    row = row ^ (at[:, axis] * PRIMES[axis] & 0xFFFFFFFF)
+            else:
+                row = at[:, 0] + at[:, 1] * stride_1
+                row = row + at[:, 2] * stride_2 if layout.n_dims == 3 else row
+            weight = torch.where(bit == 1, w, 1 - w).prod(-1, keepdim=True)
+            total = total + weight * table[layout.offsets[level] + (row & mask)]
+        features.append(torch.where(inside, total, 0))
+    return torch.cat(features, dim=-1)

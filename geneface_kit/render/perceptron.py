@@ -1,0 +1,74 @@
+"""Perceptron: small networks on many points, in the number type the machine is fast at."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Perceptron", "exponential", "precision"]
+
+
+class Perceptron(nn.Module):
+    """Linear layers without bias, ReLU between. The input may come in parts (see `forward`)."""
+
+    def __init__(self, *sizes: int):
+        super().__init__()
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
+
+    def forward(
+        self, parts: list[tuple[Tensor, Tensor | None]], dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Applies the network to the parts side by side, without building that wide matrix.
+
+        parts: (values (k, c), index (n,) or None): row i of the input holds values[index[i]].
+        A part of one row holds for all points. What belongs to a ray is so multiplied once a ray.
+        """
+        weight, column, x = self.layers[0].weight.to(dtype), 0, None
+        for values, index in parts:
+            columns = weight[:, column : column + values.shape[1]]
+            column += values.shape[1]
+            y = _linear(values.to(dtype), columns)
+            y = y if index is None else y.index_select(0, index)
+            x = y if x is None else x + y
+        for layer in self.layers[1:]:
+            x = _linear(functional.relu(x), layer.weight.to(dtype))
+        return x
+
+
+def exponential(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """exp(x) for densities; its gradient is clamped at exp(+-15) (official code)."""
+    return _Exponential.apply(x)
+
+
+def precision(name: str, device: torch.device) -> torch.dtype:
+    """The networks' number type; "auto" is bfloat16 where the processor multiplies it natively."""
+    if name not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision must be auto, float32 or bfloat16, got {name!r}")
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32
+
+
+class _Exponential(torch.autograd.Function):
+    """exp, whose gradient is clamped at exp(+-15) (official code, as in instant-ngp)."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.exp(x.clamp(max=20.0))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * torch.exp(x.clamp(-15.0, 15.0))
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight.T. float32 on a CPU goes in blocks of 4,096 rows, which is much faster."""
+    if x.dtype != torch.float32 or x.device.type != "cpu" or len(x) <= 4096:
+        return functional.linear(x, weight)
+    return torch.cat([functional.linear(block, weight) for block in x.split(4096)])

@@ -1,0 +1,393 @@
+"""Evaluation: finished runs -> the paper's tables. Reads person/ to nerf/; writes evaluation/.
+
+Every row names its runs and the kind of data; what cannot be measured says so. Published numbers
+stand in rows of their own, with their source.
+"""
+
+import dataclasses
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors import safe_open
+
+from geneface_kit import metrics, speech, sync, talk
+from geneface_kit.clip import read_audio
+from geneface_kit.metrics import NotMeasured
+from geneface_kit.talk import mouth_opening
+
+__all__ = [
+    "CPU",
+    "PAPER",
+    "EvaluationConfig",
+    "Row",
+    "beside_published",
+    "cost",
+    "cross_driven",
+    "expert_score",
+    "held_out",
+    "inputs",
+    "landmark_driven",
+    "make",
+    "published",
+    "read_table",
+    "recordings",
+    "score_pictures",
+    "self_driven",
+    "to_html",
+    "write_table",
+]
+
+log = logging.getLogger(__name__)
+
+HEAD = 1
+TITLES = {
+    "a": "Table A: reconstruction of held-out frames",
+    "b": "Table B: lip sync to other recordings",
+    "d": "Table D: cost",
+}
+BESIDE = {"a": "head_reconstruction", "b": "cross_subject_lip_sync", "d": "head_reconstruction"}
+COST = ("train_hours", "FPS", "training minutes", "parameters")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is scored. The defaults are the smoke profile."""
+
+    n_frames: int = 12  # held-out frames that are rendered, evenly spaced; 0 means all (ours)
+    recordings: str = ""  # files for the cross-driven table, comma between; "" = held-out demo
+    cross_s: float = 4.0  # seconds of each recording; 0 means all of it (ours)
+
+
+CPU = {"n_frames": 44, "cross_s": 10.0}
+PAPER = {"n_frames": 0, "cross_s": 0.0}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a table and where it comes from.
+
+    value: a number, or NotMeasured with its reason. runs: ids of the runs it was computed from.
+    """
+
+    table: str
+    person: str
+    protocol: str
+    method: str
+    metric: str
+    value: float | NotMeasured
+    unit: str
+    n_frames: int
+    runs: tuple[str, ...]
+    seed: int
+    profile: str
+    data_kind: str
+
+
+def inputs(subject: str, settings: Any) -> list[Path]:
+    """The files read besides the upstream runs: recordings, and measuring networks if present."""
+    found = [metrics.network(name) for name in metrics.NETWORKS]
+    present = [path for path in found if not isinstance(path, NotMeasured)]
+    return [*recordings(settings.evaluation), *present]
+
+
+def make(run: Any, settings: Any) -> None:
+    """Scores the person of a run by the three protocols and writes tables A, B and D."""
+    config = settings.evaluation
+    actor = talk.load_actor(run.parents)
+    run.data_kind = actor.person.data_kind
+    chosen = held_out(actor.person, config.n_frames)
+    scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}
+
+    def note(table, protocol, measured, n_frames, method="full"):
+        scored[table] += _rows(run, table, protocol, method, measured, n_frames)
+
+    started = time.perf_counter()
+    frames = landmark_driven(actor, chosen)
+    fps = len(frames) / (time.perf_counter() - started)
+    _store(run.folder / "landmark_driven.npy", frames)
+    note("a", "landmark-driven", score_pictures(actor.person, chosen, frames), len(frames))
+    planned, frames = self_driven(actor, chosen, settings.talk, run.generator("self-driven"))
+    _store(run.folder / "self_driven.npy", frames)
+    measured = score_pictures(actor.person, chosen, frames)
+    measured |= _landmark_measures(actor.person, planned)
+    note("a", "self-driven", measured, len(frames))
+    for path in recordings(config):
+        limits = dataclasses.replace(settings.talk, max_s=config.cross_s)
+        generator = run.generator(f"cross-driven {path.name}")
+        planned = talk.plan(actor, read_audio(path), limits, generator)
+        n_frames = len(planned.landmarks)
+        note("b", f"cross-driven: {path.stem}", cross_driven(actor, planned), n_frames)
+    note("d", f"rendering {actor.person.size}x{actor.person.size}", {"FPS": (fps, "1/s")}, 0)
+    for stage, measured in cost(run.parents).items():
+        note("d", stage, measured, 0)
+    for name, rows in scored.items():
+        write_table(run.folder / f"table_{name}.csv", rows)
+        ours = read_table(run.folder / f"table_{name}.csv")
+        _store_text(run.folder / f"table_{name}.html", to_html(ours, name))
+    for row in scored["a"]:
+        if not isinstance(row.value, NotMeasured):
+            run.record(f"{row.protocol} {row.metric}", round(row.value, 4))
+
+
+def recordings(config: EvaluationConfig) -> list[Path]:
+    """The files of the cross-driven table; every one must exist before anything is scored."""
+    names = [name.strip() for name in config.recordings.split(",")]
+    return [talk.driving_audio(name) for name in names]
+
+
+def held_out(person: Any, n_frames: int) -> Int[np.ndarray, " n"]:
+    """Indices of the frames that no stage was trained on: the last 1/11, or n evenly from it."""
+    every = np.arange(person.n_train, len(person.landmarks))
+    if len(every) == 0:
+        raise ValueError(f"{person.name} has no held-out frames: prepare a longer clip")
+    if not n_frames or n_frames >= len(every):
+        return every
+    return every[np.linspace(0, len(every) - 1, n_frames).round().astype(int)]
+
+
+def landmark_driven(
+    actor: talk.Actor, chosen: Int[np.ndarray, " n"]
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """Frames rendered from the tracked landmarks and poses: what the renderer alone can do."""
+    person = actor.person
+    return np.stack(list(actor.portrait.render(person.landmarks[chosen], person.poses[chosen])))
+
+
+def self_driven(
+    actor: talk.Actor,
+    chosen: Int[np.ndarray, " n"],
+    config: talk.TalkConfig,
+    generator: torch.Generator,
+) -> tuple[talk.Plan, UInt8[np.ndarray, "n h w 3"]]:
+    """Frames rendered from the person's own held-out sound, on the tracked head poses.
+
+    The landmarks come from speech alone; the eyes are replayed from frames of training.
+    """
+    person = actor.person
+    sound = person.audio[person.n_train * talk.SAMPLES : len(person.landmarks) * talk.SAMPLES]
+    whole = dataclasses.replace(config, max_s=0.0)
+    planned = talk.plan(actor, sound, whole, generator)
+    landmarks = planned.landmarks[chosen - person.n_train]
+    return planned, np.stack(list(actor.portrait.render(landmarks, person.poses[chosen])))
+
+
+def score_pictures(
+    person: Any, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "n h w 3"]
+) -> dict[str, tuple[float | NotMeasured, str]]:
+    """Metric name -> (value, unit) for rendered frames against the true ones."""
+    truth = np.asarray(person.frames[chosen])
+    head = np.asarray(person.labels[chosen]) == HEAD
+    found = {
+        "PSNR": (metrics.psnr(frames, truth), "dB"),
+        "PSNR head": (metrics.psnr(frames, truth, mask=head), "dB"),
+        "SSIM": (metrics.ssim(frames, truth), ""),
+        "LPIPS": (metrics.lpips(frames, truth), ""),
+        "FID": (metrics.fid(frames, truth), ""),
+        "LSE-C": (metrics.lse(), ""),
+    }
+    return found | _detected_measures(frames, truth, person.size)
+
+
+def cross_driven(
+    actor: talk.Actor, planned: talk.Plan
+) -> dict[str, tuple[float | NotMeasured, str]]:
+    """Metric name -> (value, unit) for a recording that has no true frames."""
+    opening = mouth_opening(planned.landmarks)
+    own = float(mouth_opening(actor.person.landmarks).std())
+    return {
+        "LSE-D": (metrics.lse(), ""),
+        "LSE-C": (metrics.lse(), ""),
+        "sync expert": (_expert(actor, planned), "cosine"),
+        "mouth correlation with speech": (_heard(planned, opening), "r"),
+        "mouth motion ratio": (float(opening.std()) / max(own, 1e-6), ""),
+    }
+
+
+def cost(parents: dict[str, Any]) -> dict[str, dict[str, tuple[float | NotMeasured, str]]]:
+    """Stage -> minutes it took and parameters it holds, read from its run."""
+    found = {}
+    for stage in ("motion", "adaptation", "nerf"):
+        run = parents[stage]
+        found[stage] = {
+            "training minutes": (run.facts["wall_s"] / 60, "min"),
+            "parameters": (float(_n_parameters(run.folder)), ""),
+        }
+    return found
+
+
+def write_table(path: Path, rows: list[Row]) -> None:
+    """One csv line per number; a missing one reads "not measured" and keeps its reason."""
+    lines = []
+    for row in rows:
+        line = dataclasses.asdict(row) | {"runs": " ".join(row.runs)}
+        missing = isinstance(row.value, NotMeasured)
+        line["value"] = str(row.value) if missing else f"{row.value:.6g}"
+        line["reason"] = row.value.reason if missing else ""
+        lines.append(line)
+    names = [field.name for field in dataclasses.fields(Row)] + ["reason"]
+    _store_text(path, pd.DataFrame(lines, columns=names).to_csv(index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as text cells, as `write_table` wrote it."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def published() -> pd.DataFrame:
+    """Published numbers, one per row, each with the paper and table it is quoted from."""
+    path = Path(__file__).parent / "data" / "published_results.csv"
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A wide table: our rows first, the published ones under them, metrics as columns.
+
+    A row is either ours, with its run ids, or published, with its source: never both.
+    """
+    quoted = published()
+    quoted = quoted[quoted["table"] == BESIDE[name]]
+    quoted = quoted[quoted["metric"].isin(COST) == (name == "d")]
+    columns = list(dict.fromkeys([*ours["metric"], *quoted["metric"]]))
+    keys = ["origin", "method", "setting", "data", "source"]
+    left = pd.DataFrame(
+        {
+            "origin": "ours",
+            "method": ours["method"],
+            "setting": ours["person"] + ", " + ours["protocol"],
+            "data": ours["data_kind"] + ", " + ours["profile"],
+            "source": "runs " + ours["runs"],
+            "metric": ours["metric"],
+            "value": [_short(value) for value in ours["value"]],
+        }
+    )
+    right = quoted.assign(origin="published", data="real")[[*keys, "metric", "value"]]
+    rows = pd.concat([left, right]).drop_duplicates([*keys, "metric"])
+    order = rows[keys].drop_duplicates().apply(tuple, axis=1).tolist()
+    wide = rows.pivot(index=keys, columns="metric", values="value").reindex(columns=columns)
+    return wide.loc[order].fillna("—").reset_index().rename_axis(columns=None)
+
+
+def to_html(ours: pd.DataFrame, name: str) -> str:
+    """The wide table as html, titled, with the reasons for what was not measured under it."""
+    kinds = " and ".join(sorted(set(ours["data_kind"]))) or "no"
+    missing = ours[ours["reason"] != ""][["metric", "reason"]].drop_duplicates()
+    notes = "".join(f"<li>{m}: {r}</li>" for m, r in missing.itertuples(index=False))
+    table = beside_published(ours, name).to_html(index=False, border=0)
+    return f"<h3>{TITLES[name]} ({kinds} data)</h3>\n{table}\n<ul>{notes}</ul>\n"
+
+
+def expert_score(
+    expert: torch.nn.Module, unit: float, planned: talk.Plan, mean: Float[np.ndarray, "68 3"]
+) -> float:
+    """Mean cosine of our own sync expert over every window of a plan, in [0, 1].
+
+    unit: inter-ocular distances per network unit. Not comparable to LSE-C, which is SyncNet's.
+    """
+    motion = torch.from_numpy((planned.landmarks - mean) / unit).flatten(1).float()
+    features = torch.as_tensor(planned.speech.features).float()
+    n_windows = len(motion) - sync.WINDOW + 1
+    if n_windows < 1:
+        raise ValueError(f"the sync expert needs {sync.WINDOW} frames, got {len(motion)}")
+    lips = sync.lips(motion[None])[0]
+    mouths = torch.stack([lips[k : k + sync.WINDOW] for k in range(n_windows)])
+    heard = [features[2 * k : 2 * (k + sync.WINDOW)] for k in range(n_windows)]
+    with torch.no_grad():
+        return float(expert(torch.stack(heard), mouths).mean())
+
+
+def _rows(run, table, protocol, method, measured, n_frames) -> list[Row]:
+    sources = tuple(parent.id for parent in run.parents.values()) + (run.id,)
+    return [
+        Row(
+            table=table,
+            person=run.subject,
+            protocol=protocol,
+            method=method,
+            metric=metric,
+            value=value,
+            unit=unit,
+            n_frames=n_frames,
+            runs=sources,
+            seed=run.seed,
+            profile=run.profile,
+            data_kind=run.data_kind,
+        )
+        for metric, (value, unit) in measured.items()
+    ]
+
+
+def _heard(planned: talk.Plan, opening: np.ndarray) -> float | NotMeasured:
+    """Correlation of a mouth with the one that a regression, not our generator, hears."""
+    if planned.speech.encoder != "hama":
+        return NotMeasured(f"the mouth regression does not read {planned.speech.encoder} features")
+    heard = speech.mouth_from_speech(planned.speech)[: len(opening), 0]
+    return metrics.correlation(opening, heard.astype(np.float32))
+
+
+def _expert(actor: talk.Actor, planned: talk.Plan) -> float | NotMeasured:
+    if actor.motion.expert is None:
+        return NotMeasured("the motion run holds no sync expert")
+    mean = actor.person.landmark_mean
+    return expert_score(actor.motion.expert, actor.motion.unit, planned, mean)
+
+
+def _landmark_measures(person: Any, planned: talk.Plan) -> dict[str, tuple[Any, str]]:
+    true = mouth_opening(person.landmarks[person.n_train :])
+    r = metrics.correlation(mouth_opening(planned.landmarks), true)
+    return {"mouth correlation": (r, "r")}
+
+
+def _detected_measures(
+    frames: UInt8[np.ndarray, "n h w 3"], truth: UInt8[np.ndarray, "n h w 3"], size: int
+) -> dict[str, tuple[Any, str]]:
+    """LMD between the frames in which a face is found in both; none leaves it unmeasured."""
+    a, found_a = metrics.detected_landmarks(frames)
+    b, found_b = metrics.detected_landmarks(truth)
+    both = found_a & found_b
+    if not both.any():
+        missing = NotMeasured("no face was found in the rendered frames")
+        return {"LMD": (missing, "px"), "LMD lips": (missing, "px")}
+    if not both.all():
+        log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
+    return {
+        "LMD": (metrics.lmd(a[both], b[both], size), "px"),
+        "LMD lips": (metrics.lmd(a[both], b[both], size, points="lips"), "px"),
+        "faces found": (float(both.mean()), ""),
+    }
+
+
+def _n_parameters(folder: Path) -> int:
+    n = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        if "checkpoint" in path.name:
+            continue
+        with safe_open(path, framework="numpy") as file:
+            n += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())
+    return n
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
+def _store(path: Path, frames: np.ndarray) -> None:
+    partial = path.with_name("part_" + path.name)
+    np.save(partial, frames)
+    os.replace(partial, path)
+
+
+def _store_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,337 @@
+"""Tracking: face meshes -> head pose, one focal length, pose-free landmarks in the head frame.
+
+The mean shape of the clip is found first (it fixes the head frame of `camera`), then the focal
+length, then every pose by robust least squares on the rigid points' projections.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from geneface_kit import camera
+from geneface_kit.landmarks import MESH_TO_68, Mesh, to_68
+
+__all__ = ["RIGID", "Track", "TrackingConfig", "euler_degrees", "similarity", "track"]
+
+# fmt: off
+RIGID = np.array([
+    33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8, 127, 356, 234, 454, 93, 323,
+    21, 251, 54, 284, 103, 332, 67, 297, 109, 338,
+])
+"""Mesh points that move with the skull: eye corners, nose ridge, forehead, temples, cheeks' rim."""
+RIGID_68 = np.array([0, 1, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45])
+"""The same among the 68 points, for detectors without a mesh."""
+# fmt: on
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """How heads are tracked. Lengths in picture widths unless said otherwise; all ours."""
+
+    focal_prior: float = 2.4  # focal length expected of a talking-head clip, picture widths
+    focal_spread: float = 0.3  # its uncertainty, natural log; the clip itself says little about f
+    focal_evidence: float = 20.0  # independent observations that the clip's errors are worth
+    focal_steps: int = 13  # candidates between 1.2 and 4.8 picture widths
+    outlier_px: float = 1.5  # errors beyond this count linearly (Huber), pixels at width 256
+    noise_px: float = 0.6  # error of one rigid point, pixels at width 256
+    turn_noise: float = 0.6  # change of angular speed from frame to frame, degrees
+    shift_noise: float = 0.02  # change of speed from frame to frame, eye distances
+    shape_steps: int = 6  # passes of the mean shape
+    smooth_frames: float = 0.6  # sigma on all points but lips and jaw, frames; 0 = none
+
+
+@dataclass(frozen=True)
+class Track:
+    """A tracked head.
+
+    poses: (t, 4, 4) camera-to-world, see `camera`; focal: pixels; landmarks: (t, 68, 3)
+    pose-free, head frame; landmarks2d: (t, 68, 2) pixels; error_px: (t,) mean distance of the
+    projected rigid mean shape from the detected points.
+    """
+
+    poses: Float[np.ndarray, "t 4 4"]
+    focal: float
+    landmarks: Float[np.ndarray, "t 68 3"]
+    landmarks2d: Float[np.ndarray, "t 68 2"]
+    error_px: Float[np.ndarray, " t"]
+
+
+def track(mesh: Mesh, size: int, config: TrackingConfig | None = None) -> Track:
+    """Pose, focal length and pose-free landmarks of a clip of one head.
+
+    mesh: pixels of `size` x `size` pictures, gaps filled (`landmarks.fill_gaps`).
+    """
+    config = config or TrackingConfig()
+    if not np.isfinite(mesh.points).all():
+        raise ValueError("mesh.points must be finite; fill gaps before tracking")
+    rigid = RIGID if mesh.points.shape[1] == 478 else RIGID_68
+    eyes = (33, 263) if mesh.points.shape[1] == 478 else (36, 45)
+    pixels = mesh.points[:, :, :2].astype(np.float64)
+
+    focal = _find_focal(mesh.points.astype(np.float64), rigid, eyes, size, config)
+    solid = _undo_perspective(mesh.points, rigid, focal, size)
+    shape, aligned = _mean_shape(solid, rigid, eyes, config.shape_steps)
+
+    turns, shifts = _first_poses(shape, solid, pixels, rigid, focal, size)
+    turns, shifts = _refine(shape[rigid], pixels[:, rigid], turns, shifts, focal, size, config)
+    poses = camera.pose_from_head(Rotation.from_rotvec(turns).as_matrix(), shifts)
+    projected = camera.project(np.tile(shape[rigid], (len(poses), 1, 1)), poses, focal, size)
+    error = np.linalg.norm(projected - pixels[:, rigid], axis=-1).mean(1)
+
+    points = aligned[:, MESH_TO_68] if aligned.shape[1] == 478 else aligned
+    return Track(
+        poses=poses.astype(np.float32),
+        focal=float(focal),
+        landmarks=_smooth_still_points(points, config.smooth_frames).astype(np.float32),
+        landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
+        error_px=error.astype(np.float32),
+    )
+
+
+def similarity(
+    points: Float[np.ndarray, "t n 3"], target: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t 3 3"], Float[np.ndarray, "t 3"]]:
+    """Scale s, rotation R, shift b of each set so that s * R @ p + b is nearest to the target.
+
+    Umeyama's closed form, least squares.
+    """
+    mean, goal = points.mean(1), target.mean(0)
+    centred, wanted = points - mean[:, None], target - goal
+    u, sizes, vt = np.linalg.svd(np.einsum("ni,tnj->tij", wanted, centred))
+    sign = np.sign(np.linalg.det(u @ vt))
+    u[:, :, 2] *= sign[:, None]
+    sizes[:, 2] *= sign
+    rotation = u @ vt
+    scale = sizes.sum(1) / (centred**2).sum((1, 2))
+    return scale, rotation, goal - scale[:, None] * np.einsum("tij,tj->ti", rotation, mean)
+
+
+def euler_degrees(poses: Float[np.ndarray, "t 4 4"]) -> Float[np.ndarray, "t 3"]:
+    """Pitch (nod), yaw (turn), roll (tilt) of the head in degrees; 0 faces the camera."""
+    head = poses[:, :3, :3].transpose(0, 2, 1)  # head to camera
+    yaw_pitch_roll = Rotation.from_matrix(head).as_euler("YXZ", degrees=True)
+    return yaw_pitch_roll[:, [1, 0, 2]].astype(np.float32)
+
+
+def _mean_shape(
+    solid: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shape (n, 3) in the head frame and all frames aligned with it (t, n, 3)."""
+    shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
+    for _ in range(steps):
+        scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
+        aligned = scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
+        shape = _upright(aligned.mean(0), eyes)
+    scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
+    return shape, scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
+
+
+def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
+    """The shape in the head frame: outer eye corners on x, face plane upright, unit eye distance.
+
+    Upright: the line from the top of the forehead to the chin (68 points: from between the
+    eyes to below the nose) has no component along z.
+    """
+    top, bottom = (10, 152) if len(shape) == 478 else (27, 33)
+    right = shape[eyes[1]] - shape[eyes[0]]
+    unit = np.linalg.norm(right)
+    x = right / unit
+    up = shape[top] - shape[bottom]
+    y = up - (up @ x) * x
+    y /= np.linalg.norm(y)
+    axes = np.stack([x, y, np.cross(x, y)])
+    middle = (shape[eyes[0]] + shape[eyes[1]]) / 2
+    return (shape - middle) @ axes.T / unit
+
+
+def _first_poses(
+    shape: np.ndarray,
+    solid: np.ndarray,
+    pixels: np.ndarray,
+    rigid: np.ndarray,
+    focal: float,
+    size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation vectors and translations of the head in the camera, by a far-away camera."""
+    scale, rotation, _ = similarity(solid[:, rigid], shape[rigid])  # picture to head
+    head = rotation.transpose(0, 2, 1)
+    # the pixels per eye distance give the depth: focal / depth = 1 / scale
+    depth = focal * scale
+    centre = pixels[:, rigid].mean(1) - size / 2
+    middle = np.stack([centre[:, 0], -centre[:, 1]], 1) * (depth / focal)[:, None]
+    shift = np.concatenate([middle, -depth[:, None]], 1)
+    shift -= np.einsum("tij,j->ti", head, shape[rigid].mean(0))
+    return Rotation.from_matrix(head).as_rotvec(), shift
+
+
+def _undo_perspective(
+    points: np.ndarray, rigid: np.ndarray, focal: float, size: int
+) -> np.ndarray:
+    """Mesh points as solid points in pixels at the head's depth, which is `focal` pixels away."""
+    farther = points[..., 2] - points[:, rigid, 2].mean(1, keepdims=True)
+    stretch = 1 + farther / focal
+    x = (points[..., 0] - size / 2) * stretch
+    y = -(points[..., 1] - size / 2) * stretch
+    return np.stack([x, y, -points[..., 2]], axis=-1).astype(np.float64)
+
+
+def _find_focal(
+    points: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], size: int, config: TrackingConfig
+) -> float:
+    """The focal length with the smallest reprojection error plus the prior's penalty.
+
+    A talking head hardly shows its focal length (a nearer, wider camera looks almost the same:
+    the error changes by a few per cent from 1.2 to 4.8 picture widths), so the error's logarithm
+    counts as few independent observations and the log-normal prior keeps the answer sensible.
+    """
+    some = points[np.unique(np.linspace(0, len(points) - 1, 60).astype(int))]
+    pixels = some[:, rigid, :2]
+    candidates = np.geomspace(1.2, 4.8, config.focal_steps) * size
+    costs = []
+    for focal in candidates:
+        solid = _undo_perspective(some, rigid, focal, size)
+        shape, _ = _mean_shape(solid, rigid, eyes, config.shape_steps)
+        turns, shifts = _first_poses(shape, solid, some[..., :2], rigid, focal, size)
+        turns, shifts = _refine(
+            shape[rigid], pixels, turns, shifts, focal, size, config, linked=False
+        )
+        errors = np.linalg.norm(_residuals(shape[rigid], pixels, turns, shifts, focal, size), axis=-1)
+        doubt = np.log(focal / (config.focal_prior * size)) / config.focal_spread
+        costs.append(config.focal_evidence * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
+    return float(candidates[int(np.argmin(costs))])
+
+
+def _refine(
+    shape: np.ndarray,
+    pixels: np.ndarray,
+    turns: np.ndarray,
+    shifts: np.ndarray,
+    focal: float,
+    size: int,
+    config: TrackingConfig,
+    *,
+    linked: bool = True,
+    steps: int = 8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Newton with Huber weights on all poses; linked: second differences are small too."""
+    unknown = np.concatenate([turns, shifts], 1)  # (t, 6)
+    noise = config.noise_px * size / 256
+    limit = config.outlier_px * size / 256
+    stiff = np.array([1 / np.radians(config.turn_noise)] * 3 + [1 / config.shift_noise] * 3)
+    for _ in range(steps):
+        turns, shifts = unknown[:, :3], unknown[:, 3:]
+        residual = _residuals(shape, pixels, turns, shifts, focal, size)
+        slope = _slopes(shape, turns, shifts, focal)
+        distance = np.linalg.norm(residual, axis=-1)  # (t, n)
+        weight = np.minimum(1, limit / np.maximum(distance, 1e-9)) / noise**2 / len(shape) * 6
+        hessian = np.einsum("tnki,tn,tnkj->tij", slope, weight, slope)
+        gradient = np.einsum("tnki,tn,tnk->ti", slope, weight, residual)
+        hessian += 1e-6 * np.eye(6)
+        if linked and len(unknown) > 2:
+            step = _linked_step(hessian, gradient, unknown, stiff)
+        else:
+            step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        unknown = unknown - step
+    return unknown[:, :3], unknown[:, 3:]
+
+
+def _linked_step(
+    hessian: np.ndarray, gradient: np.ndarray, unknown: np.ndarray, stiff: np.ndarray
+) -> np.ndarray:
+    """Newton step of the data term plus |stiff * second difference|^2 (banded, exact)."""
+    n_frames = len(unknown)
+    second = np.zeros((n_frames, 3))  # band of D^T D: diagonal, first, second off-diagonal
+    for offset, row in enumerate(_second_difference_bands(n_frames)):
+        second[: len(row), offset] = row
+    bend = np.zeros_like(unknown)
+    bend[2:] += (curve := np.diff(unknown, 2, axis=0))
+    bend[1:-1] -= 2 * curve
+    bend[:-2] += curve
+    band = np.zeros((18, n_frames * 6))  # lower form: band[d, j] = H[j + d, j]
+    for row in range(6):
+        for column in range(row + 1):
+            band[row - column, column::6] += hessian[:, row, column]
+        for offset in range(3):
+            band[6 * offset, row::6] += stiff[row] ** 2 * second[:, offset]
+    right = (gradient + bend * stiff**2).ravel()
+    return solveh_banded(band, right, lower=True).reshape(n_frames, 6)
+
+
+def _second_difference_bands(n: int) -> list[np.ndarray]:
+    """Diagonals 0, 1, 2 of D^T D for the (n - 2, n) second-difference matrix D."""
+    one, two, three = np.zeros(n), np.zeros(n - 1), np.zeros(n - 2)
+    for shift, value in ((0, 1.0), (1, 4.0), (2, 1.0)):
+        one[shift : n - 2 + shift] += value
+    two[: n - 2] -= 2
+    two[1:] -= 2
+    three += 1
+    return [one, two, three]
+
+
+def _in_camera(
+    shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The shape turned only, and turned and shifted: (t, n, 3) each."""
+    turned = np.einsum("tij,nj->tni", Rotation.from_rotvec(turns).as_matrix(), shape)
+    return turned, turned + shifts[:, None]
+
+
+def _residuals(
+    shape: np.ndarray,
+    pixels: np.ndarray,
+    turns: np.ndarray,
+    shifts: np.ndarray,
+    focal: float,
+    size: int,
+) -> np.ndarray:
+    """Projected minus detected points, (t, n, 2) pixels (the pinhole of `camera`)."""
+    x, y, z = np.moveaxis(_in_camera(shape, turns, shifts)[1], -1, 0)
+    return np.stack([size / 2 - focal * x / z, size / 2 + focal * y / z], -1) - pixels
+
+
+def _slopes(
+    shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float
+) -> np.ndarray:
+    """d(residual) / d(rotation vector, shift), (t, n, 2, 6)."""
+    turned, seen = _in_camera(shape, turns, shifts)
+    x, y, z = np.moveaxis(seen, -1, 0)
+    zero = np.zeros_like(x)
+    along = np.stack(  # d(u, v) / d(point in the camera)
+        [
+            np.stack([-focal / z, zero, focal * x / z**2], -1),
+            np.stack([zero, focal / z, -focal * y / z**2], -1),
+        ],
+        axis=-2,
+    )
+    # d(turned) / d(rotation vector) = -[turned]x J
+    turning = -_cross(turned) @ _left_jacobian(turns)[:, None]
+    return np.concatenate([along @ turning, along], axis=-1)
+
+
+def _left_jacobian(vectors: np.ndarray) -> np.ndarray:
+    """J with exp((v + d)^) = exp((J d)^) exp(v^) to first order; (t, 3, 3)."""
+    angle = np.linalg.norm(vectors, axis=-1)[:, None, None] + 1e-8
+    wedge = _cross(vectors)
+    first = (1 - np.cos(angle)) / angle**2
+    second = (angle - np.sin(angle)) / angle**3
+    return np.eye(3) + first * wedge + second * wedge @ wedge
+
+
+def _cross(vectors: np.ndarray) -> np.ndarray:
+    """Matrices [v]x with [v]x w = v x w."""
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    zero = np.zeros_like(x)
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
+
+
+def _smooth_still_points(points: np.ndarray, sigma: float) -> np.ndarray:
+    """Brows, nose and eyes lightly smoothed in time; jaw and lips untouched."""
+    if sigma <= 0:
+        return points
+    smooth = points.copy()
+    smooth[:, 17:48] = gaussian_filter1d(points[:, 17:48], sigma, axis=0, mode="nearest")
+    return smooth

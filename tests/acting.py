@@ -1,0 +1,106 @@
+"""A pretend actor for tests of talk and tables: every stage replaced by a few lines."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from geneface_kit import talk
+from geneface_kit.speech import Speech
+
+SIZE = 32
+
+
+def face(opening: np.ndarray) -> np.ndarray:
+    """(t, 68, 3) landmarks whose mouth opening is exactly `opening` (t,), eyes open at 0.1."""
+    points = np.zeros((len(opening), 68, 3), np.float32)
+    points[:, 36, 0], points[:, 45, 0] = -0.5, 0.5
+    points[:, 37:39, 1] = points[:, 43:45, 1] = 0.1
+    points[:, 61:64, 1] = opening[:, None] / 2
+    points[:, 65:68, 1] = -opening[:, None] / 2
+    return points
+
+
+def speech(audio: np.ndarray, encoder: str = "hama") -> Speech:
+    """A stand-in for the encoder: one feature, the loudness of each 20 ms."""
+    steps = len(audio) // 320
+    loud = np.sqrt((audio[: steps * 320].reshape(steps, 320) ** 2).mean(axis=1)).astype(np.float32)
+    zeros = np.zeros((steps, 80), np.float32)
+    return Speech(loud[:, None], encoder, np.zeros(steps, np.float32), zeros)
+
+
+def sound(seconds: float, *, loud=0.3) -> np.ndarray:
+    """A 200 Hz tone."""
+    time = np.arange(round(seconds * 16_000)) / 16_000
+    return (loud * np.sin(2 * np.pi * 200 * time)).astype(np.float32)
+
+
+def person(folder: Path, n_frames: int = 44) -> SimpleNamespace:
+    """A person whose mouth follows a sine between 0.02 and 0.22 and who turns the head."""
+    (folder / "person.json").write_text(json.dumps({"name": "pretend"}))
+    (folder / "tracks.npz").write_bytes(b"tracks")
+    phase = np.arange(n_frames)
+    landmarks = face((0.12 - 0.1 * np.cos(phase / 3)).astype(np.float32))
+    landmarks[phase % 20 == 7, 37:39, 1] = 0.0  # a blink of the right eye
+    poses = np.tile(np.eye(4, dtype=np.float32), (n_frames, 1, 1))
+    angle = 0.1 * np.sin(phase / 9)
+    poses[:, 0, 0] = poses[:, 2, 2] = np.cos(angle)
+    poses[:, 0, 2], poses[:, 2, 0] = np.sin(angle), -np.sin(angle)
+    poses[:, 0, 3], poses[:, 2, 3] = phase / 100, 4.0
+    audio = sound(n_frames / 25)
+    frames = np.random.default_rng(0).integers(0, 256, (n_frames, SIZE, SIZE, 3), np.uint8)
+    return SimpleNamespace(
+        folder=folder,
+        name="pretend",
+        data_kind="synthetic",
+        size=SIZE,
+        n_train=10 * n_frames // 11,
+        frames=frames,
+        labels=np.ones((n_frames, SIZE, SIZE), np.uint8),
+        poses=poses,
+        landmarks=landmarks,
+        landmark_mean=landmarks.mean(axis=0),
+        landmark_std=landmarks.std(axis=0),
+        speech=speech(audio),
+        audio=audio,
+    )
+
+
+class Motion:
+    """Displacements: the mouth opens with the loudness, plus a little noise per draw."""
+
+    expert = None
+    unit = 0.03
+
+    def sample(self, speech, *, temperature, generator):
+        t = len(speech.features) // 2
+        loud = speech.features[: 2 * t].reshape(t, 2).mean(axis=1)
+        noise = temperature * 0.01 * torch.randn(t, generator=generator).numpy()
+        return face((loud + noise).astype(np.float32))
+
+
+class Adaptation:
+    """Displacements unchanged: `face` gives them absolute already."""
+
+    def apply(self, displacements, speech):
+        return np.asarray(displacements)
+
+
+class Portrait:
+    """Grey frames as bright as the mouth is open; can break off."""
+
+    def __init__(self, stop_at: int | None = None):
+        self.stop_at = stop_at
+
+    def render(self, landmarks, poses):
+        for index, opening in enumerate(talk.mouth_opening(np.asarray(landmarks))):
+            if index == self.stop_at:
+                raise KeyboardInterrupt
+            yield np.full((SIZE, SIZE, 3), np.uint8(255 * min(opening, 1)), np.uint8)
+
+
+def actor(folder: Path, **portrait) -> talk.Actor:
+    """The whole pretend actor."""
+    return talk.Actor(person(folder), Motion(), Adaptation(), Portrait(**portrait))

@@ -1,0 +1,211 @@
+"""Talk: what happens between a recording and a file, on a pretend actor."""
+
+import json
+from dataclasses import replace
+
+import acting
+import av
+import numpy as np
+import pytest
+import torch
+
+from geneface_kit import talk
+from geneface_kit.clip import read_audio, read_clip, write_audio
+
+CONFIG = talk.TalkConfig(max_s=0.0, temperature=0.0)
+
+
+@pytest.fixture
+def actor(tmp_path, monkeypatch):
+    monkeypatch.setattr(talk, "encode", acting.speech)
+    return acting.actor(tmp_path)
+
+
+def planned(actor, audio, **options):
+    return talk.plan(actor, audio, replace(CONFIG, **options), torch.Generator().manual_seed(0))
+
+
+def spoken(actor, tmp_path, audio, name="out.mp4", seed=0, **options):
+    write_audio(tmp_path / "in.wav", audio)
+    generator = torch.Generator().manual_seed(seed)
+    config = replace(CONFIG, **options)
+    return talk.talk(
+        actor, tmp_path / "in.wav", tmp_path / name, config=config, generator=generator
+    )
+
+
+def test_ping_pong_walks_back_without_repeating_the_ends():
+    assert talk.ping_pong(3, 8).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+    assert talk.ping_pong(1, 3).tolist() == [0, 0, 0]
+
+
+def test_mouth_opening_is_the_gap_of_the_inner_lips():
+    opening = np.float32([0, 0.1, 0.25])
+    assert talk.mouth_opening(acting.face(opening)) == pytest.approx(opening)
+
+
+def test_loudness_per_frame_with_an_incomplete_last_one():
+    audio = np.concatenate([np.full(640, 0.5), np.zeros(640), np.full(160, 0.2)])
+    assert talk.loudness(audio.astype(np.float32)) == pytest.approx([0.5, 0, 0.1])
+
+
+def test_silence_must_last_longer_than_a_stop_consonant():
+    loud = np.float32([1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1])
+    silent = talk.silent_frames(loud, -35.0)
+    assert np.flatnonzero(silent).tolist() == [9, 10, 11, 12, 13, 14]
+    assert talk.silent_frames(np.zeros(3, np.float32), -35.0).all()
+
+
+def test_clamp_holds_the_mouth_at_its_limit_and_brows_at_half(actor):
+    person = actor.person
+    person.landmark_std = np.full((68, 3), 0.01, np.float32)
+    far = person.landmark_mean + np.ones((5, 68, 3), np.float32)
+    config = replace(CONFIG, blinks="none", rest_in_silence=False)
+    moved = talk.finish(far, np.zeros(5, bool), person, config) - person.landmark_mean
+    assert moved[:, 48:] == pytest.approx(0.025, abs=1e-5)
+    assert moved[:, 17:27, :2] == pytest.approx(0.0125, abs=1e-5)
+    assert moved[:, 17:27, 2] == pytest.approx(0.025, abs=1e-5)
+
+
+def test_smoothing_keeps_a_closed_mouth_closed(actor):
+    opening = np.full(21, 0.2, np.float32)
+    opening[10] = 0.0
+    config = replace(CONFIG, smooth_frames=1.0, clamp_std=100.0, rest_in_silence=False)
+    smooth = talk.mouth_opening(
+        talk.finish(acting.face(opening), np.zeros(21, bool), actor.person, config)
+    )
+    assert smooth[10] == pytest.approx(0, abs=1e-6)
+    assert 0.02 < smooth[9] < 0.19  # its neighbours are smoothed
+
+
+def test_silence_is_a_closed_mouth_at_rest(actor):
+    audio = np.concatenate([acting.sound(0.8), np.zeros(16_000, np.float32), acting.sound(0.4)])
+    plan = planned(actor, audio)
+    opening = talk.mouth_opening(plan.landmarks)
+    assert plan.silent[20:45].all() and not plan.silent[:20].any()
+    assert opening[23:42].max() < 0.05 < opening[5:15].min()
+    assert planned(actor, audio * 0).silent.all()
+    assert talk.mouth_opening(planned(actor, audio * 0).landmarks).max() < 0.05
+
+
+def test_eyes_blink_as_in_the_clip(actor):
+    plan = planned(actor, acting.sound(2.0))
+    walk = talk.ping_pong(44, 50)
+    assert np.array_equal(plan.landmarks[:, 36:48], actor.person.landmarks[walk][:, 36:48])
+    still = planned(actor, acting.sound(2.0), blinks="none")
+    assert not np.array_equal(still.landmarks[:, 36:48], plan.landmarks[:, 36:48])
+    with pytest.raises(ValueError, match="blinks must be 'clip' or 'none', got 'often'"):
+        planned(actor, acting.sound(0.2), blinks="often")
+
+
+def test_pose_path_stays_a_rotation_and_turns_smoothly(actor):
+    path = talk.pose_path(actor.person.poses, 200, "clip", 7)
+    rotations = path[:, :3, :3].astype(np.float64)
+    assert rotations @ rotations.transpose(0, 2, 1) == pytest.approx(
+        np.broadcast_to(np.eye(3), rotations.shape), abs=1e-5
+    )
+    assert np.linalg.det(rotations) == pytest.approx(1, abs=1e-5)
+    # On a straight path of 0.01 a frame the mean of 7 changes nothing; at the turn it slows.
+    step = np.diff(path[:, 0, 3])
+    assert step[10:30] == pytest.approx(0.01, abs=1e-6)
+    assert np.abs(np.diff(step)).max() < 0.004
+    assert np.array_equal(path[10, :3, 3], path[10 + 86, :3, 3])
+
+
+def test_still_head_and_unknown_motion(actor):
+    path = talk.pose_path(actor.person.poses, 5, "still", 7)
+    assert np.array_equal(path, np.repeat(path[:1], 5, axis=0))
+    assert any(np.array_equal(path[0], pose) for pose in actor.person.poses)
+    with pytest.raises(ValueError, match="head_motion must be 'clip' or 'still', got 'wild'"):
+        talk.pose_path(actor.person.poses, 5, "wild", 7)
+
+
+def test_plan_covers_the_recording_frame_by_frame(actor):
+    plan = planned(actor, acting.sound(1.01))
+    assert len(plan.audio) == 26 * 640
+    assert plan.landmarks.shape == (26, 68, 3) and plan.poses.shape == (26, 4, 4)
+    assert len(plan.speech.features) == 52
+    assert len(planned(actor, acting.sound(2.0), max_s=0.5).landmarks) == 13
+
+
+def test_sound_and_picture_agree_in_the_file(actor, tmp_path):
+    done = spoken(actor, tmp_path, acting.sound(3.3))
+    with av.open(str(done.path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert video.average_rate == 25 and video.codec_context.name == "h264"
+        assert audio.codec_context.name == "aac"
+        seconds = [frame.time for frame in container.decode(video)]
+        assert float(video.duration * video.time_base) == pytest.approx(3.32)
+        # One aac frame holds 1024 samples, 64 ms at 16 kHz; the last one may be padded.
+        assert float(audio.duration * audio.time_base) == pytest.approx(3.32, abs=0.084)
+    assert np.array(seconds) - seconds[0] == pytest.approx(np.arange(83) / 25, abs=1e-3)
+
+
+def test_a_click_is_heard_when_it_is_seen(actor, tmp_path):
+    audio = np.zeros(32_000, np.float32)
+    audio[16_000:17_600] = acting.sound(0.1, loud=0.9)
+    done = spoken(actor, tmp_path, audio, smooth_frames=0.0, clamp_std=100.0)
+    clip = read_clip(done.path, size=None)
+    bright = clip.frames.mean(axis=(1, 2, 3))
+    seen_s = np.flatnonzero(bright > bright.max() / 2)[0] / 25
+    heard_s = np.flatnonzero(np.abs(read_audio(done.path)) > 0.3)[0] / 16_000
+    assert seen_s == pytest.approx(1.0)
+    assert heard_s == pytest.approx(1.0, abs=0.02)
+
+
+def test_every_video_says_that_it_is_synthetic(actor, tmp_path):
+    done = spoken(actor, tmp_path, acting.sound(0.4))
+    with av.open(str(done.path)) as container:
+        notes = json.loads(container.metadata["comment"])
+    assert notes["synthetic"] is True and notes["tool"] == "geneface_kit"
+    assert notes == talk.provenance(tmp_path, done.plan.audio)
+    (tmp_path / "tracks.npz").write_bytes(b"another person")
+    assert notes["person_sha256"] != talk.provenance(tmp_path, done.plan.audio)["person_sha256"]
+
+
+def test_label_is_drawn_into_the_lower_edge_only(actor, tmp_path):
+    plain = spoken(actor, tmp_path, acting.sound(0.2), blinks="none")
+    marked = spoken(actor, tmp_path, acting.sound(0.2), blinks="none", label="synthetic")
+    changed = np.any(plain.stills != marked.stills, axis=(0, 2, 3))
+    assert changed.any() and np.flatnonzero(changed).min() >= acting.SIZE // 2
+
+
+def test_same_seed_same_frames_other_seed_others(actor, tmp_path):
+    audio = acting.sound(0.8, loud=0.2)
+    a, b, c = (
+        spoken(actor, tmp_path, audio, f"{k}.mp4", seed, temperature=1.0)
+        for k, seed in enumerate((1, 1, 2))
+    )
+    assert np.array_equal(read_clip(a.path, size=None).frames, read_clip(b.path, size=None).frames)
+    assert np.array_equal(a.plan.landmarks, b.plan.landmarks)
+    assert not np.array_equal(a.plan.landmarks, c.plan.landmarks)
+
+
+def test_stills_are_the_frames_before_compression(actor, tmp_path):
+    done = spoken(actor, tmp_path, acting.sound(2.0))
+    assert done.still_frames.tolist() == [0, 7, 14, 21, 28, 35, 42, 49]
+    brightness = 255 * talk.mouth_opening(done.plan.landmarks[done.still_frames])
+    assert np.abs(done.stills[:, 0, 0, 0] - brightness).max() <= 1
+
+
+def test_an_interrupted_talk_leaves_no_file(actor, tmp_path):
+    broken = replace(actor, portrait=acting.Portrait(stop_at=3))
+    before = {path.name for path in tmp_path.iterdir()} | {"in.wav"}
+    with pytest.raises(KeyboardInterrupt):
+        spoken(broken, tmp_path, acting.sound(1.0))
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_still_mouth_is_reported(actor, tmp_path, caplog):
+    moving = spoken(actor, tmp_path, acting.sound(1.0) * np.linspace(0, 1, 16_000, dtype="f"))
+    assert moving.mouth_ratio > 0.3 and not caplog.records
+    done = spoken(actor, tmp_path, acting.sound(1.0), blinks="none", clamp_std=0.01)
+    assert done.mouth_ratio < 0.1
+    assert "look at the adaptation stage" in caplog.text
+
+
+def test_a_missing_recording_is_one_sentence(actor, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no recording at .*nowhere.wav: give the path"):
+        talk.talk(
+            actor, "nowhere.wav", tmp_path / "o.mp4", config=CONFIG, generator=torch.Generator()
+        )
