@@ -19,13 +19,16 @@ __all__ = ["CHANNELS", "Conformer", "load_conformer", "read_hama_file"]
 CHANNELS = 144
 HEADS = 4
 N_BLOCKS = 4
+HIDDEN_BLOCK = 3
+"""Block (1 to 4) whose output serves as speech features. On held-out speakers it predicts the
+mouth better than block 4: r of opening 0.57 against 0.51 by ridge regression (ours)."""
 N_TOKENS = 191
 HOP = 160
 """Samples between two mel frames; the stem halves their rate to 50 Hz."""
 
 
 class Conformer(nn.Module):
-    """Sound to (hidden states of the last block, phoneme log-probabilities)."""
+    """Sound to (hidden states of block HIDDEN_BLOCK, phoneme log-probabilities)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,9 +45,11 @@ class Conformer(nn.Module):
         Returns hidden (s, 144) and log-probabilities (s, 191), s = ceil((n // 160 + 1) / 2).
         """
         x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks, start=1):
             x = block(x)
-        return x, torch.log_softmax(self.phonemes(x), dim=-1)
+            if index == HIDDEN_BLOCK:
+                hidden = x
+        return hidden, torch.log_softmax(self.phonemes(x), dim=-1)
 
     def log_mel(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "m 80"]:
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""

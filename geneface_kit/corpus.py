@@ -6,15 +6,18 @@ The speaker of a clip is the sub-folder it lies in, else its name before "_clip"
 """
 
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.signal import resample_poly
 from torch import Tensor
 
 from geneface_kit import clip, landmarks, live, runs, speech, tracking
@@ -26,11 +29,13 @@ __all__ = [
     "CorpusConfig",
     "Sequences",
     "Utterance",
+    "clip_paths",
+    "collate",
     "displacements",
     "draw_batch",
     "folds",
-    "from_person",
     "prepare",
+    "speeches",
 ]
 
 log = logging.getLogger(__name__)
@@ -38,6 +43,10 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 SCHEMA = 1
 """Number of the cache's layout; a change makes every clip anew."""
+PICTURE = 480
+"""Longer side of the pictures landmarks are found in, px (ours)."""
+MAX_MISSING = 0.1
+"""Share of frames without a face above which a clip is broken (ours)."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,14 @@ class CorpusConfig:
     max_s: float = 60.0  # seconds read of each clip; ours
     min_s: float = 2.0  # shorter clips are listed as broken; ours
     min_offset_confidence: float = 0.3  # below it the audio-video offset is left at 0; ours
-    rates: tuple[float, ...] = (1.0,)  # playing speeds of the copies of each clip; ours
+    rates: tuple[float, ...] = (1.0, 0.84, 0.92, 1.09, 1.19)  # speeds of the copies of a clip; ours
     noise_db: tuple[float, ...] = ()  # signal-to-noise ratio of further, noisy copies; ours
     remove_identity: bool = True  # subtract each speaker's mean landmarks; ours, False in the code
     unit: float = 0.03  # inter-ocular distances per network unit; ours (about the rms of a mouth)
 
 
 CPU = {}
-PAPER = {"rates": (0.85, 1.0, 1.18), "noise_db": (15.0,), "max_s": 600.0}
+PAPER = {"rates": (1.0,), "max_s": 600.0}
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,19 @@ def clip_paths(folder: str) -> list[Path]:
     if not paths:
         raise ValueError(f"no video in {home}: put talking clips there ({', '.join(SUFFIXES)})")
     return paths
+
+
+def speeches(config: CorpusConfig) -> list[speech.Speech]:
+    """Only the speech of every clip of the folder, for stages that need no faces."""
+    spoken = []
+    for path in clip_paths(config.folder):
+        try:
+            audio = clip.sound_of(path)
+            if audio is not None:
+                spoken.append(speech.encode(audio, config.encoder))
+        except ValueError as error:
+            log.warning("the sound of %s is left out: %s", path.name, error)
+    return spoken
 
 
 def folds(speakers: Sequence[str], n_folds: int) -> list[list[str]]:
@@ -261,7 +283,79 @@ def _read(path: Path, config: CorpusConfig) -> list[Utterance]:
 
 def _cache_file(path: Path, config: CorpusConfig) -> Path:
     stat = path.stat()
-    settings = replace(config, folder="", remove_identity=True, unit=1.0)
+    settings = replace(config, folder="", remove_identity=True, unit=1.0)  # these don't matter
     key = f"{SCHEMA} {path.name} {stat.st_size} {stat.st_mtime_ns} {settings}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:10]
     return runs.root() / "runs" / "corpus" / f"{path.stem}-{digest}.npz"
+
+
+def _write_cache(file: Path, path: Path, config: CorpusConfig, names: list) -> None:
+    """Tracks and encodes one clip; every copy's arrays go into one npz."""
+    audio = clip.sound_of(path)
+    if audio is None:
+        raise ValueError(f"{path.name} has no sound and no {path.stem}.wav beside it")
+    points = _landmarks_of(path, config.max_s)
+    if len(points) < config.min_s * clip.FPS:
+        raise ValueError(f"{path.name} is shorter than {config.min_s:g} s")
+    found = speech.offset(speech.encode(audio, "hama").cut(len(points)), points)
+    if found.confidence >= config.min_offset_confidence:
+        audio = _in_step(audio, found.seconds)
+    arrays = {"offset": np.array([found.seconds, found.confidence], np.float32)}
+    for suffix, rate, noise_db in names:
+        sound, motion = _at_speed(audio, points, rate)
+        if noise_db:
+            sound = _with_noise(sound, noise_db)
+        spoken = speech.encode(sound, config.encoder).cut(len(motion))
+        arrays |= {
+            f"features{suffix}": spoken.features,
+            f"f0{suffix}": spoken.f0,
+            f"mel{suffix}": spoken.mel,
+            f"landmarks{suffix}": motion,
+        }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{os.getpid()}.{file.name}")
+    np.savez_compressed(partial, **arrays)
+    os.replace(partial, file)
+
+
+def _landmarks_of(path: Path, max_s: float) -> np.ndarray:
+    """Canonical landmarks (t, 68, 3) of a clip that shows a face nearly all the time."""
+    frames = clip.stream_frames(path, long_side=PICTURE, max_s=max_s)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{path.name} has no readable frame")
+    mesh = landmarks.detect(itertools.chain([first], frames))
+    missing = 1 - float(mesh.found.mean())
+    if missing > MAX_MISSING:
+        raise ValueError(f"{path.name} shows no face in {100 * missing:.0f} % of its frames")
+    mesh = landmarks.fill_gaps(mesh)
+    height, width = first.shape[:2]
+    centre = np.array([PICTURE - width, PICTURE - height, 0], np.float32) / 2
+    return tracking.track(replace(mesh, points=mesh.points + centre), PICTURE).landmarks
+
+
+def _in_step(audio: np.ndarray, late_s: float) -> np.ndarray:
+    """Sound that is `late_s` late moved back to its lips (early sound gets silence in front)."""
+    lead = round(late_s * clip.SAMPLE_RATE)
+    return audio[lead:] if lead >= 0 else np.pad(audio, (-lead, 0))
+
+
+def _at_speed(audio: np.ndarray, points: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sound and landmarks played `rate` times as fast, on one clock; pitch moves along."""
+    n_frames = min(len(points), round(len(audio) / clip.SAMPLE_RATE * clip.FPS))
+    if rate == 1.0:
+        return audio, points[:n_frames]
+    ratio = Fraction(rate).limit_denominator(50)
+    sound = resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
+    times = np.arange(int(n_frames / rate)) * rate
+    before = np.minimum(times.astype(int), n_frames - 1)
+    after = np.minimum(before + 1, n_frames - 1)
+    share = (times - before).astype(np.float32)[:, None, None]
+    return sound, (1 - share) * points[before] + share * points[after]
+
+
+def _with_noise(audio: np.ndarray, level_db: float) -> np.ndarray:
+    """Sound with white noise `level_db` below it; the same noise every time."""
+    noise = np.random.default_rng(0).standard_normal(len(audio))
+    size = np.sqrt(np.mean(audio**2)) * 10 ** (-level_db / 20)
+    return (audio + size * noise).astype(np.float32)

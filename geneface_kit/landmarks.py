@@ -68,9 +68,7 @@ class Mesh:
         return replace(self, points=((self.points - corner) * scale).astype(np.float32))
 
 
-def detect(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "mediapipe"
-) -> Mesh:
+def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "mediapipe") -> Mesh:
     """The largest face of every frame, each frame on its own (no memory, so no lag on lips).
 
     frames: any iterable, so a long video streams through. Among several faces the one that is
@@ -139,9 +137,7 @@ def longest_span(
     return best
 
 
-def find_cuts(
-    thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh
-) -> tuple[int, ...]:
+def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int, ...]:
     """Frames at which another shot starts: the picture changes abruptly and the face jumps.
 
     thumbnails: small copies of the frames. A cut needs a mean change above 0.08 (full scale 1)

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filter, label
+from scipy.ndimage import (
+    binary_closing,
+    binary_opening,
+    distance_transform_edt,
+    gaussian_filter,
+    label,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -18,13 +24,13 @@ __all__ = [
     "NECK",
     "TORSO",
     "LayersConfig",
-    "SkinColour",
+    "Palette",
     "gt_image",
     "head_image",
     "label_frame",
+    "learn_palette",
     "plate_from",
     "refine_mask",
-    "skin_colour",
     "torso_image",
 ]
 
@@ -41,8 +47,12 @@ class LayersConfig:
     skin_distance: float = 3.0  # Mahalanobis distance in chroma still taken as skin (ours)
     neck_depth: float = 1.0  # how far below the chin a neck can reach, eye distances (ours)
     neck_least: float = 0.12  # neck always granted below the jaw, eye distances (ours)
+    long_hair: float = 0.2  # width beside the jaw that only hair can have, eye distances (ours)
+    hair_probability: float = 0.7  # least colour probability of hair against clothes (ours)
+    hair_reach: float = 1.0  # how far below the chin hair is followed, eye distances (ours)
     plate_frames: int = 40  # pictures searched for the plate (official: every 20th frame)
-    plate_distance: float = 5.0  # least distance from the foreground, px (official)
+    plate_distance: float = 10.0  # least distance from the foreground, px (official 5; ours 10,
+    # because the person network's edges are less exact than a parsing network's)
     torso_fill: int = 9  # rows painted upwards above the torso, px (official)
     neck_fill: int = 53  # rows painted upwards above the neck, px (official)
     neck_inside: int = 4  # how far inside the neck the colour is taken, px (official)
@@ -50,16 +60,28 @@ class LayersConfig:
 
 
 @dataclass(frozen=True)
-class SkinColour:
-    """A person's skin in chroma: mean (2,) and inverse covariance (2, 2) of Cr, Cb in [0, 255]."""
+class Palette:
+    """A person's colours: skin as a Gaussian in chroma, hair against clothes as a table.
 
-    mean: Float[np.ndarray, " 2"]
-    precision: Float[np.ndarray, "2 2"]
+    skin_mean (2,) and skin_precision (2, 2): Cr, Cb in [0, 255]; hair: (16, 16, 16) probability
+    that an RGB colour (in steps of 16) at the side of the head is hair and not clothes;
+    long_hair (2,): whether hair hangs below the mouth at the picture's left, right side.
+    """
 
-    def distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    skin_mean: Float[np.ndarray, " 2"]
+    skin_precision: Float[np.ndarray, "2 2"]
+    hair: Float[np.ndarray, "16 16 16"]
+    long_hair: Bool[np.ndarray, " 2"]
+
+    def skin_distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """Mahalanobis distance of every pixel's chroma from skin."""
-        away = _chroma(frame) - self.mean
-        return np.sqrt(np.einsum("hwi,ij,hwj->hw", away, self.precision, away))
+        away = _chroma(frame) - self.skin_mean
+        return np.sqrt(np.einsum("hwi,ij,hwj->hw", away, self.skin_precision, away))
+
+    def hair_probability(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+        """Probability of hair against clothes for every pixel, by colour alone."""
+        r, g, b = np.moveaxis(frame // 16, -1, 0)
+        return self.hair[r, g, b]
 
 
 def refine_mask(
@@ -82,38 +104,62 @@ def refine_mask(
     return np.clip(cv2.blur(gain, window) * guide + cv2.blur(base, window), 0, 1)
 
 
-def skin_colour(
-    frames: UInt8[np.ndarray, "t h w 3"], landmarks2d: Float[np.ndarray, "t 68 2"]
-) -> SkinColour:
-    """Skin chroma of a person from the cheeks and the nose of some frames."""
-    samples = []
-    for t in np.unique(np.linspace(0, len(frames) - 1, 12).astype(int)):
-        mask = np.zeros(frames.shape[1:3], np.uint8)
-        # cheeks: jaw 2-5 and 11-14 towards the nose wings and lip corners
+def learn_palette(
+    samples: Iterable[
+        tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "68 2"]]
+    ],
+    config: LayersConfig,
+) -> Palette:
+    """Colours of a person from some (frame, person probability, landmarks in pixels).
+
+    Skin is learnt on the cheeks, hair on the head above the brows and beside the face, clothes
+    well below the chin.
+    """
+    skin, widths = [], []
+    hair, clothes = np.full((16, 16, 16), 1e-9), np.full((16, 16, 16), 1e-9)
+    for frame, person, points in samples:
+        body = person > config.person_threshold
+        cheeks = np.zeros(body.shape, np.uint8)
+        # jaw 1, 3, 5 and 15, 13, 11 towards the lip corner, nose wing and lower lid
         for corners in ((1, 3, 5, 48, 31, 40), (15, 13, 11, 54, 35, 47)):
-            cv2.fillConvexPoly(mask, _hull(landmarks2d[t, list(corners)]), 1)
-        samples.append(_chroma(frames[t])[mask > 0])
-    chroma = np.concatenate(samples)
+            cv2.fillConvexPoly(cheeks, _hull(points[list(corners)]), 1)
+        skin.append(_chroma(frame)[cheeks > 0])
+        face = np.zeros(body.shape, np.uint8)
+        cv2.fillConvexPoly(face, _hull(points), 1)
+        eyes = float(np.linalg.norm(points[36] - points[45]))
+        rows = np.arange(len(frame))[:, None]
+        above = rows < points[17:27, 1].min() - 0.45 * eyes
+        beside = (rows < _jaw_rows(points, body.shape[1])) & (rows > points[27, 1])
+        hair += _histogram(frame[body & ~(face > 0) & (above | beside)])
+        clothes += _histogram(frame[body & (rows > points[8, 1] + 0.6 * eyes)])
+        widths.append(_widths_beside_jaw(body, points, eyes))
+    chroma = np.concatenate(skin) if skin else np.zeros((0, 2), np.float32)
     if len(chroma) < 8:
         raise ValueError("the face lies outside the pictures; crop the clip around the head")
     mean = np.median(chroma, axis=0)
     near = chroma[np.abs(chroma - mean).max(1) < 25]  # without hair, shadow edges, earrings
     spread = np.cov(near.T) + 6.0 * np.eye(2)  # a neck is lit less evenly than cheeks
-    return SkinColour(mean.astype(np.float32), np.linalg.inv(spread).astype(np.float32))
+    hair, clothes = (gaussian_filter(table / table.sum(), 0.7) + 1e-6 for table in (hair, clothes))
+    return Palette(
+        mean.astype(np.float32),
+        np.linalg.inv(spread).astype(np.float32),
+        (hair / (hair + clothes)).astype(np.float32),
+        np.median(widths, axis=0) > config.long_hair,
+    )
 
 
 def label_frame(
     frame: UInt8[np.ndarray, "h w 3"],
     person: Float[np.ndarray, "h w"],
     points: Float[np.ndarray, "68 2"],
-    skin: SkinColour,
+    palette: Palette,
     config: LayersConfig,
 ) -> UInt8[np.ndarray, "h w"]:
     """Labels of one frame.
 
     person: refined probability; points: landmarks in pixels. The head is the person above the
-    jaw line, which goes on level with the mouth beyond the jaw, so ears and hair belong to it;
-    the neck is skin below the jaw between the jaw's corners; the torso is the rest.
+    jaw line, which goes on level with the mouth beyond the jaw, with what hangs from there:
+    ear lobes and hair; the neck is skin below the jaw between its corners; torso is the rest.
     """
     body = _largest_part(person > config.person_threshold)
     eye_distance = float(np.linalg.norm(points[36] - points[45]))
@@ -121,8 +167,9 @@ def label_frame(
     jaw = _jaw_rows(points, frame.shape[1])  # (w,) row of the head's lower edge per column
     head = body & (rows <= jaw)
     below = body & ~head
-    neck = _neck(frame, below, points, jaw, eye_distance, skin, config)
-    head |= _hanging_on_head(below & ~neck, head)
+    neck = _neck(frame, below, points, jaw, eye_distance, palette, config)
+    head |= _hanging_hair(frame, below & ~neck, points, jaw, eye_distance, palette, config)
+    head |= _hanging_pieces(below & ~neck & ~head, head)
     labels = np.zeros(frame.shape[:2], np.uint8)
     labels[below], labels[neck], labels[head] = TORSO, NECK, HEAD
     return labels
@@ -166,7 +213,7 @@ def plate_from(
         plate[better], farthest[better] = frame[better], distance[better]
     if plate is None:
         raise ValueError("a plate needs at least one frame")
-    seen = farthest > config.plate_distance * len(plate) / 512
+    seen = farthest > max(2.0, config.plate_distance * len(plate) / 512)
     if not seen.any():
         return np.full_like(plate, 128), seen
     if not seen.all():
@@ -247,14 +294,14 @@ def _neck(
     points: np.ndarray,
     jaw: np.ndarray,
     eye_distance: float,
-    skin: SkinColour,
+    palette: Palette,
     config: LayersConfig,
 ) -> np.ndarray:
     height, width = frame.shape[:2]
     rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
     between = (columns > points[3:6, 0].mean()) & (columns < points[11:14, 0].mean())
     near = below & between & (rows < points[8, 1] + config.neck_depth * eye_distance)
-    like_skin = near & (skin.distance(frame) < config.skin_distance)
+    like_skin = near & (palette.skin_distance(frame) < config.skin_distance)
     like_skin = binary_opening(like_skin, iterations=max(1, round(height / 256)))
     touching = near & (rows < jaw[None] + config.neck_least * eye_distance)
     joined = like_skin | touching
@@ -264,8 +311,41 @@ def _neck(
     return np.isin(parts, np.setdiff1d(np.unique(parts[touching]), [0])) & joined
 
 
-def _hanging_on_head(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Pieces cut off by the jaw line that end above the picture's lower half: ear lobes, curls."""
+def _hanging_hair(
+    frame: np.ndarray,
+    below: np.ndarray,
+    points: np.ndarray,
+    jaw: np.ndarray,
+    eye_distance: float,
+    palette: Palette,
+    config: LayersConfig,
+) -> np.ndarray:
+    """Hair that goes on below the level of the mouth, beside the jaw."""
+    height, width = below.shape
+    rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
+    left, right = palette.long_hair
+    beside = ((columns < points[3, 0]) & left) | ((columns > points[13, 0]) & right)
+    reach = rows < points[8, 1] + config.hair_reach * eye_distance
+    like_hair = below & reach & (palette.hair_probability(frame) > config.hair_probability)
+    like_hair = binary_closing(like_hair, iterations=2) & below
+    start = like_hair & beside & (rows < jaw[None] + 0.06 * eye_distance)
+    parts, n_parts = label(like_hair)
+    if not n_parts:
+        return like_hair
+    return np.isin(parts, np.setdiff1d(np.unique(parts[start]), [0]))
+
+
+def _widths_beside_jaw(body: np.ndarray, points: np.ndarray, eyes: float) -> list[float]:
+    """How far the person goes on beyond the jaw, just below the mouth, left and right."""
+    columns = np.arange(body.shape[1])
+    rows = np.clip(points[[3, 13], 1] + 0.15 * eyes, 0, len(body) - 1).astype(int)
+    left = body[rows[0]] & (columns < points[4, 0] - 0.03 * eyes)
+    right = body[rows[1]] & (columns > points[12, 0] + 0.03 * eyes)
+    return [left.sum() / eyes, right.sum() / eyes]
+
+
+def _hanging_pieces(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """Pieces cut off by the jaw line that are not joined to the torso: ear lobes, curls."""
     parts, n_parts = label(torso)
     if n_parts < 2:
         return np.zeros_like(torso)
@@ -303,8 +383,15 @@ def _blurred_where_unseen(filled: np.ndarray, away: np.ndarray, scale: float) ->
     return result
 
 
+def _histogram(colours: np.ndarray) -> np.ndarray:
+    """Counts of (n, 3) uint8 colours in steps of 16."""
+    return np.histogramdd(colours, bins=16, range=((0, 256),) * 3)[0]
+
+
 def _chroma(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float32)
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb)[..., 1:].astype(
+        np.float32
+    )
 
 
 def _hull(points: np.ndarray) -> np.ndarray:

@@ -6,22 +6,33 @@ from a speaker's mean landmarks; `adaptation` makes them this person's own.
 
 import json
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from geneface_kit import corpus, sync
 from geneface_kit.corpus import Sequences
 from geneface_kit.fitting import Task, fit, load_weights, save_weights
 from geneface_kit.speech import Speech
-from geneface_kit.wavenet import MotionVAE, VAESizes
+from geneface_kit.vae import (
+    MotionVAE,
+    VAESizes,
+    continuity,
+    generate,
+    kl_divergence,
+    masked_mse,
+    score_motion,
+    sync_of,
+)
+from geneface_kit.wavenet import STRIDE
 
 __all__ = [
     "CPU",
@@ -29,11 +40,11 @@ __all__ = [
     "Motion",
     "MotionConfig",
     "MotionTask",
-    "continuity",
-    "kl_divergence",
+    "cross_validate",
+    "inputs",
     "load",
     "make",
-    "masked_mse",
+    "train",
 ]
 
 log = logging.getLogger(__name__)
@@ -44,22 +55,22 @@ class MotionConfig(VAESizes):
     """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
 
     weights: str = "shipped"  # "shipped" takes the weights in the kit, "train" makes new ones
-    steps: int = 150  # updates; official 40,000
-    batch: int = 16  # pieces a step
+    steps: int = 120  # updates; official 40,000
+    batch: int = 16  # pieces a step; official up to 512 clips
     frames: int = 100  # frames of a piece, a multiple of 4; official whole clips
     lr: float = 1e-3  # Adam; official 5e-4
-    warmup: int = 20  # updates of linear warm-up; official 1,000
-    decay: int = 150  # updates in which lr falls to a tenth; official 250,000
+    warmup: int = 30  # updates of linear warm-up; official 1,000
+    decay: int = 250  # updates in which lr falls to a tenth; official 250,000
     continuity_weight: float = 3.0  # of the frame-difference loss (code)
     kl_weight: float = 0.4  # of the KL divergence (code, LRS3)
     sync_weight: float = 0.01  # of the sync expert's loss (code)
     sync_below: float = 0.75  # validation sync loss that switches the sync loss on (code)
-    sync_windows: int = 256  # windows a step for the sync loss; official 1,024
-    mouth_weight: float = 1.0  # weight of lips and chin in the errors; 1 in the code
-    held_out: int = 1  # every n-th speaker validates, 0 none; ours (the code splits clips)
+    mouth_weight: float = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
+    held_out: int = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
+    amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
 
 
-CPU = {}
+CPU: dict[str, Any] = {}
 PAPER = {
     "weights": "train",
     "hidden": 256,
@@ -72,60 +83,178 @@ PAPER = {
     "lr": 5e-4,
     "warmup": 1000,
     "decay": 250_000,
-    "sync_windows": 1024,
+    "mouth_weight": 1.0,
+    "held_out": 10,
+    "amplitude": 1.0,
 }
 
-
-def masked_mse(
-    predicted: Float[Tensor, "b t m"],
-    true: Float[Tensor, "b t m"],
-    mask: Bool[Tensor, "b t"],
-    weight: Float[Tensor, " m"],
-) -> Float[Tensor, ""]:
-    """Squared error over unmasked frames: sum / (frames * channels)."""
-    error = weight * (predicted - true) ** 2 * mask[..., None]
-    return error.sum() / (mask.sum() * predicted.shape[2])
+Part = tuple[Sequence[corpus.Utterance], Sequence[Float[np.ndarray, "_ 204"]]]
+"""Utterances and their motions in network units."""
 
 
-def continuity(
-    predicted: Float[Tensor, "b t m"],
-    true: Float[Tensor, "b t m"],
-    mask: Bool[Tensor, "b t"],
-    weight: Float[Tensor, " m"],
-) -> Float[Tensor, ""]:
-    """Squared error of frame differences, plus that of frame 0, normalised like `masked_mse`."""
-    start = torch.zeros_like(true[:, :1])
-    difference = torch.diff(predicted, dim=1, prepend=start)
-    wanted = torch.diff(true, dim=1, prepend=start)
-    return masked_mse(difference, wanted, mask, weight)
+@dataclass(frozen=True)
+class Motion:
+    """A trained generator with its sync expert, ready to use.
 
-
-def kl_divergence(
-    z: Float[Tensor, "b z u"],
-    prior: Float[Tensor, "b z u"],
-    mean: Float[Tensor, "b z u"],
-    log_std: Float[Tensor, "b z u"],
-    mask: Float[Tensor, "b 1 u"],
-) -> Float[Tensor, ""]:
-    """Single-sample KL(q || p) per latent step and channel: log q(z) - log N(f(z); 0, 1).
-
-    z: a draw from q = N(mean, exp(log_std)); prior: f(z), the flow's image (log-determinant 0).
+    encoder: the speech features it reads; unit: inter-ocular distances per network unit.
     """
-    posterior_log = -log_std - 0.5 * ((z - mean) * torch.exp(-log_std)) ** 2
-    prior_log = -0.5 * prior**2
-    return ((posterior_log - prior_log) * mask).sum() / mask.sum() / z.shape[1]
+
+    vae: MotionVAE
+    expert: sync.SyncExpert
+    encoder: str
+    unit: float
+
+    def sample(
+        self,
+        speech: Speech,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Float[np.ndarray, "t 68 3"]:
+        """Displacements from a speaker's mean landmarks, inter-ocular distances, s // 2 frames.
+
+        temperature: 0 gives the most likely motion and draws nothing; 1 is the prior (code).
+        """
+        if speech.encoder != self.encoder:
+            raise ValueError(
+                f"this generator reads {self.encoder!r} features, got {speech.encoder!r}; "
+                "encode the sound with the generator's encoder"
+            )
+        motion = generate(self.vae, speech, temperature=temperature, generator=generator)
+        return (self.unit * motion).reshape(-1, 68, 3)
+
+
+def inputs(subject: str, settings: Any) -> list[Path]:
+    """The files this stage reads: the shipped weights, or the corpus' videos."""
+    if settings.motion.weights == "train":
+        return corpus.clip_paths(settings.corpus.folder)
+    return [_shipped(name) for name in ("sync", "motion")]
+
+
+def make(run: Any, settings: Any) -> None:
+    """Writes sync.safetensors and motion.safetensors: the shipped weights, or fresh ones."""
+    if settings.motion.weights == "shipped":
+        motion = load(_shipped("motion").parent)
+        if motion.encoder != settings.corpus.encoder:
+            raise ValueError(
+                f"the shipped weights read {motion.encoder!r} features, not "
+                f"{settings.corpus.encoder!r}; set motion.weights=train to train new ones"
+            )
+        _save(run.folder, motion, {"origin": "shipped"})
+        run.record("origin", "shipped")
+        return
+    if settings.motion.weights != "train":
+        raise ValueError(
+            f"motion.weights must be 'shipped' or 'train', got {settings.motion.weights!r}"
+        )
+    data = corpus.prepare(settings.corpus)
+    run.data_kind = "real" if settings.corpus.folder else "synthetic"
+    every = settings.motion.held_out
+    held_out = data.speakers[every - 1 :: every] if every else []
+    motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
+    _save(run.folder, motion, {"origin": run.facts["id"]})
+    run.record("broken_clips", data.broken)
+    run.record("held_out_speakers", held_out)
+    for name, value in scores.items():
+        run.record(name, value)
+
+
+def load(folder: Path) -> Motion:
+    """The generator and sync expert of a motion run.
+
+    Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
+    damaged or of another kind.
+    """
+    about = _metadata(folder / "motion.safetensors")
+    channels = int(about["channels"])
+    vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
+    expert = sync.SyncExpert(channels, width=int(about["sync_width"]))
+    load_weights(folder / "motion.safetensors", vae, kind="motion")
+    load_weights(folder / "sync.safetensors", expert, kind="sync", encoder=about["encoder"])
+    for network in (vae, expert):
+        network.eval().requires_grad_(False)
+    return Motion(vae, expert, about["encoder"], float(about["unit"]))
+
+
+def train(
+    data: corpus.Corpus,
+    held_out: Sequence[str],
+    settings: Any,
+    folder: Path,
+    generator: torch.Generator,
+) -> tuple[Motion, dict[str, float]]:
+    """Trains the sync expert, then the generator; returns them with their held-out measures.
+
+    held_out: speakers that only validate. folder: receives histories and checkpoints.
+    """
+    config = settings.motion
+    motions = corpus.displacements(data.utterances, settings.corpus)
+    train_part, held_part = _split(data.utterances, motions, held_out)
+    channels = train_part[0][0].speech.features.shape[1]
+    features = np.concatenate([utterance.speech.features for utterance in train_part[0]])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        vae = MotionVAE(channels, config)
+        width, dropout = settings.sync.width, settings.sync.dropout
+        expert = sync.SyncExpert(channels, width=width, dropout=dropout)
+        for network in (vae, expert):
+            network.standardise.measure(torch.from_numpy(features))
+        sync_task = sync.SyncTask(expert, train_part, held_part, settings.sync)
+        steps = settings.sync.steps
+        every = max(1, steps // 10)
+        history = fit(
+            sync_task, folder, name="sync", steps=steps, generator=generator, validate_every=every
+        )
+        scores = _last(history, "sync_")
+        expert.eval().requires_grad_(False)
+        task = MotionTask(vae, expert, train_part, held_part, settings)
+        every = max(1, config.steps // 10)
+        history = fit(
+            task, folder, name="motion", steps=config.steps, generator=generator,
+            validate_every=every,
+        )  # fmt: skip
+    scores |= _last(history, "")
+    ratio = scores.get("variance_ratio", 1.0)
+    vae.amplitude.fill_(config.amplitude or min(2.0, max(1.0, ratio**-0.5)))
+    scores["amplitude"] = float(vae.amplitude)
+    vae.eval().requires_grad_(False)
+    return Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), scores
+
+
+def cross_validate(
+    data: corpus.Corpus, settings: Any, folder: Path, generator: torch.Generator, n_folds: int
+) -> dict[str, dict[str, float]]:
+    """Held-out measures of every clip: clip -> measures, each from a generator that never heard
+    its speaker."""
+    rows = {}
+    for index, speakers in enumerate(corpus.folds(data.speakers, n_folds)):
+        place = folder / f"fold{index}"
+        place.mkdir(parents=True, exist_ok=True)
+        motion, _ = train(data, speakers, settings, place, generator)
+        motions = corpus.displacements(data.utterances, settings.corpus)
+        for utterance, true in zip(*_split(data.utterances, motions, speakers)[1], strict=True):
+            rows[utterance.name] = score_motion(motion.vae, [utterance], [true])
+    return rows
 
 
 class MotionTask(Task):
     """Trains a generator: reconstruction, continuity, KL and, once it makes sense, sync.
 
-    train, held_out: utterances and their motions in network units. expert: the frozen sync
-    expert, or None when `sync_weight` is 0.
+    expert: the frozen sync expert. part, held_out: what trains and what validates.
     """
 
-    def __init__(self, vae, expert, train, held_out, config: MotionConfig) -> None:
+    def __init__(
+        self,
+        vae: MotionVAE,
+        expert: sync.SyncExpert,
+        part: Part,
+        held_out: Part,
+        settings: Any,
+    ) -> None:
+        config = settings.motion
         self.vae, self.expert, self.config = vae, expert, config
-        self.train, self.held_out = train, held_out
+        self.n_windows = settings.sync.pairs
+        self.part, self.held_out = part, held_out
         self.modules = {"motion": vae}
         self.adam = torch.optim.Adam(vae.parameters(), lr=config.lr)
         self.optimizers = {"motion": self.adam}
@@ -138,7 +267,7 @@ class MotionTask(Task):
         warm = min(1.0, (index + 1) / max(1, config.warmup))
         self.adam.param_groups[0]["lr"] = config.lr * warm * 0.1 ** (index / config.decay)
         batch = corpus.draw_batch(
-            *self.train, size=config.batch, frames=config.frames, generator=generator
+            *self.part, size=config.batch, frames=config.frames, generator=generator
         )
         losses = self.losses(batch, generator)
         total = sum(self.weights()[name] * loss for name, loss in losses.items())
@@ -159,7 +288,7 @@ class MotionTask(Task):
         """Every loss whose weight is not 0, unweighted."""
         vae, active = self.vae, self.weights()
         condition, slow = vae.condition(batch.speech, batch.f0)
-        slow_mask = batch.mask[:, None, :: vae.stride].float()
+        slow_mask = batch.mask[:, None, ::STRIDE].float()
         mean, log_std = vae.posterior(batch.motion.transpose(1, 2), slow_mask, slow)
         noise = torch.randn(mean.shape, generator=generator)
         z = mean + noise * torch.exp(log_std)
@@ -176,14 +305,15 @@ class MotionTask(Task):
         return losses
 
     def validate(self, index: int) -> dict[str, float]:
-        """Held-out speakers: correlation and variance of the mouth, error, sync loss.
+        """Measures of held-out speakers at temperature 0, and the switch of the sync loss.
 
-        The score is 2 - r(opening) - r(width) of the motion at temperature 0.
+        The switch looks at held-out speakers, or without any at the first training clips.
         """
         measures = score_motion(self.vae, *self.held_out) if self.held_out[0] else {}
-        if self.expert is not None and self.held_out[0] and not self.sync_on:
-            measures["held_out_sync"] = self._held_out_sync()
-            self.sync_on = measures["held_out_sync"] <= self.config.sync_below
+        if self.config.sync_weight:
+            judged = self.held_out if self.held_out[0] else [part[:4] for part in self.part]
+            measures["held_out_sync"] = sync_of(self.vae, self.expert, judged[0], self.n_windows)
+            self.sync_on = self.sync_on or measures["held_out_sync"] <= self.config.sync_below
         return measures
 
     def state(self) -> dict[str, Tensor]:
@@ -196,85 +326,8 @@ class MotionTask(Task):
 
     def _sync(self, batch: Sequences, predicted: Tensor, generator: torch.Generator) -> Tensor:
         return sync.judge(
-            self.expert, batch.speech, predicted, batch.mask, self.config.sync_windows, generator
+            self.expert, batch.speech, predicted, batch.mask, self.n_windows, generator
         )
-
-    def _held_out_sync(self) -> float:
-        utterances, motions = self.held_out
-        generator = torch.Generator().manual_seed(0)
-        losses = []
-        for utterance, true in zip(utterances, motions, strict=True):
-            predicted = torch.from_numpy(generate(self.vae, utterance.speech))[None]
-            speech = torch.from_numpy(utterance.speech.features).float()[None]
-            mask = torch.ones(1, predicted.shape[1], dtype=torch.bool)
-            n_windows = self.config.sync_windows
-            losses.append(
-                float(sync.judge(self.expert, speech, predicted, mask, n_windows, generator))
-            )
-        return float(np.mean(losses))
-
-
-@torch.no_grad()
-def generate(
-    vae: MotionVAE,
-    speech: Speech,
-    *,
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Float[np.ndarray, "t 204"]:
-    """Motion in network units for speech of any length, s // 2 frames.
-
-    Speech is padded to whole latent steps by repeating its last step, and the motion cut back.
-    Temperature 0 takes the prior's mode and draws nothing.
-    """
-    n_frames = len(speech.features) // 2
-    if n_frames < 1:
-        raise ValueError(f"speech must have at least 2 steps, got {len(speech.features)}")
-    n_latents = -(-n_frames // vae.stride)
-    padded = speech.cut(n_latents * vae.stride)
-    noise = torch.zeros(1, vae.latent, n_latents)
-    if temperature > 0:
-        if generator is None:
-            raise ValueError("a temperature above 0 needs a generator")
-        noise = temperature * torch.randn(noise.shape, generator=generator)
-    features, f0 = (torch.from_numpy(part).float()[None] for part in (padded.features, padded.f0))
-    return vae.sample(features, f0, noise)[0, :n_frames].numpy()
-
-
-def mouth_opening(motion: Float[np.ndarray, "*t 204"]) -> Float[np.ndarray, "*t"]:
-    """Height between the inner lips' midpoints (62 above 66)."""
-    return motion[..., 3 * 62 + 1] - motion[..., 3 * 66 + 1]
-
-
-def mouth_width(motion: Float[np.ndarray, "*t 204"]) -> Float[np.ndarray, "*t"]:
-    """Distance of the mouth's corners along x (54 right of 48)."""
-    return motion[..., 3 * 54] - motion[..., 3 * 48]
-
-
-def score_motion(
-    vae: MotionVAE,
-    utterances: Sequence[corpus.Utterance],
-    motions: Sequence[Float[np.ndarray, "_ 204"]],
-    *,
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> dict[str, float]:
-    """Means over clips: Pearson r of mouth opening and width, variance ratio, lip error."""
-    rows = []
-    for utterance, true in zip(utterances, motions, strict=True):
-        drawn = generate(vae, utterance.speech, temperature=temperature, generator=generator)
-        pairs = [(f(drawn), f(true)) for f in (mouth_opening, mouth_width)]
-        lip_error = np.linalg.norm((drawn - true).reshape(-1, 68, 3)[:, sync.LIPS], axis=-1)
-        rows.append([*(_pearson(*pair) for pair in pairs)])
-        rows[-1] += [pairs[0][0].var() / pairs[0][1].var(), lip_error.mean()]
-    opening, width, ratio, error = (float(value) for value in np.mean(rows, axis=0))
-    return {
-        "score": 2 - opening - width,
-        "r_opening": opening,
-        "r_width": width,
-        "variance_ratio": ratio,
-        "lip_error": error,
-    }
 
 
 def mouth_weights(weight: float) -> Float[Tensor, " 204"]:
@@ -284,6 +337,57 @@ def mouth_weights(weight: float) -> Float[Tensor, " 204"]:
     return weights.repeat_interleave(3)
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    spread = a.std() * b.std()
-    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0
+def _split(
+    utterances: Sequence[corpus.Utterance],
+    motions: Sequence[Float[np.ndarray, "_ 204"]],
+    held_out: Sequence[str],
+) -> tuple[Part, Part]:
+    """What trains (every copy) and what validates (only recordings as they are)."""
+    pairs = list(zip(utterances, motions, strict=True))
+    train_pairs = [pair for pair in pairs if pair[0].speaker not in held_out]
+    held_pairs = [
+        pair for pair in pairs if pair[0].speaker in held_out and pair[0].name == pair[0].clip
+    ]
+    if not train_pairs:
+        raise ValueError("every speaker is held out; use a corpus of more speakers")
+    return tuple(  # type: ignore[return-value]
+        ([pair[0] for pair in part], [pair[1] for pair in part])
+        for part in (train_pairs, held_pairs)
+    )
+
+
+def _last(history: Any, prefix: str) -> dict[str, float]:
+    """The last row of a history, without its step."""
+    return {prefix + name: value for name, value in history.rows[-1].items() if name != "step"}
+
+
+def _shipped(name: str) -> Path:
+    return (
+        Path(str(resources.files("geneface_kit"))) / "data" / "motion_hama" / f"{name}.safetensors"
+    )
+
+
+def _save(folder: Path, motion: Motion, notes: dict[str, str]) -> None:
+    sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
+    about = {
+        "encoder": motion.encoder,
+        "channels": str(motion.vae.standardise.mean.numel()),
+        "unit": repr(motion.unit),
+        "sizes": json.dumps(sizes),
+        "sync_width": str(motion.expert.width),
+    }
+    save_weights(folder / "motion.safetensors", motion.vae, kind="motion", **about, **notes)
+    save_weights(folder / "sync.safetensors", motion.expert, kind="sync", **about, **notes)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: run the motion stage first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a readable safetensors file ({error})") from None
+    if about.get("kind") != "motion" or "sizes" not in about:
+        raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
+    return about

@@ -88,7 +88,7 @@ class Portrait:
     def render(
         self,
         landmarks: Float[np.ndarray, "t 68 3"] | Float[Tensor, "t 68 3"],
-        poses: Float[np.ndarray, "t 4 4"] | Float[Tensor, "t 4 4"],
+        poses: Float[np.ndarray, "p 4 4"] | Float[Tensor, "p 4 4"],
         *,
         only: Sequence[int] | None = None,
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:

@@ -54,18 +54,17 @@ def resolve(profile: str = "smoke", overrides: dict[str, Any] | str | None = Non
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if isinstance(overrides, str):
         overrides = parse(overrides)
-    chosen: dict[str, dict[str, Any]] = {section: {} for section in MODULES}
-    for dotted, value in (overrides or {}).items():
-        section, _, name = dotted.partition(".")
-        if section not in MODULES:
-            known = ", ".join(MODULES)
-            raise ValueError(f"unknown setting {dotted!r}: it must start with one of {known}")
-        chosen[section][name] = _checked(section, name, value)
     sections = {}
     for field in dataclasses.fields(Settings)[1:]:
         module = MODULES[field.name]
         values = {"smoke": {}, "cpu": module.CPU, "paper": module.PAPER}[profile]
-        sections[field.name] = field.type(**{**values, **chosen[field.name]})
+        sections[field.name] = field.type(**values)
+    for dotted, value in (overrides or {}).items():
+        section, _, name = dotted.partition(".")
+        if section not in sections:
+            known = ", ".join(sections)
+            raise ValueError(f"unknown setting {dotted!r}: it must start with one of {known}")
+        sections[section] = _replaced(sections[section], name, value, section)
     return Settings(profile, **sections)
 
 
@@ -91,20 +90,20 @@ def _literal(text: str) -> Any:
     return text
 
 
-def _checked(section: str, name: str, value: Any) -> Any:
-    config = {field.name: field.type for field in dataclasses.fields(Settings)}[section]
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    if name not in fields:
-        known = ", ".join(fields)
-        raise ValueError(f"unknown setting '{section}.{name}': {section} has {known}")
-    default = fields[name].default
-    kind = type(default)
-    if kind is float and type(value) is int:
+def _replaced(config: Any, dotted: str, value: Any, above: str) -> Any:
+    """The config with one setting changed; a dot in its name leads into a config inside it."""
+    name, _, rest = dotted.partition(".")
+    known = [field.name for field in dataclasses.fields(config)]
+    if name not in known:
+        raise ValueError(f"unknown setting '{above}.{name}': {above} has {', '.join(known)}")
+    old = getattr(config, name)
+    if dataclasses.is_dataclass(old):
+        return dataclasses.replace(config, **{name: _replaced(old, rest, value, f"{above}.{name}")})
+    if type(old) is float and type(value) is int:
         value = float(value)
-    if kind is tuple and isinstance(value, list):
+    if type(old) is tuple and isinstance(value, list):
         value = tuple(value)
-    if type(value) is not kind:
-        raise ValueError(
-            f"setting '{section}.{name}' must be {kind.__name__} like {default!r}, got {value!r}"
-        )
-    return value
+    if rest or type(value) is not type(old):
+        kind = type(old).__name__
+        raise ValueError(f"setting '{above}.{dotted}' must be {kind} like {old!r}, got {value!r}")
+    return dataclasses.replace(config, **{name: value})

@@ -94,9 +94,7 @@ class Offset:
     curve: Float[np.ndarray, " n"]
 
 
-def encode(
-    audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: str = ""
-) -> Speech:
+def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: str = "") -> Speech:
     """Features, pitch and mel of mono 16 kHz sound; floor(n / 320) steps, at least one.
 
     weights: for "hubert-large", a local folder of its weights; "" asks the hub and its cache.
@@ -193,10 +191,7 @@ def mouth_from_speech(speech: Speech) -> Float[np.ndarray, "t 2"]:
     """
     if speech.encoder != "hama":
         raise ValueError(f'the mouth regression reads "hama" features, got {speech.encoder!r}')
-    ridge = _mouth_ridge()
-    return ((_in_context(speech) - ridge["mean"]) / ridge["std"] @ ridge["weights"]).astype(
-        np.float32
-    )
+    return _predict(_mouth_ridge(), _in_context(speech))
 
 
 def offset(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> Offset:
@@ -211,22 +206,32 @@ def offset(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> Offset:
 
 
 def fit_mouth_ridge(
-    predictors: list[Float[np.ndarray, "_ c"]], mouths: list[Float[np.ndarray, "_ 2"]]
+    predictors: list[Float[np.ndarray, "_ c"]],
+    mouths: list[Float[np.ndarray, "_ 2"]],
+    *,
+    n_folds: int = 8,
 ) -> dict[str, Float[np.ndarray, "..."]]:
     """Ridge regression from features in context to each clip's mouth minus its mean.
 
-    Clips whose sound proves to be late are shifted and the regression is fitted again, so that
-    a few clips out of step do not blur it.
+    Clips out of step would blur it: their offsets are estimated by regressions on the other
+    clips (folds of neighbours in the list), their median is taken as being in step, and the
+    mouths are shifted accordingly before the final fit.
     """
-    lags = [0] * len(mouths)
-    ridge = _solve_ridge(predictors, mouths, lags)
-    for _ in range(2):
-        for index, (inputs, mouth) in enumerate(zip(predictors, mouths, strict=True)):
-            guess = (inputs - ridge["mean"]) / ridge["std"] @ ridge["weights"]
-            found = _offset(guess, mouth)
-            lags[index] = round(found.seconds * FPS) if found.confidence > 0.3 else 0
-        ridge = _solve_ridge(predictors, mouths, lags)
-    return ridge
+    offsets = np.zeros(len(mouths))
+    folds = np.array_split(np.arange(len(mouths)), min(n_folds, len(mouths)))
+    for _ in range(2 if len(folds) > 1 else 0):
+        found = np.full(len(mouths), np.nan)
+        for fold in folds:
+            others = np.setdiff1d(np.arange(len(mouths)), fold)
+            ridge = _solve_ridge(
+                [predictors[k] for k in others], [mouths[k] for k in others], offsets[others]
+            )
+            for k in fold:
+                guess = _offset(_predict(ridge, predictors[k]), mouths[k])
+                found[k] = guess.seconds if guess.confidence > 0.3 else np.nan
+        offsets = np.nan_to_num(found - np.nanmedian(found)) if np.isfinite(found).any() else offsets
+        log.info("offsets of the clips: %s s", np.round(offsets, 3).tolist())
+    return _solve_ridge(predictors, mouths, offsets)
 
 
 def save_mouth_ridge(folder: Path | str, out: Path | str) -> None:
@@ -286,18 +291,29 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _solve_ridge(
-    predictors: list[np.ndarray], mouths: list[np.ndarray], lags: list[int]
+    predictors: list[np.ndarray], mouths: list[np.ndarray], offsets: np.ndarray
 ) -> dict[str, np.ndarray]:
-    pairs = [
-        _shifted(inputs, mouth, lag)
-        for inputs, mouth, lag in zip(predictors, mouths, lags, strict=True)
+    """The regression, each clip's sound being late by its offset in seconds."""
+    wanted = [
+        _delayed(mouth - mouth.mean(0), offset_s)
+        for mouth, offset_s in zip(mouths, offsets, strict=True)
     ]
-    x = np.concatenate([sound for sound, _ in pairs]).astype(np.float64)
-    y = np.concatenate([picture - picture.mean(0) for _, picture in pairs]).astype(np.float64)
+    x = np.concatenate(predictors).astype(np.float64)
+    y = np.concatenate(wanted).astype(np.float64)
     mean, std = x.mean(0), x.std(0) + 1e-3
     x = (x - mean) / std
     weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
     return {"mean": mean, "std": std, "weights": weights}
+
+
+def _predict(ridge: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    return ((inputs - ridge["mean"]) / ridge["std"] @ ridge["weights"]).astype(np.float32)
+
+
+def _delayed(mouth: np.ndarray, seconds: float) -> np.ndarray:
+    """The mouth later by some seconds, ends repeated: in step with a sound late by as much."""
+    at = np.arange(len(mouth)) - seconds * FPS
+    return np.stack([np.interp(at, np.arange(len(mouth)), column) for column in mouth.T], axis=1)
 
 
 def _in_context(speech: Speech) -> np.ndarray:
@@ -353,7 +369,9 @@ def _mel_bands() -> np.ndarray:
     """Slaney-normalised triangles (80, 257)."""
 
     def to_mel(f: np.ndarray) -> np.ndarray:  # linear to 1 kHz, logarithmic above
-        return np.where(f < 1000, 3 * f / 200, 15 + 27 * np.log(np.maximum(f, 1) / 1000) / np.log(6.4))
+        return np.where(
+            f < 1000, 3 * f / 200, 15 + 27 * np.log(np.maximum(f, 1) / 1000) / np.log(6.4)
+        )
 
     def to_hz(m: np.ndarray) -> np.ndarray:
         return np.where(m < 15, 200 * m / 3, 1000 * np.exp((m - 15) * np.log(6.4) / 27))

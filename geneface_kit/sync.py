@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from geneface_kit.corpus import Sequences, draw_batch
 from geneface_kit.fitting import Task
+from geneface_kit.wavenet import Standardise
 
 __all__ = [
     "CPU",
@@ -80,13 +81,15 @@ class SyncExpert(nn.Module):
 
     def __init__(self, speech: int, *, width: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.width = width
+        self.standardise = Standardise(speech)
         self.dropout = nn.Dropout1d(dropout)
         self.speech_tower = _tower(speech, width, width, (2, 2))
         self.mouth_tower = _tower(3 * 20, 3 * width // 4, width, (2, 1))
 
     def embed_speech(self, windows: Float[Tensor, "n 10 c"]) -> Float[Tensor, "n d"]:
         """Unit embeddings of speech windows."""
-        x = self.speech_tower(self.dropout(windows.transpose(1, 2)))
+        x = self.speech_tower(self.dropout(self.standardise(windows).transpose(1, 2)))
         return nn.functional.normalize(x.flatten(1), dim=1)
 
     def embed_mouth(self, windows: Float[Tensor, "n 5 60"]) -> Float[Tensor, "n d"]:
@@ -119,9 +122,7 @@ def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.S
     return nn.Sequential(*blocks)
 
 
-def sync_loss(
-    cosine: Float[Tensor, " n"], label: Float[Tensor, " n"]
-) -> Float[Tensor, ""]:
+def sync_loss(cosine: Float[Tensor, " n"], label: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """Binary cross-entropy of the cosine: -y ln c - (1 - y) ln(1 - c), with c kept off 0 and 1."""
     return nn.functional.binary_cross_entropy(cosine.clamp(1e-6, 1 - 1e-6), label)
 

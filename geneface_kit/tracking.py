@@ -36,8 +36,9 @@ class TrackingConfig:
     focal_spread: float = 0.3  # its uncertainty, natural log; the clip itself says little about f
     focal_evidence: float = 20.0  # independent observations that the clip's errors are worth
     focal_steps: int = 13  # candidates between 1.2 and 4.8 picture widths
-    outlier_px: float = 1.5  # errors beyond this count linearly (Huber), pixels at width 256
-    noise_px: float = 0.6  # error of one rigid point, pixels at width 256
+    outlier_px: float = 1.6  # errors beyond this count linearly (Huber), pixels at width 256
+    noise_px: float = 0.8  # error of one rigid point, pixels at width 256
+    relief_weight: float = 0.7  # trust in the mesh's depth against its pixels
     turn_noise: float = 0.6  # change of angular speed from frame to frame, degrees
     shift_noise: float = 0.02  # change of speed from frame to frame, eye distances
     shape_steps: int = 6  # passes of the mean shape
@@ -77,7 +78,10 @@ def track(mesh: Mesh, size: int, config: TrackingConfig | None = None) -> Track:
     shape, aligned = _mean_shape(solid, rigid, eyes, config.shape_steps)
 
     turns, shifts = _first_poses(shape, solid, pixels, rigid, focal, size)
-    turns, shifts = _refine(shape[rigid], pixels[:, rigid], turns, shifts, focal, size, config)
+    reliefs = solid[:, rigid, 2] - solid[:, rigid, 2].mean(1, keepdims=True)
+    turns, shifts = _refine(
+        shape[rigid], pixels[:, rigid], turns, shifts, focal, size, config, reliefs=reliefs
+    )
     poses = camera.pose_from_head(Rotation.from_rotvec(turns).as_matrix(), shifts)
     projected = camera.project(np.tile(shape[rigid], (len(poses), 1, 1)), poses, focal, size)
     error = np.linalg.norm(projected - pixels[:, rigid], axis=-1).mean(1)
@@ -168,9 +172,7 @@ def _first_poses(
     return Rotation.from_matrix(head).as_rotvec(), shift
 
 
-def _undo_perspective(
-    points: np.ndarray, rigid: np.ndarray, focal: float, size: int
-) -> np.ndarray:
+def _undo_perspective(points: np.ndarray, rigid: np.ndarray, focal: float, size: int) -> np.ndarray:
     """Mesh points as solid points in pixels at the head's depth, which is `focal` pixels away."""
     farther = points[..., 2] - points[:, rigid, 2].mean(1, keepdims=True)
     stretch = 1 + farther / focal
@@ -199,7 +201,9 @@ def _find_focal(
         turns, shifts = _refine(
             shape[rigid], pixels, turns, shifts, focal, size, config, linked=False
         )
-        errors = np.linalg.norm(_residuals(shape[rigid], pixels, turns, shifts, focal, size), axis=-1)
+        errors = np.linalg.norm(
+            _residuals(shape[rigid], pixels, turns, shifts, focal, size), axis=-1
+        )
         doubt = np.log(focal / (config.focal_prior * size)) / config.focal_spread
         costs.append(config.focal_evidence * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
     return float(candidates[int(np.argmin(costs))])
@@ -214,6 +218,7 @@ def _refine(
     size: int,
     config: TrackingConfig,
     *,
+    reliefs: np.ndarray | None = None,
     linked: bool = True,
     steps: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -230,6 +235,12 @@ def _refine(
         weight = np.minimum(1, limit / np.maximum(distance, 1e-9)) / noise**2 / len(shape) * 6
         hessian = np.einsum("tnki,tn,tnkj->tij", slope, weight, slope)
         gradient = np.einsum("tnki,tn,tnk->ti", slope, weight, residual)
+        if reliefs is not None:
+            residual, slope = _relief(shape, reliefs, turns, shifts, focal)
+            weight = np.minimum(1, limit / np.maximum(np.abs(residual), 1e-9))
+            weight *= (config.relief_weight / noise) ** 2 / len(shape) * 6
+            hessian += np.einsum("tni,tn,tnj->tij", slope, weight, slope)
+            gradient += np.einsum("tni,tn,tn->ti", slope, weight, residual)
         hessian += 1e-6 * np.eye(6)
         if linked and len(unknown) > 2:
             step = _linked_step(hessian, gradient, unknown, stiff)
@@ -293,9 +304,20 @@ def _residuals(
     return np.stack([size / 2 - focal * x / z, size / 2 + focal * y / z], -1) - pixels
 
 
-def _slopes(
-    shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float
-) -> np.ndarray:
+def _relief(
+    shape: np.ndarray, reliefs: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for the depth of each point against the others': (t, n) pixels, (t, n, 6)."""
+    turned, _ = _in_camera(shape, turns, shifts)
+    pixels_per_unit = (focal / -shifts[:, 2])[:, None]
+    turning = -_cross(turned)[..., 2, :] @ _left_jacobian(turns)
+    slope = np.concatenate([turning, np.zeros_like(turning)], axis=-1) * pixels_per_unit[..., None]
+    depth = turned[..., 2] * pixels_per_unit
+    slope -= slope.mean(1, keepdims=True)
+    return depth - depth.mean(1, keepdims=True) - reliefs, slope
+
+
+def _slopes(shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float) -> np.ndarray:
     """d(residual) / d(rotation vector, shift), (t, n, 2, 6)."""
     turned, seen = _in_camera(shape, turns, shifts)
     x, y, z = np.moveaxis(seen, -1, 0)

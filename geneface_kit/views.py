@@ -44,12 +44,6 @@ class Views:
 
     def __init__(self, person: Person, device: torch.device | str = "cpu"):
         n_frames = len(person.frames)
-        for name in ("labels", "poses", "landmarks", "face_rects", "lip_rects"):
-            if len(getattr(person, name)) != n_frames:
-                raise ValueError(
-                    f"person {person.name} holds {n_frames} frames but "
-                    f"{len(getattr(person, name))} {name}; prepare the person again"
-                )
         for name in ("poses", "landmarks"):
             if not np.isfinite(getattr(person, name)).all():
                 raise ValueError(

@@ -94,8 +94,11 @@ class Portrait:
     def __init__(self, stop_at: int | None = None):
         self.stop_at = stop_at
 
-    def render(self, landmarks, poses):
-        for index, opening in enumerate(talk.mouth_opening(np.asarray(landmarks))):
+    def render(self, landmarks, poses, *, only=None):
+        assert len(landmarks) == len(poses)
+        opened = talk.mouth_opening(np.asarray(landmarks))
+        for index in range(len(opened)) if only is None else only:
+            opening = opened[index]
             if index == self.stop_at:
                 raise KeyboardInterrupt
             yield np.full((SIZE, SIZE, 3), np.uint8(255 * min(opening, 1)), np.uint8)

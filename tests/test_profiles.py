@@ -32,6 +32,7 @@ def test_overrides_reach_their_section():
     [
         ({"head.stesp": 1}, "unknown setting 'head.stesp'"),
         ({"hed.steps": 1}, "unknown setting 'hed.steps': it must start with one of"),
+        ({"person.tracking.sleep": 1}, "unknown setting 'person.tracking.sleep'"),
         ({"head.steps": 1.5}, "'head.steps' must be int"),
         ({"head.steps": "many"}, "'head.steps' must be int"),
         ("head.steps", "must look like section.name=value"),

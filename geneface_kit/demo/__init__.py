@@ -74,4 +74,6 @@ def truth(name: str, *, folder: Path | None = None) -> Truth:
 def _file(name: str, file_name: str) -> Path:
     if name not in NAMES:
         raise ValueError(f"the embedded demo persons are {', '.join(NAMES)}; there is no {name!r}")
+    if not (FOLDER / file_name).is_file():
+        raise FileNotFoundError(f"{FOLDER / file_name} is missing; install the kit again")
     return FOLDER / file_name

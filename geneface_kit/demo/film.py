@@ -12,10 +12,11 @@ from geneface_kit import camera
 from geneface_kit.clip import FPS, SAMPLE_RATE, write_video
 from geneface_kit.live import progress
 
+from .identity import Identity
 from .performance import Performance, perform
 from .picks import PICKS
-from .scene import FOCAL, SIZE, Identity, Scene
-from .visemes import sounds
+from .scene import FOCAL, SIZE, Scene
+from .visemes import Sounds, sounds
 from .voice import speak
 
 __all__ = ["film"]
@@ -51,24 +52,29 @@ def film(
     about = {"title": f"{name} (synthetic)", "comment": text}
     clip = folder / f"{name}.mp4"
     write_video(clip, frames(), audio, metadata=about)
-    known = _landmarks(scene, act, n_frames)
-    masks = np.stack(labels)
-    bits = np.stack([np.packbits(masks & 1, axis=-1), np.packbits(masks >> 1, axis=-1)])
     path = folder / f"{name}_truth.npz"
-    partial = path.with_name(f".{path.name}.partial.npz")
+    _write_truth(path, _landmarks(scene, act, n_frames), np.stack(labels), spoken, text)
+    return clip, path
+
+
+def _write_truth(
+    path: Path, known: dict[str, np.ndarray], labels: np.ndarray, spoken: Sounds, text: str
+) -> None:
+    """An npz without pickle; the labels (0..3) as two bit planes. demo.truth reads it."""
+    bits = np.stack([np.packbits(labels & 1, axis=-1), np.packbits(labels >> 1, axis=-1)])
+    partial = path.with_name(f".{path.stem}.partial.npz")
     np.savez_compressed(
         partial,
         **known,
         focal=np.float64(FOCAL),
         labels=bits,
-        labels_shape=np.array(masks.shape),
+        labels_shape=np.array(labels.shape),
         phonemes=np.array(spoken.symbols),
         starts_s=spoken.starts_s,
         ends_s=spoken.ends_s,
         text=np.array(text),
     )
     os.replace(partial, path)
-    return clip, path
 
 
 def _landmarks(

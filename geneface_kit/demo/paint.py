@@ -7,12 +7,13 @@ surface and need no picture files.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from .identity import Identity
 from .mesh import Bust
 
-__all__ = ["Look", "Palette", "backdrop", "collar", "to_srgb"]
+__all__ = ["Look", "Palette", "collar"]
 
 EYE = np.array([0.31, 7.285, 1.245])  # centre of the eye on the picture's right, base mesh
 IRIS_SINE = 0.47  # iris radius over eyeball radius
@@ -50,7 +51,7 @@ class Look:
 class Palette:
     """The paint of one identity."""
 
-    def __init__(self, bust: Bust, identity: object, rng: np.random.Generator):
+    def __init__(self, bust: Bust, identity: Identity, rng: np.random.Generator):
         self.identity = identity
         cube = np.stack([_noise_cube(rng, smooth) for smooth in (1.0, 1.0)])
         self.coarse, self.fine = cube
@@ -182,14 +183,14 @@ class Palette:
         )[:, None]
         color = np.array([0.74, 0.68, 0.58]) * (shade * deep)[:, None]
         color += gum * (np.array([0.34, 0.11, 0.10]) * deep[:, None] - color)
-        arrays["albedo"][here] = color * 0.85
+        arrays["albedo"][here] = color * 0.74
         arrays["bleed"][here] = 0.4
         arrays["gloss"][here] = 0.35
         arrays["sharpness"][here] = 60
 
     def _tongue(self, arrays: dict, here: np.ndarray, s: dict[str, np.ndarray]) -> None:
         m = s["material"]
-        deep = np.clip((m[:, 2] - 0.85) / 0.55, 0.03, 1) ** 1.4
+        deep = np.clip((m[:, 2] - 0.95) / 0.50, 0.03, 1) ** 1.6
         groove = 1 - 0.25 * np.exp(-((m[:, 0] / 0.03) ** 2))
         arrays["albedo"][here] = np.array([0.34, 0.10, 0.10]) * (deep * groove)[:, None]
         arrays["bleed"][here] = 0.4
@@ -225,25 +226,6 @@ def collar(material: np.ndarray, neckline: float) -> Float[np.ndarray, " n"]:
     shoulder = 0.45 * x**2  # the shoulders are cloth at any height
     ahead = (z - 0.1) / np.hypot(x, z - 0.1)  # 1 in front, -1 at the nape
     return y - (5.83 + neckline - 0.27 * ahead) - shoulder
-
-
-def backdrop(color: tuple[float, float, float], width: int) -> Float[np.ndarray, "w w 3"]:
-    """A plain wall, a little brighter behind the head (linear light)."""
-    y, x = np.mgrid[0:width, 0:width] / width
-    glow = np.exp(-(((x - 0.56) / 0.62) ** 2 + ((y - 0.40) / 0.62) ** 2))
-    return np.array(color) * (0.42 + 0.58 * glow[..., None])
-
-
-def to_srgb(linear: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Linear light to 8-bit sRGB with a soft shoulder for highlights."""
-    bright = np.clip(linear, 0, None)
-    knee = 0.70
-    over = np.clip(bright - knee, 0, None)
-    bright = np.where(bright > knee, knee + over / (1 + over / (1.02 - knee)), bright)
-    encoded = np.where(
-        bright <= 0.0031308, 12.92 * bright, 1.055 * np.maximum(bright, 1e-6) ** (1 / 2.4) - 0.055
-    )
-    return np.round(np.clip(encoded, 0, 1) * 255).astype(np.uint8)
 
 
 def _spot(x: np.ndarray, y: np.ndarray, x0: float, y0: float, radius: float) -> np.ndarray:

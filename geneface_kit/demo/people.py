@@ -6,11 +6,12 @@ from fractions import Fraction
 import numpy as np
 
 from .hair import Cut
-from .scene import Identity
+from .identity import Identity
 
 __all__ = ["PEOPLE", "Role", "stranger"]
 
 MACRO = "macrodetails/"
+EYES = ((0.05, 0.025, 0.012), (0.10, 0.16, 0.20), (0.08, 0.10, 0.05))  # brown, blue, green
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ PEOPLE = {
                 "mouth/mouth-lowerlip-volume-incr": 0.2,
             },
             rest={
-                "mouthClose": 0.04,
                 "mouthSmileLeft": 0.26,
                 "mouthSmileRight": 0.22,
                 "browInnerUp": 0.1,
             },
+            freckles=0.25,
             cut=Cut(
                 whorl=(0.12, 0.85, -0.45),
                 thickness=0.11,
@@ -63,7 +64,7 @@ PEOPLE = {
                 MACRO + "universal-male-young-averagemuscle-averageweight": 0.8,
                 MACRO + "universal-male-old-averagemuscle-averageweight": 0.2,
             },
-            rest={"mouthClose": 0.03, "mouthSmileLeft": 0.18, "mouthSmileRight": 0.22},
+            rest={"mouthSmileLeft": 0.18, "mouthSmileRight": 0.22},
             skin=(0.30, 0.16, 0.10),
             lips=(0.20, 0.075, 0.062),
             iris=(0.05, 0.025, 0.012),
@@ -85,8 +86,7 @@ PEOPLE = {
                 forehead=8.04,
             ),
         ),
-        "Good morning. Both of my parents were polygons, but please do not blame them. "
-        "Show me what you can move.",
+        "Good morning. Both of my parents were polygons, so please do not blame them. Move on.",
         seed=5,
         deeper=Fraction(6, 5),
     ),
@@ -117,6 +117,7 @@ def stranger(seed: int) -> Role:
         shape=shape,
         skin=_color(skin),
         lips=_color(lips),
+        iris=EYES[int(rng.integers(len(EYES))) if light > 0.6 else 0],
         brows=_color(0.6 * hair),
         cloth=_color(rng.uniform(0.03, 0.35, 3)),
         backdrop=_color(0.5 + 0.08 * rng.normal(size=3)),

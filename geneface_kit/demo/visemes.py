@@ -124,17 +124,17 @@ def mouth_units(spoken: Sounds, n_frames: int) -> dict[str, Float[np.ndarray, " 
     tuck = _events(spoken, time, TUCKED, rise_s=0.06, hold_s=0.07)
     pause = _events(spoken, time, frozenset("_"), rise_s=0.12, hold_s=0.0)
     free = 1 - closure
-    jaw = np.clip(feature["jaw"], 0, 1) * (1 - 0.45 * closure) * (1 - 0.4 * tuck) * 0.86
+    jaw = np.clip(feature["jaw"], 0, 1) * (1 - 0.45 * closure) * (1 - 0.4 * tuck)
     both = {
         "mouthStretch": 0.38 * feature["wide"] * (1 - 0.5 * closure),
-        "mouthSmile": 0.18 * feature["wide"] + 0.05,
+        "mouthSmile": 0.15 * feature["wide"],
         "mouthLowerDown": 0.75 * feature["lower"] * free * (1 - tuck),
         "mouthUpperUp": 0.55 * feature["upper"] * free,
         "mouthPress": 0.22 * closure + 0.10 * pause,
     }
     curves = {
         "jawOpen": jaw,
-        "mouthClose": (jaw + 0.05) * closure + 0.05 * (1 - closure) * np.clip(1 - 4 * jaw, 0, 1),
+        "mouthClose": jaw * closure,
         "mouthPucker": 1.05 * feature["round"] * (1 - 0.3 * closure),
         "mouthFunnel": 0.62 * feature["funnel"] * free,
         "mouthRollLower": 0.14 * closure + 0.75 * tuck,

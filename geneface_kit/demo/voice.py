@@ -6,10 +6,8 @@ to units of 25 ms; that inner value is read out, so the times are exact, not ali
 """
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -44,68 +42,68 @@ def speak(
     seed: int = 0,
     speed: float = 1.0,
     deeper: Fraction = Fraction(1),
-    lead_s: float = 0.3,
+    quiet_s: float = 0.3,
 ) -> Speech:
-    """Speech of a text, with silence of `lead_s` before and after it.
+    """Speech of a text, with `quiet_s` of silence before and after it.
 
-    speed: 1 is the voice's own pace. deeper: the voice is played slower by this factor after being
-    spoken faster by it, so pitch and formants fall and the pace stays (6/5 sounds male).
+    speed: 1 is the voice's own pace. deeper: the voice is spoken faster and played slower by this
+    factor, so pitch and formants fall and the pace stays (6/5 sounds male).
     Raises: ModuleNotFoundError when the demo extra is not installed.
     """
     if importlib.util.find_spec("hibari") is None or importlib.util.find_spec("onnx") is None:
         raise ModuleNotFoundError(
             "making demo persons needs the voice hibari: pip install 'geneface-kit[demo]'"
         )
-    import onnx
-    import onnxruntime
-    from hibari import Hibari, dsp
+    from hibari import Hibari
 
     voice = Hibari()
-    model = onnx.load(voice.model_path)
-    value = onnx.helper.make_tensor_value_info(DURATIONS, onnx.TensorProto.FLOAT, None)
-    model.graph.output.append(value)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = _session_with_durations(voice.model_path)
     rng = np.random.default_rng(seed)
-    pieces, symbols, lengths = [np.zeros(int(lead_s * SAMPLE_RATE))], ["_"], [lead_s]
+    quiet = np.zeros(int(quiet_s * SAMPLE_RATE))
+    pieces, symbols, lengths = [quiet], ["_"], [quiet_s]
+    ratio = Fraction(SAMPLE_RATE, VOICE_RATE) * deeper
     for sentence in voice.phonemize(text):
-        spoken = [c for c in sentence if c in voice.vocab]
-        feed = {
-            "ids": np.array([voice.ids(sentence)], np.int64),
-            "speed": np.array([speed * float(deeper)], np.float32),
-        }
-        values = session.run(None, feed)
-        names = [output.name for output in session.get_outputs()]
-        parts = dict(zip(names, values, strict=True))
-        durations = parts.pop(DURATIONS).ravel() * UNIT_S * float(deeper)
-        wave = dsp.synth(*(v[0] for v in parts.values()), rng)
-        up = SAMPLE_RATE * deeper.numerator
-        ratio = Fraction(up, VOICE_RATE * deeper.denominator)
-        wave = resample_poly(wave, ratio.numerator, ratio.denominator)
-        if abs(len(wave) / SAMPLE_RATE - durations.sum()) > 0.05:
-            raise RuntimeError(
-                f"hibari's phoneme lengths sum to {durations.sum():.2f} s but its sound lasts "
-                f"{len(wave) / SAMPLE_RATE:.2f} s; use hibari-tts 0.2.1"
-            )
-        pieces.append(wave)
-        symbols += ["_", *spoken, "_"]
-        lengths += list(durations)
-    pieces.append(np.zeros(int(lead_s * SAMPLE_RATE)))
+        wave, durations = _say(voice, session, sentence, speed * float(deeper), rng)
+        pieces.append(resample_poly(wave, ratio.numerator, ratio.denominator))
+        symbols += ["_", *(c for c in sentence if c in voice.vocab), "_"]
+        lengths += list(durations * float(deeper))
+    pieces.append(quiet)
     symbols.append("_")
-    lengths.append(lead_s)
-    ends = np.cumsum(lengths)
-    audio = np.concatenate(pieces)
+    lengths.append(quiet_s)
+    audio, ends = np.concatenate(pieces), np.cumsum(lengths)
+    if abs(len(audio) / SAMPLE_RATE - ends[-1]) > 0.05:
+        raise RuntimeError(
+            f"hibari's phonemes last {ends[-1]:.2f} s but its sound "
+            f"{len(audio) / SAMPLE_RATE:.2f} s; use hibari-tts 0.2.1"
+        )
     audio = (0.8 * audio / np.abs(audio).max()).astype(np.float32)
     return Speech(audio, tuple(symbols), ends - np.array(lengths), ends, text)
 
 
-def assets() -> Path:
-    """The folder of the voice's files."""
-    spec = importlib.util.find_spec("hibari")
-    return Path(next(iter(spec.submodule_search_locations))) / "assets"
+def _say(
+    voice: object, session: object, sentence: str, pace: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One sentence: its sound at 24 kHz and the length of each of its symbols in seconds."""
+    from hibari import dsp
+
+    feed = {
+        "ids": np.array([voice.ids(sentence)], np.int64),
+        "speed": np.array([pace], np.float32),
+    }
+    names = [output.name for output in session.get_outputs()]
+    parts = dict(zip(names, session.run(None, feed), strict=True))
+    durations = parts.pop(DURATIONS).ravel() * UNIT_S
+    return dsp.synth(*(part[0] for part in parts.values()), rng), durations
 
 
-def vocabulary() -> dict[str, int]:
-    """The voice's phoneme symbols."""
-    return json.loads((assets() / "vocab.json").read_text(encoding="utf-8"))
+def _session_with_durations(path: str):
+    """The voice's network with its rounded phoneme lengths as one more output."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(path)
+    value = onnx.helper.make_tensor_value_info(DURATIONS, onnx.TensorProto.FLOAT, None)
+    model.graph.output.append(value)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )

@@ -94,7 +94,7 @@ def filmstrip_data(
 def domain_groups(
     talked: runs.Run, config: corpus.CorpusConfig
 ) -> dict[str, Float[np.ndarray, "_ 68 3"]]:
-    """Displacements from the mean face: corpus, person, and a talk's before and after adaptation."""
+    """Displacements from the mean face: corpus, person, a talk before and after adaptation."""
     person = person_stage.load(talked.parents["person"].folder)
     speakers = corpus.displacements(corpus.prepare(config).utterances, config)
     with np.load(talked.folder / "talk.npz") as made:

@@ -248,33 +248,75 @@ def _loaded(n_dims: int, name: str, device: str):
 
 @no_type_check
 @wp.func
-def _row(corner: wp.vec3i, row: wp.vec4i) -> int:
-    a = wp.uint32(corner[0])
-    b = wp.uint32(corner[1])
-    c = wp.uint32(corner[2])
-    index = a + b * wp.uint32(row[0]) + c * wp.uint32(row[1])
+def _row(x: wp.uint32, y: wp.uint32, z: wp.uint32, start: int, row: wp.vec4i) -> int:
+    """Table row of a corner; the wraparound of negative corners never happens inside the box."""
+    index = x + y * wp.uint32(row[0]) + z * wp.uint32(row[1])
     if row[3] == 1:
-        index = a ^ (b * PRIME_1) ^ (c * PRIME_2)
-    return int(index & wp.uint32(row[2]))
+        index = x ^ (y * PRIME_1) ^ (z * PRIME_2)
+    return start + int(index & wp.uint32(row[2]))
+
+
+@no_type_check
+@wp.func
+def _edge(
+    table: wp.array(dtype=wp.vec2),
+    x: wp.uint32,
+    y: wp.uint32,
+    z: wp.uint32,
+    w: float,
+    start: int,
+    row: wp.vec4i,
+) -> wp.vec2:
+    """The value on a cell's edge along x, between its two corners."""
+    first = table[_row(x, y, z, start, row)]
+    second = table[_row(x + wp.uint32(1), y, z, start, row)]
+    return first + w * (second - first)
+
+
+@no_type_check
+@wp.func
+def _add(table: wp.array(dtype=wp.vec2), k: int, step: wp.vec2, exclusive: int):
+    if exclusive == 1:
+        table[k] = table[k] + step
+    else:
+        wp.atomic_add(table, k, step)
+
+
+@no_type_check
+@wp.func
+def _edge_add(
+    table: wp.array(dtype=wp.vec2),
+    x: wp.uint32,
+    y: wp.uint32,
+    z: wp.uint32,
+    w: float,
+    start: int,
+    row: wp.vec4i,
+    step: wp.vec2,
+    exclusive: int,
+):
+    """Shares a gradient between the two corners of an edge."""
+    _add(table, _row(x, y, z, start, row), (1.0 - w) * step, exclusive)
+    _add(table, _row(x + wp.uint32(1), y, z, start, row), w * step, exclusive)
+
+
+@no_type_check
+@wp.func
+def _weight(fraction: float, smooth: int) -> float:
+    return wp.where(smooth == 1, fraction * fraction * (3.0 - 2.0 * fraction), fraction)
+
+
+@no_type_check
+@wp.func
+def _slope(fraction: float, scale: float, smooth: int) -> float:
+    return wp.where(smooth == 1, 6.0 * scale * fraction * (1.0 - fraction), scale)
 
 
 @cache
 def _kernels(n_dims: int):
     """The forward and the backward kernel of one dimension; thread = (level, point)."""
     vector = wp.vec2 if n_dims == 2 else wp.vec3
-    n_corners = 2**n_dims
-
-    @no_type_check
-    @wp.func
-    def place(point: vector, scale: float) -> wp.vec3:
-        if wp.static(n_dims == 2):
-            return wp.vec3(point[0] * scale + 0.5, point[1] * scale + 0.5, 0.0)
-        return wp.vec3(point[0] * scale + 0.5, point[1] * scale + 0.5, point[2] * scale + 0.5)
-
-    @no_type_check
-    @wp.func
-    def inside(point: vector) -> bool:
-        return wp.min(point) >= 0.0 and wp.max(point) <= 1.0
+    is_solid = n_dims == 3
 
     @no_type_check
     @wp.kernel
@@ -291,21 +333,26 @@ def _kernels(n_dims: int):
     ):
         slot, i = wp.tid()
         level = first_level + slot * level_step
-        total = wp.vec2(0.0, 0.0)
-        if inside(points[i]):
-            p = place(points[i], scales[level])
-            cell = wp.vec3i(int(wp.floor(p[0])), int(wp.floor(p[1])), int(wp.floor(p[2])))
-            w = wp.vec3(p[0] - float(cell[0]), p[1] - float(cell[1]), p[2] - float(cell[2]))
-            if smooth == 1:
-                w = wp.cw_mul(wp.cw_mul(w, w), wp.vec3(3.0, 3.0, 3.0) - 2.0 * w)
-            for corner in range(wp.static(n_corners)):
-                bit = wp.vec3i(corner & 1, (corner >> 1) & 1, (corner >> 2) & 1)
-                weight = wp.where(bit[0] == 1, w[0], 1.0 - w[0])
-                weight = weight * wp.where(bit[1] == 1, w[1], 1.0 - w[1])
-                if wp.static(n_dims == 3):
-                    weight = weight * wp.where(bit[2] == 1, w[2], 1.0 - w[2])
-                total = total + weight * table[offsets[level] + _row(cell + bit, rows[level])]
-        features[i, level] = total
+        u = points[i]
+        if wp.min(u) < 0.0 or wp.max(u) > 1.0:
+            features[i, level] = wp.vec2(0.0, 0.0)
+            return
+        start, row, scale = offsets[level], rows[level], scales[level]
+        p = u * scale + vector(0.5)
+        x, y = wp.uint32(int(p[0])), wp.uint32(int(p[1]))
+        wx, wy = _weight(p[0] - float(x), smooth), _weight(p[1] - float(y), smooth)
+        z = wp.uint32(0)
+        one = wp.uint32(1)
+        if wp.static(is_solid):
+            z = wp.uint32(int(p[2]))
+        low = _edge(table, x, y, z, wx, start, row)
+        value = low + wy * (_edge(table, x, y + one, z, wx, start, row) - low)
+        if wp.static(is_solid):
+            wz = _weight(p[2] - float(z), smooth)
+            low = _edge(table, x, y, z + one, wx, start, row)
+            above = low + wy * (_edge(table, x, y + one, z + one, wx, start, row) - low)
+            value = value + wz * (above - value)
+        features[i, level] = value
 
     @no_type_check
     @wp.kernel
@@ -326,39 +373,53 @@ def _kernels(n_dims: int):
     ):
         slot, i = wp.tid()
         level = first_level + slot * level_step
-        if not inside(points[i]):
+        u = points[i]
+        if wp.min(u) < 0.0 or wp.max(u) > 1.0:
             return
-        scale = scales[level]
-        p = place(points[i], scale)
-        cell = wp.vec3i(int(wp.floor(p[0])), int(wp.floor(p[1])), int(wp.floor(p[2])))
-        f = wp.vec3(p[0] - float(cell[0]), p[1] - float(cell[1]), p[2] - float(cell[2]))
-        w = f
-        slope = wp.vec3(scale, scale, scale)
-        if smooth == 1:
-            w = wp.cw_mul(wp.cw_mul(f, f), wp.vec3(3.0, 3.0, 3.0) - 2.0 * f)
-            slope = 6.0 * scale * wp.cw_mul(f, wp.vec3(1.0, 1.0, 1.0) - f)
+        start, row, scale = offsets[level], rows[level], scales[level]
         g = gradient[i, level]
-        total = vector()
-        for corner in range(wp.static(n_corners)):
-            bit = wp.vec3i(corner & 1, (corner >> 1) & 1, (corner >> 2) & 1)
-            w0 = wp.where(bit[0] == 1, w[0], 1.0 - w[0])
-            w1 = wp.where(bit[1] == 1, w[1], 1.0 - w[1])
-            w2 = wp.float32(1.0)
-            if wp.static(n_dims == 3):
-                w2 = wp.where(bit[2] == 1, w[2], 1.0 - w[2])
-            k = offsets[level] + _row(cell + bit, rows[level])
-            step = (w0 * w1 * w2) * g
-            if exclusive == 1:
-                table_gradient[k] = table_gradient[k] + step
-            else:
-                wp.atomic_add(table_gradient, k, step)
-            if wants_points == 1:
-                value = wp.dot(table[k], g)
-                total[0] = total[0] + wp.where(bit[0] == 1, value, -value) * w1 * w2 * slope[0]
-                total[1] = total[1] + wp.where(bit[1] == 1, value, -value) * w0 * w2 * slope[1]
-                if wp.static(n_dims == 3):
-                    total[2] = total[2] + wp.where(bit[2] == 1, value, -value) * w0 * w1 * slope[2]
+        p = u * scale + vector(0.5)
+        x, y = wp.uint32(int(p[0])), wp.uint32(int(p[1]))
+        fx, fy = p[0] - float(x), p[1] - float(y)
+        wx, wy = _weight(fx, smooth), _weight(fy, smooth)
+        one = wp.uint32(1)
+        z = wp.uint32(0)
+        fz = float(0.0)  # noqa: UP018
+        if wp.static(is_solid):
+            z = wp.uint32(int(p[2]))
+            fz = p[2] - float(z)
+        wz = _weight(fz, smooth)
+        near = (1.0 - wz) * g
+        _edge_add(table_gradient, x, y, z, wx, start, row, (1.0 - wy) * near, exclusive)
+        _edge_add(table_gradient, x, y + one, z, wx, start, row, wy * near, exclusive)
+        if wp.static(is_solid):
+            far = wz * g
+            _edge_add(table_gradient, x, y, z + one, wx, start, row, (1.0 - wy) * far, exclusive)
+            _edge_add(table_gradient, x, y + one, z + one, wx, start, row, wy * far, exclusive)
         if wants_points == 1:
+            v00 = wp.dot(g, table[_row(x, y, z, start, row)])
+            v10 = wp.dot(g, table[_row(x + one, y, z, start, row)])
+            v01 = wp.dot(g, table[_row(x, y + one, z, start, row)])
+            v11 = wp.dot(g, table[_row(x + one, y + one, z, start, row)])
+            along_x = (1.0 - wy) * (v10 - v00) + wy * (v11 - v01)
+            along_y = (1.0 - wx) * (v01 - v00) + wx * (v11 - v10)
+            total = vector()
+            if wp.static(is_solid):
+                level_0 = (1.0 - wy) * ((1.0 - wx) * v00 + wx * v10)
+                level_0 = level_0 + wy * ((1.0 - wx) * v01 + wx * v11)
+                v00 = wp.dot(g, table[_row(x, y, z + one, start, row)])
+                v10 = wp.dot(g, table[_row(x + one, y, z + one, start, row)])
+                v01 = wp.dot(g, table[_row(x, y + one, z + one, start, row)])
+                v11 = wp.dot(g, table[_row(x + one, y + one, z + one, start, row)])
+                level_1 = (1.0 - wy) * ((1.0 - wx) * v00 + wx * v10)
+                level_1 = level_1 + wy * ((1.0 - wx) * v01 + wx * v11)
+                total[2] = (level_1 - level_0) * _slope(fz, scale, smooth)
+                above_x = (1.0 - wy) * (v10 - v00) + wy * (v11 - v01)
+                above_y = (1.0 - wx) * (v01 - v00) + wx * (v11 - v10)
+                along_x = along_x + wz * (above_x - along_x)
+                along_y = along_y + wz * (above_y - along_y)
+            total[0] = along_x * _slope(fx, scale, smooth)
+            total[1] = along_y * _slope(fy, scale, smooth)
             points_gradient[level, i] = total
 
     return {"forward": forward, "backward": backward}

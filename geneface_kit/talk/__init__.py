@@ -88,8 +88,8 @@ PAPER = {"max_s": 0.0, "temperature": 1.0}
 class Actor:
     """All that was learned to let one person speak."""
 
-    person: Any  # person.Person
-    motion: Any  # motion.Motion
+    person: Any  # a person.Person
+    motion: Any  # a motion.Motion
     adaptation: Any  # adaptation.Adaptation
     portrait: Any  # portrait.Portrait
 

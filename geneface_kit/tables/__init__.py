@@ -13,14 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
 from safetensors import safe_open
 
-from geneface_kit import metrics, speech, sync, talk
+from geneface_kit import live, metrics, speech, sync, talk
 from geneface_kit.clip import read_audio
 from geneface_kit.metrics import NotMeasured
+from geneface_kit.tables.rows import (
+    Row,
+    beside_published,
+    published,
+    read_table,
+    to_html,
+    write_html,
+    write_table,
+)
 from geneface_kit.talk import mouth_opening
 
 __all__ = [
@@ -42,19 +50,14 @@ __all__ = [
     "score_pictures",
     "self_driven",
     "to_html",
+    "write_html",
     "write_table",
 ]
 
 log = logging.getLogger(__name__)
 
 HEAD = 1
-TITLES = {
-    "a": "Table A: reconstruction of held-out frames",
-    "b": "Table B: lip sync to other recordings",
-    "d": "Table D: cost",
-}
-BESIDE = {"a": "head_reconstruction", "b": "cross_subject_lip_sync", "d": "head_reconstruction"}
-COST = ("train_hours", "FPS", "training minutes", "parameters")
+"""The label of head pixels."""
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,6 @@ class EvaluationConfig:
 
 CPU = {"n_frames": 44, "cross_s": 10.0}
 PAPER = {"n_frames": 0, "cross_s": 0.0}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number of a table and where it comes from.
-
-    value: a number, or NotMeasured with its reason. runs: ids of the runs it was computed from.
-    """
-
-    table: str
-    person: str
-    protocol: str
-    method: str
-    metric: str
-    value: float | NotMeasured
-    unit: str
-    n_frames: int
-    runs: tuple[str, ...]
-    seed: int
-    profile: str
-    data_kind: str
 
 
 def inputs(subject: str, settings: Any) -> list[Path]:
@@ -131,7 +113,7 @@ def make(run: Any, settings: Any) -> None:
     for name, rows in scored.items():
         write_table(run.folder / f"table_{name}.csv", rows)
         ours = read_table(run.folder / f"table_{name}.csv")
-        _store_text(run.folder / f"table_{name}.html", to_html(ours, name))
+        write_html(run.folder / f"table_{name}.html", ours, name)
     for row in scored["a"]:
         if not isinstance(row.value, NotMeasured):
             run.record(f"{row.protocol} {row.metric}", round(row.value, 4))
@@ -158,7 +140,8 @@ def landmark_driven(
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Frames rendered from the tracked landmarks and poses: what the renderer alone can do."""
     person = actor.person
-    return np.stack(list(actor.portrait.render(person.landmarks[chosen], person.poses[chosen])))
+    frames = actor.portrait.render(person.landmarks, person.poses, only=chosen.tolist())
+    return np.stack(list(live.progress(frames, "landmark-driven", len(chosen))))
 
 
 def self_driven(
@@ -175,8 +158,10 @@ def self_driven(
     sound = person.audio[person.n_train * talk.SAMPLES : len(person.landmarks) * talk.SAMPLES]
     whole = dataclasses.replace(config, max_s=0.0)
     planned = talk.plan(actor, sound, whole, generator)
-    landmarks = planned.landmarks[chosen - person.n_train]
-    return planned, np.stack(list(actor.portrait.render(landmarks, person.poses[chosen])))
+    poses = person.poses[person.n_train : person.n_train + len(planned.landmarks)]
+    only = (chosen - person.n_train).tolist()
+    frames = actor.portrait.render(planned.landmarks, poses, only=only)
+    return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
 
 
 def score_pictures(
@@ -221,67 +206,6 @@ def cost(parents: dict[str, Any]) -> dict[str, dict[str, tuple[float | NotMeasur
             "parameters": (float(_n_parameters(run.folder)), ""),
         }
     return found
-
-
-def write_table(path: Path, rows: list[Row]) -> None:
-    """One csv line per number; a missing one reads "not measured" and keeps its reason."""
-    lines = []
-    for row in rows:
-        line = dataclasses.asdict(row) | {"runs": " ".join(row.runs)}
-        missing = isinstance(row.value, NotMeasured)
-        line["value"] = str(row.value) if missing else f"{row.value:.6g}"
-        line["reason"] = row.value.reason if missing else ""
-        lines.append(line)
-    names = [field.name for field in dataclasses.fields(Row)] + ["reason"]
-    _store_text(path, pd.DataFrame(lines, columns=names).to_csv(index=False))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table as text cells, as `write_table` wrote it."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
-def published() -> pd.DataFrame:
-    """Published numbers, one per row, each with the paper and table it is quoted from."""
-    path = Path(__file__).parent / "data" / "published_results.csv"
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
-def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A wide table: our rows first, the published ones under them, metrics as columns.
-
-    A row is either ours, with its run ids, or published, with its source: never both.
-    """
-    quoted = published()
-    quoted = quoted[quoted["table"] == BESIDE[name]]
-    quoted = quoted[quoted["metric"].isin(COST) == (name == "d")]
-    columns = list(dict.fromkeys([*ours["metric"], *quoted["metric"]]))
-    keys = ["origin", "method", "setting", "data", "source"]
-    left = pd.DataFrame(
-        {
-            "origin": "ours",
-            "method": ours["method"],
-            "setting": ours["person"] + ", " + ours["protocol"],
-            "data": ours["data_kind"] + ", " + ours["profile"],
-            "source": "runs " + ours["runs"],
-            "metric": ours["metric"],
-            "value": [_short(value) for value in ours["value"]],
-        }
-    )
-    right = quoted.assign(origin="published", data="real")[[*keys, "metric", "value"]]
-    rows = pd.concat([left, right]).drop_duplicates([*keys, "metric"])
-    order = rows[keys].drop_duplicates().apply(tuple, axis=1).tolist()
-    wide = rows.pivot(index=keys, columns="metric", values="value").reindex(columns=columns)
-    return wide.loc[order].fillna("—").reset_index().rename_axis(columns=None)
-
-
-def to_html(ours: pd.DataFrame, name: str) -> str:
-    """The wide table as html, titled, with the reasons for what was not measured under it."""
-    kinds = " and ".join(sorted(set(ours["data_kind"]))) or "no"
-    missing = ours[ours["reason"] != ""][["metric", "reason"]].drop_duplicates()
-    notes = "".join(f"<li>{m}: {r}</li>" for m, r in missing.itertuples(index=False))
-    table = beside_published(ours, name).to_html(index=False, border=0)
-    return f"<h3>{TITLES[name]} ({kinds} data)</h3>\n{table}\n<ul>{notes}</ul>\n"
 
 
 def expert_score(
@@ -374,20 +298,7 @@ def _n_parameters(folder: Path) -> int:
     return n
 
 
-def _short(value: str) -> str:
-    try:
-        return f"{float(value):.4g}"
-    except ValueError:
-        return value
-
-
 def _store(path: Path, frames: np.ndarray) -> None:
     partial = path.with_name("part_" + path.name)
     np.save(partial, frames)
-    os.replace(partial, path)
-
-
-def _store_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
     os.replace(partial, path)

@@ -1,0 +1,119 @@
+"""The grid: kernels against their twin, gradients against finite differences, official numbers."""
+
+import pytest
+import torch
+
+from geneface_kit.render.grid import GridEncoding, GridLayout, backend_for, grid_encode
+
+
+def encoded(points, table, layout, backend):
+    """Features and both gradients of a fixed linear loss."""
+    points, table = points.clone().requires_grad_(), table.clone().requires_grad_()
+    features = grid_encode(points, table, layout, backend=backend)
+    loss = (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum()
+    loss.backward()
+    return features.detach(), points.grad, table.grad
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("kind", ["hash", "tiled"])
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_kernels_agree_with_their_twin(n_dims, kind, smooth):
+    generator = torch.Generator().manual_seed(1)
+    layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind, smooth=smooth)
+    points = torch.rand(200, n_dims, generator=generator)
+    points[0], points[1] = 0.0, 1.0  # both corners of the box
+    points[2, 0], points[3, 1] = -0.01, 1.01  # outside
+    table = torch.randn(layout.n_rows, 2, generator=generator)
+    for fast, plain in zip(
+        encoded(points, table, layout, "warp"), encoded(points, table, layout, "torch"), strict=True
+    ):
+        # float32, sums of up to a few hundred terms in another order
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_gradients_are_finite_differences(n_dims):
+    generator = torch.Generator().manual_seed(2)
+    layout = GridLayout.make(n_dims, n_levels=3, base=4, finest=9, log2_rows=8, smooth=True)
+    points = torch.rand(20, n_dims, generator=generator) * 0.8 + 0.1
+    table = torch.randn(layout.n_rows, 2, generator=generator)
+    _, points_gradient, table_gradient = encoded(points, table, layout, "warp")
+
+    def loss(points, table):
+        features = grid_encode(points, table, layout, backend="warp").double()
+        return (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum()
+
+    step = 1e-3
+    for axis in range(n_dims):
+        shift = torch.zeros(n_dims)
+        shift[axis] = step
+        for k in range(5):
+            moved = torch.zeros_like(points)
+            moved[k] = shift
+            slope = (loss(points + moved, table) - loss(points - moved, table)) / (2 * step)
+            assert float(slope) == pytest.approx(float(points_gradient[k, axis]), rel=0.02, abs=0.02)
+    row = int(table_gradient.abs().sum(1).argmax())
+    moved = torch.zeros_like(table)
+    moved[row, 0] = step
+    slope = (loss(points, table + moved) - loss(points, table - moved)) / (2 * step)
+    assert float(slope) == pytest.approx(float(table_gradient[row, 0]), rel=0.01)
+
+
+def test_a_point_on_a_corner_has_that_corners_feature():
+    # one level of scale 4 - 1 = 3: p = 3 u + 0.5 is a corner, (1, 2), at u = (1/6, 1/2)
+    layout = GridLayout.make(2, n_levels=1, base=4, finest=4, log2_rows=10)
+    table = torch.arange(2.0 * layout.n_rows).view(-1, 2)
+    row = 1 + 2 * 5  # five corners per axis
+    for backend in ("warp", "torch"):
+        found = grid_encode(torch.tensor([[1 / 6, 0.5]]), table, layout, backend=backend)
+        torch.testing.assert_close(found, table[row : row + 1], rtol=0, atol=1e-4)
+
+
+def test_outside_the_box_is_zero():
+    layout = GridLayout.make(3, n_levels=2, finest=32)
+    points = torch.tensor([[-0.1, 0.5, 0.5], [0.5, 1.1, 0.5]])
+    for backend in ("warp", "torch"):
+        assert not grid_encode(points, torch.ones(layout.n_rows, 2), layout, backend=backend).any()
+
+
+def test_layout_has_the_official_sizes():
+    # geneface-spec.md 4b: 16 levels, 16 to 2048, 2^16 rows
+    layout = GridLayout.make(3, kind="tiled")
+    sizes = (layout.offsets[1:] - layout.offsets[:-1]).tolist()
+    assert sizes == [4920, 13824, 32768] + 13 * [65536]
+    assert GridLayout.make(2).n_rows == 555_520
+    ignores_z = (layout.rows[:, 1] == 0).tolist()
+    assert ignores_z == 9 * [False] + 7 * [True]
+
+
+def test_no_points_give_no_features():
+    encoding = GridEncoding(GridLayout.make(3, n_levels=2, finest=32))
+    assert encoding(torch.zeros(0, 3)).shape == (0, 4)
+
+
+def test_one_thread_and_two_give_the_same():
+    layout = GridLayout.make(3, n_levels=5, finest=64, log2_rows=9)
+    points, table = torch.rand(300, 3), torch.randn(layout.n_rows, 2)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found.append(encoded(points, table, layout, "warp"))
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="kind must be"):
+        GridLayout.make(3, kind="cube")
+    with pytest.raises(ValueError, match="n_dims"):
+        GridLayout.make(4)
+    with pytest.raises(ValueError, match="backend"):
+        backend_for("numba", torch.device("cpu"))
+    layout = GridLayout.make(3, n_levels=1, finest=16)
+    with pytest.raises(ValueError, match=r"points must be \(n, 3\)"):
+        grid_encode(torch.zeros(4, 2), torch.zeros(layout.n_rows, 2), layout)

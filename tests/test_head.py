@@ -1,0 +1,165 @@
+"""The head: it learns, follows the mouth, is deterministic, and refuses what it cannot use."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from puppet import faces, puppet
+
+from geneface_kit import fitting
+from geneface_kit.head import ConditionNet, HeadConfig, HeadField, HeadTask, windows_of
+from geneface_kit.views import Views, psnr
+
+SMALL = HeadConfig(
+    steps=150, n_samples=3000, n_frames=4, hidden=16, condition=8, attention_frames=1,
+    n_levels=6, finest=32, log2_rows=10, occupancy=16, step_length=0.15, precision="float32",
+    lr_grid=3e-2, lr_network=1e-2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A head after a few seconds of training on the puppet, and its history."""
+    generator = torch.Generator().manual_seed(0)
+    task = HeadTask.make(SMALL, Views(puppet()), generator)
+    folder = tmp_path_factory.mktemp("head")
+    history = fitting.fit(task, folder, name="head", steps=SMALL.steps, generator=generator)
+    return task, history
+
+
+def image_of(task: HeadTask, opening: float) -> torch.Tensor:
+    window = torch.from_numpy(faces(np.array([opening], np.float32)))
+    return task.field.image(window, task.views.poses[0], task.views.focal, task.views.size)
+
+
+def test_training_lowers_the_loss(trained):
+    _, history = trained
+    image = history.column("image")
+    assert np.mean(image[-10:]) < 0.25 * np.mean(image[:5])
+
+
+def test_held_out_frames_are_recognised(trained):
+    task, _ = trained
+    assert psnr(task.validate(0)["score"]) > 18
+
+
+def test_the_mouth_follows_the_landmarks(trained):
+    task, _ = trained
+    x0, y0, x1, y1 = task.views.lip_rects[0].tolist()
+    wide, shut = (image_of(task, opening).colour[y0:y1, x0:x1] for opening in (0.6, 0.05))
+    assert float(shut.mean() - wide.mean()) > 0.1  # an open mouth is dark
+
+
+def test_opacity_is_the_head(trained):
+    task, _ = trained
+    alpha = image_of(task, 0.6).alpha.numpy()
+    label = task.views.person.labels[0] == 1
+    assert alpha[label].mean() > 0.85 and alpha[~label].mean() < 0.1
+
+
+def test_inference_is_deterministic(trained):
+    task, _ = trained
+    first, second = image_of(task, 0.3), image_of(task, 0.3)
+    assert torch.equal(first.colour, second.colour) and torch.equal(first.depth, second.depth)
+    assert first.n_samples == second.n_samples > 0
+
+
+def test_depth_is_the_distance_to_the_head(trained):
+    task, _ = trained
+    image = image_of(task, 0.3)
+    solid = image.alpha > 0.9
+    assert 5.0 < float(image.depth[solid].mean()) < 9.0  # the camera is 7 in front
+    assert not image.depth[image.alpha == 0].any()
+
+
+def test_weights_survive_a_file(trained, tmp_path):
+    task, _ = trained
+    fitting.save_weights(tmp_path / "head.safetensors", task.field, person="puppet")
+    other = HeadField(SMALL, task.views.n_train)
+    fitting.load_weights(tmp_path / "head.safetensors", other, person="puppet")
+    other.train(False)
+    window = torch.from_numpy(faces(np.array([0.4], np.float32)))
+    found = other.image(window, task.views.poses[0], task.views.focal, task.views.size)
+    assert torch.equal(found.colour, image_of(task, 0.4).colour)
+
+
+def test_a_killed_training_resumes_exactly(tmp_path):
+    def task(generator):
+        return HeadTask.make(SMALL, Views(puppet()), generator)
+
+    whole_generator = torch.Generator().manual_seed(3)
+    whole = task(whole_generator)
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    fitting.fit(whole, tmp_path / "a", name="head", steps=24, generator=whole_generator)
+    generator = torch.Generator().manual_seed(3)
+    cut = task(generator)
+    step = cut.step
+
+    def dying(index, generator):
+        if index == 17:
+            raise RuntimeError("killed")
+        return step(index, generator)
+
+    cut.step = dying
+    options = {"name": "head", "steps": 24, "checkpoint_every": 8}
+    with pytest.raises(RuntimeError):
+        fitting.fit(cut, tmp_path / "b", generator=generator, **options)
+    resumed_generator = torch.Generator().manual_seed(99)
+    resumed = task(resumed_generator)
+    fitting.fit(resumed, tmp_path / "b", generator=resumed_generator, **options)
+    for name, value in whole.field.state_dict().items():
+        assert torch.equal(value, resumed.field.state_dict()[name]), name
+
+
+def test_zero_weights_switch_losses_off():
+    views = Views(puppet())
+    config = dataclasses.replace(SMALL, entropy_weight=0.0, ambient_weight=0.0)
+    task = HeadTask.make(config, views, torch.Generator().manual_seed(0))
+    losses = task.step(10, torch.Generator().manual_seed(0))
+    assert losses["loss"] == losses["image"]
+
+
+def test_windows_repeat_the_ends():
+    landmarks = torch.arange(4.0)[:, None, None].expand(4, 68, 3)
+    windows = windows_of(landmarks, torch.tensor([0, 3]), 5)
+    assert windows[:, :, 0, 0].tolist() == [[0, 0, 0, 1, 2], [1, 2, 3, 3, 3]]
+
+
+def test_condition_of_a_still_face_is_that_of_one_frame():
+    # attention weights sum to one, so equal frames give their common code
+    torch.manual_seed(0)
+    net = ConditionNet(8, 5)
+    frame = torch.randn(1, 1, 204)
+    still = net(frame.expand(1, 5, 204))
+    alone = net.project(net.encode(frame.view(1, 204, 1))[..., 0])
+    torch.testing.assert_close(still, alone)
+
+
+def test_lips_never_see_a_frame_code(trained):
+    task, _ = trained
+    pixels = task.views.draw(4, 64, (1.0, 0.0), torch.Generator().manual_seed(0))
+    assert bool(pixels.in_lips.all())
+    with torch.no_grad():
+        before = task.field.render(task.views.rays(pixels), task._field_of(pixels)).colour
+        kept = task.field.codes.clone()
+        noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
+        task.field.codes += noise - noise.mean(0)  # the mean code stays
+        after = task.field.render(task.views.rays(pixels), task._field_of(pixels)).colour
+        task.field.codes.copy_(kept)
+    torch.testing.assert_close(before, after)
+
+
+def test_bad_persons_get_one_sentence():
+    person = puppet()
+    poses = person.poses.copy()
+    poses[3, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite poses"):
+        Views(dataclasses.replace(person, poses=poses))
+    with pytest.raises(ValueError, match="no frame of the person has a head pixel"):
+        Views(dataclasses.replace(person, labels=np.zeros_like(person.labels)))
+    poses = person.poses.copy()
+    poses[:, 0, 3] += 50
+    views = Views(dataclasses.replace(person, poses=poses))
+    with pytest.raises(ValueError, match="outside the head box"):
+        HeadTask.make(SMALL, views, torch.Generator())

@@ -1,0 +1,144 @@
+"""The stage nerf: a few steps on a puppet, its files, its frames, its refusals."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from puppet import faces, puppet
+from test_head import SMALL as HEAD
+from test_torso import SMALL as TORSO
+
+from geneface_kit import person as person_stage
+from geneface_kit import portrait
+
+
+def stub_run(folder, recorded):
+    parents = {"person": SimpleNamespace(folder=folder)}
+    return SimpleNamespace(
+        folder=folder,
+        parents=parents,
+        generator=lambda name="": torch.Generator().manual_seed(len(name)),
+        record=recorded.__setitem__,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A finished nerf run of the puppet."""
+    folder, recorded = tmp_path_factory.mktemp("nerf"), {}
+    settings = SimpleNamespace(head=dataclasses.replace(HEAD, attention_frames=3), torso=TORSO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(person_stage, "load", lambda folder: puppet())
+        portrait.make(stub_run(folder, recorded), settings)
+    return folder, recorded
+
+
+def test_the_run_measures_held_out_frames(made):
+    _, recorded = made
+    assert recorded["head_psnr"] > 17 and recorded["frame_psnr"] > 17
+    assert recorded["backend"] == "warp" and recorded["precision"] == "float32"
+
+
+def test_the_run_leaves_its_files(made):
+    folder, _ = made
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "head.safetensors", "torso.safetensors", "portrait.json", "head_history.csv",
+        "torso_history.csv", "preview_held_out.png", "preview_mouth.png",
+    } <= names  # fmt: skip
+    assert not [name for name in names if name.endswith(".part")]
+
+
+def test_frames_are_bytes_and_repeat(made):
+    folder, _ = made
+    person = puppet()
+    found = portrait.load(folder, person)
+    frames = list(found.render(person.landmarks[:3], person.poses[:3]))
+    assert [frame.shape for frame in frames] == 3 * [(32, 32, 3)]
+    assert frames[0].dtype == np.uint8
+    again = list(found.render(torch.from_numpy(person.landmarks[:3]), person.poses[:3]))
+    assert all(np.array_equal(a, b) for a, b in zip(frames, again, strict=True))
+
+
+def test_one_frame_of_a_track_is_that_frame_of_the_whole(made):
+    folder, _ = made
+    person = puppet()
+    found = portrait.load(folder, person)
+    whole = list(found.render(person.landmarks[:6], person.poses[:6]))
+    alone = list(found.render(person.landmarks[:6], person.poses[:6], only=[4]))
+    assert len(alone) == 1 and np.array_equal(alone[0], whole[4])
+
+
+def test_opening_the_lips_opens_the_mouth(made):
+    folder, _ = made
+    person = puppet()
+    found = portrait.load(folder, person)
+    x0, y0, x1, y1 = person.lip_rects[0]
+    wide, shut = (
+        found.render_frame(faces(np.array([opening], np.float32)), person.poses[0]).rgb[y0:y1, x0:x1]
+        for opening in (0.6, 0.05)
+    )
+    assert float(shut.mean() - wide.mean()) > 0.08
+
+
+def test_a_picture_is_head_over_torso_over_plate(made):
+    folder, _ = made
+    person = puppet()
+    found = portrait.load(folder, person)
+    frame = found.render_frame(person.landmarks[:1], person.poses[0])
+    assert frame.rgb.shape == (32, 32, 3) and 0 <= float(frame.rgb.min()) <= float(frame.rgb.max()) <= 1
+    clear = (frame.head_alpha == 0) & (frame.torso_alpha == 0)
+    assert bool(clear.any())
+    assert torch.equal(frame.rgb[clear], (found.plate[clear]))
+
+
+def test_bad_input_gets_one_sentence(made, tmp_path):
+    folder, _ = made
+    person = puppet()
+    found = portrait.load(folder, person)
+    broken = person.poses[0].copy()
+    broken[0, 0] = np.nan
+    with pytest.raises(ValueError, match="pose hold NaN"):
+        found.render_frame(person.landmarks[:1], broken)
+    with pytest.raises(ValueError, match="3 landmark frames need as many poses, got 2"):
+        next(found.render(person.landmarks[:3], person.poses[:2]))
+    with pytest.raises(FileNotFoundError, match="run the stage nerf"):
+        portrait.load(tmp_path, person)
+    with pytest.raises(ValueError, match="is of puppet at 32 px, not of obama"):
+        portrait.load(folder, dataclasses.replace(person, name="obama"))
+
+
+def test_another_versions_portrait_is_refused(made, tmp_path):
+    folder, _ = made
+    facts = json.loads((folder / "portrait.json").read_text())
+    (tmp_path / "portrait.json").write_text(json.dumps(facts | {"schema": 0}))
+    with pytest.raises(ValueError, match="no portrait of this version"):
+        portrait.load(tmp_path, puppet())
+
+
+def test_damaged_weights_are_refused(made, tmp_path):
+    folder, _ = made
+    for name in ("portrait.json", "torso.safetensors"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes()[:999])
+    with pytest.raises(ValueError, match="head.safetensors"):
+        portrait.load(tmp_path, puppet())
+
+
+def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
+    folder, _ = made
+    (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes())
+    settings = SimpleNamespace(head=dataclasses.replace(HEAD, attention_frames=3), torso=TORSO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(person_stage, "load", lambda folder: puppet())
+        portrait.make(stub_run(tmp_path, {}), settings)
+    assert (tmp_path / "head.safetensors").read_bytes() == (folder / "head.safetensors").read_bytes()
+    assert not (tmp_path / "head_history.csv").exists()
+    first, second = (
+        np.array(next(portrait.load(where, puppet()).render(puppet().landmarks, puppet().poses)))
+        for where in (folder, tmp_path)
+    )
+    assert np.array_equal(first, second)
