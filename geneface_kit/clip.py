@@ -33,6 +33,8 @@ SAMPLE_RATE = 16_000
 """Samples per second of all sound, mono (method.md 0)."""
 SILENCE_RMS = 1e-3
 """Below this root mean square (full scale is 1) a recording counts as silent (ours)."""
+EARLY_S = 0.0199
+"""A frame may be shown this much before its time stamp: just under half a step at 25 fps."""
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +85,15 @@ def stream_frames(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
-    Picture k is the frame nearest to k / 25 s after the first one, so variable and odd rates
-    keep their timing. long_side: resize so that the longer side has this many pixels.
+    Picture k is the latest frame stamped up to k / 25 s (and a little more) after the first one,
+    so variable and odd rates keep their timing. long_side: resize so that the longer side has this many pixels.
     A file that breaks off ends early with a logged warning.
     """
     n_frames = 0
     last = None  # (seconds since the first frame, picture)
     limit = np.inf if max_s is None else int(round(max_s * FPS))
     for seconds, picture in _timed_pictures(path, long_side):
-        while last is not None and n_frames / FPS < (last[0] + seconds) / 2:
+        while last is not None and n_frames / FPS + EARLY_S < seconds:
             if n_frames >= limit:
                 return
             yield last[1]
@@ -147,6 +149,8 @@ def read_audio(path: Path | str) -> Float[np.ndarray, " n"]:
 def write_audio(path: Path | str, audio: Float[np.ndarray, " n"]) -> None:
     """Write mono 16 kHz sound as a 16-bit wav."""
     path = Path(path)
+    if not len(audio):
+        raise ValueError(f"no sound to write to {path}")
     partial = path.with_name(f".{path.stem}.partial.wav")
     with av.open(str(partial), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
@@ -236,23 +240,35 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
         stream = _video_stream(container, path)
         step_s = float(1 / (stream.average_rate or stream.guessed_rate or FPS))
         start_s, seconds, count = None, 0.0, 0
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames)
-            except StopIteration:
-                break
-            except (av.FFmpegError, ValueError) as problem:
-                log.warning("%s breaks off after %d frames (%s)", path, count, problem)
-                break
+        for frame in _readable(container, stream, path):
             time = frame.time if frame.time is not None else (start_s or 0) + seconds + step_s
             start_s = time if start_s is None else start_s
             if count and time - start_s <= seconds:
                 continue  # a repeated or backward time stamp
             seconds, count = time - start_s, count + 1
             yield seconds, _upright(frame, stream, long_side)
+        if count < 0.9 * stream.frames:
+            log.warning("%s is cut short: %d of %d frames", path, count, stream.frames)
     if not count:
         raise ValueError(f"{path} has no readable video frame; use another file")
+
+
+def _readable(container, stream, path: Path | str) -> Iterator:
+    """Frames of a stream; what cannot be read is left out with one warning."""
+    n_broken, reason = 0, None
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            yield from packet.decode()
+        except StopIteration:
+            break
+        except (av.FFmpegError, ValueError) as problem:
+            n_broken, reason = n_broken + 1, problem
+            if n_broken > 100:
+                break
+    if n_broken:
+        log.warning("%s is damaged: %d pieces could not be read (%s)", path, n_broken, reason)
 
 
 def _upright(frame: av.VideoFrame, stream, long_side: int | None) -> np.ndarray:
@@ -278,17 +294,9 @@ def _decode_audio(path: Path, start_s: float | None) -> np.ndarray:
             raise ValueError(f"{path} holds no sound; use a recording of speech")
         # Channels are averaged here: the library's own float mix of stereo is louder by sqrt 2.
         resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-        frames = container.decode(audio=0)
-        while True:
-            try:
-                frame = next(frames)
-            except StopIteration:
-                break
-            except (av.FFmpegError, ValueError) as problem:
-                log.warning("the sound of %s breaks off (%s)", path, problem)
-                break
+        for frame in _readable(container, container.streams.audio[0], path):
             first_s = (frame.time or 0.0) if first_s is None else first_s
-            pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame)]
+            pieces += [piece.to_ndarray().ravel() for piece in resampler.resample(frame)]
         if pieces:
             pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None)]
     audio = np.concatenate(pieces or [np.zeros(0)]).astype(np.float32)

@@ -66,11 +66,12 @@ class HeadConfig:
     step_length: float = 0.07  # iod between samples; paper code: about 0.03
     max_samples: int = 32  # per ray in training; paper code: 16
     occupancy: int = 48  # cells along the box; paper code: 128
+    occupancy_decay: float = 0.8  # per look, of what was dense or visible; paper code: 0.95
     cull: str = "visible"  # skip cells that are "empty" (paper code), or also hidden ("visible")
     lip_share: float = 0.25  # rays inside the lip rectangle (ours)
     face_share: float = 0.35  # rays inside the face rectangle (ours)
     entropy_weight: float = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
-    ambient_weight: float = 0.1  # ambient motion outside the face, ramped up (paper code)
+    ambient_weight: float = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
     lr_grid: float = 1e-2  # Adam, tables; paper code: 5e-3
     lr_network: float = 2e-3  # Adam, networks; paper code: 5e-4
     lr_final: float = 0.05  # last learning rate over the first; paper code: 0.1
@@ -81,12 +82,13 @@ class HeadConfig:
     )
     validate_every: int = 0  # updates between held-out looks, 0 = at the end only
 
+    # Note: ambient_weight is ramped up over the training. In a short one the official 0.1 silences
+    # the ambient network before it has found the mouth, which then never moves.
 
 CPU = {
     "steps": 5000,
-    "n_samples": 40_000,
+    "n_samples": 24_000,
     "n_frames": 24,
-    "n_levels": 16,
     "finest": 512,
     "log2_rows": 15,
     "step_length": 0.05,
@@ -107,6 +109,8 @@ PAPER = {
     "step_length": 0.03,
     "max_samples": 16,
     "occupancy": 128,
+    "occupancy_decay": 0.95,
+    "ambient_weight": 0.1,
     "lr_grid": 5e-3,
     "lr_network": 5e-4,
     "lr_final": 0.1,
@@ -366,7 +370,7 @@ class HeadTask(fitting.Task):
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, views = self.config, self.views
         self._set_rate(index)
-        if index % (16 if index < 512 else 64) == 0:
+        if index % (8 if index < 512 else 32) == 0:
             self._update_occupancy(generator)
         shares = (config.lip_share, config.face_share)
         pixels = views.draw(config.n_frames, int(self.n_rays), shares, generator)
@@ -449,7 +453,8 @@ class HeadTask(fitting.Task):
         if config.cull == "visible":
             rays = self.views.rays(views.draw(config.n_frames, 4096, (0.0, 0.3), generator))
             step = 0.7 / field.occupancy.resolution
-            field.occupancy.look(camera.to_box(rays.origins), rays.directions, step=step)
+            origins, decay = camera.to_box(rays.origins), config.occupancy_decay
+            field.occupancy.look(origins, rays.directions, step=step, decay=decay)
             field.occupancy.hide_unseen()
 
 

@@ -376,7 +376,7 @@ def _mel_bands() -> np.ndarray:
     def to_hz(m: np.ndarray) -> np.ndarray:
         return np.where(m < 15, 200 * m / 3, 1000 * np.exp((m - 15) * np.log(6.4) / 27))
 
-    edges = to_hz(np.linspace(to_mel(np.float64(80)), to_mel(np.float64(7600)), 82))
+    edges = to_hz(np.linspace(to_mel(np.array(80.0)), to_mel(np.array(7600.0)), 82))
     bins = np.linspace(0, SAMPLE_RATE / 2, 257)
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]

@@ -23,3 +23,11 @@ def golden() -> Path:
     if not folder.exists():
         pytest.skip(f"no golden vectors at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_person(tmp_path_factory):
+    """The embedded demo person, prepared once for all tests at 128 x 128 pixels."""
+    from geneface_kit import person
+
+    return person.prepare(person.find("demo"), tmp_path_factory.mktemp("demo"), name="demo")

@@ -45,7 +45,11 @@ def fresh_task(**overrides) -> motion.MotionTask:
     network = MotionVAE(CHANNELS, chosen.motion)
     expert = sync.SyncExpert(CHANNELS, width=8).eval().requires_grad_(False)
     return motion.MotionTask(
-        network, expert, (data.utterances[:2], motions[:2]), (data.utterances[2:], motions[2:]), chosen
+        network,
+        expert,
+        (data.utterances[:2], motions[:2]),
+        (data.utterances[2:], motions[2:]),
+        chosen,
     )
 
 

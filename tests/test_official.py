@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geneface_kit import official
-from geneface_kit.adaptation import project_onto_neighbours
+from geneface_kit.postnet import project_onto_neighbours
 
 SEED = 20230131
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
@@ -72,7 +72,9 @@ def test_vae_agrees(states, arrays):
         "vae.sample(z_p)": vae.sample(speech, torch.zeros(speech.shape[:2]), noise),
     }
     for name, value in ours.items():
-        torch.testing.assert_close(value, arrays[name], **TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, arrays[name], **TOLERANCE, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @torch.no_grad()
@@ -105,7 +107,9 @@ def test_postnet_and_critic_agree(states, arrays):
 
 
 def test_neighbour_projection_agrees(arrays):
-    projected = project_onto_neighbours(arrays["vae.y"][0].double(), arrays["lle.database"].double())
+    projected = project_onto_neighbours(
+        arrays["vae.y"][0].double(), arrays["lle.database"].double()
+    )
     torch.testing.assert_close(projected.float(), arrays["lle.out"], **TOLERANCE)
 
 

@@ -50,7 +50,7 @@ def test_training_lowers_the_loss(trained):
 def test_the_shirt_is_where_the_shirt_is(trained):
     task, _ = trained
     colour, alpha = task.field.image(task.views.poses[0], nothing(32))
-    assert float(alpha[28].mean()) > 0.9 and float(alpha[:16].max()) < 0.1
+    assert float(alpha[28].mean()) > 0.8 and float(alpha[:16].max()) < 0.15
     np.testing.assert_allclose(colour[28].mean(0).numpy(), np.array(SHIRT) / 255, atol=0.1)
 
 

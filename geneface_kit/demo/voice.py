@@ -21,12 +21,16 @@ VOICE_RATE = 24000  # Hz
 UNIT_S = 0.025  # of the durations inside the network
 DURATIONS = "/Round_output_0"
 
+SOUND_LATE_S = 0.1
+"""How much the sound follows the phoneme times. hibari's decoder runs about 60 ms ahead of its own
+durations, and lips lead the sound by about 40 ms; measured with `speech.offset` on both demos."""
+
 
 @dataclass(frozen=True)
 class Speech:
     """audio: 16 kHz mono; phonemes: one symbol each (misaki alphabet), silence is "_".
 
-    starts_s, ends_s: the time of every phoneme in the audio.
+    starts_s, ends_s: the time of every phoneme of the mouth; the audio follows SOUND_LATE_S later.
     """
 
     audio: Float[np.ndarray, " n"]
@@ -71,6 +75,8 @@ def speak(
     symbols.append("_")
     lengths.append(quiet_s)
     audio, ends = np.concatenate(pieces), np.cumsum(lengths)
+    late = round(SOUND_LATE_S * SAMPLE_RATE)
+    audio = np.concatenate([quiet[:late], audio[: len(audio) - late]])  # the end is quiet too
     if abs(len(audio) / SAMPLE_RATE - ends[-1]) > 0.05:
         raise RuntimeError(
             f"hibari's phonemes last {ends[-1]:.2f} s but its sound "

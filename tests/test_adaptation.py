@@ -1,0 +1,218 @@
+"""Adaptation: a person's motion is learnt, each loss has its switch, a still mouth is noticed."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from talkers import CHANNELS, made_up_landmarks, made_up_speech
+
+from geneface_kit import adaptation, corpus, motion, person, sync
+from geneface_kit.adaptation import Adaptation, AdaptationTask
+from geneface_kit.postnet import Critic, PostNet, project_onto_neighbours
+from geneface_kit.vae import MotionVAE, VAESizes
+
+SIZES = VAESizes(hidden=16, encoder_layers=2, decoder_layers=2, flow_hidden=8, condition=8)
+FAST = {"steps": 10, "warmup": 2, "validate_every": 5, "batch": 2, "frames": 24, "sync_windows": 16}
+
+
+def made_up_person(n_frames: int = 88, seed: int = 3) -> person.Person:
+    speech, signal = made_up_speech(n_frames, seed)
+    landmarks = made_up_landmarks(2 * signal, seed)
+    pictures = np.zeros((n_frames, 4, 4, 4), np.uint8)
+    rects = np.zeros((n_frames, 4), int)
+    return person.Person(
+        folder=Path("nowhere"),
+        name="madeup",
+        data_kind="synthetic",
+        size=4,
+        focal=10.0,
+        frames=pictures[..., :3],
+        labels=pictures[..., 0],
+        torso=pictures,
+        plate=pictures[0, ..., :3],
+        poses=np.tile(np.eye(4, dtype=np.float32), (n_frames, 1, 1)),
+        landmarks=landmarks,
+        landmarks2d=landmarks[..., :2],
+        landmark_mean=landmarks.mean(0),
+        landmark_std=landmarks.std(0),
+        face_rects=rects,
+        lip_rects=rects,
+        speech=speech,
+        audio=np.zeros(640 * n_frames, np.float32),
+        n_train=10 * n_frames // 11,
+        report={},
+    )
+
+
+def made_up_generator() -> motion.Motion:
+    torch.manual_seed(0)
+    vae, expert = MotionVAE(CHANNELS, SIZES), sync.SyncExpert(CHANNELS, width=8)
+    for network in (vae, expert):
+        network.eval().requires_grad_(False)
+    return motion.Motion(vae, expert, "hama", 0.03)
+
+
+def fresh_task(**overrides) -> AdaptationTask:
+    config = adaptation.AdaptationConfig(**{**FAST, **overrides})
+    foreign = [made_up_speech(40, seed=8)[0], made_up_speech(60, seed=9)[0]]
+    torch.manual_seed(0)
+    return AdaptationTask(made_up_generator(), made_up_person(), foreign, config)
+
+
+def train(task: AdaptationTask, steps: int) -> list[dict[str, float]]:
+    draw = torch.Generator().manual_seed(0)
+    for module in task.modules.values():
+        module.train()
+    rows = [task.step(index, draw) for index in range(steps)]
+    for module in task.modules.values():
+        module.eval()
+    return rows
+
+
+def test_fresh_postnet_changes_nothing_and_padding_stays_zero():
+    postnet = PostNet().eval()
+    x = torch.randn(1, 9, 204, generator=torch.Generator().manual_seed(0))
+    x[:, 6:] = 0
+    assert torch.equal(postnet(x), x)
+    torch.nn.init.normal_(postnet.third[1].weight)
+    torch.nn.init.normal_(postnet.third[1].bias)
+    y = postnet(x)
+    assert not torch.allclose(y[:, :6], x[:, :6]) and torch.equal(y[:, 6:], x[:, 6:])
+
+
+def test_official_sizes():
+    """geneface-spec 3.1: 796,620 plain, 821,196 with 64 pitch channels, critic 158,080."""
+    count = lambda network: sum(p.numel() for p in network.parameters())  # noqa: E731
+    assert count(PostNet()) == 796_620
+    assert count(PostNet(extra=64)) == 821_196
+    assert count(Critic()) == 158_080
+
+
+def test_supervised_part_learns_the_persons_amplitude():
+    task = fresh_task(adversarial_weight=0.0, sync_weight=0.0, mse_weight=1.0, lr=2e-3)
+    errors = [row["mse"] for row in train(task, 40)]
+    assert np.mean(errors[-5:]) < 0.6 * np.mean(errors[:3])
+    assert task.validate(40)["variance_ratio"] > 0.3
+
+
+@pytest.mark.parametrize("name", ["adversarial", "sync", "mse"])
+def test_each_loss_has_its_own_switch(name):
+    rows = train(fresh_task(**{f"{name}_weight": 0.0}), 1)
+    left = {"adversarial", "sync", "mse"} - {name}
+    assert left <= rows[0].keys() and name not in rows[0]
+    assert ("critic" in rows[0]) == (name != "adversarial")
+    config = adaptation.AdaptationConfig()
+    total = sum(getattr(config, f"{other}_weight") * rows[0][other] for other in left)
+    assert rows[0]["total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_frozen_networks_stay_frozen():
+    """The official code lets the generator's batch norms drift here; ours must not."""
+    task = fresh_task()
+    before = {name: value.clone() for name, value in task.generator.vae.state_dict().items()}
+    train(task, 3)
+    after = task.generator.vae.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_lsgan_losses_by_hand():
+    """A critic that says 0.25 everywhere: post-net loss (1 - 0.25)^2, critic 0.25^2 + 0.75^2."""
+    task = fresh_task(sync_weight=0.0, mse_weight=0.0)
+    last = task.critic.layers[-1]
+    task.critic.layers[-1] = torch.nn.Linear(128, 1)
+    torch.nn.init.zeros_(task.critic.layers[-1].weight)
+    torch.nn.init.constant_(task.critic.layers[-1].bias, 0.25)
+    assert last.bias is None
+    row = train(task, 1)[0]
+    assert row["adversarial"] == pytest.approx(0.5625)
+    assert row["critic"] == pytest.approx(0.0625 + 0.5625)
+
+
+def test_apply_adds_the_persons_mean():
+    mean = np.full((68, 3), 2.0, np.float32)
+    ready = Adaptation(PostNet().eval(), mean, 0.03)
+    moved = ready.apply(np.full((5, 68, 3), 0.1, np.float32))
+    np.testing.assert_allclose(moved, 2.1, rtol=1e-6)
+    with pytest.raises(Exception, match="displacements"):
+        ready.apply(np.zeros((5, 68, 2), np.float32))
+
+
+class FakeRun:
+    """The part of runs.Run that a stage uses."""
+
+    def __init__(self, folder):
+        self.folder, self.metrics = folder, {}
+        self.parents = {
+            "person": SimpleNamespace(folder=folder),
+            "motion": SimpleNamespace(folder=folder),
+        }
+
+    def record(self, name, value):
+        self.metrics[name] = value
+
+    def generator(self, name=""):
+        return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    """make() on made-up upstream stages; returns the settings it takes."""
+    monkeypatch.setattr(person, "load", lambda folder: made_up_person())
+    monkeypatch.setattr(motion, "load", lambda folder: made_up_generator())
+    monkeypatch.setattr(corpus, "speeches", lambda config: [made_up_speech(40, seed=8)[0]])
+    return lambda **overrides: SimpleNamespace(
+        corpus=corpus.CorpusConfig(),
+        adaptation=adaptation.AdaptationConfig(**{**FAST, **overrides}),
+    )
+
+
+def test_stage_writes_what_load_reads(tmp_path, stage):
+    run = FakeRun(tmp_path)
+    adaptation.make(run, stage())
+    ready = adaptation.load(tmp_path)
+    who = made_up_person()
+    np.testing.assert_allclose(ready.mean, who.landmarks[: who.n_train].mean(0), rtol=1e-6)
+    assert {"best_step", "variance_ratio", "held_out_mse", "corpus_sync"} <= run.metrics.keys()
+    assert run.data_kind == "synthetic"
+
+
+def test_a_still_mouth_is_noticed(tmp_path, stage, monkeypatch, caplog):
+    """A generator that hardly moves, and a post-net that may not learn: collapse is reported."""
+    still = made_up_generator()
+    still.vae.amplitude.fill_(1e-4)
+    monkeypatch.setattr(motion, "load", lambda folder: still)
+    with caplog.at_level(logging.WARNING):
+        adaptation.make(FakeRun(tmp_path), stage(lr=1e-12))
+    assert "has collapsed" in caplog.text
+
+
+def test_person_of_another_encoder_is_refused(tmp_path, stage, monkeypatch):
+    other = motion.Motion(*list(vars(made_up_generator()).values())[:2], "hubert-large", 0.03)
+    monkeypatch.setattr(motion, "load", lambda folder: other)
+    with pytest.raises(ValueError, match="prepare the person again"):
+        adaptation.make(FakeRun(tmp_path), stage())
+
+
+def test_projection_keeps_what_lies_in_the_neighbours_plane():
+    draw = torch.Generator().manual_seed(0)
+    plane = torch.randn(2, 6, generator=draw).double()
+    database = torch.randn(30, 2, generator=draw).double() @ plane
+    inside = torch.tensor([[0.2, -0.1]]).double() @ plane
+    out = project_onto_neighbours(inside, database, neighbours=4)
+    torch.testing.assert_close(out, inside)
+    normal = torch.linalg.svd(plane)[2][-1]
+    out = project_onto_neighbours(inside + normal, database, neighbours=4)
+    torch.testing.assert_close(out, inside)
+    half = project_onto_neighbours(inside + normal, database, neighbours=4, share=0.5)
+    torch.testing.assert_close(half, inside + 0.5 * normal)
+
+
+def test_projection_survives_equal_neighbours():
+    database = torch.ones(20, 6)
+    out = project_onto_neighbours(torch.zeros(2, 6), database, ridge=1e-3)
+    torch.testing.assert_close(out, torch.ones(2, 6))
+    with pytest.raises(ValueError, match="at least 10"):
+        project_onto_neighbours(torch.zeros(2, 6), database[:3])

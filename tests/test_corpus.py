@@ -1,0 +1,135 @@
+"""Corpus: pieces stay on one clock, identity goes, broken clips are listed, speed keeps step."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from talkers import made_up_corpus, made_up_speech
+
+from geneface_kit import clip, corpus
+from geneface_kit.corpus import CorpusConfig, Utterance
+
+
+def numbered(name: str, n_frames: int, speaker: str = "") -> Utterance:
+    """Speech step s holds s, frame t of the landmarks holds t."""
+    speech, _ = made_up_speech(n_frames, seed=0)
+    steps = np.arange(2 * n_frames, dtype=np.float32)
+    speech = dataclasses.replace(speech, features=steps[:, None].copy(), f0=steps)
+    landmarks = np.arange(n_frames, dtype=np.float32)[:, None, None] * np.ones((1, 68, 3))
+    return Utterance(name, speaker or name, name, speech, landmarks.astype(np.float32))
+
+
+def test_pieces_of_a_batch_are_aligned_and_masked():
+    utterances = [numbered("long", 90), numbered("short", 22)]
+    motions = [utterance.landmarks.reshape(-1, 204) for utterance in utterances]
+    batch = corpus.draw_batch(
+        utterances, motions, size=12, frames=40, generator=torch.Generator().manual_seed(0)
+    )
+    assert batch.motion.shape == (12, 40, 204) and batch.speech.shape == (12, 80, 1)
+    assert set(batch.mask.sum(1).tolist()) == {40, 20}  # 22 frames are cut to a multiple of 4
+    inside = batch.mask
+    assert torch.equal(batch.speech[:, ::2, 0][inside], 2 * batch.motion[..., 0][inside])
+    assert torch.equal(batch.f0, batch.speech[..., 0])
+    assert (batch.motion[~inside] == 0).all() and (batch.clips[inside.sum(1) == 20] == 1).all()
+
+
+def test_identity_is_removed_by_speaker():
+    data = made_up_corpus(n_speakers=2)
+    flat = corpus.displacements(data.utterances, CorpusConfig(unit=0.5))
+    for utterance, motion in zip(data.utterances, flat, strict=True):
+        np.testing.assert_allclose(motion.mean(0), 0, atol=1e-4)
+        moved = np.ptp(utterance.landmarks[:, 66, 1])
+        assert np.ptp(motion[:, 3 * 66 + 1]) == pytest.approx(2 * moved, rel=1e-4)
+    same = [dataclasses.replace(utterance, speaker="one") for utterance in data.utterances]
+    kept = corpus.displacements(same, CorpusConfig())
+    faithful = corpus.displacements(data.utterances, CorpusConfig(remove_identity=False))
+    for a, b in zip(kept, faithful, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_folds_deal_speakers_out():
+    assert corpus.folds(["a", "b", "c", "d", "e"], 2) == [["a", "c", "e"], ["b", "d"]]
+    assert corpus.folds(["a"], 4) == [["a"]]
+
+
+def test_speed_copies_stay_in_step():
+    """A click at 2 s and a jump of the mouth at 2 s are both at 1.6 s when played 1.25 times."""
+    sound = np.zeros(16_000 * 4, np.float32)
+    sound[32_000] = 1.0
+    points = np.zeros((100, 68, 3), np.float32)
+    points[50:] = 1.0
+    fast_sound, fast_points = corpus._at_speed(sound, points, 1.25)
+    assert len(fast_points) == 80 and abs(len(fast_sound) - 51_200) <= 1
+    assert abs(int(np.abs(fast_sound).argmax()) - 25_600) <= 1
+    assert fast_points[39, 0, 0] < 1 and fast_points[40, 0, 0] == 1.0  # frame 40 is 1.6 s
+
+
+def test_late_sound_is_moved_back():
+    sound = np.arange(32_000, dtype=np.float32)
+    assert corpus._in_step(sound, 0.5)[0] == 8000
+    assert corpus._in_step(sound, -0.5)[8000] == 0 and len(corpus._in_step(sound, -0.5)) == 40_000
+
+
+def test_noise_has_the_asked_level():
+    sound = np.sin(np.arange(16_000) / 10).astype(np.float32)
+    noise = corpus._with_noise(sound, 20.0) - sound
+    ratio_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
+    assert ratio_db == pytest.approx(20, abs=0.3)  # 16,000 draws: 0.05 dB of standard error
+
+
+def write_faceless(path):
+    grey = np.full((30, 64, 64, 3), 128, np.uint8)
+    clip.write_video(path, grey, np.zeros(16_000, np.float32) + 0.1)
+
+
+def test_broken_clips_are_listed_and_not_fatal(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    folder = tmp_path / "videos"
+    (folder / "anna").mkdir(parents=True)
+    (folder / "broken.mp4").write_bytes(b"no video")
+    write_faceless(folder / "anna" / "grey.mp4")
+    with pytest.raises(ValueError, match="no usable clip"):
+        corpus.prepare(CorpusConfig(folder=str(folder)))
+
+    def read(path, config):
+        if path.stem == "broken":
+            raise ValueError("it is broken")
+        return [numbered(path.stem, 30, corpus._speaker(path, config.folder))]
+
+    monkeypatch.setattr(corpus, "_read", read)
+    data = corpus.prepare(CorpusConfig(folder=str(folder)))
+    assert data.speakers == ["anna"] and data.broken == {"broken.mp4": "it is broken"}
+
+
+def test_speaker_is_the_folder_or_the_name_before_clip(tmp_path):
+    (tmp_path / "maria").mkdir()
+    folder = str(tmp_path)
+    assert corpus._speaker(tmp_path / "maria" / "a.mp4", folder) == "maria"
+    assert corpus._speaker(tmp_path / "ivan_clip_3.mp4", folder) == "ivan"
+    assert corpus._speaker(tmp_path / "speaker_4.mp4", folder) == "speaker_4"
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no corpus folder"):
+        corpus.prepare(CorpusConfig(folder=str(tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match="no video in"):
+        corpus.prepare(CorpusConfig(folder=str(tmp_path)))
+
+
+def test_a_real_clip_is_read_once(shared_data, tmp_path, monkeypatch):
+    """Five seconds of a real speaker: landmarks and speech on one clock, and from the cache."""
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "speaker_2.mp4").symlink_to(shared_data / "corpus" / "speaker_2.mp4")
+    config = CorpusConfig(folder=str(folder), max_s=2.5, rates=(1.0,))
+    data = corpus.prepare(config)
+    assert [utterance.name for utterance in data.utterances] == ["speaker_2"]
+    utterance = data.utterances[0]
+    assert len(utterance.speech) == 2 * len(utterance) and 55 <= len(utterance) <= 63
+    eyes = utterance.landmarks[:, 45, 0] - utterance.landmarks[:, 36, 0]
+    np.testing.assert_allclose(eyes.mean(), 1, atol=0.05)
+    monkeypatch.setattr(corpus.landmarks, "detect", None)  # a second reading needs no detector
+    again = corpus.prepare(config).utterances[0]
+    np.testing.assert_array_equal(again.landmarks, utterance.landmarks)
