@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class AdaptationConfig:
     """Settings of the post-net's training; the defaults are the smoke profile's."""
 
-    steps: int = 120  # updates; official 20,000
+    steps: int = 80  # updates; official 20,000
     lr: float = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
     critic_lr: float = 1e-4  # RMSprop of the critic (code)
     warmup: int = 20  # updates of linear warm-up of the post-net; official 1,000
@@ -49,16 +49,16 @@ class AdaptationConfig:
     sync_weight: float = 0.1  # of the sync expert's loss on corpus speech (code)
     mse_weight: float = 0.05  # of the error on the person's own speech (code)
     continuity_weight: float = 0.0  # of frame differences on the person's own speech (code: pitch)
-    batch: int = 8  # pieces of corpus speech a step; official a whole batch of clips
+    batch: int = 4  # pieces of corpus speech a step; official a whole batch of clips
     frames: int = 100  # frames of a piece, a multiple of 4
     temperature: float = 1.0  # of the generator for corpus speech (code)
     own_temperature: float = 0.0  # for the person's own speech; ours, 1 in the code blurs the mse
-    sync_windows: int = 256  # windows a step; official 1,024
+    sync_windows: int = 128  # windows a step; official 1,024
     validate_every: int = 20  # updates between two looks at the measures; official 1,000
     least_motion: float = 0.3  # variance ratio of the mouth below which the run has collapsed; ours
 
 
-CPU = {"steps": 1000, "warmup": 100, "validate_every": 100}
+CPU = {"steps": 600, "warmup": 60, "validate_every": 50, "batch": 8, "sync_windows": 256}
 PAPER = {
     "steps": 20_000,
     "warmup": 1000,
@@ -173,6 +173,7 @@ class AdaptationTask(Task):
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
         self.own_speech = _speech_part(who.speech, 0, who.n_train)
         self.held_out_speech = _speech_part(who.speech, who.n_train, len(own))
+        self.own_still = self._own_raw(self.own_speech)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update of the post-net, then one of the critic."""
@@ -224,7 +225,7 @@ class AdaptationTask(Task):
                 self.generator.expert, speech, fake, mask, config.sync_windows, generator
             )
         if config.mse_weight or config.continuity_weight:
-            adapted = self._adapt_own(self.own_speech, generator)
+            adapted = self._adapt_own(generator)
             error = adapted - self.own
             if config.mse_weight:
                 losses["mse"] = (error**2).mean()
@@ -247,7 +248,7 @@ class AdaptationTask(Task):
         adapted = self._measures(
             self.postnet(raw), self.postnet(self._own_raw(self.held_out_speech)), speech
         )
-        everywhere = self.postnet(self._own_raw(self.own_speech))
+        everywhere = self.postnet(self.own_still)
         ratio = _opening_variance(everywhere) / max(_opening_variance(self.own[None]), 1e-9)
         parts = {name: adapted[name] / max(before[name], 1e-9) for name in adapted}
         score = sum(parts.values()) + abs(math.log(max(ratio, 1e-6)))
@@ -299,8 +300,12 @@ class AdaptationTask(Task):
         drawn = generate(self.generator.vae, speech, temperature=temperature, generator=generator)
         return torch.from_numpy(drawn)[None]
 
-    def _adapt_own(self, speech: Speech, generator: torch.Generator) -> Tensor:
-        return self.postnet(self._own_raw(speech, self.config.own_temperature, generator))[0]
+    def _adapt_own(self, generator: torch.Generator) -> Tensor:
+        temperature = self.config.own_temperature
+        raw = self.own_still
+        if temperature:
+            raw = self._own_raw(self.own_speech, temperature, generator)
+        return self.postnet(raw)[0]
 
 
 def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:

@@ -86,8 +86,8 @@ def stream_frames(
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
     Picture k is the latest frame stamped up to k / 25 s (and a little more) after the first one,
-    so variable and odd rates keep their timing. long_side: resize so that the longer side has this many pixels.
-    A file that breaks off ends early with a logged warning.
+    so variable and odd rates keep their timing. long_side: resize so that the longer side has
+    this many pixels. A file that breaks off ends early with a logged warning.
     """
     n_frames = 0
     last = None  # (seconds since the first frame, picture)
@@ -296,7 +296,7 @@ def _decode_audio(path: Path, start_s: float | None) -> np.ndarray:
         resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
         for frame in _readable(container, container.streams.audio[0], path):
             first_s = (frame.time or 0.0) if first_s is None else first_s
-            pieces += [piece.to_ndarray().ravel() for piece in resampler.resample(frame)]
+            pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame)]
         if pieces:
             pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None)]
     audio = np.concatenate(pieces or [np.zeros(0)]).astype(np.float32)

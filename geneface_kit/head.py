@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit import camera, fitting
+from geneface_kit.condition import ConditionNet, windows_of
 from geneface_kit.render import (
     FieldSamples,
     GridEncoding,
@@ -32,12 +33,10 @@ from geneface_kit.views import HEAD, Pixels, Views, psnr
 __all__ = [
     "CPU",
     "PAPER",
-    "ConditionNet",
     "HeadConfig",
     "HeadField",
     "HeadImage",
     "HeadTask",
-    "windows_of",
 ]
 
 log = logging.getLogger(__name__)
@@ -52,18 +51,18 @@ STD_FLOOR = 0.01
 class HeadConfig:
     """The head field and its training. Defaults: smoke."""
 
-    steps: int = 420  # updates; paper code: 250,000
-    n_samples: int = 16_000  # field samples per update, rays adapt to it (ours)
+    steps: int = 450  # updates; paper code: 250,000
+    n_samples: int = 12_000  # field samples per update, rays adapt to it (ours)
     n_frames: int = 16  # frames per update; paper code: 1
-    hidden: int = 64  # width of the networks; paper code: 128
+    hidden: int = 32  # width of the networks; paper code: 128
     condition: int = 32  # channels of the landmark condition; paper code: 64
     attention_frames: int = 5  # frames the condition is smoothed over, 1 = none (paper code)
     code_channels: int = 4  # per-frame appearance code (paper code)
     grid_kind: str = "hash"  # "tiled" is the official one, blind on fine levels
-    n_levels: int = 12  # lattices per grid; paper code: 16
-    finest: int = 256  # cells of the finest lattice along the box; paper code: 2048
+    n_levels: int = 8  # lattices per grid; paper code: 16
+    finest: int = 128  # cells of the finest lattice along the box; paper code: 2048
     log2_rows: int = 14  # table rows per lattice; paper code: 16
-    step_length: float = 0.07  # iod between samples; paper code: about 0.03
+    step_length: float = 0.1  # iod between samples; paper code: about 0.03
     max_samples: int = 32  # per ray in training; paper code: 16
     occupancy: int = 48  # cells along the box; paper code: 128
     occupancy_decay: float = 0.8  # per look, of what was dense or visible; paper code: 0.95
@@ -72,27 +71,32 @@ class HeadConfig:
     face_share: float = 0.35  # rays inside the face rectangle (ours)
     entropy_weight: float = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
     ambient_weight: float = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
-    lr_grid: float = 1e-2  # Adam, tables; paper code: 5e-3
-    lr_network: float = 2e-3  # Adam, networks; paper code: 5e-4
+    lr_grid: float = 3e-2  # Adam, tables; paper code: 5e-3
+    lr_network: float = 5e-3  # Adam, density and colour networks, codes; paper code: 5e-4
+    lr_condition: float = 3e-3  # Adam, condition and ambient networks; paper code: 5e-4
     lr_final: float = 0.05  # last learning rate over the first; paper code: 0.1
     clamp: float = 3.0  # normalised landmarks, standard deviations (official inference: 2.5)
     stop: float = 0.01  # transmittance at which a ray ends at inference; paper code: 1e-4
-    precision: str = (
-        "auto"  # of the networks: "float32", "bfloat16", or what the machine is fast at
-    )
+    precision: str = "auto"  # of the networks: float32, bfloat16, or auto, the machine's faster
     validate_every: int = 0  # updates between held-out looks, 0 = at the end only
 
     # Note: ambient_weight is ramped up over the training. In a short one the official 0.1 silences
     # the ambient network before it has found the mouth, which then never moves.
 
+
 CPU = {
     "steps": 5000,
     "n_samples": 24_000,
     "n_frames": 24,
+    "hidden": 64,
+    "n_levels": 12,
     "finest": 512,
     "log2_rows": 15,
     "step_length": 0.05,
     "occupancy": 64,
+    "lr_grid": 1e-2,
+    "lr_network": 2e-3,
+    "lr_condition": 1e-3,
     "validate_every": 500,
 }
 """A real person at 256x256 on two CPU cores."""
@@ -113,64 +117,12 @@ PAPER = {
     "ambient_weight": 0.1,
     "lr_grid": 5e-3,
     "lr_network": 5e-4,
+    "lr_condition": 5e-4,
     "lr_final": 0.1,
     "stop": 1e-4,
     "validate_every": 2000,
 }
 """The official settings (method.md 5b), on a GPU."""
-
-
-class ConditionNet(nn.Module):
-    """Normalised landmarks of a few neighbouring frames -> one condition vector.
-
-    The official nets (geneface-spec.md 4a): per frame four convolutions over a window of one
-    frame and two linear layers; an attention net then weighs the frames.
-    Differs from the official code: weights start so that landmarks reach the condition at full
-    strength, and the middle frame leads. With the usual start they arrive 200 times weaker, and
-    in short trainings the mouth may never begin to move.
-    """
-
-    def __init__(self, n_channels: int, n_frames: int):
-        super().__init__()
-        leaky = lambda: nn.LeakyReLU(0.02)  # noqa: E731
-        sizes = (204, 32, 32, 64, 64)
-        convolutions = [
-            layer
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-            for layer in (nn.Conv1d(a, b, 3, padding=1), leaky())
-        ]
-        self.encode = nn.Sequential(*convolutions)
-        self.project = nn.Sequential(nn.Linear(64, 64), leaky(), nn.Linear(64, n_channels))
-        self.attend = None
-        if n_frames > 1:
-            widths = (n_channels, 16, 8, 4, 2, 1)
-            layers = [
-                layer
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
-                for layer in (nn.Conv1d(a, b, 3, padding=1), leaky())
-            ]
-            self.attend = nn.Sequential(*layers)
-            self.weigh = nn.Linear(n_frames, n_frames)
-        self._start()
-
-    def forward(self, windows: Float[Tensor, "b w 204"]) -> Float[Tensor, "b c"]:
-        n, width = windows.shape[:2]
-        encoded = self.encode(windows.reshape(n * width, 204, 1))[..., 0]
-        each = self.project(encoded).view(n, width, -1)  # (b, w, c)
-        if self.attend is None:
-            return each[:, width // 2]
-        weights = self.weigh(self.attend(each.transpose(1, 2))[:, 0]).softmax(-1)
-        return (weights[..., None] * each).sum(1)
-
-    def _start(self) -> None:
-        for layer in (*self.encode, *self.project):
-            if isinstance(layer, (nn.Conv1d, nn.Linear)):
-                middle = layer.weight[:, :, 1] if isinstance(layer, nn.Conv1d) else layer.weight
-                nn.init.kaiming_normal_(middle.data, a=0.02, nonlinearity="leaky_relu")
-                nn.init.zeros_(layer.bias)
-        if self.attend is not None:
-            nn.init.zeros_(self.weigh.bias)
-            self.weigh.bias.data[self.weigh.out_features // 2] = 2.0
 
 
 @dataclass(frozen=True)
@@ -205,6 +157,7 @@ class HeadField(nn.Module):
         self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
         self.condition_net = ConditionNet(config.condition, config.attention_frames)
         self.ambient_net = Perceptron(features + config.condition, hidden, hidden, 2)
+        self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
         self.density_net = Perceptron(2 * features, hidden, hidden, 1 + hidden)
         self.colour_net = Perceptron(16 + hidden + config.code_channels, hidden, 3)
         self.codes = nn.Parameter(0.1 * torch.randn(n_frames, config.code_channels))
@@ -316,15 +269,6 @@ class HeadField(nn.Module):
         return pixels, ranges / BOX
 
 
-def windows_of(
-    landmarks: Float[Tensor, "t 68 3"], frames: Int[Tensor, " b"], width: int
-) -> Float[Tensor, "b w 68 3"]:
-    """Windows of landmarks centred on frames, the ends repeated."""
-    reach = torch.arange(width, device=landmarks.device) - width // 2
-    numbers = frames.to(landmarks.device)[:, None] + reach
-    return landmarks[numbers.clamp(0, len(landmarks) - 1)]
-
-
 class HeadTask(fitting.Task):
     """Trains a head field on a person's views.
 
@@ -337,11 +281,9 @@ class HeadTask(fitting.Task):
         self.field, self.views, self.config = field, views, field.config
         self.modules = {"head": field}
         tables = [field.position_grid.table, field.ambient_grid.table]
-        others = [p for p in field.parameters() if all(p is not table for table in tables)]
-        groups = [
-            {"params": tables, "lr": self.config.lr_grid},
-            {"params": others, "lr": self.config.lr_network},
-        ]
+        networks = [*field.density_net.parameters(), *field.colour_net.parameters(), field.codes]
+        motion = [*field.condition_net.parameters(), *field.ambient_net.parameters()]
+        groups = [{"params": parameters} for parameters in (tables, networks, motion)]
         adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.optimizers = {"adam": adam}
         self.n_rays = 1024.0
@@ -434,7 +376,7 @@ class HeadTask(fitting.Task):
     def _set_rate(self, index: int) -> None:
         config = self.config
         decay = config.lr_final ** (index / max(1, config.steps))
-        rates = (config.lr_grid, config.lr_network)
+        rates = (config.lr_grid, config.lr_network, config.lr_condition)
         for group, rate in zip(self.optimizers["adam"].param_groups, rates, strict=True):
             group["lr"] = rate * decay
 

@@ -1,4 +1,4 @@
-"""Landmarks: pictures -> the face mesh of every frame, and its 68 points. The only home of detectors.
+"""Landmarks: pictures -> the face mesh of every frame, its 68 points. The only home of detectors.
 
 mediapipe's face mesh (478 points with depth, weights in its wheel) or face-alignment (68 points).
 """
@@ -84,9 +84,9 @@ def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "med
             if find_faces is None:
                 maker = _mediapipe_faces if detector == "mediapipe" else _alignment_faces
                 find_faces = stack.enter_context(maker())
-                with _quiet_stderr():  # the graph's workers greet on the first picture
-                    find_faces(frame)
-            faces = find_faces(frame)
+            # native workers greet on the first picture and on the first face
+            with _quiet_stderr() if last is None else contextlib.nullcontext():
+                faces = find_faces(frame)
             chosen, rival = _follow(faces, last)
             last = chosen if chosen is not None else last
             points.append(np.zeros((n_points, 3), np.float32) if chosen is None else chosen)
@@ -140,25 +140,23 @@ def longest_span(
 def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int, ...]:
     """Frames at which another shot starts: the picture changes abruptly and the face jumps.
 
-    thumbnails: small copies of the frames. A cut needs a mean change above 0.08 (full scale 1)
-    that is 6 times the usual one, and either a face that jumps by 0.3 of its eye distance or
-    changes shape, or a change above 0.25 that needs no further proof (ours).
+    thumbnails: small copies of the frames. Frames with a face are compared with the one before
+    (across a gap, the last one before it). A cut needs a mean change above 0.08 (full scale 1)
+    that is 6 times the usual one, and a face that jumps by 0.3 of its eye distance, or a change
+    above 0.25, which needs no further proof (ours).
     """
-    if len(thumbnails) < 2:
+    seen = np.flatnonzero(mesh.found)
+    if len(seen) < 2:
         return ()
-    small = thumbnails.astype(np.float32) / 255
+    small = thumbnails[seen].astype(np.float32) / 255
     change = np.abs(np.diff(small, axis=0)).mean((1, 2, 3))
     abrupt = change > np.maximum(0.08, 6 * np.median(change))
-    points = to_68(fill_gaps(mesh))[:, :48, :2] if mesh.found.any() else None
-    cuts = []
-    for t in np.flatnonzero(abrupt):
-        jumped = change[t] > 0.25
-        if points is not None:
-            eyes = np.linalg.norm(points[t, 36] - points[t, 45]) + 1e-6
-            jumped |= np.linalg.norm(points[t + 1] - points[t], axis=-1).mean() / eyes > 0.3
-        if jumped:
-            cuts.append(int(t) + 1)
-    return tuple(cuts)
+    points = to_68(mesh)[seen, :48, :2]
+    eyes = np.linalg.norm(points[:-1, 36] - points[:-1, 45], axis=-1) + 1e-6
+    jump = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(1) / eyes
+    return tuple(
+        int(seen[k + 1]) for k in np.flatnonzero(abrupt & ((jump > 0.3) | (change > 0.25)))
+    )
 
 
 @contextlib.contextmanager

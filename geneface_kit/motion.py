@@ -2,10 +2,12 @@
 
 The generator is GeneFace's VAE with a flow prior (sec. 3.2; method.md 3). It gives displacements
 from a speaker's mean landmarks; `adaptation` makes them this person's own.
+`python -m geneface_kit.motion RUN_FOLDER` makes the weights of a run the shipped ones.
 """
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
@@ -44,6 +46,7 @@ __all__ = [
     "inputs",
     "load",
     "make",
+    "ship",
     "train",
 ]
 
@@ -55,8 +58,8 @@ class MotionConfig(VAESizes):
     """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
 
     weights: str = "shipped"  # "shipped" takes the weights in the kit, "train" makes new ones
-    steps: int = 120  # updates; official 40,000
-    batch: int = 16  # pieces a step; official up to 512 clips
+    steps: int = 100  # updates; official 40,000
+    batch: int = 8  # pieces a step; official up to 512 clips
     frames: int = 100  # frames of a piece, a multiple of 4; official whole clips
     lr: float = 1e-3  # Adam; official 5e-4
     warmup: int = 30  # updates of linear warm-up; official 1,000
@@ -134,13 +137,13 @@ def inputs(subject: str, settings: Any) -> list[Path]:
 def make(run: Any, settings: Any) -> None:
     """Writes sync.safetensors and motion.safetensors: the shipped weights, or fresh ones."""
     if settings.motion.weights == "shipped":
-        motion = load(_shipped("motion").parent)
+        motion = _load(_shipped("motion"), _shipped("sync"))
         if motion.encoder != settings.corpus.encoder:
             raise ValueError(
                 f"the shipped weights read {motion.encoder!r} features, not "
                 f"{settings.corpus.encoder!r}; set motion.weights=train to train new ones"
             )
-        _save(run.folder, motion, {"origin": "shipped"})
+        _save(*_files(run.folder), motion, "shipped")
         run.record("origin", "shipped")
         return
     if settings.motion.weights != "train":
@@ -152,7 +155,7 @@ def make(run: Any, settings: Any) -> None:
     every = settings.motion.held_out
     held_out = data.speakers[every - 1 :: every] if every else []
     motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
-    _save(run.folder, motion, {"origin": run.facts["id"]})
+    _save(*_files(run.folder), motion, run.facts["id"])
     run.record("broken_clips", data.broken)
     run.record("held_out_speakers", held_out)
     for name, value in scores.items():
@@ -165,15 +168,7 @@ def load(folder: Path) -> Motion:
     Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
     damaged or of another kind.
     """
-    about = _metadata(folder / "motion.safetensors")
-    channels = int(about["channels"])
-    vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
-    expert = sync.SyncExpert(channels, width=int(about["sync_width"]))
-    load_weights(folder / "motion.safetensors", vae, kind="motion")
-    load_weights(folder / "sync.safetensors", expert, kind="sync", encoder=about["encoder"])
-    for network in (vae, expert):
-        network.eval().requires_grad_(False)
-    return Motion(vae, expert, about["encoder"], float(about["unit"]))
+    return _load(*_files(folder))
 
 
 def train(
@@ -230,10 +225,11 @@ def cross_validate(
     for index, speakers in enumerate(corpus.folds(data.speakers, n_folds)):
         place = folder / f"fold{index}"
         place.mkdir(parents=True, exist_ok=True)
-        motion, _ = train(data, speakers, settings, place, generator)
+        motion, scores = train(data, speakers, settings, place, generator)
         motions = corpus.displacements(data.utterances, settings.corpus)
         for utterance, true in zip(*_split(data.utterances, motions, speakers)[1], strict=True):
-            rows[utterance.name] = score_motion(motion.vae, [utterance], [true])
+            measures = score_motion(motion.vae, [utterance], [true])
+            rows[utterance.name] = measures | {"amplitude": scores["amplitude"]}
     return rows
 
 
@@ -361,13 +357,27 @@ def _last(history: Any, prefix: str) -> dict[str, float]:
     return {prefix + name: value for name, value in history.rows[-1].items() if name != "step"}
 
 
+def _files(folder: Path) -> tuple[Path, Path]:
+    return folder / "motion.safetensors", folder / "sync.safetensors"
+
+
 def _shipped(name: str) -> Path:
-    return (
-        Path(str(resources.files("geneface_kit"))) / "data" / "motion_hama" / f"{name}.safetensors"
-    )
+    return Path(str(resources.files("geneface_kit"))) / "data" / f"{name}_hama.safetensors"
 
 
-def _save(folder: Path, motion: Motion, notes: dict[str, str]) -> None:
+def _load(motion_file: Path, sync_file: Path) -> Motion:
+    about = _metadata(motion_file)
+    channels, encoder = int(about["channels"]), about["encoder"]
+    vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
+    expert = sync.SyncExpert(channels, width=int(about["sync_width"]))
+    load_weights(motion_file, vae, kind="motion")
+    load_weights(sync_file, expert, kind="sync", encoder=encoder)
+    for network in (vae, expert):
+        network.eval().requires_grad_(False)
+    return Motion(vae, expert, encoder, float(about["unit"]))
+
+
+def _save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> None:
     sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
     about = {
         "encoder": motion.encoder,
@@ -375,9 +385,10 @@ def _save(folder: Path, motion: Motion, notes: dict[str, str]) -> None:
         "unit": repr(motion.unit),
         "sizes": json.dumps(sizes),
         "sync_width": str(motion.expert.width),
+        "origin": origin,
     }
-    save_weights(folder / "motion.safetensors", motion.vae, kind="motion", **about, **notes)
-    save_weights(folder / "sync.safetensors", motion.expert, kind="sync", **about, **notes)
+    save_weights(motion_file, motion.vae, kind="motion", **about)
+    save_weights(sync_file, motion.expert, kind="sync", **about)
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -391,3 +402,15 @@ def _metadata(path: Path) -> dict[str, str]:
     if about.get("kind") != "motion" or "sizes" not in about:
         raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
     return about
+
+
+def ship(folder: Path) -> None:
+    """Writes a run's weights in half precision to the kit's data folder: the shipped weights."""
+    motion = load(folder)
+    for network in (motion.vae, motion.expert):
+        network.half()
+    _save(_shipped("motion"), _shipped("sync"), motion, "shipped")
+
+
+if __name__ == "__main__":
+    ship(Path(sys.argv[1]))

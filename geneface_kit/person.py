@@ -192,7 +192,8 @@ def prepare(
     _write_npz(folder / "speech.npz", **vars(spoken))
     clip.write_audio(folder / "audio.wav", sound)
 
-    report = quality.measure(scan, (start, stop), crop, tracked, offset, frames, labels, seen)
+    report = quality.measure(scan, (start, stop), crop, tracked, offset, frames, labels)
+    report["plate_seen"] = float(seen.mean())
     report |= quality.verdict(report, warnings + notes)
     facts = {
         "schema": SCHEMA,

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from geneface_kit import fitting
 from geneface_kit import person as person_stage
-from geneface_kit.head import HeadConfig, HeadField, HeadTask, windows_of
+from geneface_kit.condition import windows_of
+from geneface_kit.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.person import Person
 from geneface_kit.render import backend_for
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask

@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from geneface_kit import clip, framing, speech, tracking
 from geneface_kit.layers import BACKGROUND, HEAD
@@ -25,7 +25,6 @@ def measure(
     offset: speech.Offset,
     frames: UInt8[np.ndarray, "t h w 3"],
     labels: UInt8[np.ndarray, "t h w"],
-    plate_seen: Bool[np.ndarray, "h w"],
 ) -> dict[str, Any]:
     """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels."""
     start, stop = span
@@ -63,7 +62,6 @@ def measure(
         "sharpness": float(np.median([_sharpness(frames[t], points[t]) for t in some])),
         "exposure_change": float(np.std([_brightness(frames[t], labels[t]) for t in some])),
         "background_change": background,
-        "plate_seen": float(plate_seen.mean()),
         "offset_s": round(offset.seconds, 3),
         "offset_confidence": round(offset.confidence, 3),
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],

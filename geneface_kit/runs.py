@@ -42,7 +42,9 @@ STAGES = {
     "adaptation": Stage("adaptation", ("adaptation",), ("person", "motion")),
     "nerf": Stage("portrait", ("head", "torso"), ("person",)),
     "talk": Stage("talk", ("talk",), ("person", "motion", "adaptation", "nerf")),
-    "evaluation": Stage("tables", ("evaluation",), ("person", "motion", "adaptation", "nerf")),
+    "evaluation": Stage(
+        "tables", ("talk", "evaluation"), ("person", "motion", "adaptation", "nerf")
+    ),
 }
 """The flow (design.md 1): stage -> module, sections of the settings, upstream stages."""
 

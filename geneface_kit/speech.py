@@ -229,7 +229,9 @@ def fit_mouth_ridge(
             for k in fold:
                 guess = _offset(_predict(ridge, predictors[k]), mouths[k])
                 found[k] = guess.seconds if guess.confidence > 0.3 else np.nan
-        offsets = np.nan_to_num(found - np.nanmedian(found)) if np.isfinite(found).any() else offsets
+        offsets = (
+            np.nan_to_num(found - np.nanmedian(found)) if np.isfinite(found).any() else offsets
+        )
         log.info("offsets of the clips: %s s", np.round(offsets, 3).tolist())
     return _solve_ridge(predictors, mouths, offsets)
 

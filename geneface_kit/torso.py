@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit import fitting
-from geneface_kit.head import HeadField, HeadImage, windows_of
+from geneface_kit.condition import windows_of
+from geneface_kit.head import HeadField, HeadImage
 from geneface_kit.render import GridEncoding, GridLayout, Perceptron, precision
 from geneface_kit.views import Views
 
@@ -26,7 +27,7 @@ SHRINK = 0.8
 class TorsoConfig:
     """The torso field and its training. Defaults: smoke."""
 
-    steps: int = 300  # updates; paper code: 250,000
+    steps: int = 200  # updates; paper code: 250,000
     n_pixels: int = 8192  # per update; paper code: a whole frame
     n_head_frames: int = 24  # frames whose head is rendered once and trained on; paper code: all
     head_aware: bool = True  # the torso sees the head's colour and opacity at its pixel (paper)
@@ -38,8 +39,8 @@ class TorsoConfig:
     log2_rows: int = 14  # table rows per lattice; paper code: 16
     hidden: int = 64  # width of the deformation network, half of it for colour (paper code)
     entropy_weight: float = 1e-4  # opacity towards 0 or 1 (paper code)
-    lr_grid: float = 1e-2  # Adam, table; paper code: 5e-3
-    lr_network: float = 2e-3  # Adam, networks; paper code: 5e-4
+    lr_grid: float = 3e-2  # Adam, table; paper code: 5e-3
+    lr_network: float = 5e-3  # Adam, networks; paper code: 5e-4
     lr_final: float = 0.1  # last learning rate over the first (paper code)
     precision: str = "auto"  # as in the head
 
@@ -51,6 +52,8 @@ CPU = {
     "n_levels": 16,
     "finest": 512,
     "log2_rows": 15,
+    "lr_grid": 1e-2,
+    "lr_network": 2e-3,
 }
 """A real person at 256x256 on two CPU cores."""
 

@@ -35,7 +35,7 @@ class VAESizes:
 
     hidden: int = 96  # channels of encoder and decoder; official 256
     latent: int = 16  # channels of z (code)
-    encoder_layers: int = 4  # WaveNet layers; official 8
+    encoder_layers: int = 3  # WaveNet layers; official 8
     decoder_layers: int = 4  # WaveNet layers (code)
     flow_steps: int = 4  # couplings of the prior (code); 0 is a Gaussian prior
     flow_hidden: int = 32  # channels of a coupling; official 64

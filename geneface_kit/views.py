@@ -18,8 +18,12 @@ __all__ = ["HEAD", "Pixels", "Views", "psnr"]
 
 HEAD = 1
 """The label of head pixels in a person's label maps."""
-DEPTH_BEHIND, DEPTH_BEFORE = -2.5, 0.9
-"""Between which z (inter-ocular distances) a head lies: back of the hair, tip of the nose."""
+OUTER = (2.1, 2.2, 1.6)
+"""Radii (inter-ocular distances) of an ellipsoid about the box's centre that any head fits in."""
+INNER = (0.5, 0.8, 0.6)
+"""Radii of one that lies inside any skull: nothing of it is ever seen."""
+DEPTH_BEHIND = -1.6
+"""z behind which nothing is seen of a person who looks at the camera."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,11 @@ class Views:
             at = row.clamp(0, self.size - 1) * self.size + column.clamp(0, self.size - 1)
             seen_in += inside
             head_in += inside & (mask.flatten()[at] > 0)
-        radii = torch.tensor([0.95, 1.0, 0.85]) * camera.BOX_HALF
-        round_head = ((points - torch.tensor(camera.BOX_CENTRE)) / radii).norm(dim=-1) < 1
-        deep = (points[:, 2] > DEPTH_BEHIND) & (points[:, 2] < DEPTH_BEFORE)
-        return (seen_in > 0) & (head_in >= 0.93 * seen_in) & round_head & deep
+        from_centre = points - torch.tensor(camera.BOX_CENTRE)
+        near_enough = (from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1
+        outside_skull = (from_centre / torch.tensor(INNER)).norm(dim=-1) > 1
+        shell = near_enough & outside_skull & (points[:, 2] > DEPTH_BEHIND)
+        return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
 
     def held_out(self, n: int) -> list[int]:
         """Up to n frames spread over the held-out part (the whole clip's end if there is none)."""

@@ -13,7 +13,7 @@ SKIN, MOUTH, SHIRT, WALL = (210, 160, 120), (60, 10, 20), (40, 60, 160), (90, 11
 
 
 def puppet() -> Person:
-    """A face disc that moves a little, with a dark mouth that is open three frames, shut three frames."""
+    """A face disc that moves a little; its dark mouth is open three frames, shut three frames."""
     time = np.arange(N_FRAMES)
     opening = np.where(time // 3 % 2 == 0, 0.6, 0.05).astype(np.float32)
     rotation = np.tile(np.eye(3, dtype=np.float32), (N_FRAMES, 1, 1))

@@ -12,8 +12,9 @@ FOLDER = Path(geneface_kit.__file__).parent
 SERVING = {"live", "fitting", "runs"}
 """Any module may use these; they use no stage."""
 ORDER = [
-    "clip", "camera", "demo", "landmarks", "tracking", "layers", "speech", "person",
-    "corpus", "wavenet", "sync", "motion", "adaptation", "render", "views", "head", "torso", "portrait",
+    "clip", "camera", "demo", "landmarks", "tracking", "layers", "conformer", "speech", "framing",
+    "quality", "person",
+    "corpus", "wavenet", "vae", "sync", "motion", "adaptation", "render", "views", "head", "torso", "portrait",
     "talk", "metrics", "tables", "figures", "official",
 ]  # fmt: skip
 """Flow order: a module imports only modules before it."""

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from geneface_kit.render.grid import GridEncoding, GridLayout, backend_for, grid_encode
+from geneface_kit.render.grid import GridEncoding, backend_for, grid_encode
+from geneface_kit.render.lattice import GridLayout
 
 
 def encoded(points, table, layout, backend):
@@ -52,7 +53,9 @@ def test_gradients_are_finite_differences(n_dims):
             moved = torch.zeros_like(points)
             moved[k] = shift
             slope = (loss(points + moved, table) - loss(points - moved, table)) / (2 * step)
-            assert float(slope) == pytest.approx(float(points_gradient[k, axis]), rel=0.02, abs=0.02)
+            assert float(slope) == pytest.approx(
+                float(points_gradient[k, axis]), rel=0.02, abs=0.02
+            )
     row = int(table_gradient.abs().sum(1).argmax())
     moved = torch.zeros_like(table)
     moved[row, 0] = step

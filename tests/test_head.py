@@ -8,7 +8,8 @@ import torch
 from puppet import faces, puppet
 
 from geneface_kit import fitting
-from geneface_kit.head import ConditionNet, HeadConfig, HeadField, HeadTask, windows_of
+from geneface_kit.condition import ConditionNet, windows_of
+from geneface_kit.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.views import Views, psnr
 
 SMALL = HeadConfig(

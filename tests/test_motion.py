@@ -159,7 +159,7 @@ def trained(folder) -> motion.Motion:
         torch.nn.init.normal_(coupling.leave.weight)
     expert = sync.SyncExpert(CHANNELS, width=8).eval()
     made = motion.Motion(network, expert, "hama", 0.03)
-    motion._save(folder, made, {})
+    motion._save(*motion._files(folder), made, "test")
     return motion.load(folder)
 
 

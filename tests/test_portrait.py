@@ -78,7 +78,9 @@ def test_opening_the_lips_opens_the_mouth(made):
     found = portrait.load(folder, person)
     x0, y0, x1, y1 = person.lip_rects[0]
     wide, shut = (
-        found.render_frame(faces(np.array([opening], np.float32)), person.poses[0]).rgb[y0:y1, x0:x1]
+        found.render_frame(faces(np.array([opening], np.float32)), person.poses[0]).rgb[
+            y0:y1, x0:x1
+        ]
         for opening in (0.6, 0.05)
     )
     assert float(shut.mean() - wide.mean()) > 0.08
@@ -89,7 +91,10 @@ def test_a_picture_is_head_over_torso_over_plate(made):
     person = puppet()
     found = portrait.load(folder, person)
     frame = found.render_frame(person.landmarks[:1], person.poses[0])
-    assert frame.rgb.shape == (32, 32, 3) and 0 <= float(frame.rgb.min()) <= float(frame.rgb.max()) <= 1
+    assert (
+        frame.rgb.shape == (32, 32, 3)
+        and 0 <= float(frame.rgb.min()) <= float(frame.rgb.max()) <= 1
+    )
     clear = (frame.head_alpha == 0) & (frame.torso_alpha == 0)
     assert bool(clear.any())
     assert torch.equal(frame.rgb[clear], (found.plate[clear]))
@@ -135,7 +140,9 @@ def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
         portrait.make(stub_run(tmp_path, {}), settings)
-    assert (tmp_path / "head.safetensors").read_bytes() == (folder / "head.safetensors").read_bytes()
+    assert (tmp_path / "head.safetensors").read_bytes() == (
+        folder / "head.safetensors"
+    ).read_bytes()
     assert not (tmp_path / "head_history.csv").exists()
     first, second = (
         np.array(next(portrait.load(where, puppet()).render(puppet().landmarks, puppet().poses)))

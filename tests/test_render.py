@@ -22,7 +22,7 @@ LN2 = math.log(2)
 
 
 def packed(densities, rays, n_rays):
-    """Composite of samples of length 1 at distances 1, 2, ...; sample k has the colour (k, 0, 1)."""
+    """Composite of samples of length 1 at distances 1, 2, ...; sample k is coloured (k, 0, 1)."""
     n = len(densities)
     colours = torch.stack([torch.arange(n).float(), torch.zeros(n), torch.ones(n)], -1)
     distances = torch.arange(1.0, n + 1)
@@ -102,7 +102,9 @@ def test_transmittance_through_fog_is_beers_law():
     for step in (0.1, 0.01):
         found = render_rays(level_field(3.0), *one_ray(), occupancy, step=step)
         assert found.alpha.item() == pytest.approx(1 - math.exp(-3.0), rel=1e-3)
-        assert found.over(torch.zeros(1, 3))[0, 0].item() == pytest.approx(1 - math.exp(-3.0), rel=1e-3)
+        assert found.over(torch.zeros(1, 3))[0, 0].item() == pytest.approx(
+            1 - math.exp(-3.0), rel=1e-3
+        )
 
 
 def test_depth_through_fog_agrees_with_monte_carlo():

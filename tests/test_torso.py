@@ -38,7 +38,9 @@ def trained(tmp_path_factory):
 
 
 def nothing(size: int) -> HeadImage:
-    return HeadImage(torch.zeros(size, size, 3), torch.zeros(size, size), torch.zeros(size, size), 0)
+    return HeadImage(
+        torch.zeros(size, size, 3), torch.zeros(size, size), torch.zeros(size, size), 0
+    )
 
 
 def test_training_lowers_the_loss(trained):
@@ -67,7 +69,9 @@ def test_the_torso_knows_the_head_only_when_asked_to():
     for aware in (True, False):
         torch.manual_seed(0)
         field = TorsoField(dataclasses.replace(SMALL, head_aware=aware), 20, 32).train(False)
-        changed = not torch.equal(field.image(torch.eye(4), head)[0], field.image(torch.eye(4), lit)[0])
+        changed = not torch.equal(
+            field.image(torch.eye(4), head)[0], field.image(torch.eye(4), lit)[0]
+        )
         assert changed == aware
 
 

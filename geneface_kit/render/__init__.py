@@ -13,8 +13,9 @@ from torch import Tensor
 
 from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
 from geneface_kit.render.footprint import footprint
-from geneface_kit.render.grid import GridEncoding, GridLayout, backend_for, grid_encode
+from geneface_kit.render.grid import GridEncoding, backend_for, grid_encode
 from geneface_kit.render.harmonics import harmonics
+from geneface_kit.render.lattice import GridLayout
 from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.perceptron import Perceptron, exponential, precision

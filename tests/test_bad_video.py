@@ -1,0 +1,127 @@
+"""Bad video: each fault ends in one sentence or in a repaired person with a warning."""
+
+import numpy as np
+import pytest
+
+from geneface_kit import clip, demo, person
+
+CONFIG = person.PersonConfig(size=48)
+
+
+@pytest.fixture(scope="module")
+def talking() -> clip.Clip:
+    """Three seconds of the demo person."""
+    return clip.read_clip(demo.clip_path("demo"), size=192, max_s=3.0)
+
+
+@pytest.fixture(scope="module")
+def talking_b() -> clip.Clip:
+    return clip.read_clip(demo.clip_path("demo_b"), size=192, max_s=1.4)
+
+
+def prepared(tmp_path, frames, audio) -> person.Person:
+    clip.write_video(tmp_path / "v.mp4", frames, audio)
+    return person.prepare(tmp_path / "v.mp4", tmp_path / "person", CONFIG)
+
+
+def refused(tmp_path, frames, audio, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        prepared(tmp_path, frames, audio)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "person" / "person.json").exists()
+
+
+def test_no_face(tmp_path, talking):
+    noise = np.random.default_rng(0).integers(0, 60, (30, 192, 192, 3), dtype=np.uint8)
+    refused(tmp_path, noise, talking.audio, "no face was found")
+
+
+def test_two_faces_of_a_size(tmp_path, talking, talking_b):
+    both = np.concatenate([talking.frames[:30], talking_b.frames[:30]], axis=2)
+    refused(tmp_path, both, talking.audio, "two faces")
+
+
+def test_a_small_second_face_is_a_warning(tmp_path, talking):
+    first = talking.frames[:40]
+    small = np.pad(first[:, ::2, ::2], ((0, 0), (48, 48), (0, 0), (0, 0)), mode="edge")
+    p = prepared(tmp_path, np.concatenate([first, small], axis=2), talking.audio)
+    assert any("second, smaller face" in warning for warning in p.report["warnings"])
+    true = demo.truth("demo").landmarks2d[:40, 36:48].mean((0, 1)) * 192 / 256
+    left, top, side = (288 * value for value in p.report["crop"])  # share of the width
+    seen = p.landmarks2d[:, 36:48].mean((0, 1)) * side / 48 + [left, top]
+    assert np.abs(seen - true).max() < 4
+
+
+def test_a_cut_keeps_the_longest_shot(tmp_path, talking, talking_b):
+    frames = np.concatenate([talking_b.frames[:30, :, ::-1] // 2, talking.frames[:50]])
+    p = prepared(tmp_path, frames, np.tile(talking.audio, 2)[: 80 * 640])
+    assert len(p) == 50 and p.report["span_s"] == [1.2, 3.2]
+    assert any("cut" in warning and "1.20 s" in warning for warning in p.report["warnings"])
+
+
+def test_a_short_gap_is_interpolated(tmp_path, talking):
+    frames = talking.frames[:40].copy()
+    frames[20:26] = 90
+    p = prepared(tmp_path, frames, talking.audio)
+    assert len(p) == 40
+    assert any("missing in 6 frame" in warning for warning in p.report["warnings"])
+    with np.load(p.folder / "tracks.npz") as tracks:
+        assert tracks["found"].sum() == 34 and not tracks["found"][20:26].any()
+    assert np.abs(np.diff(p.poses[18:28, :3, 3], axis=0)).max() < 0.5
+
+
+def test_a_long_gap_splits_the_clip(tmp_path, talking):
+    frames = talking.frames.copy()
+    frames[20:35] = 90
+    p = prepared(tmp_path, frames, talking.audio)
+    assert len(p) == 40 and p.report["span_s"] == [1.4, 3.0]
+    assert any("usable" in warning for warning in p.report["warnings"])
+
+
+def test_shorter_than_a_second(tmp_path, talking):
+    refused(tmp_path, talking.frames[:20], talking.audio[: 20 * 640], "at least 1 s")
+
+
+def test_only_flashes_of_a_face(tmp_path, talking):
+    frames = np.full_like(talking.frames[:60], 90)
+    frames[10:20], frames[40:50] = talking.frames[10:20], talking.frames[40:50]
+    refused(tmp_path, frames, talking.audio, "longest stretch with a face")
+
+
+def test_no_sound(tmp_path, talking):
+    refused(tmp_path, talking.frames[:30], None, "no sound")
+
+
+def test_a_silent_sound_is_a_warning(tmp_path, talking):
+    p = prepared(tmp_path, talking.frames[:30], np.zeros(30 * 640, np.float32))
+    assert any("silent" in warning for warning in p.report["warnings"])
+    assert p.report["offset_confidence"] == 0
+
+
+def test_odd_rate_and_odd_size(tmp_path, talking):
+    from tests.test_clip import write_at
+
+    frames = [frame[:187, :191] for frame in talking.frames[:45]]
+    frames = [np.pad(frame, ((0, 1), (0, 1), (0, 0)), mode="edge") for frame in frames]
+    write_at(tmp_path / "v.mp4", frames, [i / 23.976 for i in range(45)])
+    clip.write_audio(tmp_path / "v.wav", talking.audio)
+    p = person.prepare(tmp_path / "v.mp4", tmp_path / "person", CONFIG)
+    assert abs(len(p) - 47) <= 1 and p.frames.shape[1:] == (48, 48, 3)
+    assert any("resampled to 25" in warning for warning in p.report["warnings"])
+
+
+def test_sound_that_is_late_is_put_right(tmp_path):
+    whole = clip.read_clip(demo.clip_path("demo"), size=96, max_s=7.0)
+    late = np.pad(whole.audio, (round(0.24 * 16_000), 0))[: len(whole.audio)]
+    p = prepared(tmp_path, whole.frames, late)
+    assert p.report["offset_s"] == pytest.approx(0.24, abs=0.06)
+    assert any("late against the lips; corrected" in text for text in p.report["warnings"])
+    both = np.fft.rfft(late) * np.conj(np.fft.rfft(p.audio))
+    moved_s = np.fft.irfft(both).argmax() / 16_000  # where the kept sound lies in the late one
+    assert moved_s == pytest.approx(p.report["offset_s"], abs=0.002)
+
+
+def test_no_video_at_all(tmp_path):
+    (tmp_path / "v.mp4").write_bytes(b"\0" * 3000)
+    with pytest.raises(ValueError, match="not a readable media file"):
+        person.prepare(tmp_path / "v.mp4", tmp_path / "person", CONFIG)

@@ -1,0 +1,172 @@
+"""Person: the artefact's shapes, its report, where videos are found, no half artefacts."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from geneface_kit import camera, clip, demo, framing, landmarks, person, quality
+
+
+def test_shapes_and_split(demo_person):
+    p = demo_person
+    t, size = len(p), p.size
+    assert p.frames.shape == (t, size, size, 3) and p.labels.shape == (t, size, size)
+    assert p.torso.shape == (t, size, size, 4) and p.plate.shape == (size, size, 3)
+    assert p.landmarks.shape == (t, 68, 3) and p.poses.shape == (t, 4, 4)
+    assert len(p.speech) == 2 * t and len(p.audio) == 640 * t
+    assert p.n_train == 10 * t // 11 and 0 < p.n_train < t
+    assert isinstance(p.frames, np.memmap)
+
+
+def test_the_demo_says_that_it_is_synthetic(demo_person):
+    assert demo_person.data_kind == "synthetic" and demo_person.name == "demo"
+
+
+def test_statistics_are_those_of_the_landmarks(demo_person):
+    p = demo_person
+    assert np.allclose(p.landmark_mean, p.landmarks.mean(0), atol=1e-6)
+    assert np.allclose(p.landmark_std, p.landmarks.std(0), atol=1e-6)
+
+
+def test_rectangles_hold_their_points(demo_person):
+    p = demo_person
+    for rects, points in ((p.face_rects, p.landmarks2d), (p.lip_rects, p.landmarks2d[:, 48:60])):
+        assert (rects[:, None, :2] <= points).all() and (points <= rects[:, None, 2:]).all()
+    sides = p.lip_rects[:, 2:] - p.lip_rects[:, :2]
+    assert np.abs(sides[:, 0] - sides[:, 1]).max() <= 1
+
+
+def test_the_head_lies_in_the_box_of_the_renderer(demo_person):
+    low = np.array(camera.BOX_CENTRE) - camera.BOX_HALF
+    high = np.array(camera.BOX_CENTRE) + camera.BOX_HALF
+    assert (demo_person.landmarks > low).all() and (demo_person.landmarks < high).all()
+    corners = np.array([[x, y, -0.5] for x in (low[0], high[0]) for y in (low[1], high[1])])
+    seen = camera.project(
+        np.tile(corners, (len(demo_person), 1, 1)),
+        demo_person.poses,
+        demo_person.focal,
+        demo_person.size,
+    )
+    rows, columns = np.nonzero(np.asarray(demo_person.labels[0]) == 1)
+    assert columns.min() > seen[0, :, 0].min() and columns.max() < seen[0, :, 0].max()
+    assert rows.min() > seen[0, :, 1].min() and rows.max() < seen[0, :, 1].max()
+
+
+def test_gt_differs_from_the_frame_in_the_background_only(demo_person):
+    frame, labels = np.asarray(demo_person.frames[5]), np.asarray(demo_person.labels[5])
+    changed = (demo_person.gt_image(5) != frame).any(-1)
+    assert not changed[labels > 0].any()
+    assert (demo_person.head_image(5)[labels != 1] == demo_person.plate[labels != 1]).all()
+
+
+def test_the_report_measures_the_clip(demo_person):
+    report = demo_person.report
+    assert report["detection_rate"] == 1.0 and report["seconds"] == len(demo_person) / 25
+    assert report["source"] == {"width": 256, "height": 256, "fps": 25.0}
+    assert report["verdict"] in ("good", "usable") and report["reasons"]
+    assert report["tracking_error_px"] < 0.01 * report["face_px"]
+    assert len(report["offset_curve"]) == len(report["offset_lags_s"]) == 21
+    json.dumps(report)
+
+
+def test_load_gives_what_was_prepared(demo_person):
+    again = person.load(demo_person.folder)
+    assert (again.landmarks == demo_person.landmarks).all() and again.report == demo_person.report
+
+
+def test_an_unfinished_folder_is_no_person(demo_person, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished person"):
+        person.load(tmp_path)
+    (tmp_path / "person.json").write_text('{"schema": 99}')
+    with pytest.raises(ValueError, match="schema 99"):
+        person.load(tmp_path)
+
+
+def test_a_failure_half_way_leaves_no_person(tmp_path, monkeypatch):
+    (tmp_path / "person.json").write_text("{}")  # of an earlier run
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(person, "_write_torso", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        person.prepare(demo.clip_path("demo"), tmp_path, person.PersonConfig(size=48, max_s=1.2))
+    assert not (tmp_path / "person.json").exists()
+    with pytest.raises(FileNotFoundError):
+        person.load(tmp_path)
+
+
+def test_videos_are_found_in_order(tmp_path, monkeypatch):
+    data, root = tmp_path / "data", tmp_path / "root"
+    (data / "persons").mkdir(parents=True)
+    (root / "data" / "persons").mkdir(parents=True)
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(root))
+    monkeypatch.setenv("GENEFACE_KIT_DATA", str(data))
+    for place in (data / "persons", data, root / "data" / "persons"):
+        (place / "ada.mp4").write_bytes(b"")
+        assert person.find("ada") == place / "ada.mp4"  # each earlier in the order than the last
+    (data / "ada.mov").write_bytes(b"")
+    assert person.find(str(data / "ada.mov")) == data / "ada.mov"
+    assert person.find("demo") == demo.clip_path("demo")
+
+
+@pytest.mark.parametrize("name", ["nobody", "obama"])
+def test_an_unknown_person_is_one_sentence_that_says_where(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    monkeypatch.delenv("GENEFACE_KIT_DATA", raising=False)
+    with pytest.raises(FileNotFoundError) as caught:
+        person.find(name)
+    assert f"data/persons/{name}.mp4" in str(caught.value)
+    assert "GENEFACE_KIT_DATA" in str(caught.value) and "\n" not in str(caught.value)
+    assert ("github.com" in str(caught.value)) == (name == "obama")
+
+
+def frontal_points(centre: tuple[float, float], height: float) -> np.ndarray:
+    """68 points with brows at the top and the chin at the bottom of a face, pixels."""
+    points = np.zeros((1, 68, 3), np.float32)
+    points[..., 0], points[..., 1] = centre
+    points[:, 17:27, 1] -= height / 3
+    points[:, 8, 1] += height / 3
+    points[:, 0, 0], points[:, 16, 0] = centre[0] - height / 3, centre[0] + height / 3
+    return points
+
+
+def test_a_wide_picture_is_cropped_around_head_and_shoulders():
+    points = frontal_points((400, 150), 120)
+    mesh = landmarks.Mesh(points, np.ones(1, bool), np.zeros(1, np.float32))
+    crop = framing.square_crop(mesh, 640, 360, framing.FramingConfig())
+    assert crop.side == pytest.approx(120 / 0.42, rel=0.01)
+    assert crop.left + crop.side / 2 == pytest.approx(400, abs=1)
+    assert 0 <= crop.top < 150 - 1.25 * 60 and crop.top + crop.side <= 360
+
+
+def test_a_square_picture_is_taken_whole():
+    mesh = landmarks.Mesh(frontal_points((60, 60), 50), np.ones(1, bool), np.zeros(1, np.float32))
+    assert framing.square_crop(mesh, 200, 200, framing.FramingConfig()) == framing.Crop(
+        0.0, 0.0, 200.0
+    )
+
+
+def test_verdicts_have_reasons(demo_person):
+    good = demo_person.report | {"seconds": 200.0, "source_face_px": 300.0}
+    good |= {"offset_confidence": 0.9}
+    assert quality.verdict(good, [])["verdict"] == "good"
+    assert quality.verdict(good | {"head_in_picture": 0.5}, [])["verdict"] == "usable"
+    bad = quality.verdict(good | {"source_face_px": 30.0}, [])
+    assert bad["verdict"] == "not usable" and "film closer" in bad["reasons"][0]
+
+
+def test_a_real_clip_is_prepared(shared_data, tmp_path):
+    config = person.PersonConfig(size=128, max_s=4.0)
+    p = person.prepare(shared_data / "persons" / "obama.mp4", tmp_path, config)
+    assert p.data_kind == "real" and p.name == "obama" and len(p) == 100
+    assert p.report["tracking_error_px"] < 0.01 * p.report["face_px"]
+    assert abs(p.report["pitch_opening_correlation"]) < 0.6
+    assert clip.read_audio(tmp_path / "audio.wav").shape == (64_000,)
+
+
+def test_configs_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        person.PersonConfig().size = 3

@@ -1,0 +1,136 @@
+"""Tracking: poses, focal length and pose-free landmarks against truth."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from geneface_kit import camera, clip, demo, landmarks, speech, tracking
+
+
+@pytest.fixture(scope="module")
+def demo_track() -> tracking.Track:
+    frames = clip.stream_frames(demo.clip_path("demo"), long_side=256)
+    return tracking.track(landmarks.fill_gaps(landmarks.detect(frames)), 256)
+
+
+def nodding_head(n_frames: int = 40, noise: float = 0.0) -> tuple[landmarks.Mesh, np.ndarray]:
+    """A rigid cloud of 478 points that nods and turns, seen by a camera with f = 2.4 x 256."""
+    random = np.random.default_rng(1)
+    shape = random.uniform(-0.8, 0.8, (478, 3)) * [1, 1.2, 0.5]
+    shape[33], shape[263] = [-0.5, 0, 0], [0.5, 0, 0]
+    shape[10], shape[152] = [0, 0.9, 0.1], [0, -1.1, 0.1]
+    t = np.arange(n_frames) / 25
+    turns = np.radians(np.stack([6 * np.sin(3 * t), 12 * np.sin(2 * t + 1), 4 * np.cos(t)], axis=1))
+    rotation = Rotation.from_rotvec(turns).as_matrix()
+    shift = np.stack([0.2 * np.sin(t), 0.1 * np.cos(t), -7 + 0.3 * np.sin(t)], axis=1)
+    poses = camera.pose_from_head(rotation, shift)
+    pixels = camera.project(np.tile(shape, (n_frames, 1, 1)), poses, 2.4 * 256, 256)
+    seen = np.einsum("tij,nj->tni", rotation, shape) + shift[:, None]
+    depth = -seen[..., 2:] * 2.4 * 256 / 7  # away from the camera, in pixels at 7 units
+    points = np.concatenate([pixels, depth], axis=-1) + random.normal(0, noise, (n_frames, 478, 3))
+    alone = np.zeros(n_frames, np.float32)
+    return landmarks.Mesh(points.astype(np.float32), np.ones(n_frames, bool), alone), poses
+
+
+def turn_error_degrees(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Angle between two pose tracks after a constant turn (the choice of the head's axes)."""
+    apart = Rotation.from_matrix(
+        found[:, :3, :3].astype(float) @ true[:, :3, :3].transpose(0, 2, 1).astype(float)
+    )
+    return np.degrees((apart.mean().inv() * apart).magnitude())
+
+
+def test_similarity_is_undone_exactly():
+    random = np.random.default_rng(0)
+    target = random.normal(size=(9, 3))
+    turns = Rotation.random(4, random_state=0)
+    points = np.stack([turn.apply(target) for turn in turns]) * 3 + 5
+    scale, rotation, shift = tracking.similarity(points, target)
+    back = scale[:, None, None] * points @ rotation.transpose(0, 2, 1) + shift[:, None]
+    assert np.allclose(back, target) and np.allclose(scale, 1 / 3)
+
+
+def test_a_rigid_head_is_tracked_within_a_tenth_of_a_degree():
+    mesh, poses = nodding_head()
+    fixed = tracking.TrackingConfig(focal_spread=1e-3)  # the focal length is told
+    tracked = tracking.track(mesh, 256, fixed)
+    assert abs(tracked.focal / (2.4 * 256) - 1) < 1e-3
+    assert turn_error_degrees(tracked.poses, poses).max() < 0.3
+    distance = np.linalg.norm(tracked.poses[:, :3, 3], axis=1)
+    assert np.abs(distance / np.linalg.norm(poses[:, :3, 3], axis=1) - 1).max() < 0.02
+    assert tracked.landmarks.std(0).max() < 0.02  # pose-free: nothing but the pose moved
+
+
+def test_noise_and_outliers_do_not_turn_the_head():
+    mesh, poses = nodding_head(noise=0.7)
+    mesh.points[7, tracking.RIGID[:4]] += 40
+    tracked = tracking.track(mesh, 256, tracking.TrackingConfig(focal_spread=1e-3))
+    assert turn_error_degrees(tracked.poses, poses).max() < 1.5
+
+
+def test_the_slopes_are_those_of_the_residuals():
+    random = np.random.default_rng(2)
+    shape, pixels = random.normal(size=(5, 3)), np.zeros((3, 5, 2))
+    unknown = np.concatenate([random.normal(0, 0.4, (3, 3)), [[0.1, 0.2, -7.0]] * 3], axis=1)
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return tracking._residuals(shape, pixels, x[:, :3], x[:, 3:], 600.0, 256)
+
+    slopes = tracking._slopes(shape, unknown[:, :3], unknown[:, 3:], 600.0)
+    for k in range(6):
+        step = np.zeros(6)
+        step[k] = 1e-5
+        measured = (residuals(unknown + step) - residuals(unknown - step)) / 2e-5
+        assert np.abs(measured - slopes[..., k]).max() < 1e-3
+
+
+def test_the_temporal_term_is_the_matrix_of_second_differences():
+    matrix = np.diff(np.eye(7), 2, axis=0)
+    expected = matrix.T @ matrix
+    for offset, band in enumerate(tracking._second_difference_bands(7)):
+        assert np.allclose(band, np.diagonal(expected, offset))
+
+
+def test_the_head_frame_is_upright_with_unit_eye_distance(demo_track):
+    mean = demo_track.landmarks.mean(0)
+    assert np.allclose(mean[45] - mean[36], [1, 0, 0], atol=0.01)
+    assert np.abs((mean[36] + mean[45]) / 2).max() < 0.01
+    assert mean[8, 1] < mean[30, 1] < 0 and mean[30, 2] > mean[36, 2]  # y up, nose forward
+
+
+def test_projected_landmarks_meet_the_detected_ones(demo_track):
+    seen = camera.project(demo_track.landmarks, demo_track.poses, demo_track.focal, 256)
+    assert np.linalg.norm(seen - demo_track.landmarks2d, axis=-1).mean() < 2
+    assert demo_track.error_px.mean() < 1
+
+
+def test_demo_poses_are_near_the_truth(demo_track):
+    error = turn_error_degrees(demo_track.poses, demo.truth("demo").poses)
+    assert error.mean() < 2 and np.percentile(error, 95) < 3
+
+
+def test_demo_mouth_follows_the_truth(demo_track):
+    found = speech.mouth_shape(demo_track.landmarks)
+    true = speech.mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
+    assert np.corrcoef(found[:, 0], true[:, 0])[0, 1] > 0.9
+    assert np.corrcoef(found[:, 1], true[:, 1])[0, 1] > 0.9
+
+
+def test_demo_lips_do_not_follow_the_head(demo_track):
+    opening = speech.mouth_shape(demo_track.landmarks)[:, 0]
+    angles = tracking.euler_degrees(demo_track.poses)
+    for k in range(3):
+        assert abs(np.corrcoef(opening, angles[:, k])[0, 1]) < 0.4
+
+
+def test_euler_angles_of_a_nod():
+    head = Rotation.from_euler("X", 10, degrees=True).as_matrix()[None]
+    poses = camera.pose_from_head(head, np.array([[0.0, 0, -7]]))
+    assert np.allclose(tracking.euler_degrees(poses), [[10, 0, 0]], atol=1e-4)
+
+
+def test_infinite_points_are_refused():
+    mesh, _ = nodding_head(5)
+    mesh.points[0, 0, 0] = np.inf
+    with pytest.raises(ValueError, match="finite"):
+        tracking.track(mesh, 256)
