@@ -43,11 +43,11 @@ class AdaptationConfig:
     steps: int = 80  # updates; official 20,000
     lr: float = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
     critic_lr: float = 1e-4  # RMSprop of the critic (code)
-    warmup: int = 20  # updates of linear warm-up of the post-net; official 1,000
+    warmup: int = 40  # updates of linear warm-up of the post-net; official 1,000
     decay: int = 250_000  # updates in which lr falls to a tenth (code)
     adversarial_weight: float = 0.85  # of fooling the critic (code)
     sync_weight: float = 0.1  # of the sync expert's loss on corpus speech (code)
-    mse_weight: float = 0.05  # of the error on the person's own speech (code)
+    mse_weight: float = 0.5  # of the error on the person's own speech; ours, 0.05 in the code
     continuity_weight: float = 0.0  # of frame differences on the person's own speech (code: pitch)
     batch: int = 4  # pieces of corpus speech a step; official a whole batch of clips
     frames: int = 100  # frames of a piece, a multiple of 4
@@ -65,6 +65,7 @@ PAPER = {
     "validate_every": 1000,
     "batch": 64,
     "own_temperature": 1.0,
+    "mse_weight": 0.05,
     "sync_windows": 1024,
 }
 

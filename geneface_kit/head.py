@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit import camera, fitting
-from geneface_kit.condition import ConditionNet, windows_of
 from geneface_kit.render import (
+    ConditionNet,
     FieldSamples,
     GridEncoding,
     GridLayout,
@@ -28,7 +28,7 @@ from geneface_kit.render import (
     precision,
     render_rays,
 )
-from geneface_kit.views import HEAD, Pixels, Views, psnr
+from geneface_kit.views import HEAD, Pixels, Views, psnr, windows_of
 
 __all__ = [
     "CPU",
@@ -43,8 +43,11 @@ log = logging.getLogger(__name__)
 
 BOX = 2 * camera.BOX_HALF
 """Edge of the head box in inter-ocular distances (iod)."""
-STD_FLOOR = 0.01
-"""Least spread by which a landmark coordinate is divided, iod: below it there is only noise."""
+FRONT = torch.tensor([[0.0, 0.0, -1.0]])
+"""The direction of view that stands for all where colours do not depend on it."""
+STD_FLOOR = 0.03
+"""Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
+up to the size of real motion it would let the condition recognise frames instead of mouths."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class HeadConfig:
     hidden: int = 32  # width of the networks; paper code: 128
     condition: int = 32  # channels of the landmark condition; paper code: 64
     attention_frames: int = 5  # frames the condition is smoothed over, 1 = none (paper code)
+    view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
     code_channels: int = 4  # per-frame appearance code (paper code)
     grid_kind: str = "hash"  # "tiled" is the official one, blind on fine levels
     n_levels: int = 8  # lattices per grid; paper code: 16
@@ -70,6 +74,7 @@ class HeadConfig:
     lip_share: float = 0.25  # rays inside the lip rectangle (ours)
     face_share: float = 0.35  # rays inside the face rectangle (ours)
     entropy_weight: float = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
+    spread_weight: float = 2e-2  # surface thickness, iod^2, ramped up (ours; sharp is fast)
     ambient_weight: float = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
     lr_grid: float = 3e-2  # Adam, tables; paper code: 5e-3
     lr_network: float = 5e-3  # Adam, density and colour networks, codes; paper code: 5e-4
@@ -85,7 +90,7 @@ class HeadConfig:
 
 
 CPU = {
-    "steps": 5000,
+    "steps": 3000,
     "n_samples": 24_000,
     "n_frames": 24,
     "hidden": 64,
@@ -107,6 +112,7 @@ PAPER = {
     "n_frames": 1,
     "hidden": 128,
     "condition": 64,
+    "view_dependent": True,
     "n_levels": 16,
     "finest": 2048,
     "log2_rows": 16,
@@ -114,6 +120,7 @@ PAPER = {
     "max_samples": 16,
     "occupancy": 128,
     "occupancy_decay": 0.95,
+    "spread_weight": 0.0,
     "ambient_weight": 0.1,
     "lr_grid": 5e-3,
     "lr_network": 5e-4,
@@ -155,7 +162,7 @@ class HeadField(nn.Module):
         hidden, features = config.hidden, 2 * config.n_levels
         self.position_grid = GridEncoding(GridLayout.make(3, **grid))
         self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
-        self.condition_net = ConditionNet(config.condition, config.attention_frames)
+        self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
         self.ambient_net = Perceptron(features + config.condition, hidden, hidden, 2)
         self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
         self.density_net = Perceptron(2 * features, hidden, hidden, 1 + hidden)
@@ -193,6 +200,8 @@ class HeadField(nn.Module):
             frame = None if frame_of_ray is None else frame_of_ray[ray_index]
             density, geometry, ambient = self._geometry(positions, conditions, frame)
             of_ray = None if len(codes) == 1 else ray_index
+            if not self.config.view_dependent:
+                directions, ray_index = FRONT.to(directions), None
             parts = [(harmonics(directions), ray_index), (geometry, None), (codes, of_ray)]
             colour = torch.sigmoid(self.colour_net(parts, self.dtype).float())
             return FieldSamples(density, colour, ambient.abs().sum(-1))
@@ -323,8 +332,10 @@ class HeadTask(fitting.Task):
         image = functional.mse_loss(found.over(behind), target)
         entropy = _entropy(found.alpha)
         ambient = (found.extra * ~pixels.in_face).mean()
-        ramp = config.ambient_weight * min(1.0, index / max(1, config.steps))
-        loss = image + config.entropy_weight * entropy + ramp * ambient
+        spread = BOX**2 * found.spread.mean()
+        ramp = min(1.0, index / max(1, config.steps))
+        loss = image + config.entropy_weight * entropy + ramp * config.ambient_weight * ambient
+        loss = loss + ramp * config.spread_weight * spread
         self.optimizers["adam"].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers["adam"].step()
@@ -335,6 +346,7 @@ class HeadTask(fitting.Task):
             "loss": float(loss.detach()),
             "image": float(image.detach()),
             "ambient": float(ambient.detach()),
+            "spread": float(spread.detach()),
             "rays": float(len(pixels.at)),
             "samples": float(n_samples),
         }

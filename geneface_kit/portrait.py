@@ -19,12 +19,11 @@ from torch import Tensor
 
 from geneface_kit import fitting
 from geneface_kit import person as person_stage
-from geneface_kit.condition import windows_of
 from geneface_kit.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.person import Person
 from geneface_kit.render import backend_for
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
-from geneface_kit.views import HEAD, Views, psnr
+from geneface_kit.views import HEAD, Views, psnr, windows_of
 
 __all__ = ["Frame", "Portrait", "held_out_quality", "load", "make"]
 

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit import fitting
-from geneface_kit.condition import windows_of
 from geneface_kit.head import HeadField, HeadImage
 from geneface_kit.render import GridEncoding, GridLayout, Perceptron, precision
-from geneface_kit.views import Views
+from geneface_kit.views import Views, windows_of
 
 __all__ = ["CPU", "PAPER", "TorsoConfig", "TorsoField", "TorsoTask"]
 

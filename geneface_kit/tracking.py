@@ -34,7 +34,7 @@ class TrackingConfig:
 
     focal_prior: float = 2.4  # focal length expected of a talking-head clip, picture widths
     focal_spread: float = 0.3  # its uncertainty, natural log; the clip itself says little about f
-    focal_evidence: float = 20.0  # independent observations that the clip's errors are worth
+    focal_evidence: float = 8.0  # independent observations that the clip's errors are worth
     focal_steps: int = 13  # candidates between 1.2 and 4.8 picture widths
     outlier_px: float = 1.6  # errors beyond this count linearly (Huber), pixels at width 256
     noise_px: float = 0.8  # error of one rigid point, pixels at width 256

@@ -14,7 +14,7 @@ from torch.nn import functional
 from geneface_kit import camera
 from geneface_kit.person import Person
 
-__all__ = ["HEAD", "Pixels", "Views", "psnr"]
+__all__ = ["HEAD", "Pixels", "Views", "psnr", "windows_of"]
 
 HEAD = 1
 """The label of head pixels in a person's label maps."""
@@ -144,6 +144,15 @@ class Views:
 
     def _clipped(self, rects: np.ndarray) -> Tensor:
         return torch.from_numpy(np.clip(np.asarray(rects), 0, self.size).astype(np.int64))
+
+
+def windows_of(
+    landmarks: Float[Tensor, "t 68 3"], frames: Int[Tensor, " b"], width: int
+) -> Float[Tensor, "b w 68 3"]:
+    """Windows of landmarks centred on frames, the ends repeated."""
+    reach = torch.arange(width, device=landmarks.device) - width // 2
+    numbers = frames.to(landmarks.device)[:, None] + reach
+    return landmarks[numbers.clamp(0, len(landmarks) - 1)]
 
 
 def psnr(squared_error: float) -> float:

@@ -14,7 +14,8 @@ SERVING = {"live", "fitting", "runs"}
 ORDER = [
     "clip", "camera", "demo", "landmarks", "tracking", "layers", "conformer", "speech", "framing",
     "quality", "person",
-    "corpus", "wavenet", "vae", "sync", "motion", "adaptation", "render", "views", "head", "torso", "portrait",
+    "corpus", "wavenet", "sync", "vae", "motion", "postnet", "adaptation",
+    "render", "views", "head", "torso", "portrait",
     "talk", "metrics", "tables", "figures", "official",
 ]  # fmt: skip
 """Flow order: a module imports only modules before it."""

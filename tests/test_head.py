@@ -8,9 +8,9 @@ import torch
 from puppet import faces, puppet
 
 from geneface_kit import fitting
-from geneface_kit.condition import ConditionNet, windows_of
 from geneface_kit.head import HeadConfig, HeadField, HeadTask
-from geneface_kit.views import Views, psnr
+from geneface_kit.render import ConditionNet
+from geneface_kit.views import Views, psnr, windows_of
 
 SMALL = HeadConfig(
     steps=150, n_samples=3000, n_frames=4, hidden=16, condition=8, attention_frames=1,
@@ -115,7 +115,7 @@ def test_a_killed_training_resumes_exactly(tmp_path):
 
 def test_zero_weights_switch_losses_off():
     views = Views(puppet())
-    config = dataclasses.replace(SMALL, entropy_weight=0.0, ambient_weight=0.0)
+    config = dataclasses.replace(SMALL, entropy_weight=0.0, ambient_weight=0.0, spread_weight=0.0)
     task = HeadTask.make(config, views, torch.Generator().manual_seed(0))
     losses = task.step(10, torch.Generator().manual_seed(0))
     assert losses["loss"] == losses["image"]
@@ -130,7 +130,7 @@ def test_windows_repeat_the_ends():
 def test_condition_of_a_still_face_is_that_of_one_frame():
     # attention weights sum to one, so equal frames give their common code
     torch.manual_seed(0)
-    net = ConditionNet(8, 5)
+    net = ConditionNet(204, 8, 5)
     frame = torch.randn(1, 1, 204)
     still = net(frame.expand(1, 5, 204))
     alone = net.project(net.encode(frame.view(1, 204, 1))[..., 0])

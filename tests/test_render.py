@@ -229,3 +229,9 @@ def test_precision_names():
     assert precision("float32", torch.device("cpu")) == torch.float32
     with pytest.raises(ValueError, match="precision"):
         precision("half", torch.device("cpu"))
+
+
+def test_a_surface_spreads_as_its_weights_say():
+    # weights 1/2, 1/4 at distances 1, 2: mean 4/3, spread 1/2 (1/3)^2 + 1/4 (2/3)^2 = 1/6
+    assert packed([LN2, LN2], [0, 0], 1).spread.item() == pytest.approx(1 / 6)
+    assert packed([1e6, LN2], [0, 0], 1).spread.item() == pytest.approx(0.0, abs=1e-6)

@@ -83,9 +83,23 @@ def test_silence_is_a_closed_mouth_at_rest(actor):
     plan = planned(actor, audio)
     opening = talk.mouth_opening(plan.landmarks)
     assert plan.silent[20:45].all() and not plan.silent[:20].any()
-    assert opening[23:42].max() < 0.05 < opening[5:15].min()
+    assert opening[23:39].max() < 0.05 < opening[5:15].min()
     assert planned(actor, audio * 0).silent.all()
     assert talk.mouth_opening(planned(actor, audio * 0).landmarks).max() < 0.05
+
+
+def test_lips_part_before_the_sound(actor):
+    silent = np.zeros(60, bool)
+    silent[20:45] = True
+    open_mouth = acting.face(np.full(60, 0.2, np.float32))
+    opening = talk.mouth_opening(
+        talk.finish(open_mouth, silent, actor.person, replace(CONFIG, clamp_std=100.0))
+    )
+    rest = opening[30]
+    assert rest < 0.05
+    # Rest from 20 to 42, each edge softened over 5 frames.
+    assert opening[[39, 41, 44]] == pytest.approx([rest, rest + (0.2 - rest) * 0.4, 0.2], abs=1e-4)
+    assert opening[[17, 20, 22]] == pytest.approx([0.2, rest + (0.2 - rest) * 0.4, rest], abs=1e-4)
 
 
 def test_eyes_blink_as_in_the_clip(actor):

@@ -106,7 +106,11 @@ def test_projected_landmarks_meet_the_detected_ones(demo_track):
 
 def test_demo_poses_are_near_the_truth(demo_track):
     error = turn_error_degrees(demo_track.poses, demo.truth("demo").poses)
-    assert error.mean() < 2 and np.percentile(error, 95) < 3
+    assert error.mean() < 2 and np.percentile(error, 95) < 3.5
+
+
+def test_demo_focal_length_is_near_the_truth(demo_track):
+    assert abs(demo_track.focal / demo.truth("demo").focal - 1) < 0.2
 
 
 def test_demo_mouth_follows_the_truth(demo_track):

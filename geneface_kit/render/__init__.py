@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
+from geneface_kit.render.condition import ConditionNet
 from geneface_kit.render.footprint import footprint
 from geneface_kit.render.grid import GridEncoding, backend_for, grid_encode
 from geneface_kit.render.harmonics import harmonics
@@ -22,7 +23,7 @@ from geneface_kit.render.perceptron import Perceptron, exponential, precision
 
 __all__ = [
     "Composite",
-    "Field",
+    "ConditionNet",
     "FieldSamples",
     "GridEncoding",
     "GridLayout",
@@ -63,12 +64,14 @@ Field = Callable[[Tensor, Tensor, Tensor], FieldSamples]
 @dataclass(frozen=True)
 class Rendering:
     """Rays rendered: colour (r, 3) times opacity, alpha (r,), depth (r,) in box lengths (sum of
-    weight * distance), extra (r,) summed over samples, n_samples (r,) evaluated per ray.
+    weight * distance), spread (r,) of the weights in depth (within rounds), extra (r,) summed over
+    samples, n_samples (r,) evaluated per ray.
     """
 
     colour: Float[Tensor, "r 3"]
     alpha: Float[Tensor, " r"]
     depth: Float[Tensor, " r"]
+    spread: Float[Tensor, " r"]
     extra: Float[Tensor, " r"]
     n_samples: Int[Tensor, " r"]
 
@@ -131,7 +134,7 @@ def _render_samples(field: Field, directions: Tensor, samples: Samples, n_rays: 
     )
     extra = segment_sum(found.extra[:, None], samples.ray_index, n_rays)[:, 0]
     n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
-    return Rendering(result.colour, result.alpha, result.depth, extra, n_samples)
+    return Rendering(result.colour, result.alpha, result.depth, result.spread, extra, n_samples)
 
 
 def _take(samples: Samples, mask: Tensor) -> Samples:
@@ -148,12 +151,13 @@ def _take(samples: Samples, mask: Tensor) -> Samples:
 def _join(parts: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
     """Rounds of the same rays, near to far, each dimmed by what lies before it."""
     zeros = origins.new_zeros(len(origins))
-    colour, alpha, depth, extra = torch.zeros_like(origins), zeros, zeros, zeros
+    colour, alpha, depth, spread, extra = torch.zeros_like(origins), zeros, zeros, zeros, zeros
     n_samples = zeros.long()
     for part, light in parts:
         colour = colour + light[:, None] * part.colour
         alpha = alpha + light * part.alpha
         depth = depth + light * part.depth
+        spread = spread + light * part.spread
         extra = extra + part.extra
         n_samples = n_samples + part.n_samples
-    return Rendering(colour, alpha, depth, extra, n_samples)
+    return Rendering(colour, alpha, depth, spread, extra, n_samples)

@@ -14,12 +14,14 @@ class Composite:
     """What the samples of each ray add up to.
 
     colour: (r, 3) already multiplied by opacity; alpha: (r,) opacity in [0, 1];
-    depth: (r,) sum of weight * distance, not divided by opacity; weights: (n,) of the samples.
+    depth: (r,) sum of weight * distance, not divided by opacity; spread: (r,) sum of weight *
+    (distance - mean distance)^2, 0 for a sharp surface; weights: (n,) of the samples.
     """
 
     colour: Float[Tensor, "r 3"]
     alpha: Float[Tensor, " r"]
     depth: Float[Tensor, " r"]
+    spread: Float[Tensor, " r"]
     weights: Float[Tensor, " n"]
 
 
@@ -43,7 +45,10 @@ def composite(
     weights = before * -torch.expm1(-densities * lengths)
     values = torch.cat([colours, torch.ones_like(weights)[:, None], distances[:, None]], dim=-1)
     sums = segment_sum(weights[:, None] * values, ray_index, n_rays)
-    return Composite(sums[:, :3], sums[:, 3], sums[:, 4], weights)
+    middle = (sums[:, 4] / sums[:, 3].clamp(min=1e-6)).detach()
+    squared = weights * (distances - middle[ray_index]).square()
+    spread = segment_sum(squared[:, None], ray_index, n_rays)[:, 0]
+    return Composite(sums[:, :3], sums[:, 3], sums[:, 4], spread, weights)
 
 
 def transmittance(

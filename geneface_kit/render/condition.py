@@ -1,26 +1,25 @@
-"""Condition: landmarks of a few neighbouring frames -> the vector that moves the head field."""
+"""Condition: vectors of a few neighbouring frames -> the one vector that moves a field."""
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["ConditionNet", "windows_of"]
+__all__ = ["ConditionNet"]
 
 
 class ConditionNet(nn.Module):
-    """Normalised landmarks of a few neighbouring frames -> one condition vector.
+    """Normalised vectors (landmarks) of a few neighbouring frames -> one condition vector.
 
     The official nets (geneface-spec.md 4a): per frame four convolutions over a window of one
     frame and two linear layers; an attention net then weighs the frames.
-    Differs from the official code: weights start so that landmarks reach the condition at full
+    Differs from the official code: weights start so that inputs reach the condition at full
     strength, and the middle frame leads. With the usual start they arrive 200 times weaker, and
     in short trainings the mouth may never begin to move.
     """
 
-    def __init__(self, n_channels: int, n_frames: int):
+    def __init__(self, n_inputs: int, n_channels: int, n_frames: int):
         super().__init__()
         leaky = lambda: nn.LeakyReLU(0.02)  # noqa: E731
-        sizes = (204, 32, 32, 64, 64)
+        sizes = (n_inputs, 32, 32, 64, 64)
         convolutions = [
             layer
             for a, b in zip(sizes[:-1], sizes[1:], strict=True)
@@ -40,7 +39,7 @@ class ConditionNet(nn.Module):
             self.weigh = nn.Linear(n_frames, n_frames)
         self._start()
 
-    def forward(self, windows: Float[Tensor, "b w 204"]) -> Float[Tensor, "b c"]:
+    def forward(self, windows: Float[Tensor, "b w d"]) -> Float[Tensor, "b c"]:
         n, width = windows.shape[:2]
         encoded = self.encode(windows.reshape(n * width, 204, 1))[..., 0]
         each = self.project(encoded).view(n, width, -1)  # (b, w, c)
@@ -58,12 +57,3 @@ class ConditionNet(nn.Module):
         if self.attend is not None:
             nn.init.zeros_(self.weigh.bias)
             self.weigh.bias.data[self.weigh.out_features // 2] = 2.0
-
-
-def windows_of(
-    landmarks: Float[Tensor, "t 68 3"], frames: Int[Tensor, " b"], width: int
-) -> Float[Tensor, "b w 68 3"]:
-    """Windows of landmarks centred on frames, the ends repeated."""
-    reach = torch.arange(width, device=landmarks.device) - width // 2
-    numbers = frames.to(landmarks.device)[:, None] + reach
-    return landmarks[numbers.clamp(0, len(landmarks) - 1)]
