@@ -60,6 +60,7 @@ class HeadConfig:
     hidden: int = 32  # width of the networks; paper code: 128
     condition: int = 32  # channels of the landmark condition; paper code: 64
     attention_frames: int = 5  # frames the condition is smoothed over, 1 = none (paper code)
+    direct_condition: bool = True  # the density network also sees the condition itself (ours)
     view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
     code_channels: int = 4  # per-frame appearance code (paper code)
     grid_kind: str = "hash"  # "tiled" is the official one, blind on fine levels
@@ -112,6 +113,7 @@ PAPER = {
     "n_frames": 1,
     "hidden": 128,
     "condition": 64,
+    "direct_condition": False,
     "view_dependent": True,
     "n_levels": 16,
     "finest": 2048,
@@ -165,7 +167,8 @@ class HeadField(nn.Module):
         self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
         self.ambient_net = Perceptron(features + config.condition, hidden, hidden, 2)
         self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
-        self.density_net = Perceptron(2 * features, hidden, hidden, 1 + hidden)
+        n_inputs = 2 * features + config.condition * config.direct_condition
+        self.density_net = Perceptron(n_inputs, hidden, hidden, 1 + hidden)
         self.colour_net = Perceptron(16 + hidden + config.code_channels, hidden, 3)
         self.codes = nn.Parameter(0.1 * torch.randn(n_frames, config.code_channels))
         self.occupancy = Occupancy(config.occupancy)
@@ -216,7 +219,10 @@ class HeadField(nn.Module):
         parts = [(place, None), (conditions, frame)]
         ambient = torch.tanh(self.ambient_net(parts, self.dtype).float())
         motion = self.ambient_grid(0.5 * ambient + 0.5)
-        output = self.density_net([(place, None), (motion, None)], self.dtype)
+        parts = [(place, None), (motion, None)]
+        if self.config.direct_condition:
+            parts.append((conditions, frame))
+        output = self.density_net(parts, self.dtype)
         density = BOX * exponential(output[:, 0].float())
         return density, output[:, 1:], ambient
 

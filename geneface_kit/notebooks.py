@@ -65,7 +65,7 @@ def refresh(chosen: list[str]) -> list[Path]:
     written = []
     for name in chosen or names():
         source = folder() / f"{name.removesuffix('.ipynb')}.ipynb"
-        partial = source.with_suffix(".ipynb.part")
+        partial = source.with_suffix(".part.ipynb")
         try:
             execute(name, partial, {})
             notebook = nbformat.read(partial, as_version=4)
@@ -81,7 +81,8 @@ def refresh(chosen: list[str]) -> list[Path]:
 def tidy(notebook: Any) -> bool:
     """Drops what changes from run to run; keeps outputs, counts and ids. True if it changed.
 
-    Removed: papermill and widget metadata, language version, per-cell timing. Execution counts
+    Removed: papermill and widget metadata, language version, per-cell timing, and what native
+    libraries write to the error stream (the kit itself speaks on the other one). Execution counts
     become 1..n and neighbouring pieces of one stream become one output.
     """
     before = str(notebook)
@@ -108,6 +109,8 @@ def tidy(notebook: Any) -> bool:
 def _join_streams(outputs: list[Any]) -> list[Any]:
     joined: list[Any] = []
     for output in outputs:
+        if output.get("name") == "stderr":
+            continue
         same = joined and output.output_type == joined[-1].output_type == "stream"
         if same and output.name == joined[-1].name:
             joined[-1].text += output.text

@@ -159,8 +159,8 @@ def find(name: str) -> Path:
                 return folder / f"{name}{suffix}"
     known = f" (published by {KNOWN[name]})" if name in KNOWN else ""
     raise FileNotFoundError(
-        f"no video of person {name!r}: put it at data/persons/{Path(name).stem}.mp4 under "
-        f"{runs.root()}, or into the folder that GENEFACE_KIT_DATA names{known}"
+        f"no video of person {name!r}: put it at data/persons/{Path(name).stem}.mp4 in "
+        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{known}"
     )
 
 

@@ -42,7 +42,9 @@ def a_run(folder: Path, stage="evaluation", parents=None) -> runs.Run:
     facts = {"id": f"{stage}-pretend", "stage": stage, "subject": "pretend", "profile": "smoke"}
     facts |= {"seed": 0, "status": "ok", "data_kind": "synthetic", "config": {}, "metrics": {}}
     folder.mkdir(exist_ok=True)
-    return runs.Run(folder, facts | {"inputs": {}, "wall_s": 90.0}, parents or {})
+    return runs.Run(
+        folder, facts | {"inputs": {}, "wall_s": 90.0, "machine": {"device": "cpu"}}, parents or {}
+    )
 
 
 def a_row(**changes) -> tables.Row:

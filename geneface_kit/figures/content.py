@@ -136,6 +136,7 @@ def training_data(made: list[runs.Run]) -> pd.DataFrame:
     for run in made:
         for path in sorted(run.folder.glob("*_history.csv")):
             history = pd.read_csv(path)
+            history = history.drop(columns=["rays", "samples"], errors="ignore")  # no measures
             long = history.melt("step", var_name="measure", value_name="value").dropna()
             part = path.stem.removesuffix("_history")
             rows.append(long.assign(stage=run.stage, part=part))

@@ -124,18 +124,21 @@ def domains_twin(data: pd.DataFrame) -> Any:
 
 
 def draw_training(data: pd.DataFrame, title: str) -> Figure:
-    """One panel per trained network; each measure as a share of its largest value."""
+    """One panel per trained network, up to six measures, each as a share of its largest value."""
     panels = list(data.groupby("part", sort=False))
     n = max(1, len(panels))
-    figure = Figure(figsize=(2.6 * n, 2.8), layout="constrained")
+    figure = Figure(figsize=(2.9 * n, 3.4), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     for axis, (part, rows) in zip(figure.subplots(1, n, squeeze=False)[0], panels, strict=False):
-        for measure, curve in rows.groupby("measure", sort=False):
+        measures = sorted(dict.fromkeys(rows["measure"]), key=lambda name: name != "score")
+        for measure in measures[:6]:
+            curve = rows[rows["measure"] == measure]
             top = max(float(curve["value"].abs().max()), 1e-12)
-            axis.plot(curve["step"], curve["value"] / top, label=f"{measure} ({top:.2g})")
+            axis.plot(curve["step"], curve["value"] / top, lw=1.1, label=f"{measure} ({top:.2g})")
         axis.set_title(part)
         axis.set(xlabel="step", ylim=(min(0, axis.get_ylim()[0]), 1.05))
-        axis.legend(fontsize=6, title="measure (its largest)", title_fontsize=6)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 2}
+        axis.legend(fontsize=6, title="measure (its largest)", title_fontsize=6, **below)
     return figure
 
 

@@ -107,7 +107,9 @@ def make(run: Any, settings: Any) -> None:
         planned = talk.plan(actor, read_audio(path), limits, generator)
         n_frames = len(planned.landmarks)
         note("b", f"cross-driven: {path.stem}", cross_driven(actor, planned), n_frames)
-    note("d", f"rendering {actor.person.size}x{actor.person.size}", {"FPS": (fps, "1/s")}, 0)
+    side, nerf = actor.person.size, run.parents["nerf"].metrics
+    backend = f"{nerf.get('backend', 'torch')}, {run.facts['machine']['device']}"
+    note("d", f"rendering {side}x{side}, {backend}", {"FPS": (fps, "1/s")}, len(frames))
     for stage, measured in cost(run.parents).items():
         note("d", stage, measured, 0)
     for name, rows in scored.items():

@@ -99,7 +99,7 @@ def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:
             "method": ours["method"],
             "setting": ours["person"] + ", " + ours["protocol"],
             "data": ours["data_kind"] + ", " + ours["profile"],
-            "source": "runs " + ours["runs"],
+            "source": "runs " + ours["runs"].map(_short_ids),
             "metric": ours["metric"],
             "value": [_short(value) for value in ours["value"]],
         }
@@ -118,6 +118,12 @@ def to_html(ours: pd.DataFrame, name: str) -> str:
     notes = "".join(f"<li>{m}: {r}</li>" for m, r in missing.itertuples(index=False))
     table = beside_published(ours, name).to_html(index=False, border=0)
     return f"<h3>{TITLES[name]} ({kinds} data)</h3>\n{table}\n<ul>{notes}</ul>\n"
+
+
+def _short_ids(ids: str) -> str:
+    """Stage and digest of each run; person and profile stand in columns of their own."""
+    parts = [run_id.split("-") for run_id in ids.split()]
+    return " ".join(dict.fromkeys(f"{part[0]}-{part[-1]}" for part in parts))
 
 
 def _short(value: str) -> str:

@@ -67,7 +67,7 @@ class TalkConfig:
     """How a recording becomes a video. The defaults are the smoke profile."""
 
     audio: str = ""  # file with sound; "" means the sentence of the held-out demo (ours)
-    max_s: float = 2.4  # seconds of the recording that are spoken; 0 means all of it (ours)
+    max_s: float = 3.2  # seconds of the recording that are spoken; 0 means all of it (ours)
     temperature: float = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
     clamp_std: float = 2.5  # per-coordinate limit in the person's std (official code, grid road)
     smooth_frames: float = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
