@@ -195,7 +195,7 @@ def _picture(fig: Any) -> dict[str, str]:
     if buffer.tell() <= PNG_LIMIT:
         return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 80})
+    fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 65})
     return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
 
 
