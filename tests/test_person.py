@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from geneface_kit import camera, clip, demo, framing, landmarks, person, quality
+from geneface_kit import camera, clip, demo, landmarks, person
+from geneface_kit.person import framing, quality
 
 
 def test_shapes_and_split(demo_person):

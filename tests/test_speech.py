@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import clip, conformer, demo, speech
+from geneface_kit import clip, demo, speech
+from geneface_kit.speech import conformer
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,9 @@ def test_loudness_does_not_matter(demo_sound):
 
 def test_pieces_of_long_sound_join_without_a_seam(demo_sound, monkeypatch):
     whole = speech.encode(demo_sound).features
-    monkeypatch.setattr(speech, "PIECE_S", 4)
+    monkeypatch.setattr(speech.features, "PIECE_S", 4)
     pieces = speech.encode(demo_sound).features
-    n_steps = len(demo_sound) // speech.STEP
+    n_steps = len(demo_sound) // speech.features.STEP
     assert pieces.shape == whole.shape == (n_steps, 144)
     error = np.abs(whole - pieces).mean(1)
     seams = [k for k in range(200, n_steps - 20, 200)]
@@ -138,9 +139,9 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
         predictors.append(sound.astype(np.float32))
         mouths.append(np.roll(sound @ truth, -late, axis=0).astype(np.float32))
     ridge = speech.fit_mouth_ridge(predictors, mouths, n_folds=3)
-    guess = speech._predict(ridge, predictors[2])
+    guess = speech.mouth._predict(ridge, predictors[2])
     assert np.corrcoef(guess[:-5, 0], np.roll(mouths[2], 5, axis=0)[:-5, 0])[0, 1] > 0.8
-    assert speech._offset(guess, mouths[2]).seconds == pytest.approx(0.2, abs=0.02)
+    assert speech.mouth._offset(guess, mouths[2]).seconds == pytest.approx(0.2, abs=0.02)
 
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
@@ -184,6 +185,6 @@ def test_hubert_pieces_join_on_the_grid(tmp_path, monkeypatch):
     )
     torch.manual_seed(0)
     HubertModel(tiny).save_pretrained(tmp_path)
-    monkeypatch.setattr(speech, "PIECE_S", 1)
+    monkeypatch.setattr(speech.features, "PIECE_S", 1)
     spoken = speech.encode(buzz(150, 2.5), "hubert-large", weights=str(tmp_path))
     assert spoken.features.shape == (125, 16) and spoken.encoder == "hubert-large"

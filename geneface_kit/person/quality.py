@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from geneface_kit import clip, framing, speech, tracking
+from geneface_kit import clip, speech, tracking
 from geneface_kit.layers import BACKGROUND, HEAD
+from geneface_kit.person import framing
 
 __all__ = ["VERDICTS", "measure", "verdict"]
 

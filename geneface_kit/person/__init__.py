@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from geneface_kit import clip, demo, framing, landmarks, layers, quality, runs, speech, tracking
-from geneface_kit.framing import FramingConfig
+from geneface_kit import clip, demo, landmarks, layers, runs, speech, tracking
 from geneface_kit.layers import LayersConfig
+from geneface_kit.person import framing, quality
+from geneface_kit.person.framing import FramingConfig
 from geneface_kit.tracking import TrackingConfig
 
 __all__ = [

@@ -1,0 +1,26 @@
+"""Speech: sound -> phonetic features, pitch and mel at 50 Hz, and the mouth they predict."""
+
+from geneface_kit.speech.features import ENCODERS, Speech, coarse_pitch, encode, log_mel, pitch
+from geneface_kit.speech.mouth import (
+    Offset,
+    fit_mouth_ridge,
+    mouth_from_speech,
+    mouth_shape,
+    offset,
+    save_mouth_ridge,
+)
+
+__all__ = [
+    "ENCODERS",
+    "Offset",
+    "Speech",
+    "coarse_pitch",
+    "encode",
+    "fit_mouth_ridge",
+    "log_mel",
+    "mouth_from_speech",
+    "mouth_shape",
+    "offset",
+    "pitch",
+    "save_mouth_ridge",
+]
