@@ -14,12 +14,15 @@ from torch import Tensor
 from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
 from geneface_kit.render.condition import ConditionNet
 from geneface_kit.render.footprint import footprint
-from geneface_kit.render.grid import GridEncoding, backend_for, grid_encode
+from geneface_kit.render.grid import GridEncoding, grid_encode
 from geneface_kit.render.harmonics import harmonics
+from geneface_kit.render.kernels import backend_for
 from geneface_kit.render.lattice import GridLayout
 from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.perceptron import Perceptron, exponential, precision
+from geneface_kit.render.refine import refined
+from geneface_kit.render.shell import empty_shell, look_through
 
 __all__ = [
     "Composite",
@@ -34,12 +37,15 @@ __all__ = [
     "backend_for",
     "box_range",
     "composite",
+    "empty_shell",
     "exponential",
     "footprint",
     "grid_encode",
     "harmonics",
+    "look_through",
     "march",
     "precision",
+    "refined",
     "render_rays",
     "segment_sum",
     "transmittance",
@@ -92,6 +98,7 @@ def render_rays(
     stop: float = 0.0,
     round_size: int = 4,
     ranges: Float[Tensor, "r 2"] | None = None,
+    backend: str = "auto",
 ) -> Rendering:
     """Colour, opacity and depth of rays through a field.
 
@@ -108,10 +115,11 @@ def render_rays(
         offsets=offsets,
         max_samples=max_samples,
         ranges=ranges,
+        backend=backend,
     )
     n_rays = len(origins)
     if not stop:
-        return _render_samples(field, directions, samples, n_rays)
+        return _render_samples(field, directions, samples, n_rays, backend)
     light = torch.ones(n_rays, device=origins.device)
     parts: list[tuple[Rendering, Tensor]] = []
     n_rounds = -(-(int(samples.rank.max()) + 1) // round_size) if len(samples) else 0
@@ -120,17 +128,25 @@ def render_rays(
         part = _take(samples, now)
         if not len(part):
             break
-        rendering = _render_samples(field, directions, part, n_rays)
+        rendering = _render_samples(field, directions, part, n_rays, backend)
         parts.append((rendering, light))
         light = light * (1 - rendering.alpha)
     return _join(parts, origins)
 
 
-def _render_samples(field: Field, directions: Tensor, samples: Samples, n_rays: int) -> Rendering:
+def _render_samples(
+    field: Field, directions: Tensor, samples: Samples, n_rays: int, backend: str
+) -> Rendering:
     found = field(samples.positions, directions, samples.ray_index)
     lengths = torch.full_like(samples.distances, samples.step)
     result = composite(
-        found.density, found.colour, lengths, samples.distances, samples.ray_index, n_rays
+        found.density,
+        found.colour,
+        lengths,
+        samples.distances,
+        samples.ray_index,
+        n_rays,
+        backend=backend,
     )
     extra = segment_sum(found.extra[:, None], samples.ray_index, n_rays)[:, 0]
     n_samples = torch.bincount(samples.ray_index, minlength=n_rays)

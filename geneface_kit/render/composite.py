@@ -1,12 +1,20 @@
-"""Composite: densities and colours along rays -> one colour, opacity and depth per ray."""
+"""Composite: densities and colours along rays -> one colour, opacity and depth per ray.
+
+The public function, its Warp kernels forward and backward, and below them the torch twin, which
+is their specification.
+"""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import torch
+import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Composite", "composite", "segment_sum", "transmittance"]
+from geneface_kit.render.kernels import array, backend_for, launch
+
+__all__ = ["Composite", "composite", "composite_torch", "segment_sum", "transmittance"]
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,154 @@ def composite(
     distances: Float[Tensor, " n"],
     ray_index: Int[Tensor, " n"],
     n_rays: int,
+    *,
+    backend: str = "auto",
 ) -> Composite:
     """Volume rendering of packed samples (Max 1995; eq. 3 of NeRF).
 
     w_i = T_i (1 - exp(-sigma_i d_i)),  T_i = exp(-sum_{j<i} sigma_j d_j).
     densities: (n,) sigma >= 0; lengths: (n,) d; distances: (n,) from the origin, for the depth;
     ray_index: (n,) ascending, samples of one ray from near to far. A ray without samples has
-    colour, opacity and depth 0.
+    colour, opacity and depth 0. The kernels are of float32; other types go to the twin.
     Example: sigma d = ln 2 twice gives weights 1/2 and 1/4 and opacity 3/4.
     """
+    parts = (densities, colours, lengths, distances)
+    on_torch = backend_for(backend, densities.device) == "torch"
+    if on_torch or any(part.dtype != torch.float32 for part in parts):
+        return composite_torch(*parts, ray_index, n_rays)
+    counts = torch.bincount(ray_index, minlength=n_rays)
+    bounds = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0)).int()
+    sums, weights = _Composite.apply(*(part.contiguous() for part in parts), bounds)
+    return Composite(sums[:, :3], sums[:, 3], sums[:, 4], sums[:, 5], weights)
+
+
+class _Composite(torch.autograd.Function):
+    """composite through the kernels -> colour, opacity, depth, spread (r, 6) and weights (n,)."""
+
+    @staticmethod
+    def forward(ctx, densities, colours, lengths, distances, bounds):
+        n_rays = len(bounds) - 1
+        sums = densities.new_zeros(n_rays, 6)
+        weights = torch.empty_like(densities)
+        ctx.save_for_backward(densities, colours, lengths, distances, bounds, sums, weights)
+        inputs = _arrays(densities, colours, lengths, distances, bounds)
+        launch(_forward, n_rays, [*inputs, *_arrays(sums, weights)], densities.device)
+        return sums, weights
+
+    @staticmethod
+    def backward(ctx, sums_gradient, weights_gradient):
+        *values, bounds, sums, weights = ctx.saved_tensors
+        gradients = [torch.zeros_like(value) for value in values]
+        given = [sums_gradient.contiguous(), weights_gradient.contiguous()]
+        inputs = _arrays(*values, bounds, sums, weights, *given, *gradients)
+        launch(_backward, len(bounds) - 1, inputs, bounds.device)
+        return *gradients, None
+
+
+def _arrays(*tensors: Tensor) -> list[wp.array]:
+    """Tensors as Warp sees them: rows of three are vectors."""
+    return [
+        array(t, wp.vec3 if t.ndim == 2 and t.shape[1] == 3 else None) for t in tensors
+    ]
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _forward(
+    densities: wp.array(dtype=float),
+    colours: wp.array(dtype=wp.vec3),
+    lengths: wp.array(dtype=float),
+    distances: wp.array(dtype=float),
+    bounds: wp.array(dtype=int),
+    sums: wp.array2d(dtype=float),
+    weights: wp.array(dtype=float),
+    first: int,
+):
+    ray = first + wp.tid()
+    optical = float(0.0)  # noqa: UP018  (variables, in Warp)
+    colour = wp.vec3(0.0, 0.0, 0.0)
+    alpha, depth, spread = float(0.0), float(0.0), float(0.0)  # noqa: UP018
+    for k in range(bounds[ray], bounds[ray + 1]):
+        thickness = densities[k] * lengths[k]
+        clear = wp.exp(-thickness)
+        opacity = 1.0 - clear
+        if thickness < 1.0e-3:  # 1 - exp(-x) loses its digits here
+            opacity = thickness * (1.0 - 0.5 * thickness)
+        w = wp.exp(-optical) * opacity
+        optical += thickness
+        weights[k] = w
+        colour += w * colours[k]
+        alpha += w
+        depth += w * distances[k]
+    middle = depth / wp.max(alpha, 1.0e-6)
+    for k in range(bounds[ray], bounds[ray + 1]):
+        away = distances[k] - middle
+        spread += weights[k] * away * away
+    for c in range(3):
+        sums[ray, c] = colour[c]
+    sums[ray, 3] = alpha
+    sums[ray, 4] = depth
+    sums[ray, 5] = spread
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _backward(
+    densities: wp.array(dtype=float),
+    colours: wp.array(dtype=wp.vec3),
+    lengths: wp.array(dtype=float),
+    distances: wp.array(dtype=float),
+    bounds: wp.array(dtype=int),
+    sums: wp.array2d(dtype=float),
+    weights: wp.array(dtype=float),
+    sums_gradient: wp.array2d(dtype=float),
+    weights_gradient: wp.array(dtype=float),
+    densities_gradient: wp.array(dtype=float),
+    colours_gradient: wp.array(dtype=wp.vec3),
+    lengths_gradient: wp.array(dtype=float),
+    distances_gradient: wp.array(dtype=float),
+    first: int,
+):
+    """From far to near: dL/dx_i = T_(i+1) g_i - sum_(j>i) w_j g_j, x = density * length, g = dL/dw.
+
+    The mean distance in the spread counts as given, as in the twin.
+    """
+    ray = first + wp.tid()
+    start, end = bounds[ray], bounds[ray + 1]
+    g_colour = wp.vec3(sums_gradient[ray, 0], sums_gradient[ray, 1], sums_gradient[ray, 2])
+    g_alpha, g_depth, g_spread = (
+        sums_gradient[ray, 3],
+        sums_gradient[ray, 4],
+        sums_gradient[ray, 5],
+    )
+    middle = sums[ray, 4] / wp.max(sums[ray, 3], 1.0e-6)
+    optical = float(0.0)  # noqa: UP018  (variables, in Warp)
+    for k in range(start, end):
+        optical += densities[k] * lengths[k]
+    behind = float(0.0)  # noqa: UP018
+    for m in range(end - start):
+        k = end - 1 - m
+        w, away = weights[k], distances[k] - middle
+        g = wp.dot(g_colour, colours[k]) + g_alpha + g_depth * distances[k]
+        g += g_spread * away * away + weights_gradient[k]
+        slope = wp.exp(-optical) * g - behind
+        densities_gradient[k] = slope * lengths[k]
+        lengths_gradient[k] = slope * densities[k]
+        colours_gradient[k] = w * g_colour
+        distances_gradient[k] = w * (g_depth + 2.0 * g_spread * away)
+        behind += w * g
+        optical -= densities[k] * lengths[k]
+
+
+def composite_torch(
+    densities: Float[Tensor, " n"],
+    colours: Float[Tensor, "n 3"],
+    lengths: Float[Tensor, " n"],
+    distances: Float[Tensor, " n"],
+    ray_index: Int[Tensor, " n"],
+    n_rays: int,
+) -> Composite:
+    """The torch twin of `composite`."""
     before = transmittance(densities, lengths, ray_index, n_rays)
     weights = before * -torch.expm1(-densities * lengths)
     values = torch.cat([colours, torch.ones_like(weights)[:, None], distances[:, None]], dim=-1)

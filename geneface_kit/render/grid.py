@@ -4,11 +4,6 @@ The public function, its Warp kernels (CPU and CUDA, one source), and below them
 twin, which is their specification: same names, same order of arguments.
 """
 
-import contextlib
-import logging
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import no_type_check
 
@@ -17,13 +12,11 @@ import warp as wp
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from geneface_kit.render.kernels import array, backend_for, loaded, spread
 from geneface_kit.render.lattice import GridLayout
 
-__all__ = ["GridEncoding", "backend_for", "grid_encode", "grid_encode_torch"]
+__all__ = ["GridEncoding", "grid_encode", "grid_encode_torch"]
 
-log = logging.getLogger(__name__)
-
-BACKENDS = ("auto", "warp", "torch")
 PRIMES = (1, 2654435761, 805459861)
 """Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
 PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
@@ -46,15 +39,6 @@ class GridEncoding(nn.Module):
         if self.layout.scales.device != points.device:
             self.layout = self.layout.to(points.device)
         return grid_encode(points, self.table, self.layout, backend=self.backend)
-
-
-def backend_for(backend: str, device: torch.device) -> str:
-    """Resolves "auto": Warp kernels on CPU and CUDA, the torch twin on any other device."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    if backend != "auto":
-        return backend
-    return "warp" if device.type in ("cpu", "cuda") else "torch"
 
 
 def grid_encode(
@@ -115,18 +99,17 @@ def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: 
     """Runs a kernel over (levels, points): at once on CUDA, levels dealt to threads on a CPU."""
     if not len(points):
         return
-    _start()
     on_cpu = points.device.type == "cpu"
+    kernel = loaded(_kernels(layout.n_dims)[name], points.device)
     device = wp.device_from_torch(points.device)
-    kernel = _loaded(layout.n_dims, name, str(device))
     vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
-    pair = lambda t: wp.from_torch(t.detach(), dtype=wp.vec2)  # noqa: E731
+    pair = lambda t: array(t, wp.vec2)  # noqa: E731
     inputs = [
-        wp.from_torch(points.detach(), dtype=vector),
+        array(points, vector),
         pair(table),
-        wp.from_torch(layout.scales),
-        wp.from_torch(layout.offsets),
-        wp.from_torch(layout.rows, dtype=wp.vec4i),
+        array(layout.scales),
+        array(layout.offsets),
+        array(layout.rows, wp.vec4i),
         int(layout.smooth),
     ]
     if name == "forward":
@@ -134,7 +117,7 @@ def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: 
     else:
         gradient, wants_points, table_gradient, points_gradient = rest
         inputs += [pair(gradient), wants_points, int(on_cpu), pair(table_gradient)]
-        inputs += [wp.from_torch(points_gradient, dtype=vector)]
+        inputs += [array(points_gradient, vector)]
     n_parts = min(torch.get_num_threads(), layout.n_levels) if on_cpu else 1
 
     def part(first: int) -> None:
@@ -142,52 +125,7 @@ def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: 
         dim = (n_levels, len(points))
         wp.launch(kernel, dim=dim, inputs=[*inputs, first, n_parts], device=device)
 
-    if n_parts == 1:
-        part(0)
-    else:
-        jobs = [_pool(n_parts - 1).submit(part, first) for first in range(1, n_parts)]
-        part(0)
-        for job in jobs:
-            job.result()
-
-
-@cache
-def _pool(n_threads: int) -> ThreadPoolExecutor:
-    """Threads for CPU launches: a launch releases Python's lock while the kernel runs."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="grid")
-
-
-@cache
-def _start() -> None:
-    """Warp, without its greeting; gradients are our own kernels, so it generates none."""
-    wp.config.log_level = wp.LOG_ERROR
-    with contextlib.ExitStack() as stack:
-        if not torch.cuda.is_available():
-            stack.enter_context(_muted())
-        wp.init()
-    wp.set_module_options({"enable_backward": False})
-
-
-@contextlib.contextmanager
-def _muted() -> Iterator[None]:
-    """Without a GPU, Warp's library writes a warning that there is none past Python's stderr."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-@cache
-def _loaded(n_dims: int, name: str, device: str):
-    """The kernel, compiled for the device (once per machine: Warp keeps what it compiled)."""
-    kernel = _kernels(n_dims)[name]
-    log.debug("loading grid kernels for %s; the first time on a machine they are compiled", device)
-    wp.load_module(kernel.module, device=device)
-    return kernel
+    spread(part, n_parts)
 
 
 @no_type_check
@@ -263,7 +201,7 @@ def _kernels(n_dims: int):
     is_solid = n_dims == 3
 
     @no_type_check
-    @wp.kernel
+    @wp.kernel(enable_backward=False)
     def forward(
         points: wp.array(dtype=vector),
         table: wp.array(dtype=wp.vec2),
@@ -299,7 +237,7 @@ def _kernels(n_dims: int):
         features[i, level] = value
 
     @no_type_check
-    @wp.kernel
+    @wp.kernel(enable_backward=False)
     def backward(
         points: wp.array(dtype=vector),
         table: wp.array(dtype=wp.vec2),

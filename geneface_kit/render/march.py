@@ -1,14 +1,22 @@
-"""March: rays of the unit box -> packed samples at equal steps, empty cells skipped."""
+"""March: rays of the unit box -> packed samples at equal steps, empty cells skipped.
+
+The public function, its Warp kernels, and below them the torch twin, which is their
+specification. Samples lie at (k + offset) * step from a ray's origin, k whole: where a range
+begins does not move them, so that a tighter range or grid leaves samples out and changes none.
+"""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import torch
+import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geneface_kit.render.kernels import array, backend_for, launch
 from geneface_kit.render.occupancy import Occupancy
 
-__all__ = ["Samples", "box_range", "march"]
+__all__ = ["Samples", "box_range", "march", "march_torch"]
 
 
 @dataclass(frozen=True)
@@ -38,35 +46,44 @@ def march(
     offsets: Float[Tensor, " r"] | None = None,
     max_samples: int = 0,
     ranges: Float[Tensor, "r 2"] | None = None,
+    backend: str = "auto",
 ) -> Samples:
     """Samples every `step` (box lengths) wherever the occupancy grid is set.
 
-    offsets: (r,) where in the first step each ray starts, in [0, 1); the middle if not given.
+    offsets: (r,) where in a step the samples of each ray lie, in [0, 1); the middle if not given.
     max_samples: how many samples a ray may have (the nearest are kept); 0 means all.
     ranges: (r, 2) near and far distance to look at, if known better than the occupied box.
     """
-    near, far = (
-        box_range(origins, directions, occupancy.bounds()) if ranges is None else ranges
-    ).unbind(-1)
-    counts = ((far - near) / step).ceil().clamp(min=0)
-    n_steps = int(counts.max()) if len(counts) else 0
-    start = near + step * (0.5 if offsets is None else offsets)
-    number = torch.arange(n_steps, device=origins.device)
-    candidate = number[None] < counts[:, None]  # (r, n_steps)
-    ray_index, number = candidate.nonzero().unbind(-1)
-    distances = start[ray_index] + number * step
-    positions = torch.addcmul(origins[ray_index], directions[ray_index], distances[:, None])
-    keep = occupancy.bits.view(-1)[occupancy.cells(positions)]
-    keep &= ((positions >= 0) & (positions <= 1)).all(-1)
-    kept = keep.nonzero()[:, 0]
-    ray_index = ray_index[kept]
-    per_ray = torch.bincount(ray_index, minlength=len(origins))
-    first = torch.cumsum(per_ray, 0) - per_ray
-    rank = torch.arange(len(kept), device=origins.device) - first[ray_index]
-    if max_samples:
-        near_enough = rank < max_samples
-        kept, ray_index, rank = kept[near_enough], ray_index[near_enough], rank[near_enough]
-    return Samples(positions[kept], distances[kept], ray_index, rank, step)
+    if ranges is None:
+        ranges = box_range(origins, directions, occupancy.bounds())
+    if offsets is None:
+        offsets = torch.full_like(ranges[:, 0], 0.5)
+    if backend_for(backend, origins.device) == "torch":
+        return march_torch(origins, directions, occupancy, step, offsets, max_samples, ranges)
+    vector = lambda t: array(t.float().contiguous(), wp.vec3)  # noqa: E731
+    inputs = [
+        vector(origins),
+        vector(directions),
+        array(ranges.float().contiguous(), wp.vec2),
+        array(offsets.float().contiguous()),
+        array(occupancy.bits.view(-1).view(torch.uint8)),
+        occupancy.resolution,
+        float(step),
+        max_samples,
+    ]
+    n_rays, device = len(origins), origins.device
+    counts = torch.empty(n_rays, dtype=torch.int32, device=device)
+    launch(_count, n_rays, [*inputs, array(counts)], device)
+    ends = torch.cumsum(counts, 0, dtype=torch.int32)
+    n = int(ends[-1]) if n_rays else 0
+    positions, distances = origins.new_empty(n, 3), origins.new_empty(n)
+    ray_index, rank = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
+    if n:
+        outputs = [array(positions, wp.vec3)]
+        outputs += [array(values) for values in (distances, ray_index, rank)]
+        starts = array(ends - counts)
+        launch(_fill, n_rays, [*inputs, array(counts), starts, *outputs], device)
+    return Samples(positions, distances, ray_index, rank, step)
 
 
 def box_range(
@@ -80,3 +97,112 @@ def box_range(
     near = at.amin(0).amax(-1).clamp(min=0)
     far = at.amax(0).amin(-1)
     return torch.stack([near, torch.maximum(far, near)], dim=-1)
+
+
+@no_type_check
+@wp.func
+def _occupied(bits: wp.array(dtype=wp.uint8), resolution: int, p: wp.vec3) -> bool:
+    """Whether a point lies in the box and its cell is set."""
+    if wp.min(p) < 0.0 or wp.max(p) > 1.0:
+        return False
+    n = float(resolution)
+    last = resolution - 1
+    x = wp.min(int(p[0] * n), last)
+    y = wp.min(int(p[1] * n), last)
+    z = wp.min(int(p[2] * n), last)
+    return int(bits[(x * resolution + y) * resolution + z]) != 0
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _count(
+    origins: wp.array(dtype=wp.vec3),
+    directions: wp.array(dtype=wp.vec3),
+    ranges: wp.array(dtype=wp.vec2),
+    offsets: wp.array(dtype=float),
+    bits: wp.array(dtype=wp.uint8),
+    resolution: int,
+    step: float,
+    max_samples: int,
+    counts: wp.array(dtype=int),
+    first: int,
+):
+    ray = first + wp.tid()
+    origin, direction, offset = origins[ray], directions[ray], offsets[ray]
+    number = wp.ceil(ranges[ray][0] / step - offset)
+    distance = (number + offset) * step
+    far = ranges[ray][1]
+    found = int(0)  # noqa: UP018  (a variable, in Warp)
+    while distance < far and (max_samples == 0 or found < max_samples):
+        if _occupied(bits, resolution, origin + distance * direction):
+            found += 1
+        number += 1.0
+        distance = (number + offset) * step
+    counts[ray] = found
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _fill(
+    origins: wp.array(dtype=wp.vec3),
+    directions: wp.array(dtype=wp.vec3),
+    ranges: wp.array(dtype=wp.vec2),
+    offsets: wp.array(dtype=float),
+    bits: wp.array(dtype=wp.uint8),
+    resolution: int,
+    step: float,
+    max_samples: int,
+    counts: wp.array(dtype=int),
+    starts: wp.array(dtype=int),
+    positions: wp.array(dtype=wp.vec3),
+    distances: wp.array(dtype=float),
+    ray_index: wp.array(dtype=wp.int64),
+    rank: wp.array(dtype=wp.int64),
+    first: int,
+):
+    ray = first + wp.tid()
+    origin, direction, offset = origins[ray], directions[ray], offsets[ray]
+    number = wp.ceil(ranges[ray][0] / step - offset)
+    found = int(0)  # noqa: UP018  (a variable, in Warp)
+    while found < counts[ray]:
+        distance = (number + offset) * step
+        p = origin + distance * direction
+        if _occupied(bits, resolution, p):
+            k = starts[ray] + found
+            positions[k] = p
+            distances[k] = distance
+            ray_index[k] = wp.int64(ray)
+            rank[k] = wp.int64(found)
+            found += 1
+        number += 1.0
+
+
+def march_torch(
+    origins: Float[Tensor, "r 3"],
+    directions: Float[Tensor, "r 3"],
+    occupancy: Occupancy,
+    step: float,
+    offsets: Float[Tensor, " r"],
+    max_samples: int,
+    ranges: Float[Tensor, "r 2"],
+) -> Samples:
+    """The torch twin of `march`: every candidate of every ray is laid out, then sifted."""
+    near, far = ranges.unbind(-1)
+    first = (near / step - offsets).ceil()
+    n_steps = int(((far - near) / step).max().ceil()) + 1 if len(near) else 0
+    number = first[:, None] + torch.arange(n_steps, device=origins.device)
+    candidates = (number + offsets[:, None]) * step  # (r, n_steps)
+    ray_index, column = (candidates < far[:, None]).nonzero().unbind(-1)
+    distances = candidates[ray_index, column]
+    positions = torch.addcmul(origins[ray_index], directions[ray_index], distances[:, None])
+    keep = occupancy.bits.view(-1)[occupancy.cells(positions)]
+    keep &= ((positions >= 0) & (positions <= 1)).all(-1)
+    kept = keep.nonzero()[:, 0]
+    ray_index = ray_index[kept]
+    per_ray = torch.bincount(ray_index, minlength=len(origins))
+    before = torch.cumsum(per_ray, 0) - per_ray
+    rank = torch.arange(len(kept), device=origins.device) - before[ray_index]
+    if max_samples:
+        near_enough = rank < max_samples
+        kept, ray_index, rank = kept[near_enough], ray_index[near_enough], rank[near_enough]
+    return Samples(positions[kept], distances[kept], ray_index, rank, step)

@@ -16,12 +16,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional
 
-from geneface_kit import fitting
+from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
 from geneface_kit.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.person import Person
-from geneface_kit.render import backend_for
+from geneface_kit.portrait.picture import (
+    Painter,
+    PictureConfig,
+    load_shell,
+    make_shell,
+    save_shell,
+)
+from geneface_kit.render import Occupancy, backend_for
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
 from geneface_kit.views import HEAD, Views, psnr, windows_of
 
@@ -53,12 +61,19 @@ class Portrait:
     """A person's trained head and torso over the background plate."""
 
     def __init__(
-        self, head: HeadField, torso: TorsoField, plate: UInt8[np.ndarray, "h w 3"], focal: float
+        self,
+        head: HeadField,
+        torso: TorsoField,
+        plate: UInt8[np.ndarray, "h w 3"],
+        focal: float,
+        shell: Occupancy | None = None,
+        config: PictureConfig | None = None,
     ):
         self.device = head.landmark_mean.device
         self.head, self.torso = head.train(False), torso.train(False)
         self.plate = torch.from_numpy(np.array(plate)).to(self.device).float() / 255
         self.focal, self.size = float(focal), int(plate.shape[0])
+        self.painter = Painter(self.head, self.torso, shell, config)
 
     def render_frame(
         self,
@@ -79,8 +94,9 @@ class Portrait:
                 raise ValueError(f"{name} hold NaN or infinite values; nothing can be rendered")
         width = self.head.config.attention_frames
         window = windows_of(window, torch.tensor([len(window) // 2]), width)[0]
-        head = self.head.image(window, pose, self.focal if focal is None else focal, self.size)
-        torso, torso_alpha = self.torso.image(pose, head)
+        focal = self.focal if focal is None else focal
+        head = self.painter.head_image(window, pose, focal, self.size)
+        torso, torso_alpha = self.painter.torso_image(pose, head)
         behind = torso_alpha[..., None] * torso + (1 - torso_alpha)[..., None] * self.plate
         rgb = (head.colour + (1 - head.alpha)[..., None] * behind).clamp(0, 1)
         return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
@@ -108,6 +124,20 @@ class Portrait:
             rgb = self.render_frame(window, poses[int(frame)]).rgb
             yield (rgb * 255).round().to(torch.uint8).cpu().numpy()
 
+    def resized(self, size: int) -> "Portrait":
+        """The same person in another picture size; the plate is interpolated."""
+        plate = self.plate.permute(2, 0, 1)[None]
+        plate = functional.interpolate(plate, (size, size), mode="bilinear", antialias=True)
+        plate = (plate[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
+        focal = camera.crop_focal(self.focal, self.size, size)
+        painter = self.painter
+        return Portrait(self.head, self.torso, plate, focal, painter.shell, painter.config)
+
+    def configured(self, config: PictureConfig) -> "Portrait":
+        """The same person, its pictures made another way; `picture.EXACT` is the reference."""
+        plate = (self.plate * 255).round().to(torch.uint8).cpu().numpy()
+        return Portrait(self.head, self.torso, plate, self.focal, self.painter.shell, config)
+
     def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
 
@@ -122,7 +152,9 @@ def make(run: Any, settings: Any) -> None:
     views = Views(person, device)
     head = _head(run, settings.head, views)
     torso = _torso(run, settings.torso, views, head)
-    portrait = Portrait(head, torso, person.plate, person.focal)
+    shell = make_shell(head, views)
+    save_shell(run.folder / "shell.npz", shell)
+    portrait = Portrait(head, torso, person.plate, person.focal, shell)
     run.record("backend", backend_for("auto", device))
     run.record("precision", str(head.dtype).removeprefix("torch."))
     run.record("device", str(device))
@@ -167,7 +199,8 @@ def load(folder: Path, person: Person) -> Portrait:
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
     fitting.load_weights(folder / "head.safetensors", head, person=person.name)
     fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)
-    return Portrait(head.to(device), torso.to(device), person.plate, facts["focal"])
+    shell = load_shell(folder / "shell.npz", device)
+    return Portrait(head.to(device), torso.to(device), person.plate, facts["focal"], shell)
 
 
 def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 12) -> dict[str, float]:

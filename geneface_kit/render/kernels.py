@@ -1,0 +1,134 @@
+"""Kernels: how Warp kernels are compiled, kept and launched, on CPU and CUDA alike.
+
+One source serves both. Warp carries its compilers: nothing but the wheel is needed, and what was
+compiled once is kept in Warp's cache on the machine.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import warp as wp
+
+__all__ = ["ARCHITECTURES", "array", "backend_for", "compile_ptx", "launch", "loaded", "spread"]
+
+log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "warp", "torch")
+ARCHITECTURES = (80, 90)
+"""CUDA architectures that every kernel must compile for: sm_80 (A100) and sm_90 (H100)."""
+SMALL = 2048
+"""Threads of a launch that are not worth sharing between processor cores."""
+
+
+def backend_for(backend: str, device: torch.device) -> str:
+    """Resolves "auto": Warp kernels on CPU and CUDA, the torch twin on any other device."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+    if backend != "auto":
+        return backend
+    return "warp" if device.type in ("cpu", "cuda") else "torch"
+
+
+def array(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
+    """A tensor as kernels see it, not copied; dtype wp.vec3 reads rows of three as vectors."""
+    _start()
+    return wp.from_torch(tensor.detach(), dtype=dtype)
+
+
+def launch(kernel: wp.Kernel, n: int, inputs: Sequence[Any], device: torch.device) -> None:
+    """Runs a kernel over n threads; on a CPU the cores share them in contiguous parts.
+
+    The kernel's last argument is `first`, the number of its first thread.
+    """
+    if not n:
+        return
+    kernel, where = loaded(kernel, device), wp.device_from_torch(device)
+    on_cpu = device.type == "cpu" and n > SMALL
+    n_parts = torch.get_num_threads() if on_cpu else 1
+
+    def part(number: int) -> None:
+        first, end = (n * k // n_parts for k in (number, number + 1))
+        wp.launch(kernel, dim=end - first, inputs=[*inputs, first], device=where)
+
+    spread(part, n_parts)
+
+
+def spread(part: Callable[[int], None], n_parts: int) -> None:
+    """Calls part(0) ... part(n_parts - 1), each on a thread: kernels run without Python's lock."""
+    if n_parts == 1:
+        part(0)
+        return
+    jobs = [_pool(n_parts - 1).submit(part, number) for number in range(1, n_parts)]
+    part(0)
+    for job in jobs:
+        job.result()
+
+
+def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
+    """The kernel, its module compiled for the device: once per machine, then read from disk."""
+    _load(kernel.module, str(device))
+    return kernel
+
+
+def compile_ptx(kernels: Sequence[wp.Kernel], folder: Path, arch: int) -> list[Path]:
+    """Compiles the modules of kernels to PTX for one CUDA architecture; needs no GPU.
+
+    arch: 80 for sm_80. Raises: the compiler's error when a kernel is not valid CUDA.
+    """
+    _start()
+    modules = dict.fromkeys(kernel.module for kernel in kernels)
+    paths = []
+    for module in modules:
+        paths += wp.compile_aot_module(
+            module, arch=arch, module_dir=folder, use_ptx=True, strip_hash=False
+        )
+    return [Path(path) for path in paths]
+
+
+@cache
+def _load(module: Any, device: str) -> None:
+    _start()
+    where = wp.device_from_torch(torch.device(device))
+    if not Path(wp.config.kernel_cache_dir, module.get_module_identifier()).exists():
+        log.info(
+            "compiling the renderer's kernels %s for %s: once per machine, kept in Warp's cache",
+            module.name.rsplit(".", 1)[-1],
+            where,
+        )
+    wp.load_module(module, device=where)
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Threads for CPU launches: a launch releases Python's lock while the kernel runs."""
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="kernel")
+
+
+@cache
+def _start() -> None:
+    """Warp, without its greeting."""
+    wp.config.log_level = wp.LOG_ERROR
+    with contextlib.ExitStack() as stack:
+        if not torch.cuda.is_available():
+            stack.enter_context(_muted())
+        wp.init()
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Without a GPU, Warp's library writes a warning that there is none past Python's stderr."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
