@@ -8,7 +8,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,8 @@ from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
 from geneface_kit.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.person import Person
-from geneface_kit.portrait.picture import (
-    Painter,
-    PictureConfig,
-    load_shell,
-    make_shell,
-    save_shell,
-)
+from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
+from geneface_kit.portrait.survey import load_shell, make_shell, save_shell, survey
 from geneface_kit.render import Occupancy, backend_for
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
 from geneface_kit.views import HEAD, Views, psnr, windows_of
@@ -39,22 +33,6 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 KIND = "geneface_kit portrait"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One rendered frame and what it is made of.
-
-    rgb: (h, w, 3) the picture; head_alpha: (h, w) opacity of the head; depth: (h, w) distance of
-    the head along the ray, inter-ocular distances, 0 where there is none; torso_alpha: (h, w);
-    n_samples: points at which the head field was asked.
-    """
-
-    rgb: Float[Tensor, "h w 3"]
-    head_alpha: Float[Tensor, "h w"]
-    depth: Float[Tensor, "h w"]
-    torso_alpha: Float[Tensor, "h w"]
-    n_samples: int
 
 
 class Portrait:
@@ -133,6 +111,11 @@ class Portrait:
         painter = self.painter
         return Portrait(self.head, self.torso, plate, focal, painter.shell, painter.config)
 
+    def with_shell(self, shell: Occupancy) -> "Portrait":
+        """The same person, its pictures looking only into the cells of a shell."""
+        plate = (self.plate * 255).round().to(torch.uint8).cpu().numpy()
+        return Portrait(self.head, self.torso, plate, self.focal, shell, self.painter.config)
+
     def configured(self, config: PictureConfig) -> "Portrait":
         """The same person, its pictures made another way; `picture.EXACT` is the reference."""
         plate = (self.plate * 255).round().to(torch.uint8).cpu().numpy()
@@ -152,9 +135,9 @@ def make(run: Any, settings: Any) -> None:
     views = Views(person, device)
     head = _head(run, settings.head, views)
     torso = _torso(run, settings.torso, views, head)
-    shell = make_shell(head, views)
-    save_shell(run.folder / "shell.npz", shell)
-    portrait = Portrait(head, torso, person.plate, person.focal, shell)
+    portrait = Portrait(head, torso, person.plate, person.focal, make_shell(head, views))
+    portrait = portrait.configured(survey(portrait, views))
+    save_shell(run.folder / "shell.npz", portrait.painter.shell, portrait.painter.config)
     run.record("backend", backend_for("auto", device))
     run.record("precision", str(head.dtype).removeprefix("torch."))
     run.record("device", str(device))
@@ -199,8 +182,9 @@ def load(folder: Path, person: Person) -> Portrait:
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
     fitting.load_weights(folder / "head.safetensors", head, person=person.name)
     fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)
-    shell = load_shell(folder / "shell.npz", device)
-    return Portrait(head.to(device), torso.to(device), person.plate, facts["focal"], shell)
+    shell, config = load_shell(folder / "shell.npz", device)
+    head, torso = head.to(device), torso.to(device)
+    return Portrait(head, torso, person.plate, facts["focal"], shell, config)
 
 
 def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 12) -> dict[str, float]:

@@ -6,24 +6,50 @@ frame: the same input gives the same bytes.
 """
 
 import copy
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
+from torch.profiler import record_function
 
 from geneface_kit import camera
 from geneface_kit.head import BOX, HeadField, HeadImage
-from geneface_kit.render import Occupancy, empty_shell, look_through, refined, render_rays
+from geneface_kit.render import (
+    GridEncoding,
+    Occupancy,
+    footprint,
+    refined,
+    render_rays,
+)
 from geneface_kit.torso import TorsoField, unit_pixels
-from geneface_kit.views import Views, windows_of
+from geneface_kit.views import psnr
 
-__all__ = ["EXACT", "Painter", "PictureConfig", "load_shell", "make_shell", "save_shell"]
+__all__ = [
+    "EXACT",
+    "Frame",
+    "Painter",
+    "PictureConfig",
+    "fidelity",
+]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One rendered frame and what it is made of.
+
+    rgb: (h, w, 3) the picture; head_alpha: (h, w) opacity of the head; depth: (h, w) distance of
+    the head along the ray, inter-ocular distances, 0 where there is none; torso_alpha: (h, w);
+    n_samples: points at which the head field was asked.
+    """
+
+    rgb: Float[Tensor, "h w 3"]
+    head_alpha: Float[Tensor, "h w"]
+    depth: Float[Tensor, "h w"]
+    torso_alpha: Float[Tensor, "h w"]
+    n_samples: int
 
 
 @dataclass(frozen=True)
@@ -31,21 +57,16 @@ class PictureConfig:
     """How pictures are made of a finished head and torso (all ours)."""
 
     exact: bool = False  # the reference: every pixel, every sample, float32
-    stop: float = 0.01  # transmittance at which a ray ends
+    step_factor: float = 1.0  # times the head's step length; `survey` finds what a person bears
+    stop: float = 0.02  # transmittance at which a ray ends
     round_size: int = 4  # samples of a ray that are evaluated before looking whether it ends
-    tolerance: float = 0.03  # difference of neighbours, of 1, up to which pixels are interpolated
-    torso_tolerance: float = 0.03  # likewise for the torso, which is smooth
+    tolerance: float = 0.05  # difference of neighbours, of 1, up to which pixels are interpolated
     finest: int = 128  # picture size down to which pixels are evaluated one in stride^2
+    backend: str = "auto"  # of the kernels: auto, warp, or torch, their twins
 
 
 EXACT = PictureConfig(exact=True)
 """What the fast way is measured against."""
-SHELL = 128
-"""Cells of a shell along the head box: 0.034 inter-ocular distances each."""
-LEAST = 0.01
-"""Weight of a sample below which its cell is left out of the shell."""
-LOOKS = 64
-"""Training frames through which a shell is found."""
 
 
 class Painter:
@@ -59,13 +80,15 @@ class Painter:
         config: PictureConfig | None = None,
     ):
         self.config = config or PictureConfig()
+        if self.config.backend != "auto":
+            head, torso = (_on_backend(part, self.config.backend) for part in (head, torso))
         if self.config.exact:
             head, torso = copy.copy(head), copy.copy(torso)  # the same weights, another type
             head.dtype = torso.dtype = torch.float32
         self.head, self.torso, self.shell = head, torso, shell
-        if shell is not None and not self.config.exact:
-            self.head = copy.copy(head)
-            self.head.occupancy = shell
+        is_fast = shell is not None and not self.config.exact
+        self.occupancy = shell if is_fast else head.occupancy
+        self.centres = _coarse_centres(self.occupancy)
 
     @torch.no_grad()
     def head_image(
@@ -75,14 +98,19 @@ class Painter:
 
         window: (w, 68, 3) absolute canonical landmarks around the frame.
         """
+        with record_function("head"):
+            return self._head_image(window, pose, focal, size)
+
+    def _head_image(self, window: Tensor, pose: Tensor, focal: float, size: int) -> HeadImage:
         head, config = self.head, self.config
         field = head.at(head.condition(window[None]), head.mean_code(), None)
         count = 0
+        step = (1.0 if config.exact else config.step_factor) * head.config.step_length / BOX
         ranges = pose.new_zeros(size, size, 2)
         if config.exact:
             mask = torch.ones(size, size, dtype=torch.bool, device=pose.device)
         else:
-            pixels, found = head.footprint(pose, focal, size)
+            pixels, found = self._footprint(pose, focal, size)
             ranges[pixels[:, 1], pixels[:, 0]] = found
             mask = ranges[..., 1] > 0
 
@@ -93,11 +121,12 @@ class Painter:
                 field,
                 camera.to_box(rays.origins),
                 rays.directions,
-                head.occupancy,
-                step=head.config.step_length / BOX,
+                self.occupancy,
+                step=step,
                 stop=0.0 if config.exact else config.stop,
                 round_size=config.round_size,
                 ranges=None if config.exact else ranges[pixels[:, 1], pixels[:, 0]],
+                backend=config.backend,
             )
             count += int(found.n_samples.sum())
             return torch.cat([found.colour, found.alpha[:, None], found.depth[:, None]], -1)
@@ -119,6 +148,10 @@ class Painter:
         self, pose: Float[Tensor, "4 4"], head: HeadImage
     ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
         """Colour (not multiplied) and opacity of the torso behind a head, with the mean code."""
+        with record_function("torso"):
+            return self._torso_image(pose, head)
+
+    def _torso_image(self, pose: Tensor, head: HeadImage) -> tuple[Tensor, Tensor]:
         torso, size = self.torso, head.alpha.shape[0]
         mask = _resized(torso.occupied, size)
         if not self.config.exact:
@@ -135,11 +168,24 @@ class Painter:
             evaluate,
             mask,
             n_channels=4,
-            tolerance=self.config.torso_tolerance,
+            tolerance=self.config.tolerance,
             stride=self._stride(size),
         )
         alpha = values[..., 3]
         return values[..., :3] / alpha.clamp(min=1e-6)[..., None], alpha
+
+    def _footprint(self, pose: Tensor, focal: float, size: int) -> tuple[Tensor, Tensor]:
+        """Pixels that may see the head, and between which distances (box lengths)."""
+        centres, edge = self.centres
+        seen = (centres - pose[:3, 3]) @ pose[:3, :3]
+        distances = seen.norm(dim=-1)
+        nearest = float((-seen[:, 2]).min()) if len(seen) else 1.0
+        if nearest <= edge:
+            raise ValueError("the camera stands inside the head; move it away along its own z axis")
+        flat = seen[:, :2] / -seen[:, 2:] * focal
+        at = torch.stack([size / 2 + flat[:, 0], size / 2 - flat[:, 1]], -1)
+        pixels, ranges = footprint(at, distances, edge, focal * edge / nearest, size)
+        return pixels, ranges / BOX
 
     def _stride(self, size: int) -> int:
         """1 for the reference; else the power of two that brings the size to `finest`."""
@@ -148,63 +194,31 @@ class Painter:
         return 2 ** max(0, round(float(np.log2(size / self.config.finest))))
 
 
-def make_shell(head: HeadField, views: Views, *, size: int = 128) -> Occupancy:
-    """The fine cells that a finished head's pictures are made of, from some training frames.
-
-    The frames are spread over the clip, and those of the extremes of each lip and jaw coordinate
-    are among them: what moves must have been seen where it goes.
-    """
-    shell = empty_shell(SHELL, views.device)
-    focal = camera.crop_focal(views.focal, views.size, size)
-    for frame in _telling_frames(views):
-        pixels, _ = head.footprint(views.poses[frame], focal, size)
-        rays = camera.rays(views.poses[frame], focal, size, pixels)
-        window = windows_of(views.landmarks, torch.tensor([frame]), head.config.attention_frames)
-        with torch.no_grad():
-            field = head.at(head.condition(window), head.mean_code(), None)
-        look_through(
-            shell,
-            field,
-            camera.to_box(rays.origins),
-            rays.directions,
-            head.occupancy,
-            step=head.config.step_length / BOX,
-            least=LEAST,
-        )
-    return shell
+def fidelity(picture: Frame, reference: Frame) -> float:
+    """PSNR in dB between two pictures, over the pixels where either shows the head."""
+    is_head = (picture.head_alpha > 0) | (reference.head_alpha > 0)
+    squared = (picture.rgb - reference.rgb).square().mean(-1)[is_head]
+    return psnr(float(squared.mean())) if len(squared) else psnr(0.0)
 
 
-def save_shell(path: Path, shell: Occupancy) -> None:
-    """Writes a shell, a bit per cell."""
-    partial = path.with_name(path.name + ".part.npz")
-    bits = np.packbits(shell.bits.cpu().numpy().reshape(-1))
-    np.savez_compressed(partial, bits=bits, resolution=np.array(shell.resolution))
-    os.replace(partial, path)
+def _coarse_centres(occupancy: Occupancy) -> tuple[Tensor, float]:
+    """Centres of occupied cells (head frame), at most 64 along the box, and their edge."""
+    pool = max(1, occupancy.resolution // 64)
+    bits = functional.max_pool3d(occupancy.bits[None, None].float(), pool, pool, ceil_mode=True)
+    edge = pool / occupancy.resolution
+    return camera.from_box((bits[0, 0].nonzero() + 0.5) * edge), BOX * edge
 
 
-def load_shell(path: Path, device: torch.device) -> Occupancy | None:
-    """The shell of a file; None where there is none: then pictures take longer."""
-    if not path.exists():
-        return None
-    with np.load(path) as stored:
-        resolution = int(stored["resolution"])
-        bits = np.unpackbits(stored["bits"])[: resolution**3].astype(bool)
-    shell = empty_shell(resolution, device)
-    shell.bits.copy_(torch.from_numpy(bits).view_as(shell.bits))
-    return shell
-
-
-def _telling_frames(views: Views) -> Sequence[int]:
-    track = views.landmarks[: views.n_train].cpu()
-    spread = np.linspace(0, views.n_train - 1, min(LOOKS, views.n_train)).round().astype(int)
-    mouth = track[:, [8, 51, 57, 62, 66, 48, 54]].flatten(1)
-    extremes = torch.cat([mouth.argmin(0), mouth.argmax(0)])
-    return sorted({*spread.tolist(), *extremes.tolist()})
+def _on_backend(part: torch.nn.Module, backend: str) -> torch.nn.Module:
+    """A copy whose grids are encoded by the given backend."""
+    part = copy.deepcopy(part)
+    for module in part.modules():
+        if isinstance(module, GridEncoding):
+            module.backend = backend
+    return part
 
 
 def _resized(mask: Bool[Tensor, "h w"], size: int) -> Bool[Tensor, "s s"]:
     if mask.shape[0] == size:
         return mask
     return functional.interpolate(mask[None, None].float(), (size, size))[0, 0] > 0
-
-

@@ -11,6 +11,7 @@ import torch
 import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.profiler import record_function
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
@@ -53,11 +54,12 @@ def composite(
     """
     parts = (densities, colours, lengths, distances)
     on_torch = backend_for(backend, densities.device) == "torch"
-    if on_torch or any(part.dtype != torch.float32 for part in parts):
-        return composite_torch(*parts, ray_index, n_rays)
-    counts = torch.bincount(ray_index, minlength=n_rays)
-    bounds = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0)).int()
-    sums, weights = _Composite.apply(*(part.contiguous() for part in parts), bounds)
+    with record_function("composite"):
+        if on_torch or any(part.dtype != torch.float32 for part in parts):
+            return composite_torch(*parts, ray_index, n_rays)
+        counts = torch.bincount(ray_index, minlength=n_rays)
+        bounds = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0)).int()
+        sums, weights = _Composite.apply(*(part.contiguous() for part in parts), bounds)
     return Composite(sums[:, :3], sums[:, 3], sums[:, 4], sums[:, 5], weights)
 
 
@@ -86,9 +88,7 @@ class _Composite(torch.autograd.Function):
 
 def _arrays(*tensors: Tensor) -> list[wp.array]:
     """Tensors as Warp sees them: rows of three are vectors."""
-    return [
-        array(t, wp.vec3 if t.ndim == 2 and t.shape[1] == 3 else None) for t in tensors
-    ]
+    return [array(t, wp.vec3 if t.ndim == 2 and t.shape[1] == 3 else None) for t in tensors]
 
 
 @no_type_check

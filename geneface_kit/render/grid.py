@@ -11,6 +11,7 @@ import torch
 import warp as wp
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from geneface_kit.render.kernels import array, backend_for, loaded, spread
 from geneface_kit.render.lattice import GridLayout
@@ -55,9 +56,10 @@ def grid_encode(
     """
     if points.shape[1] != layout.n_dims:
         raise ValueError(f"points must be (n, {layout.n_dims}), got {tuple(points.shape)}")
-    if backend_for(backend, points.device) == "torch":
-        return grid_encode_torch(points, table, layout)
-    return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
+    with record_function("encode"):
+        if backend_for(backend, points.device) == "torch":
+            return grid_encode_torch(points, table, layout)
+        return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
 
 
 class _GridEncode(torch.autograd.Function):

@@ -12,6 +12,7 @@ import torch
 import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.profiler import record_function
 
 from geneface_kit.render.kernels import array, backend_for, launch
 from geneface_kit.render.occupancy import Occupancy
@@ -54,6 +55,11 @@ def march(
     max_samples: how many samples a ray may have (the nearest are kept); 0 means all.
     ranges: (r, 2) near and far distance to look at, if known better than the occupied box.
     """
+    with record_function("march"):
+        return _march(origins, directions, occupancy, step, offsets, max_samples, ranges, backend)
+
+
+def _march(origins, directions, occupancy, step, offsets, max_samples, ranges, backend) -> Samples:
     if ranges is None:
         ranges = box_range(origins, directions, occupancy.bounds())
     if offsets is None:
