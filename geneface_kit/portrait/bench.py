@@ -18,7 +18,7 @@ from geneface_kit import portrait as portrait_stage
 from geneface_kit import profiles, runs
 from geneface_kit.head import HeadTask
 from geneface_kit.portrait.picture import EXACT, Frame, fidelity
-from geneface_kit.portrait.survey import make_shell, survey
+from geneface_kit.portrait.survey import calibrated, make_shell
 from geneface_kit.views import Views, psnr, windows_of
 
 __all__ = ["Rate", "bench_render", "bench_train", "render_rates", "train_rate"]
@@ -61,11 +61,11 @@ def bench_render(subject: str = "demo", profile_name: str = "", overrides: str =
     views = Views(person, portrait.device)
     if portrait.painter.shell is None:  # a run of before there were surveys
         portrait = portrait.with_shell(make_shell(portrait.head, views))
-        portrait = portrait.configured(survey(portrait, views))
+        portrait = portrait.configured(calibrated(portrait, views))
     lines = [
         f"rendering {subject} ({person.data_kind}), nerf run {run.id}, trained at {views.size} px",
         f"on {_device(portrait.device)}; networks in {_name(portrait.head.dtype)}, "
-        f"step x{portrait.painter.config.step_factor:g}",
+        f"step length x{portrait.painter.config.step_factor:g}",
     ]
     for rate in render_rates(portrait, views):
         shares = ", ".join(f"{part} {100 * share:.0f} %" for part, share in rate.parts.items())
