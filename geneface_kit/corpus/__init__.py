@@ -107,18 +107,14 @@ def prepare(
 
 def summary(data: Corpus) -> str:
     """One line: how many clips are usable and broken, and where the corpus and its csv are."""
-    clips = {
-        utterance.clip: utterance
-        for utterance in data.utterances
-        if utterance.name == utterance.clip
-    }
-    minutes = sum(len(utterance) for utterance in clips.values()) / clip.FPS / 60
+    recorded = [utterance for utterance in data.utterances if utterance.name == utterance.clip]
+    minutes = sum(len(utterance) for utterance in recorded) / clip.FPS / 60
     moved = sum(facts["offset_corrected"] for facts in data.facts.values())
     return (
-        f"{len(clips) + len(data.broken)} clips: {len(clips)} usable ({minutes:.1f} min, "
-        f"{len(data.speakers)} speakers, {len(data.utterances)} utterances with copies, sound "
-        f"moved in {moved}), {len(data.broken)} broken; in {data.folder}, broken ones in "
-        f"{packing.BROKEN}"
+        f"{len(recorded) + len(data.broken)} clips: {len(recorded)} usable ({minutes:.1f} min of "
+        f"{len(data.speakers)} speakers; with copies {len(data.utterances)} utterances; sound "
+        f"moved in {moved}), {len(data.broken)} broken; in {data.folder}, reasons in "
+        f"{packing.BROKEN} there"
     )
 
 

@@ -99,7 +99,8 @@ def find_folder(folder: str) -> Path:
 def home(config: CorpusConfig, out: Path | str = "") -> Path:
     """Where the corpus of these settings lies: OUT/FOLDER-x/ENCODER-y.
 
-    out: the folder of all corpora; default: runs/corpus of the project. x follows from the place of the videos, y from the settings that change what is read.
+    out: the folder of all corpora; default: runs/corpus of the project. x follows from the place
+    of the videos, y from the settings that change what is read.
     """
     place = str(find_folder(config.folder).resolve()) if config.folder else "demo"
     settings = read_settings(config)
