@@ -21,6 +21,8 @@ SYSTEM_LIBRARIES = {
 
 BENCHES = {
     "corpus": "geneface_kit.corpus.bench:run",
+    "render": "geneface_kit.portrait.bench:bench_render",
+    "train": "geneface_kit.portrait.bench:bench_train",
 }
 """Benchmark -> its function. It takes the subject ("" is the demo) and yields lines to print."""
 

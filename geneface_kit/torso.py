@@ -36,6 +36,7 @@ class TorsoConfig:
     n_levels: int = 10  # lattices of the canonical grid; paper code: 16
     finest: int = 128  # cells of the finest lattice; paper code: 2048
     log2_rows: int = 14  # table rows per lattice; paper code: 16
+    grid_kind: str = "hash"  # "tiled" is the official one
     hidden: int = 64  # width of the deformation network, half of it for colour (paper code)
     entropy_weight: float = 1e-4  # opacity towards 0 or 1 (paper code)
     lr_grid: float = 3e-2  # Adam, table; paper code: 5e-3
@@ -88,7 +89,11 @@ class TorsoField(nn.Module):
         hidden = config.hidden
         self.deform_net = Perceptron(n_inputs, hidden, hidden, 2)
         layout = GridLayout.make(
-            2, n_levels=config.n_levels, finest=config.finest, log2_rows=config.log2_rows
+            2,
+            n_levels=config.n_levels,
+            finest=config.finest,
+            log2_rows=config.log2_rows,
+            kind=config.grid_kind,
         )
         self.grid = GridEncoding(layout)
         n_features = self.grid.n_features + n_inputs

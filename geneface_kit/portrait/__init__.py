@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
-from geneface_kit.head import HeadConfig, HeadField, HeadTask
+from geneface_kit.head import HeadConfig, HeadField, HeadTask, make_field
 from geneface_kit.person import Person
 from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
 from geneface_kit.portrait.survey import calibrated, load_shell, make_shell, save_shell
@@ -178,7 +178,7 @@ def load(folder: Path, person: Person) -> Portrait:
             f"not of {person.name} at {person.size} px"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    head = HeadField(HeadConfig(**facts["head"]), facts["n_train"])
+    head = make_field(HeadConfig(**facts["head"]), facts["n_train"])
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
     fitting.load_weights(folder / "head.safetensors", head, person=person.name)
     fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)

@@ -6,22 +6,25 @@ Reads the finished nerf run of a person; writes nothing. Every number names the 
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile, record_function
 
 from geneface_kit import person as person_stage
 from geneface_kit import portrait as portrait_stage
-from geneface_kit import profiles, runs
+from geneface_kit import runs
 from geneface_kit.head import HeadTask
+from geneface_kit.head.vanilla import VanillaField
 from geneface_kit.portrait.picture import EXACT, Frame, fidelity
 from geneface_kit.portrait.survey import calibrated, make_shell
+from geneface_kit.render.kernels import muted
 from geneface_kit.views import Views, psnr, windows_of
 
-__all__ = ["Rate", "bench_render", "bench_train", "render_rates", "train_rate"]
+__all__ = ["Rate", "bench_render", "bench_train", "render_rate", "train_rate"]
 
 SIZES = (256, 512)
 RENDER_PARTS = ("march", "encode", "mlp", "composite", "torso")
@@ -34,9 +37,10 @@ class Rate:
 
     fps: frames per second, by the median frame; cpu_s: processor seconds a frame, all cores
     together (wall times mean little on a busy machine); samples: of the head field, a frame;
-    parts: share of the wall time of each part, the torso's own march and networks within "torso";
-    twin_ratio: time of the torch twins over ours; psnr, head_psnr: worst frame against the
-    reference, dB, over the picture and over the head's pixels.
+    parts: share of the wall time of each part, the torso's own networks within "torso";
+    twin_ratio, reference_ratio, vanilla_ratio: time of the torch twins, of the reference, and of
+    the vanilla field at as many samples as the reference, over ours; psnr, head_psnr: worst frame
+    against the reference, dB, over the picture and over the head's pixels.
     """
 
     size: int
@@ -45,90 +49,94 @@ class Rate:
     samples: int
     parts: dict[str, float]
     twin_ratio: float
+    reference_ratio: float
+    vanilla_ratio: float
     psnr: float
     head_psnr: float
 
 
-def bench_render(subject: str = "demo", profile_name: str = "", overrides: str = "") -> str:
-    """A table of rendering speeds of a trained person; trains one where there is none.
+def bench_render(subject: str = "") -> Iterator[str]:
+    """Lines: speed of rendering at 256 and 512 px, part by part, and PSNR to the reference.
 
-    subject: a person; profile_name: "" is smoke for the demo and cpu for anyone else.
+    subject: a person (the demo in the profile smoke, anyone else in cpu; trained if it is not),
+    or the folder of a finished nerf run.
     """
-    name = profile_name or ("smoke" if subject == "demo" else "cpu")
-    run = runs.require("nerf", subject, profile=name, overrides=profiles.parse(overrides))
+    if (Path(subject) / "portrait.json").exists() and subject:
+        run = runs.open_run(Path(subject))
+    else:
+        run = runs.require("nerf", subject or "demo", profile=_profile(subject))
     person = person_stage.load(run.parents["person"].folder)
     portrait = portrait_stage.load(run.folder, person)
     views = Views(person, portrait.device)
     if portrait.painter.shell is None:  # a run of before there were surveys
         portrait = portrait.with_shell(make_shell(portrait.head, views))
         portrait = portrait.configured(calibrated(portrait, views))
-    lines = [
-        f"rendering {subject} ({person.data_kind}), nerf run {run.id}, trained at {views.size} px",
+    yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {views.size} px"
+    yield (
         f"on {_device(portrait.device)}; networks in {_name(portrait.head.dtype)}, "
-        f"step length x{portrait.painter.config.step_factor:g}",
-    ]
-    for rate in render_rates(portrait, views):
-        shares = ", ".join(f"{part} {100 * share:.0f} %" for part, share in rate.parts.items())
-        lines += [
-            f"{rate.size} x {rate.size}: {rate.fps:.1f} frames/s, {rate.cpu_s * 1000:.0f} ms of "
-            f"processor time and {rate.samples:,} samples a frame",
-            f"    {shares}",
-            f"    torch twins take x{rate.twin_ratio:.1f}; against the reference "
-            f"{rate.psnr:.1f} dB, head alone {rate.head_psnr:.1f} dB (worst frame)",
-        ]
-    return "\n".join(lines)
+        f"step length x{portrait.painter.config.step_factor:g}"
+    )
+    for size in SIZES:
+        rate = render_rate(portrait, views, size)
+        yield (
+            f"{size} x {size}: {rate.fps:.1f} frames/s, {1000 * rate.cpu_s:.0f} ms of processor "
+            f"time and {rate.samples:,} samples a frame"
+        )
+        yield f"    {_percent(rate.parts)}"
+        yield (
+            f"    torch twins take x{rate.twin_ratio:.1f}, every pixel and sample "
+            f"x{rate.reference_ratio:.1f}, the vanilla field about x{rate.vanilla_ratio:,.0f}"
+        )
+        yield (
+            f"    worst frame against the reference: {rate.psnr:.1f} dB, "
+            f"head alone {rate.head_psnr:.1f} dB"
+        )
 
 
-def render_rates(
-    portrait: Any, views: Views, *, sizes: Sequence[int] = SIZES, n_frames: int = 8
-) -> list[Rate]:
+def render_rate(portrait: Any, views: Views, size: int, *, n_frames: int = 8) -> Rate:
     """Measures a portrait on held-out frames, after one frame to warm up."""
-    width, rates = portrait.head.config.attention_frames, []
-    frames = views.held_out(n_frames)
+    width = portrait.head.config.attention_frames
     scenes = [
         (windows_of(views.landmarks, torch.tensor([frame]), width)[0], views.poses[frame])
-        for frame in frames
+        for frame in views.held_out(n_frames)
     ]
-    for size in sizes:
-        fast = portrait.resized(size)
-        twins = fast.configured(replace(portrait.painter.config, backend="torch"))
-        exact = fast.configured(EXACT)
-        walls, cpu_s, pictures = _timed(fast, scenes)
-        twin_walls, _, _ = _timed(twins, scenes[:2])
-        references = [exact.render_frame(*scene) for scene in scenes[:3]]
-        pairs = list(zip(pictures, references, strict=False))
-        rates.append(
-            Rate(
-                size=size,
-                fps=1 / statistics.median(walls),
-                cpu_s=cpu_s / len(scenes),
-                samples=round(statistics.mean(picture.n_samples for picture in pictures)),
-                parts=_shares(lambda fast=fast: _timed(fast, scenes[:3]), RENDER_PARTS),
-                twin_ratio=statistics.median(twin_walls) / statistics.median(walls[:2]),
-                psnr=min(psnr(float((a.rgb - b.rgb).square().mean())) for a, b in pairs),
-                head_psnr=min(fidelity(a, b) for a, b in pairs),
-            )
-        )
-    return rates
+    fast = portrait.resized(size)
+    twins = fast.configured(replace(portrait.painter.config, backend="torch"))
+    walls, cpu_s, pictures = _timed(fast, scenes)
+    twin_walls, _, _ = _timed(twins, scenes[:2])
+    exact_walls, _, references = _timed(fast.configured(EXACT), scenes[:3])
+    vanilla_s = _vanilla_s(fast, scenes[0])
+    pairs = list(zip(pictures, references, strict=False))
+    usual = statistics.median(walls)
+    return Rate(
+        size=size,
+        fps=1 / usual,
+        cpu_s=cpu_s / len(scenes),
+        samples=round(statistics.mean(picture.n_samples for picture in pictures)),
+        parts=_shares(lambda: _timed(fast, scenes[:3]), RENDER_PARTS),
+        twin_ratio=statistics.median(twin_walls) / usual,
+        reference_ratio=statistics.median(exact_walls) / usual,
+        vanilla_ratio=vanilla_s / usual,
+        psnr=min(psnr(float((a.rgb - b.rgb).square().mean())) for a, b in pairs),
+        head_psnr=min(fidelity(a, b) for a, b in pairs),
+    )
 
 
-def bench_train(subject: str = "demo", profile_name: str = "", overrides: str = "") -> str:
-    """A table of training speed of a person's head, from its start; keeps nothing."""
-    name = profile_name or ("smoke" if subject == "demo" else "cpu")
-    settings = profiles.resolve(name, overrides)
-    run = runs.require("person", subject, profile=name)
+def bench_train(subject: str = "") -> Iterator[str]:
+    """Lines: speed of training a person's head from its start, part by part; keeps nothing."""
+    from geneface_kit import profiles  # it knows all stages, those after this one too
+
+    settings = profiles.resolve(_profile(subject))
+    run = runs.require("person", subject or "demo", profile=_profile(subject))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     views = Views(person_stage.load(run.folder), device)
+    yield f"training the head of {views.person.name}, {settings.profile}, on {_device(device)}"
     rate = train_rate(settings.head, views)
-    shares = ", ".join(f"{part} {100 * share:.0f} %" for part, share in rate["parts"].items())
-    return "\n".join(
-        [
-            f"training the head of {subject}, profile {name}, on {_device(device)}",
-            f"{rate['steps']:.1f} steps/s, {rate['rays']:,.0f} rays/s, {rate['samples']:,.0f} "
-            f"samples/s, {rate['cpu_s'] * 1000:.0f} ms of processor time a step",
-            f"    {shares}",
-        ]
+    yield (
+        f"{rate['steps']:.1f} steps/s, {rate['rays']:,.0f} rays/s, {rate['samples']:,.0f} "
+        f"samples/s, {rate['cpu_s'] * 1000:.0f} ms of processor time a step"
     )
+    yield f"    {_percent(rate['parts'])}"
 
 
 def train_rate(config: Any, views: Views, *, n_warm: int = 40, n_steps: int = 20) -> dict[str, Any]:
@@ -176,16 +184,14 @@ def _shares(
 
     "torso" holds what its own parts take, which is taken off them.
     """
-    activities = [ProfilerActivity.CPU]
-    if torch.cuda.is_available():
-        activities.append(ProfilerActivity.CUDA)
-    start = time.perf_counter()
-    with profile(activities=activities) as watch:
+    with muted(), profile(use_kineto=False) as watch, record_function("work"):
         work()
-    total = 1e6 * (time.perf_counter() - start)
-    spans = {part: 0.0 for part in parts}
-    for event in watch.events():
-        if event.name in spans and not _inside(event, "torso"):
+    spans = dict.fromkeys(parts, 0.0)
+    total = 1e-9
+    for event in watch.function_events:
+        if event.name == "work":
+            total = event.cpu_time_total
+        elif event.name in spans and not _inside(event, "torso"):
             spans[event.name] += event.cpu_time_total
         elif backward and event.name.startswith("autograd::engine::evaluate_function"):
             spans["backward"] = spans.get("backward", 0.0) + event.cpu_time_total
@@ -193,6 +199,31 @@ def _shares(
             spans["adam"] = spans.get("adam", 0.0) + event.cpu_time_total
     shares = {part: span / total for part, span in spans.items()}
     return shares | {"other": max(0.0, 1 - sum(shares.values()))}
+
+
+def _vanilla_s(portrait: Any, scene: tuple, n: int = 8192) -> float:
+    """Seconds of a frame by the paper's networks: n samples timed, times those of a frame."""
+    config = replace(portrait.head.config, hidden=256, precision="float32")
+    field = VanillaField(config, 1).to(portrait.device)
+    exact = portrait.configured(EXACT).render_frame(*scene)
+    positions = torch.rand(n, 3, device=portrait.device)
+    directions = torch.nn.functional.normalize(positions - 2, dim=-1)
+    rays = torch.arange(n, device=portrait.device)
+    with torch.no_grad():
+        ask = field.at(field.condition(scene[0][None]), field.mean_code(), None)
+        ask(positions, directions, rays)
+        start = time.perf_counter()
+        ask(positions, directions, rays)
+        _wait(portrait.device)
+    return (time.perf_counter() - start) * exact.n_samples / n
+
+
+def _percent(parts: dict[str, float]) -> str:
+    return ", ".join(f"{part} {100 * share:.0f} %" for part, share in parts.items())
+
+
+def _profile(subject: str) -> str:
+    return "smoke" if subject in ("", "demo") else "cpu"
 
 
 def _inside(event: Any, name: str) -> bool:

@@ -16,7 +16,16 @@ from typing import Any
 import torch
 import warp as wp
 
-__all__ = ["ARCHITECTURES", "array", "backend_for", "compile_ptx", "launch", "loaded", "spread"]
+__all__ = [
+    "ARCHITECTURES",
+    "array",
+    "backend_for",
+    "compile_ptx",
+    "launch",
+    "loaded",
+    "muted",
+    "spread",
+]
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +126,16 @@ def _start() -> None:
     wp.config.log_level = wp.LOG_ERROR
     with contextlib.ExitStack() as stack:
         if not torch.cuda.is_available():
-            stack.enter_context(_muted())
+            stack.enter_context(muted())
         wp.init()
 
 
 @contextlib.contextmanager
-def _muted() -> Iterator[None]:
-    """Without a GPU, Warp's library writes a warning that there is none past Python's stderr."""
+def muted() -> Iterator[None]:
+    """Keeps what libraries write past Python's stderr from the screen.
+
+    Warp warns there that no GPU is present, torch's profiler that it starts.
+    """
     kept = os.dup(2)
     try:
         with open(os.devnull, "w") as nowhere:

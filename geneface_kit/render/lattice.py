@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -59,11 +60,12 @@ class GridLayout:
             raise ValueError(f"n_dims must be 2 or 3, got {n_dims}")
         if kind not in ("hash", "tiled"):
             raise ValueError(f"kind must be 'hash' or 'tiled', got {kind!r}")
-        growth = math.log2(finest / base) / max(1, n_levels - 1)
+        # float32 throughout, as in the official kernels: fine lattices feel the last digit
+        growth = np.float32(math.log2(finest / base) / max(1, n_levels - 1))
         scales, offsets, rows = [], [0], []
         for level in range(n_levels):
-            scale = base * 2 ** (level * growth) - 1
-            side = math.ceil(round(scale, 6)) + 2
+            scale = float(np.exp2(np.float32(level) * growth) * np.float32(base) - np.float32(1))
+            side = math.ceil(round(scale, 3)) + 2
             n_rows = -(-min(2**log2_rows, side**n_dims) // 8) * 8
             strides, stride = [0, 0, 0], 1
             for axis in range(n_dims):

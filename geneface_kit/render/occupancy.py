@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from geneface_kit.render.composite import transmittance
+from geneface_kit.render.widen import widen
 
 __all__ = ["Occupancy"]
 
@@ -83,7 +83,7 @@ class Occupancy(nn.Module):
         flat.mul_(decay)
         flat[index] = torch.maximum(flat[index], found.float())
         limit = min(float(flat[index].mean()), threshold) if len(index) else threshold
-        self._set_bits(self.density > limit)
+        self.bits.copy_(widen(self.density, self.allowed, limit))
 
     @torch.no_grad()
     def look(
@@ -113,11 +113,4 @@ class Occupancy(nn.Module):
 
     def hide_unseen(self) -> None:
         """Takes cells out of the march that no recent `look` saw (their neighbours stay)."""
-        self.bits &= self._dilate(self.visible > 0.1)
-
-    def _set_bits(self, cells: Tensor) -> None:
-        self.bits.copy_(self._dilate(cells) & self.allowed)
-
-    @staticmethod
-    def _dilate(cells: Tensor) -> Tensor:
-        return functional.max_pool3d(cells[None, None].float(), 3, 1, 1)[0, 0] > 0
+        self.bits.copy_(widen(self.visible, self.bits, 0.1))

@@ -1,7 +1,8 @@
 """Official: checkpoints of the authors' code <-> this kit's networks, and nothing but weights.
 
 Reads files {"state_dict": {child: tensors}} with weights-only loading; converts names both ways.
-Networks: vae, vae_pitch, syncnet, postnet, discriminator (geneface-spec: state dicts).
+Networks: vae, vae_pitch, syncnet, postnet, discriminator (geneface-spec: state dicts), both ways;
+radnerf_head and radnerf_torso, the grid renderer, only in.
 """
 
 import pickle
@@ -12,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from geneface_kit.official.renderer import RENDERERS
 from geneface_kit.postnet import Critic, PostNet
 from geneface_kit.sync import SyncExpert
 from geneface_kit.vae import MotionVAE, VAESizes
 
-__all__ = ["NETWORKS", "from_official", "load_official", "to_official"]
+__all__ = ["NETWORKS", "RENDERERS", "from_official", "load_official", "to_official"]
 
 SIZES = {
     "hidden": 256,
@@ -93,7 +95,7 @@ def load_official(path: Path | str, network: str) -> nn.Module:
     not executed. Raises: FileNotFoundError; ValueError in one sentence.
     """
     path = Path(path)
-    spec = _network(network)
+    spec = RENDERERS.get(network) or _network(network)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; name the official .ckpt file")
     try:
@@ -115,6 +117,8 @@ def load_official(path: Path | str, network: str) -> nn.Module:
 
 def from_official(network: str, state: dict[str, Tensor]) -> nn.Module:
     """Our network holding official tensors ready for inference."""
+    if network in RENDERERS:
+        return RENDERERS[network].convert(state)
     spec = _network(network)
     module = spec.build()
     renamed = {_ours(name, spec.rules): value for name, value in state.items()}
@@ -148,7 +152,8 @@ def to_official(network: str, module: nn.Module) -> dict[str, Tensor]:
 
 def _network(name: str) -> Network:
     if name not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}")
+        known = ", ".join([*NETWORKS, *RENDERERS])
+        raise ValueError(f"network must be one of {known}, got {name!r}")
     return NETWORKS[name]
 
 

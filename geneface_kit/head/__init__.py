@@ -37,6 +37,7 @@ __all__ = [
     "HeadField",
     "HeadImage",
     "HeadTask",
+    "make_field",
 ]
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ up to the size of real motion it would let the condition recognise frames instea
 class HeadConfig:
     """The head field and its training. Defaults: smoke."""
 
+    field: str = (
+        "grid"  # or "vanilla", the paper's own (method.md 5a), with hidden=256 and patience
+    )
     steps: int = 450  # updates; paper code: 250,000
     n_samples: int = 12_000  # field samples per update, rays adapt to it (ours)
     n_frames: int = 16  # frames per update; paper code: 1
@@ -171,6 +175,7 @@ class HeadField(nn.Module):
         self.density_net = Perceptron(n_inputs, hidden, hidden, 1 + hidden)
         self.colour_net = Perceptron(16 + hidden + config.code_channels, hidden, 3)
         self.codes = nn.Parameter(0.1 * torch.randn(n_frames, config.code_channels))
+        self.edge = BOX  # of the box, in the unit that the networks' densities are per
         self.occupancy = Occupancy(config.occupancy)
         self.register_buffer("landmark_mean", torch.zeros(204))
         self.register_buffer("landmark_std", torch.ones(204))
@@ -223,8 +228,15 @@ class HeadField(nn.Module):
         if self.config.direct_condition:
             parts.append((conditions, frame))
         output = self.density_net(parts, self.dtype)
-        density = BOX * exponential(output[:, 0].float())
+        density = self.edge * exponential(output[:, 0].float())
         return density, output[:, 1:], ambient
+
+    def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
+        """What is trained: tables, networks, and what turns landmarks into motion."""
+        tables = [self.position_grid.table, self.ambient_grid.table]
+        networks = [*self.density_net.parameters(), *self.colour_net.parameters(), self.codes]
+        motion = [*self.condition_net.parameters(), *self.ambient_net.parameters()]
+        return tables, networks, motion
 
     def mean_code(self) -> Float[Tensor, "1 d"]:
         """The appearance code of inference: the mean of the training frames' codes."""
@@ -284,6 +296,16 @@ class HeadField(nn.Module):
         return pixels, ranges / BOX
 
 
+def make_field(config: HeadConfig, n_frames: int) -> HeadField:
+    """A new field of the kind that the settings name, for a clip of n_frames."""
+    from geneface_kit.head.vanilla import VanillaField
+
+    kinds = {"grid": HeadField, "vanilla": VanillaField}
+    if config.field not in kinds:
+        raise ValueError(f"head.field must be one of {', '.join(kinds)}, got {config.field!r}")
+    return kinds[config.field](config, n_frames)
+
+
 class HeadTask(fitting.Task):
     """Trains a head field on a person's views.
 
@@ -295,10 +317,7 @@ class HeadTask(fitting.Task):
     def __init__(self, field: HeadField, views: Views):
         self.field, self.views, self.config = field, views, field.config
         self.modules = {"head": field}
-        tables = [field.position_grid.table, field.ambient_grid.table]
-        networks = [*field.density_net.parameters(), *field.colour_net.parameters(), field.codes]
-        motion = [*field.condition_net.parameters(), *field.ambient_net.parameters()]
-        groups = [{"params": parameters} for parameters in (tables, networks, motion)]
+        groups = [{"params": parameters} for parameters in field.parameter_groups()]
         adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.optimizers = {"adam": adam}
         self.n_rays = 1024.0
@@ -308,7 +327,7 @@ class HeadTask(fitting.Task):
         """A new field for a person: its landmark statistics, and the cells its cameras see."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-            field = HeadField(config, views.n_train).to(views.device)
+            field = make_field(config, views.n_train).to(views.device)
         person, occupancy = views.person, field.occupancy
         field.landmark_mean.copy_(torch.as_tensor(person.landmark_mean).flatten())
         field.landmark_std.copy_(

@@ -1,0 +1,209 @@
+"""Kernels: each against its torch twin, values and gradients; CUDA code without a GPU."""
+
+import importlib
+
+import pytest
+import torch
+
+from geneface_kit.render import Occupancy, composite, harmonics, march
+from geneface_kit.render.grid import _kernels
+from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, spread
+from geneface_kit.render.widen import widen
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+]
+NAMES = ("march", "composite", "harmonics", "widen")
+KERNELS = [
+    kernel
+    for name in NAMES
+    for kernel in vars(importlib.import_module(f"geneface_kit.render.{name}")).values()
+    if type(kernel).__name__ == "Kernel"
+]
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def shell(device="cpu"):
+    """An occupancy grid of a hollow ball."""
+    occupancy = Occupancy(32)
+    radius = (occupancy.centres() - 0.5).norm(dim=-1)
+    occupancy.restrict((radius < 0.3) & (radius > 0.22))
+    return occupancy.to(device)
+
+
+def rays(n, device="cpu"):
+    aim = torch.rand(n, 2, generator=generator()) * 0.4 - 0.2
+    directions = torch.cat([aim, -torch.ones(n, 1)], -1)
+    origins = torch.tensor([[0.5, 0.5, 2.0]]).expand(n, 3).contiguous()
+    return origins.to(device), torch.nn.functional.normalize(directions, dim=-1).to(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("max_samples", [0, 3])
+def test_march_agrees_with_its_twin(device, max_samples):
+    offsets = torch.rand(5000, generator=generator()).to(device)
+    found, plain = (
+        march(
+            *rays(5000, device),
+            shell(device),
+            step=0.0117,
+            offsets=offsets,
+            max_samples=max_samples,
+            backend=backend,
+        )
+        for backend in ("warp", "torch")
+    )
+    assert len(found) == len(plain) > 5000
+    assert torch.equal(found.ray_index, plain.ray_index) and torch.equal(found.rank, plain.rank)
+    # one rounding more or less in origin + distance * direction
+    torch.testing.assert_close(found.positions, plain.positions, rtol=0, atol=3e-7)
+    torch.testing.assert_close(found.distances, plain.distances, rtol=0, atol=3e-7)
+
+
+def test_no_rays_and_empty_cells_have_no_samples():
+    empty = Occupancy(8)
+    empty.bits.zero_()
+    for backend in ("warp", "torch"):
+        assert len(march(*rays(0), shell(), step=0.1, backend=backend)) == 0
+        assert len(march(*rays(9), empty, step=0.1, backend=backend)) == 0
+
+
+def test_a_tighter_range_moves_no_sample():
+    every = march(*rays(50), shell(), step=0.01)
+    ranges = torch.tensor([[1.513, 3.0]]).expand(50, 2)
+    some = march(*rays(50), shell(), step=0.01, ranges=ranges)
+    assert 0 < len(some) < len(every)
+    assert set(some.distances.tolist()) <= set(every.distances.tolist())
+
+
+def composited(values, ray_index, n_rays, backend, device="cpu"):
+    """Everything that comes out, and the gradients of a random linear loss of it."""
+    values = [value.to(device).clone().requires_grad_() for value in values]
+    found = composite(*values, ray_index.to(device), n_rays, backend=backend)
+    parts = (found.colour, found.alpha, found.depth, found.spread, found.weights)
+    random = generator()
+    loss = sum((part.cpu() * torch.randn(part.shape, generator=random)).sum() for part in parts)
+    loss.backward()
+    return [part.detach() for part in parts] + [value.grad for value in values]
+
+
+EDGES = {
+    "many": (300.0, torch.arange(60).repeat_interleave(7), 60),
+    "one sample": (50.0, torch.tensor([0]), 1),
+    "empty rays": (50.0, torch.tensor([1, 1, 3]), 6),
+    "zero density": (0.0, torch.tensor([0, 0, 1]), 2),
+    "full stop": (1e7, torch.tensor([0, 0, 0, 1]), 2),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("edge", EDGES)
+def test_composite_agrees_with_its_twin(edge, device):
+    most, ray_index, n_rays = EDGES[edge]
+    n, random = len(ray_index), generator()
+    values = [
+        most * torch.rand(n, generator=random),
+        torch.rand(n, 3, generator=random),
+        torch.full((n,), 0.01),
+        2 + 0.01 * torch.arange(n),
+    ]
+    pairs = zip(
+        composited(values, ray_index, n_rays, "warp", device),
+        composited(values, ray_index, n_rays, "torch", device),
+        strict=True,
+    )
+    for fast, plain in pairs:
+        # float32; the twin sums optical depths in float64
+        scale = max(float(plain.abs().max()), 1e-6)
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_gradients_of_composite_are_finite_differences():
+    ray_index = torch.tensor([0, 0, 0, 1])
+    colours = torch.rand(4, 3, generator=generator())
+    lengths, distances = torch.ones(4), torch.arange(4.0)
+
+    def loss(densities):
+        found = composite(densities, colours, lengths, distances, ray_index, 2, backend="warp")
+        return (found.colour.sum() + found.alpha.sum() * 0.3 + found.depth.sum() * 0.1).double()
+
+    densities = torch.tensor([0.3, 0.9, 0.2, 0.5], requires_grad=True)
+    loss(densities).backward()
+    for k in range(4):
+        shift = torch.zeros(4)
+        shift[k] = 1e-2
+        slope = (loss(densities.detach() + shift) - loss(densities.detach() - shift)) / 2e-2
+        assert float(slope) == pytest.approx(float(densities.grad[k]), rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_harmonics_agree_with_their_twin(device):
+    start = torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator()), dim=-1)
+    weights = torch.randn(3000, 16, generator=generator()).to(device)
+    found = []
+    for backend in ("warp", "torch"):
+        directions = start.to(device).clone().requires_grad_()
+        values = harmonics(directions, backend=backend)
+        (values * weights).sum().backward()
+        found.append((values.detach(), directions.grad))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_harmonics_are_finite_differences():
+    directions = torch.tensor([[0.36, 0.48, 0.8], [-0.6, 0.0, 0.8]], requires_grad=True)
+    harmonics(directions, backend="warp").square().sum().backward()
+    for axis in range(3):
+        shift = torch.zeros(3)
+        shift[axis] = 1e-2
+        high, low = (
+            harmonics(directions.detach() + sign * shift, backend="torch").double().square().sum(-1)
+            for sign in (1, -1)
+        )
+        # the error of a central difference of this sixth-degree polynomial is about shift^2
+        torch.testing.assert_close(
+            ((high - low) / 2e-2).float(), directions.grad[:, axis], rtol=5e-3, atol=5e-3
+        )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_widen_agrees_with_its_twin(device):
+    density = torch.rand(20, 20, 20, generator=generator()).to(device)
+    allowed = (torch.rand(20, 20, 20, generator=generator()) > 0.3).to(device)
+    for limit in (0.97, 0.999, 2.0):
+        found = widen(density, allowed, limit, backend="warp")
+        assert torch.equal(found, widen(density, allowed, limit, backend="torch"))
+
+
+def test_one_dense_cell_sets_its_neighbours_inside_the_box():
+    density = torch.zeros(4, 4, 4)
+    density[0, 1, 3] = 1.0
+    found = widen(density, torch.ones(4, 4, 4, dtype=torch.bool), 0.5)
+    assert int(found.sum()) == 2 * 3 * 2 and bool(found[1, 2, 2]) and not bool(found[2, 1, 3])
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_kernel_compiles_for_cuda_without_a_gpu(arch, tmp_path):
+    kernels = [*KERNELS, *_kernels(2).values(), *_kernels(3).values()]
+    assert len(kernels) == 11
+    text = "".join(path.read_text() for path in compile_ptx(kernels, tmp_path, arch))
+    assert f".target sm_{arch}" in text
+    assert text.count(".entry") >= len(kernels)
+
+
+def test_spread_runs_every_part_and_passes_errors_on():
+    seen = []
+    spread(seen.append, 3)
+    assert sorted(seen) == [0, 1, 2]
+    with pytest.raises(ZeroDivisionError):
+        spread(lambda number: 1 / (number - 1), 2)
