@@ -22,7 +22,7 @@ from geneface_kit import person as person_stage
 from geneface_kit.head import HeadConfig, HeadField, HeadTask, make_field
 from geneface_kit.person import Person
 from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
-from geneface_kit.portrait.survey import calibrated, load_shell, make_shell, save_shell
+from geneface_kit.portrait.survey import load_shell, save_shell, surveyed
 from geneface_kit.render import Occupancy, backend_for
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
 from geneface_kit.views import HEAD, Views, psnr, windows_of
@@ -135,9 +135,9 @@ def make(run: Any, settings: Any) -> None:
     views = Views(person, device)
     head = _head(run, settings.head, views)
     torso = _torso(run, settings.torso, views, head)
-    portrait = Portrait(head, torso, person.plate, person.focal, make_shell(head, views))
-    portrait = portrait.configured(calibrated(portrait, views))
-    save_shell(run.folder / "shell.npz", portrait.painter.shell, portrait.painter.config)
+    portrait = surveyed(Portrait(head, torso, person.plate, person.focal), views)
+    if portrait.painter.shell is not None:
+        save_shell(run.folder / "shell.npz", portrait.painter.shell, portrait.painter.config)
     run.record("backend", backend_for("auto", device))
     run.record("precision", str(head.dtype).removeprefix("torch."))
     run.record("device", str(device))

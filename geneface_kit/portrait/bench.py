@@ -20,7 +20,7 @@ from geneface_kit import runs
 from geneface_kit.head import HeadTask
 from geneface_kit.head.vanilla import VanillaField
 from geneface_kit.portrait.picture import EXACT, Frame, fidelity
-from geneface_kit.portrait.survey import calibrated, make_shell
+from geneface_kit.portrait.survey import surveyed
 from geneface_kit.render.kernels import muted
 from geneface_kit.views import Views, psnr, windows_of
 
@@ -69,8 +69,7 @@ def bench_render(subject: str = "") -> Iterator[str]:
     portrait = portrait_stage.load(run.folder, person)
     views = Views(person, portrait.device)
     if portrait.painter.shell is None:  # a run of before there were surveys
-        portrait = portrait.with_shell(make_shell(portrait.head, views))
-        portrait = portrait.configured(calibrated(portrait, views))
+        portrait = surveyed(portrait, views)
     yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {views.size} px"
     yield (
         f"on {_device(portrait.device)}; networks in {_name(portrait.head.dtype)}, "

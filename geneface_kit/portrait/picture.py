@@ -57,7 +57,7 @@ class PictureConfig:
     """How pictures are made of a finished head and torso (all ours)."""
 
     exact: bool = False  # the reference: every pixel, every sample, float32
-    step_factor: float = 1.0  # times the head's step length; `calibrated` finds how coarse
+    step_factor: float = 1.0  # times the head's step length; `surveyed` finds how coarse
     stop: float = 0.02  # transmittance at which a ray ends
     round_size: int = 4  # samples of a ray that are evaluated before looking whether it ends
     tolerance: float = 0.05  # difference of neighbours, of 1, up to which pixels are interpolated

@@ -1,41 +1,83 @@
 """Survey: a finished head seen from its own cameras -> where its pictures may look, how finely."""
 
 import dataclasses
+import logging
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from geneface_kit import camera
 from geneface_kit.head import BOX, HeadField
 from geneface_kit.portrait.picture import EXACT, PictureConfig
-from geneface_kit.render import Occupancy, empty_shell, look_through
+from geneface_kit.render import Occupancy, look_through, shell_of
 from geneface_kit.views import Views, psnr, windows_of
 
-__all__ = ["load_shell", "make_shell", "save_shell", "calibrated"]
+__all__ = ["load_shell", "save_shell", "surveyed", "weights_seen"]
 
-SHELL = 128
-"""Cells of a shell along the head box: 0.034 inter-ocular distances each."""
-LEAST = 0.03
-"""Weight of a sample below which its cell is left out of the shell."""
+log = logging.getLogger(__name__)
+
+CELL = 0.7
+"""About how many steps a shell's cell is wide. Finer ones are stepped over and not found. Each lies
+within one cell of the loose grid: outside that nothing was learned, and anything may show."""
+LEAST = (0.03, 0.01, 0.003)
+"""Weights below which a cell is left out of the shell, the fastest first."""
+FACTORS = (3.0, 2.5, 2.0, 1.5, 1.0)
+"""Multiples of the step length that are tried, the fastest first."""
+FIDELITY = 42.0
+"""PSNR to the reference, dB over the picture, that every frame looked at must keep."""
 LOOKS = 64
 """Training frames through which a shell is found."""
-FACTORS = (3.0, 2.5, 2.0, 1.5)
-"""Multiples of the step length that `calibrated` tries, the fastest first."""
-FIDELITY = 42.0
-"""PSNR to the reference, dB over the picture, that every frame it looks at must keep."""
 
 
-def make_shell(head: HeadField, views: Views, *, size: int = 128) -> Occupancy:
-    """The fine cells that a finished head's pictures are made of, from some training frames.
+def surveyed(portrait: Any, views: Views, *, n_frames: int = 3) -> Any:
+    """The portrait (a Portrait) with the fastest shell and step that keep its pictures.
+
+    Takes the first of LEAST and FACTORS at which each of some training frames is within FIDELITY
+    of the reference; without any such, the portrait as it was. Costs a few reference pictures.
+    """
+    weights = weights_seen(portrait.head, views)
+    width = portrait.head.config.attention_frames
+    frames = np.linspace(0, views.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
+    scenes = [
+        (windows_of(views.landmarks, torch.tensor([frame]), width)[0], views.poses[frame])
+        for frame in frames
+    ]
+    exact = portrait.configured(EXACT)
+    references = [exact.render_frame(*scene).rgb for scene in scenes]
+    for least in LEAST:
+        shelled = portrait.with_shell(shell_of(weights, least))
+        for factor in FACTORS:
+            fast = shelled.configured(
+                dataclasses.replace(portrait.painter.config, step_factor=factor)
+            )
+            pictures = [fast.render_frame(*scene).rgb for scene in scenes]
+            errors = [
+                float((picture - reference).square().mean())
+                for picture, reference in zip(pictures, references, strict=True)
+            ]
+            if psnr(max(errors)) >= FIDELITY:
+                return fast
+    log.warning("no shell keeps %s's pictures: they are made the slow way", views.person.name)
+    return portrait
+
+
+def weights_seen(head: HeadField, views: Views, *, size: int = 128) -> Float[Tensor, "n n n"]:
+    """The largest weight that each fine cell has in the pictures of some training frames.
 
     The frames are spread over the clip, and those of the extremes of each lip and jaw coordinate
     are among them: what moves must have been seen where it goes.
     """
-    shell = empty_shell(SHELL, views.device)
+    step = head.config.step_length
+    loose = head.occupancy.resolution
+    n = loose * max(1, round(BOX / (CELL * step) / loose))  # whole parts of the loose cells
+    weights = torch.zeros(n, n, n, device=views.device)
     focal = camera.crop_focal(views.focal, views.size, size)
     for frame in _telling_frames(views):
         pixels, _ = head.footprint(views.poses[frame], focal, size)
@@ -43,16 +85,11 @@ def make_shell(head: HeadField, views: Views, *, size: int = 128) -> Occupancy:
         window = windows_of(views.landmarks, torch.tensor([frame]), head.config.attention_frames)
         with torch.no_grad():
             field = head.at(head.condition(window), head.mean_code(), None)
-        look_through(
-            shell,
-            field,
-            camera.to_box(rays.origins),
-            rays.directions,
-            head.occupancy,
-            step=head.config.step_length / BOX,
-            least=LEAST,
+        origins = camera.to_box(rays.origins)
+        weights = look_through(
+            weights, field, origins, rays.directions, head.occupancy, step=step / BOX
         )
-    return shell
+    return weights
 
 
 def save_shell(path: Path, shell: Occupancy, config: PictureConfig) -> None:
@@ -68,40 +105,17 @@ def load_shell(path: Path, device: torch.device) -> tuple[Occupancy | None, Pict
     """The shell of a file and its settings; no shell if there is no file: pictures take longer."""
     if not path.exists():
         return None, PictureConfig()
-    with np.load(path) as stored:
-        resolution = int(stored["resolution"])
-        config = PictureConfig(step_factor=float(stored["step_factor"]))
-        bits = np.unpackbits(stored["bits"])[: resolution**3].astype(bool)
-    shell = empty_shell(resolution, device)
-    shell.bits.copy_(torch.from_numpy(bits).view_as(shell.bits))
-    return shell, config
-
-
-def calibrated(portrait: Any, views: Views, *, n_frames: int = 3) -> PictureConfig:
-    """The fastest settings at which a person's training frames look as in the reference.
-
-    portrait: a Portrait with its shell. Tries coarser steps along the rays, and takes the
-    coarsest one that keeps FIDELITY in each of some frames. Costs a few reference pictures.
-    """
-    given, width = portrait.painter.config, portrait.head.config.attention_frames
-    frames = np.linspace(0, views.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
-    scenes = [
-        (windows_of(views.landmarks, torch.tensor([frame]), width)[0], views.poses[frame])
-        for frame in frames
-    ]
-    exact = portrait.configured(EXACT)
-    references = [exact.render_frame(*scene) for scene in scenes]
-    for factor in FACTORS:
-        config = dataclasses.replace(given, step_factor=factor)
-        fast = portrait.configured(config)
-        pictures = [fast.render_frame(*scene) for scene in scenes]
-        errors = [
-            float((picture.rgb - reference.rgb).square().mean())
-            for picture, reference in zip(pictures, references, strict=True)
-        ]
-        if psnr(max(errors)) >= FIDELITY:
-            return config
-    return dataclasses.replace(given, step_factor=1.0)
+    try:
+        with np.load(path) as stored:
+            resolution = int(stored["resolution"])
+            config = PictureConfig(step_factor=float(stored["step_factor"]))
+            bits = np.unpackbits(stored["bits"])[: resolution**3].astype(bool)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+        raise ValueError(
+            f"{path} is damaged: delete the run and make the stage nerf again"
+        ) from None
+    cells = torch.from_numpy(bits).view(resolution, resolution, resolution)
+    return shell_of(cells.to(device).float(), 0.5), config
 
 
 def _telling_frames(views: Views) -> Sequence[int]:

@@ -22,7 +22,7 @@ from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.perceptron import Perceptron, exponential, precision
 from geneface_kit.render.refine import refined
-from geneface_kit.render.shell import empty_shell, look_through
+from geneface_kit.render.shell import look_through, shell_of
 
 __all__ = [
     "Composite",
@@ -37,7 +37,6 @@ __all__ = [
     "backend_for",
     "box_range",
     "composite",
-    "empty_shell",
     "exponential",
     "footprint",
     "grid_encode",
@@ -48,6 +47,7 @@ __all__ = [
     "refined",
     "render_rays",
     "segment_sum",
+    "shell_of",
     "transmittance",
 ]
 

@@ -14,37 +14,39 @@ from geneface_kit.render.composite import composite
 from geneface_kit.render.march import march
 from geneface_kit.render.occupancy import Occupancy
 
-__all__ = ["empty_shell", "look_through"]
+__all__ = ["look_through", "shell_of"]
 
 
-def empty_shell(resolution: int, device: torch.device) -> Occupancy:
-    """An occupancy grid without a cell; `look_through` fills it."""
-    shell = Occupancy(resolution).to(device)
-    shell.bits.zero_()
+def shell_of(weights: Float[Tensor, "n n n"], least: float) -> Occupancy:
+    """The occupancy grid of the cells in which `look_through` found a weight above `least`."""
+    shell = Occupancy(len(weights)).to(weights.device)
+    shell.bits.copy_(weights > least)
     return shell
 
 
 @torch.no_grad()
 def look_through(
-    shell: Occupancy,
+    weights: Float[Tensor, "n n n"],
     field: Callable,
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
     occupancy: Occupancy,
     *,
     step: float,
-    least: float,
-) -> int:
-    """Adds to a shell the cells in which some ray gathers a weight above `least`; how many samples.
+) -> Float[Tensor, "n n n"]:
+    """The largest weight that some ray gathers in each cell, `weights` of earlier looks included.
 
     field: as `render_rays` takes it; occupancy: the loose grid it was trained with. A picture
-    through the shell differs by at most the weights left out.
+    through the cells above a threshold differs by at most the weights left out. Cells should not
+    be much smaller than a step, or rays step over them.
     """
     samples = march(origins, directions, occupancy, step=step)
     found = field(samples.positions, directions, samples.ray_index)
     lengths = torch.full_like(samples.distances, step)
-    weights: Tensor = composite(
+    gathered = composite(
         found.density, found.colour, lengths, samples.distances, samples.ray_index, len(origins)
     ).weights
-    shell.bits.view(-1)[shell.cells(samples.positions[weights > least])] = True
-    return len(samples)
+    n = len(weights)
+    x, y, z = (samples.positions * n).long().clamp_(0, n - 1).unbind(-1)
+    flat = weights.flatten().scatter_reduce(0, (x * n + y) * n + z, gathered, "amax")
+    return flat.view_as(weights)
