@@ -2,6 +2,10 @@
 
 One source serves both. Warp carries its compilers: nothing but the wheel is needed, and what was
 compiled once is kept in Warp's cache on the machine.
+
+On CUDA the same calls launch the same kernels, one thread per ray, sample or cell; table gradients
+are summed with atomics there, so that trainings repeat only on a CPU. This is what is expected:
+it has been compiled for CUDA (tests), and not yet run on a GPU.
 """
 
 import contextlib
@@ -105,7 +109,9 @@ def compile_ptx(kernels: Sequence[wp.Kernel], folder: Path, arch: int) -> list[P
 def _load(module: Any, device: str) -> None:
     _start()
     where = wp.device_from_torch(torch.device(device))
-    if not Path(wp.config.kernel_cache_dir, module.get_module_identifier()).exists():
+    kept = Path(wp.config.kernel_cache_dir).glob(f"wp_{module.name}_*/*")
+    endings = (".o",) if torch.device(device).type == "cpu" else (".ptx", ".cubin")
+    if not any(path.suffix in endings for path in kept):
         log.info(
             "compiling the renderer's kernels %s for %s: once per machine, kept in Warp's cache",
             module.name.rsplit(".", 1)[-1],
