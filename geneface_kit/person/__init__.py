@@ -88,7 +88,8 @@ class Person:
     landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
     std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; speech: 2t steps and
     audio: t / 25 s at 16 kHz, both with the offset corrected; n_train: the first frames that
-    train, the rest is held out; data_kind: "synthetic" or "real"; report: see person.json.
+    train, the rest is held out; data_kind: "synthetic" or "real"; report: see person.json;
+    consent: the subject's statement, from NAME.consent.txt beside the clip, "" without one.
     """
 
     folder: Path
@@ -111,6 +112,7 @@ class Person:
     audio: Float[np.ndarray, " n"]
     n_train: int
     report: dict[str, Any]
+    consent: str = ""
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -204,6 +206,7 @@ def prepare(
         "focal": tracked.focal,
         "n_frames": len(frames),
         "unit": "inter-ocular distance",
+        "consent": _consent(source),
         "report": report,
     }
     runs.write_json(folder / "person.json", facts)
@@ -248,7 +251,14 @@ def load(folder: Path) -> Person:
         audio=clip.read_audio(folder / "audio.wav"),
         n_train=10 * n_frames // 11,
         report=facts["report"],
+        consent=facts.get("consent", ""),
     )
+
+
+def _consent(source: Path) -> str:
+    """The statement in NAME.consent.txt beside the clip, if there is one."""
+    path = source.with_suffix(".consent.txt")
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _speech(
