@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from geneface_kit.postnet import Critic, PostNet
+from geneface_kit.adaptation.postnet import Critic, PostNet
 from geneface_kit.sync import SyncExpert
 from geneface_kit.vae import MotionVAE, VAESizes
 

@@ -20,8 +20,8 @@ from geneface_kit import demo, live
 from geneface_kit import motion as motion_stage
 from geneface_kit import person as person_stage
 from geneface_kit import portrait as portrait_stage
+from geneface_kit.adaptation.postnet import project_onto_neighbours
 from geneface_kit.clip import FPS, SAMPLE_RATE, read_audio, write_audio, write_video
-from geneface_kit.postnet import project_onto_neighbours
 from geneface_kit.speech import Speech, encode
 from geneface_kit.talk.marking import consent_of, credentials, labelled, provenance, sign
 from geneface_kit.talk.performance import (
