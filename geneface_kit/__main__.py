@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("names", nargs="*", help="default: all of them, in order")
     sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
     sub.add_argument("--check", action="store_true", help="compare instead of writing")
+    sub = command("export", _export, "pack a run and its upstream", stage_options=False)
+    sub.add_argument("run", help="the run's folder, or its id")
+    sub.add_argument("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
+    sub = command("verify", _verify, "check an exported run", stage_options=False)
+    sub.add_argument("crate", type=Path)
     command("test", _test, "ruff, pytest, nbval over the notebooks", stage_options=False)
     return parser
 
@@ -148,6 +153,23 @@ def _figures(chosen) -> int:
     from geneface_kit import figures
 
     return figures.redraw(check=chosen.check)
+
+
+def _export(chosen) -> None:
+    from geneface_kit.tables import crate
+
+    run = crate.named_run(chosen.run)
+    _say(f"exported: {crate.export(run, chosen.out or Path(f'{run.id}.zip'))}")
+
+
+def _verify(chosen) -> int:
+    from geneface_kit.tables import crate
+
+    wrong = crate.verify(chosen.crate)
+    for sentence in wrong:
+        _say(sentence)
+    _say(f"{chosen.crate.name}: {'not as it was exported' if wrong else 'all as it was exported'}")
+    return 1 if wrong else 0
 
 
 def _test(chosen) -> int:
