@@ -22,6 +22,7 @@ from geneface_kit.adaptation import (
     domain_overlap,
     project_onto_neighbours,
 )
+from geneface_kit.adaptation.domain import Moments
 from geneface_kit.fitting import fit
 from geneface_kit.vae import MotionVAE, VAESizes
 
@@ -107,16 +108,17 @@ def test_official_sizes():
 
 def test_supervised_part_learns_the_persons_amplitude():
     only_mse = {"adversarial_weight": 0.0, "sync_weight": 0.0, "mse_weight": 1.0}
+    only_mse |= {"moments_weight": 0.0}
     task = fresh_task(**only_mse, transport_noise=0.0, lr=2e-3)
     errors = [row["mse"] for row in train(task, 40)]
     assert np.mean(errors[-5:]) < 0.6 * np.mean(errors[:3])
     assert task.validate(40)["variance_ratio"] > 0.3
 
 
-@pytest.mark.parametrize("name", ["adversarial", "sync", "mse"])
+@pytest.mark.parametrize("name", ["adversarial", "sync", "mse", "moments"])
 def test_each_loss_has_its_own_switch(name):
     rows = train(fresh_task(**{f"{name}_weight": 0.0}), 1)
-    left = {"adversarial", "sync", "mse"} - {name}
+    left = {"adversarial", "sync", "mse", "moments"} - {name}
     assert left <= rows[0].keys() and name not in rows[0]
     assert ("critic" in rows[0]) == (name != "adversarial")
     config = adaptation.AdaptationConfig()
@@ -135,7 +137,7 @@ def test_frozen_networks_stay_frozen():
 
 def test_lsgan_losses_by_hand():
     """A critic that says 0.25 everywhere: post-net loss (1 - 0.25)^2, critic 0.25^2 + 0.75^2."""
-    task = fresh_task(sync_weight=0.0, mse_weight=0.0)
+    task = fresh_task(sync_weight=0.0, mse_weight=0.0, moments_weight=0.0)
     last = task.critic.layers[-1]
     task.critic.layers[-1] = torch.nn.Linear(128, 1)
     torch.nn.init.zeros_(task.critic.layers[-1].weight)
@@ -261,6 +263,26 @@ def test_transport_brings_the_domains_together_before_any_training():
     after, raw = task.validate(0), off.validate(0)
     assert after["distance"] < 0.5 * raw["distance"]
     assert torch.equal(off.transport.matrix, torch.eye(204))
+
+
+def test_moments_are_zero_for_the_persons_own_and_grow_with_shift_and_shrinkage():
+    own = torch.randn(500, 20, generator=torch.Generator().manual_seed(0)).double().float()
+    moments = Moments(own, n_axes=4)
+    assert float(moments(own)) == pytest.approx(0, abs=1e-4)
+    # half the spread: every variance is 1/4, off by 3/4
+    shrunk = own.mean(0) + 0.5 * (own - own.mean(0))
+    assert float(moments(shrunk)) == pytest.approx(0.75**2, abs=1e-3)
+
+
+def test_a_training_that_makes_it_worse_is_not_kept(tmp_path, stage):
+    """A learning rate that only destroys: what is kept changes nothing, and the run says so."""
+    run = FakeRun(tmp_path)
+    adaptation.make(run, stage(lr=10.0, sync_weight=0.0))
+    assert run.metrics["best_step"] == 0
+    assert run.metrics["score"] == pytest.approx(run.metrics["score_start"], abs=1e-4)
+    x = torch.randn(1, 8, 204)
+    postnet = adaptation.load(tmp_path).adapter.postnet
+    assert torch.equal(postnet(x), x)
 
 
 def test_domain_measures_by_hand():

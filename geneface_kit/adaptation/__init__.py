@@ -40,14 +40,23 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-CPU = {"steps": 600, "warmup": 60, "validate_every": 50, "batch": 8, "sync_windows": 256}
+CPU = {
+    "steps": 300,
+    "lr": 3e-4,
+    "warmup": 60,
+    "validate_every": 50,
+    "batch": 8,
+    "sync_windows": 256,
+}
 PAPER = {
     "steps": 20_000,
     "warmup": 1000,
     "validate_every": 1000,
     "batch": 64,
+    "temperature": 1.0,
     "own_temperature": 1.0,
     "mse_weight": 0.05,
+    "moments_weight": 0.0,
     "transport_noise": 0.0,
     "talk_temperature": 1.0,
     "sync_windows": 1024,
@@ -118,6 +127,7 @@ def make(run: Any, settings: Any) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
         task = AdaptationTask(generator, who, corpus.speeches(settings.corpus), config)
+        start = _start(task)
         history = fit(
             task,
             run.folder,
@@ -127,14 +137,20 @@ def make(run: Any, settings: Any) -> None:
             validate_every=config.validate_every,
             keep="best",
         )
-    run.record("best_step", history.best_step)
+    best_step = history.best_step
+    if start["score"] <= history.best_score:
+        task.postnet.silence()
+        best_step = 0
+        log.info("%s: no trained post-net scores better than the transport alone", who.name)
+    run.record("best_step", best_step)
+    run.record("score_start", round(start["score"], 5))
     run.record("collapsed", bool(task.ended))
-    measures = task.validate(history.best_step) if history.rows else {}
+    measures = task.validate(best_step)
     for name, value in measures.items():
         run.record(name, round(value, 5))
     for name, value in _domains(task).items():
         run.record(name, round(value, 5))
-    if measures and measures["variance_ratio"] < config.least_motion:
+    if measures["variance_ratio"] < config.least_motion:
         log.warning(
             "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed",
             who.name,
@@ -160,6 +176,15 @@ def load(folder: Path) -> Adaptation:
     about = load_weights(path, adapter, kind="adaptation", pitch=channels)
     adapter.eval().requires_grad_(False)
     return Adaptation(adapter, float(about["unit"]))
+
+
+def _start(task: AdaptationTask) -> dict[str, float]:
+    """The measures of a post-net that changes nothing yet."""
+    for network in task.modules.values():
+        network.eval()
+    measures = task.validate(0)
+    task.n_collapsed, task.ended = 0, ""
+    return measures
 
 
 def _adapter(task: AdaptationTask) -> Adapter:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geneface_kit.metrics import frechet_distance, statistics
 
-__all__ = ["Transport", "domain_distance", "domain_overlap"]
+__all__ = ["Moments", "Transport", "domain_distance", "domain_overlap"]
 
 NEIGHBOURS = 5
 """Whose distance is the reach of a tracked frame in `domain_overlap` (ours)."""
@@ -50,6 +50,27 @@ class Transport(nn.Module):
     def forward(self, motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
         """The moved motion; every frame on its own."""
         return self.mean_to + (motion - self.mean_from) @ self.matrix.T
+
+
+class Moments(nn.Module):
+    """How far the first two moments of some motion are from a person's own.
+
+    In the person's `n_axes` main directions, each divided by its standard deviation, own motion
+    has mean 0 and covariance 1: the loss is the mean square of what differs from that. Ours.
+    """
+
+    def __init__(self, own: Float[Tensor, "k m"], *, n_axes: int = 12) -> None:
+        super().__init__()
+        values, vectors = torch.linalg.eigh(torch.cov(own.double().T))
+        scale = values[-n_axes:].clamp(min=1e-12).rsqrt()
+        self.register_buffer("axes", (vectors[:, -n_axes:] * scale).float())
+        self.register_buffer("mean", own.mean(0))
+
+    def forward(self, motion: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
+        """The loss, 0 when the moments agree."""
+        z = (motion - self.mean) @ self.axes
+        wanted = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+        return (z.mean(0) ** 2).mean() + ((torch.cov(z.T) - wanted) ** 2).sum() / z.shape[1]
 
 
 def domain_distance(a: Float[np.ndarray, "n m"], b: Float[np.ndarray, "k m"]) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geneface_kit import motion, person, sync
-from geneface_kit.adaptation.domain import Transport, domain_distance
+from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
 from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
 from geneface_kit.fitting import Task
 from geneface_kit.speech import Speech, mouth_shape
@@ -36,15 +36,16 @@ class AdaptationConfig:
     decay: int = 250_000  # updates in which lr falls to a tenth (code)
     adversarial_weight: float = 0.85  # of fooling the critic (code)
     sync_weight: float = 0.1  # of the sync expert's loss on corpus speech (code)
-    mse_weight: float = 0.5  # of the error on the person's own speech; ours, 0.05 in the code
+    mse_weight: float = 0.3  # of the error on the person's own speech; ours, 0.05 in the code
+    moments_weight: float = 0.1  # of mean and covariance on corpus speech, see Moments; ours
     continuity_weight: float = 0.0  # of frame differences on the person's own speech (code: pitch)
     pitch: bool = False  # the pitch variant: the post-net also hears f0 (official option)
     batch: int = 4  # pieces of corpus speech a step; official a whole batch of clips
     frames: int = 100  # frames of a piece, a multiple of 4
-    temperature: float = 1.0  # of the generator for corpus speech (code)
+    temperature: float = 0.2  # of the generator for corpus speech; ours, as in talk; code 1
     own_temperature: float = 0.0  # for the person's own speech; ours, 1 in the code blurs the mse
     transport_noise: float = 0.01  # iod, see domain.Transport; 0 = no transport (official)
-    talk_temperature: float = 0.2  # of the motion that is transported and measured, talk's (ours)
+    talk_temperature: float = 0.2  # of motion that is transported and measured, talk's (ours)
     sync_windows: int = 128  # windows a step; official 1,024
     validate_every: int = 20  # updates between two looks at the measures; official 1,000
     least_motion: float = 0.3  # variance ratio of the mouth below which the run has collapsed; ours
@@ -82,6 +83,7 @@ class AdaptationTask(Task):
         displaced = (who.landmarks - self.mean) / generator.unit
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
+        self.moments = Moments(self.own)
         self.own_speech = speech_part(who.speech, 0, who.n_train)
         self.held_out_speech = speech_part(who.speech, who.n_train, len(own))
         draw = torch.Generator().manual_seed(0)
@@ -125,6 +127,7 @@ class AdaptationTask(Task):
             "adversarial": config.adversarial_weight,
             "sync": config.sync_weight,
             "mse": config.mse_weight,
+            "moments": config.moments_weight,
             "continuity": config.continuity_weight,
         }
 
@@ -145,6 +148,8 @@ class AdaptationTask(Task):
             losses["sync"] = sync.judge(
                 self.generator.expert, speech, fake, mask, config.sync_windows, generator
             )
+        if config.moments_weight:
+            losses["moments"] = self.moments(fake.flatten(0, 1))
         if config.mse_weight or config.continuity_weight:
             raw = self.own_still
             if config.own_temperature:
