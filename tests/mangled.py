@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-LIMIT_S = 20
+from geneface_kit import clip
+
+LIMIT_S = 60
 """Seconds after which decoding one small file counts as hanging."""
 MEMORY = 8 << 30
 """Address space of the process, bytes: what a small file may not exhaust."""
@@ -48,8 +50,6 @@ def mangle(content: bytes, seed: int) -> bytes:
 
 def decode(path: Path) -> str:
     """What a variant gives: its numbers of frames and samples, or the sentence of the error."""
-    from geneface_kit import clip
-
     try:
         n_frames = 0
         for frame in clip.stream_frames(path, long_side=64):

@@ -138,7 +138,7 @@ def test_a_wide_picture_is_cropped_around_head_and_shoulders():
     points = frontal_points((400, 150), 120)
     mesh = landmarks.Mesh(points, np.ones(1, bool), np.zeros(1, np.float32))
     crop = framing.square_crop(mesh, 640, 360, framing.FramingConfig())
-    assert crop.side == pytest.approx(120 / 0.42, rel=0.01)
+    assert crop.side == pytest.approx(120 / 0.5, rel=0.01)
     assert crop.left + crop.side / 2 == pytest.approx(400, abs=1)
     assert 0 <= crop.top < 150 - 1.25 * 60 and crop.top + crop.side <= 360
 

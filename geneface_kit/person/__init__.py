@@ -204,6 +204,7 @@ def prepare(
         "focal": tracked.focal,
         "n_frames": len(frames),
         "unit": "inter-ocular distance",
+        "speech": {"encoder": spoken.encoder, "version": spoken.version, "steps_per_frame": 2},
         "report": report,
     }
     runs.write_json(folder / "person.json", facts)
@@ -226,7 +227,8 @@ def load(folder: Path) -> Person:
         tracks = dict(stored)
     with np.load(folder / "speech.npz", allow_pickle=False) as stored:
         heard = dict(stored)
-    heard["encoder"] = str(heard["encoder"])
+    for word in {"encoder", "version"} & set(heard):
+        heard[word] = str(heard[word])
     pictures = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r")
         for name in ("frames", "labels", "torso")
