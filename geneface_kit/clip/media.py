@@ -119,7 +119,8 @@ def readable(
             yield from packet.decode()
         except StopIteration:
             break
-        except (av.FFmpegError, ValueError) as problem:
-            n_broken, reason = n_broken + 1, problem
+        except (av.FFmpegError, ValueError, IndexError) as problem:
+            n_broken, reason = n_broken + 1, problem  # IndexError: a stream that appears late
+            packets = container.demux(stream)
     if n_broken and warn:
         log.warning("%s is damaged: %d pieces could not be read (%s)", path, n_broken, reason)

@@ -27,7 +27,7 @@ class FramingConfig:
     crowded_share: float = 0.1  # share of ambiguous frames that is an error
     span: int = 0  # which usable stretch: 0 the longest, 1 the second longest, ...
     head_share: float = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop
-    square_share: float = 0.75  # a square picture is cropped if a crop is smaller by this factor
+    square_share: float = 0.45  # a square picture is cropped where a crop is smaller by this factor
 
 
 @dataclass(frozen=True)
