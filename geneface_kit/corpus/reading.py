@@ -96,6 +96,11 @@ def _warnings() -> Iterator[list[str]]:
         kit.removeHandler(handler)
 
 
+def _encoding() -> contextlib.AbstractContextManager[None]:
+    """The stage "speech"; the missing weights of an encoder are not the clip's fault."""
+    return _stage("speech", passes=FileNotFoundError)
+
+
 def _utterances(unit: Unit) -> tuple[dict[str, np.ndarray], dict]:
     """Arrays of every copy, named KIND and the copy's suffix; noisy copies share landmarks."""
     config = unit.config
@@ -105,20 +110,20 @@ def _utterances(unit: Unit) -> tuple[dict[str, np.ndarray], dict]:
     least = max(LEAST_FRAMES, round(config.min_s * clip.FPS))
     if len(points) < least:
         raise BrokenClip("face", f"{unit.file} is shorter than {config.min_s:g} s")
-    with _stage("sound"):
+    with _encoding():
         spoken = speech.encode(audio, "hama")
         found = speech.offset(spoken.cut(len(points)), points)
-        late = found.confidence >= config.min_offset_confidence
-        audio = in_step(audio, found.seconds) if late else audio
-        if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
-            raise ValueError(f"the sound of {unit.file} is shorter than {config.min_s:g} s")
+    late = found.confidence >= config.min_offset_confidence
+    audio = in_step(audio, found.seconds) if late else audio
+    if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
+        raise BrokenClip("sound", f"the sound of {unit.file} is shorter than {config.min_s:g} s")
     arrays, lengths = {}, {}
     for copy in copies(config):
         sound, motion = at_speed(audio, points, copy.rate)
         if copy.noise_db is not None:
             sound = with_noise(sound, copy.noise_db)
         if copy.suffix or late or config.encoder != "hama":
-            with _stage("speech", passes=FileNotFoundError):  # an encoder's missing weights
+            with _encoding():
                 spoken = speech.encode(sound, config.encoder)
         said = spoken.cut(len(motion))
         lengths[copy.suffix] = len(motion)
