@@ -2,11 +2,9 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import crew
 import numpy as np
 import pytest
 
@@ -235,27 +233,17 @@ def test_every_clip_of_an_awkward_folder_ends_somewhere(videos, capsys):
 
 @pytest.mark.slow
 def test_ray_gives_the_same_corpus_as_the_pool(videos, tmp_path):
-    """Local Ray of two processes, in a process of its own (Ray leaves daemons)."""
-    pytest.importorskip("ray", reason="Ray is an extra: pip install 'geneface-kit[ray]'")
     awkward_folder(videos)
-    script = (
+    config = CorpusConfig(folder=str(videos), max_s=3.0, **PLAIN)
+    crew.run_with_ray(
         "import sys; from geneface_kit import corpus\n"
         "config = corpus.CorpusConfig(folder=sys.argv[1], max_s=3.0, rates=(1.0,))\n"
-        "corpus.prepare(config, on_ray=sys.argv[2] == 'ray', workers=2, out=sys.argv[2])\n"
+        "corpus.prepare(config, on_ray=True, workers=2, out='ray')\n",
+        str(videos),
+        cwd=tmp_path,
     )
-    found = []
-    for where in ("ray", "pool"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(videos), where],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        config = CorpusConfig(folder=str(videos), max_s=3.0, **PLAIN)
-        found.append(corpus.open_corpus(source.home(config, tmp_path / where)))
-    first, second = found
+    first = corpus.open_corpus(source.home(config, tmp_path / "ray"))
+    second = corpus.prepare(config, workers=2)
     assert list(first.broken) == list(second.broken) == sorted(AWKWARD)
     for one, two in zip(first.utterances, second.utterances, strict=True):
         assert one.name == two.name
