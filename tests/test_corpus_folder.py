@@ -213,6 +213,8 @@ def test_missing_and_empty_folders(tmp_path):
         corpus.prepare(CorpusConfig(folder=str(tmp_path / "nowhere")))
     with pytest.raises(ValueError, match="no video in"):
         corpus.prepare(CorpusConfig(folder=str(tmp_path)))
+    with pytest.raises(ValueError, match="workers must be 1 or more, got 0"):
+        corpus.prepare(CorpusConfig(), workers=0)
 
 
 def awkward_folder(folder: Path) -> None:

@@ -118,12 +118,12 @@ from geneface_kit.corpus import cluster
 
 place = Path(sys.argv[1])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-list(cluster.each(crew.count_threads, [place / "threads"], limit_s=200.0))
+list(cluster.each(crew.count_threads, [place / "threads"], workers=2, limit_s=200.0))
 names = ("a", "leaves", "b", "hangs", "c")
-outcomes = cluster.each(crew.work, [place / name for name in names], limit_s=20.0)
+outcomes = cluster.each(crew.work, [place / name for name in names], workers=2, limit_s=20.0)
 fate = {item.stem: why for item, why in outcomes}
 try:
-    list(cluster.each(crew.work, [place / "fails"], limit_s=60.0))
+    list(cluster.each(crew.work, [place / "fails"], workers=2, limit_s=60.0))
 except OSError as error:
     fate["fails"] = str(error)
 print(json.dumps(fate))
@@ -148,4 +148,4 @@ def test_without_ray_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"Ray is not installed: pip install 'geneface-kit\[ray\]'"
     ):
-        list(cluster.each(crew.work, [tmp_path / "a"], limit_s=1.0))
+        list(cluster.each(crew.work, [tmp_path / "a"], workers=1, limit_s=1.0))
