@@ -87,7 +87,8 @@ def test_ctrl_c_ends_the_workers(tmp_path):
     """A script without a main guard: its pool is interrupted while one worker hangs."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\n"
+        "import signal, sys\nfrom pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         f"sys.path.insert(0, {str(crew.ROOT / 'tests')!r})\n"
         "import crew\nfrom geneface_kit.corpus import pool\n"
         f"items = [Path({str(tmp_path)!r}) / name for name in ('first', 'hangs')]\n"
