@@ -42,7 +42,7 @@ def turned_track(share: float, n_frames: int = 264) -> tracking.Track:
 def test_a_leak_of_the_pose_is_seen():
     clean, leaky = (tracking.pose_leak(turned_track(share)) for share in (0.0, 0.3))
     assert clean["jaw_still"] < 1e-6 and max(abs(clean["lips_yaw"]), clean["lips_pitch"]) < 0.1
-    assert leaky["lips_yaw"] > 0.5 and leaky["jaw_still"] > 0.02
+    assert leaky["lips_yaw"] > 0.4 and leaky["jaw_still"] > 0.02
     assert abs(leaky["width_yaw"]) < 0.5, "a turned mouth gets narrower on both sides"
     assert leaky["turn_still"] > 3
 
