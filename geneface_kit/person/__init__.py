@@ -196,10 +196,10 @@ def prepare(
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
     crop = framing.square_crop(mesh, scan.width, scan.height, config.framing)
     mesh = mesh.moved(crop.left, crop.top, config.size / crop.side)
-    tracked = tracking.track(mesh, config.size, config.tracking)
+    frames = _write_frames(source, folder, (start, stop), crop, scan.width, config)
+    tracked = tracking.track(mesh, config.size, config.tracking, pictures=frames)
 
     sound, spoken, offset, notes = _speech(source, start, tracked, config)
-    frames = _write_frames(source, folder, (start, stop), crop, scan.width, config)
     labels = _write_labels(folder, frames, tracked.landmarks2d, config)
     plate, seen = _plate(frames, labels, config)
     _write_torso(folder, frames, labels, config)
