@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on where it stopped\n")
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         if chosen.debug:
             raise
         sys.stderr.write(f"error: {error}\n")
@@ -83,10 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("all", _all, "make every stage for a person: a talking video and its scores")
     sub.add_argument("person", nargs="?", default="demo")
     sub.add_argument("--audio", default="", help="driving recording (default: the demo's)")
-    sub = command("talk", _talk, "make a video of a person saying a recording")
+    sub = command("talk", _talk, "make a video of a person saying a recording or a text")
     sub.add_argument("person")
-    sub.add_argument("audio")
+    sub.add_argument("audio", nargs="?", default="", help="file with sound; none with --text")
     sub.add_argument("video", type=Path)
+    sub.add_argument("--text", default="", help="words to say instead of a recording")
     sub = command("corpus", _corpus, "read talking videos into training data", stage_options=False)
     sub.add_argument("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
     sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
@@ -101,16 +102,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("names", nargs="*", help="default: all of them, in order")
     sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
     sub.add_argument("--check", action="store_true", help="compare instead of writing")
+    sub = command("export", _export, "pack a run and its upstream", stage_options=False)
+    sub.add_argument("run", help="the run's folder, or its id")
+    sub.add_argument("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
+    sub = command("verify", _verify, "check an exported run", stage_options=False)
+    sub.add_argument("crate", type=Path)
     command("test", _test, "ruff, pytest, nbval over the notebooks", stage_options=False)
     return parser
 
 
-def _require(chosen, stage, audio=""):
+def _require(chosen, stage, audio="", text=""):
     from geneface_kit import profiles, runs
 
     overrides = profiles.parse(chosen.set)
     if audio:
         overrides["talk.audio"] = str(Path(audio).resolve())
+    if text:
+        overrides["talk.text"] = text
     return runs.require(
         stage,
         chosen.person,
@@ -132,17 +140,23 @@ def _all(chosen) -> None:
         run = _require(chosen, stage, chosen.audio if stage == "talk" else "")
         _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
         if stage == "talk":
-            video = run.folder / "talk.mp4"
+            video, verdict = run.folder / "talk.mp4", run.metrics["verdict"]
+    _say("\n".join(verdict))
     _say(f"video: {video}\nall in {(time.perf_counter() - start) / 60:.1f} min")
 
 
 def _talk(chosen) -> None:
     import shutil
 
-    run = _require(chosen, "talk", chosen.audio)
+    if bool(chosen.audio) == bool(chosen.text):
+        raise ValueError("talk needs either a recording or --text, and then the video's name")
+    run = _require(chosen, "talk", chosen.audio, chosen.text)
     partial = chosen.video.with_name(chosen.video.name + ".part")
     shutil.copyfile(run.folder / "talk.mp4", partial)
     partial.replace(chosen.video)
+    for line in run.metrics["verdict"]:
+        _say(line)
+    _say(f"consent: {run.metrics['consent']}")
     _say(f"video: {chosen.video} (from {run.id})")
 
 
@@ -172,6 +186,23 @@ def _figures(chosen) -> int:
     from geneface_kit import figures
 
     return figures.redraw(check=chosen.check)
+
+
+def _export(chosen) -> None:
+    from geneface_kit.tables import crate
+
+    run = crate.named_run(chosen.run)
+    _say(f"exported: {crate.export(run, chosen.out or Path(f'{run.id}.zip'))}")
+
+
+def _verify(chosen) -> int:
+    from geneface_kit.tables import crate
+
+    wrong = crate.verify(chosen.crate)
+    for sentence in wrong:
+        _say(sentence)
+    _say(f"{chosen.crate.name}: {'not as it was exported' if wrong else 'all as it was exported'}")
+    return 1 if wrong else 0
 
 
 def _test(chosen) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from geneface_kit import live
 
-__all__ = ["History", "Task", "fit", "load_weights", "save_weights"]
+__all__ = ["History", "Task", "fit", "load_weights", "read_metadata", "save_weights"]
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class Task:
 
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
+    ended: str = ""
+    """Set by `validate` to end the fit early: the reason, in a few words."""
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update. Every random draw comes from `generator`; returns the losses to record."""
@@ -93,7 +95,8 @@ def fit(
     generator: the source of every draw; its state travels with the checkpoint, so a killed and
     resumed fit gives the numbers of an uninterrupted one.
     keep: "last" leaves the final weights in the task's modules, "best" those of the lowest score.
-    A file named `stop` in the folder ends the fit early and cleanly; Ctrl-C saves and raises.
+    A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
+    `ended`; Ctrl-C saves and raises.
     """
     if keep not in ("last", "best"):
         raise ValueError(f"keep must be 'last' or 'best', got {keep!r}")
@@ -122,10 +125,11 @@ def fit(
                 row |= _validate(task, index)
                 best = _keep_best(task, history, row, best) if keep == "best" else best
             history.rows.append(row)
-            if stop:
-                (folder / "stop").unlink()
+            if stop or task.ended:
+                (folder / "stop").unlink(missing_ok=True)
                 history.stopped = True
-                log.warning("%s: stopped on request after %d of %d steps", name, index + 1, steps)
+                reason = task.ended or "on request"
+                log.warning("%s: stopped after %d of %d steps, %s", name, index + 1, steps, reason)
                 break
             if ends.checkpoint(index) or interrupted:
                 _save_checkpoint(checkpoint, task, generator, history, best, index + 1)
@@ -143,6 +147,11 @@ def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
     """Writes a network's tensors as safetensors; metadata names what it is (kind, encoder, ...)."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     _save_tensors(path, tensors, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What `save_weights` wrote beside the tensors; {} when there is no such file."""
+    return _load_tensors(path)[1] if path.exists() else {}
 
 
 def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:

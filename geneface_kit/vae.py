@@ -79,10 +79,13 @@ class PitchCondition(nn.Module):
 
     def forward(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b 32 t"]:
         """The pitch channels."""
+        return self.condition(self.embed(f0).repeat_interleave(2, dim=1))
+
+    def embed(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b t 64"]:
+        """The embedded pitch at 25 Hz: even steps, in bins (the pitch post-net hears it too)."""
         even = f0[:, ::2]
         bins = torch.from_numpy(coarse_pitch(even.flatten().cpu().numpy())).reshape(even.shape)
-        embedded = self.embedding(bins.to(f0.device))
-        return self.condition(embedded.repeat_interleave(2, dim=1))
+        return self.embedding(bins.to(f0.device))
 
 
 class MotionVAE(nn.Module):

@@ -54,6 +54,7 @@ def person(folder: Path, n_frames: int = 44) -> SimpleNamespace:
     return SimpleNamespace(
         folder=folder,
         name="pretend",
+        consent="",
         data_kind="synthetic",
         size=SIZE,
         n_train=10 * n_frames // 11,

@@ -1,5 +1,6 @@
 """Adaptation: a person's motion is learnt, each loss has its switch, a still mouth is noticed."""
 
+import dataclasses
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,19 @@ import torch
 from talkers import CHANNELS, made_up_landmarks, made_up_speech
 
 from geneface_kit import adaptation, corpus, motion, person, sync
-from geneface_kit.adaptation import Adaptation, AdaptationTask
-from geneface_kit.postnet import Critic, PostNet, project_onto_neighbours
+from geneface_kit.adaptation import (
+    Adaptation,
+    AdaptationTask,
+    Adapter,
+    Critic,
+    PostNet,
+    Transport,
+    domain_distance,
+    domain_overlap,
+    project_onto_neighbours,
+)
+from geneface_kit.adaptation.domain import Moments
+from geneface_kit.fitting import fit
 from geneface_kit.vae import MotionVAE, VAESizes
 
 SIZES = VAESizes(hidden=16, encoder_layers=2, decoder_layers=2, flow_hidden=8, condition=8)
@@ -47,9 +59,12 @@ def made_up_person(n_frames: int = 88, seed: int = 3) -> person.Person:
     )
 
 
-def made_up_generator() -> motion.Motion:
+def made_up_generator(*, pitch: bool = False) -> motion.Motion:
     torch.manual_seed(0)
-    vae, expert = MotionVAE(CHANNELS, SIZES), sync.SyncExpert(CHANNELS, width=8)
+    vae, expert = (
+        MotionVAE(CHANNELS, dataclasses.replace(SIZES, pitch=pitch)),
+        sync.SyncExpert(CHANNELS, width=8),
+    )
     for network in (vae, expert):
         network.eval().requires_grad_(False)
     return motion.Motion(vae, expert, "hama", 0.03)
@@ -92,16 +107,18 @@ def test_official_sizes():
 
 
 def test_supervised_part_learns_the_persons_amplitude():
-    task = fresh_task(adversarial_weight=0.0, sync_weight=0.0, mse_weight=1.0, lr=2e-3)
+    only_mse = {"adversarial_weight": 0.0, "sync_weight": 0.0, "mse_weight": 1.0}
+    only_mse |= {"moments_weight": 0.0}
+    task = fresh_task(**only_mse, transport_noise=0.0, lr=2e-3)
     errors = [row["mse"] for row in train(task, 40)]
     assert np.mean(errors[-5:]) < 0.6 * np.mean(errors[:3])
     assert task.validate(40)["variance_ratio"] > 0.3
 
 
-@pytest.mark.parametrize("name", ["adversarial", "sync", "mse"])
+@pytest.mark.parametrize("name", ["adversarial", "sync", "mse", "moments"])
 def test_each_loss_has_its_own_switch(name):
     rows = train(fresh_task(**{f"{name}_weight": 0.0}), 1)
-    left = {"adversarial", "sync", "mse"} - {name}
+    left = {"adversarial", "sync", "mse", "moments"} - {name}
     assert left <= rows[0].keys() and name not in rows[0]
     assert ("critic" in rows[0]) == (name != "adversarial")
     config = adaptation.AdaptationConfig()
@@ -120,7 +137,7 @@ def test_frozen_networks_stay_frozen():
 
 def test_lsgan_losses_by_hand():
     """A critic that says 0.25 everywhere: post-net loss (1 - 0.25)^2, critic 0.25^2 + 0.75^2."""
-    task = fresh_task(sync_weight=0.0, mse_weight=0.0)
+    task = fresh_task(sync_weight=0.0, mse_weight=0.0, moments_weight=0.0)
     last = task.critic.layers[-1]
     task.critic.layers[-1] = torch.nn.Linear(128, 1)
     torch.nn.init.zeros_(task.critic.layers[-1].weight)
@@ -133,7 +150,9 @@ def test_lsgan_losses_by_hand():
 
 def test_apply_adds_the_persons_mean():
     mean = np.full((68, 3), 2.0, np.float32)
-    ready = Adaptation(PostNet().eval(), mean, 0.03)
+    adapter = Adapter().eval()
+    adapter.mean.copy_(torch.from_numpy(mean))
+    ready = Adaptation(adapter, 0.03)
     moved = ready.apply(np.full((5, 68, 3), 0.1, np.float32))
     np.testing.assert_allclose(moved, 2.1, rtol=1e-6)
     with pytest.raises(Exception, match="displacements"):
@@ -174,8 +193,11 @@ def test_stage_writes_what_load_reads(tmp_path, stage):
     adaptation.make(run, stage())
     ready = adaptation.load(tmp_path)
     who = made_up_person()
-    np.testing.assert_allclose(ready.mean, who.landmarks[: who.n_train].mean(0), rtol=1e-6)
-    assert {"best_step", "variance_ratio", "held_out_mse", "corpus_sync"} <= run.metrics.keys()
+    own_mean = who.landmarks[: who.n_train].mean(0)
+    np.testing.assert_allclose(ready.adapter.mean.numpy(), own_mean, rtol=1e-6)
+    curves = {"held_out_mse", "corpus_sync", "distance", "variance_ratio"}
+    sides = {"distance_before", "distance_after", "overlap_before", "overlap_after"}
+    assert {"best_step", "score", "collapsed"} | curves | sides <= run.metrics.keys()
     assert run.data_kind == "synthetic"
 
 
@@ -187,6 +209,107 @@ def test_a_still_mouth_is_noticed(tmp_path, stage, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         adaptation.make(FakeRun(tmp_path), stage(lr=1e-12))
     assert "has collapsed" in caplog.text
+
+
+def test_a_deliberate_collapse_is_caught_and_ends_the_run(tmp_path):
+    """A person with one face: everything pulls every sound towards it."""
+    who = made_up_person()
+    who = dataclasses.replace(who, landmarks=np.repeat(who.landmarks[:1], len(who.landmarks), 0))
+    config = adaptation.AdaptationConfig(**FAST | {"steps": 100})
+    torch.manual_seed(0)
+    task = AdaptationTask(made_up_generator(), who, [made_up_speech(60, seed=8)[0]], config)
+    history = fit(
+        task,
+        tmp_path,
+        name="adaptation",
+        steps=100,
+        generator=torch.Generator().manual_seed(0),
+        validate_every=5,
+        keep="best",
+    )
+    assert history.stopped and task.ended.startswith("collapsed")
+    assert [row["step"] for row in history.rows if "spread_over_raw" in row] == [5, 10]
+
+
+def test_a_run_that_moves_is_not_called_collapsed(tmp_path):
+    task = fresh_task()
+    assert task.validate(0)["spread_over_raw"] > 0.3 and task.validate(1) and not task.ended
+
+
+def test_transport_turns_one_gaussian_into_another():
+    draw = torch.Generator().manual_seed(0)
+    mix = torch.randn(6, 6, generator=draw)
+    source = torch.randn(4000, 6, generator=draw)
+    target = torch.randn(3000, 6, generator=draw) @ mix + 5
+    assert torch.equal(Transport(motion=6)(source), source)
+    moved = Transport(motion=6).fit(source, target, noise=0.0)(source)
+    torch.testing.assert_close(moved.mean(0), target.mean(0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.cov(moved.T), torch.cov(target.T), atol=1e-3, rtol=1e-3)
+
+
+def test_transport_scales_one_coordinate_and_leaves_noise_alone():
+    """Standard deviations 1 -> 3 and 0.001 -> 1: the first is tripled; with noise 0.1 the second
+    is multiplied by about 1 / 0.1, not by 1000."""
+    draw = torch.Generator().manual_seed(0)
+    source = torch.randn(20_000, 2, generator=draw) * torch.tensor([1.0, 0.001])
+    target = torch.randn(20_000, 2, generator=draw) * torch.tensor([3.0, 1.0])
+    matrix = Transport(motion=2).fit(source, target, noise=0.1).matrix
+    assert matrix[0, 0] == pytest.approx(3, abs=0.1) and matrix[1, 1] == pytest.approx(10, abs=0.3)
+    torch.testing.assert_close(matrix, matrix.T)  # the shortest map is symmetric
+
+
+def test_transport_brings_the_domains_together_before_any_training():
+    task, off = fresh_task(transport_noise=1e-4), fresh_task(transport_noise=0.0)
+    after, raw = task.validate(0), off.validate(0)
+    assert after["distance"] < 0.5 * raw["distance"]
+    assert torch.equal(off.transport.matrix, torch.eye(204))
+
+
+def test_moments_are_zero_for_the_persons_own_and_grow_with_shift_and_shrinkage():
+    own = torch.randn(500, 20, generator=torch.Generator().manual_seed(0)).double().float()
+    moments = Moments(own, n_axes=4)
+    assert float(moments(own)) == pytest.approx(0, abs=1e-4)
+    # half the spread: every variance is 1/4, off by 3/4
+    shrunk = own.mean(0) + 0.5 * (own - own.mean(0))
+    assert float(moments(shrunk)) == pytest.approx(0.75**2, abs=1e-3)
+
+
+def test_a_training_that_makes_it_worse_is_not_kept(tmp_path, stage):
+    """A learning rate that only destroys: what is kept changes nothing, and the run says so."""
+    run = FakeRun(tmp_path)
+    adaptation.make(run, stage(lr=10.0, sync_weight=0.0))
+    assert run.metrics["best_step"] == 0
+    assert run.metrics["score"] == pytest.approx(run.metrics["score_start"], abs=1e-4)
+    x = torch.randn(1, 8, 204)
+    postnet = adaptation.load(tmp_path).adapter.postnet
+    assert torch.equal(postnet(x), x)
+
+
+def test_domain_measures_by_hand():
+    draw = np.random.default_rng(0)
+    own = draw.standard_normal((500, 2))
+    assert domain_distance(own, own + [3, 4]) == pytest.approx(25, abs=1e-6)
+    assert domain_overlap(own + 1e-6, own) == 1.0
+    assert domain_overlap(own + 100, own) == 0.0
+    half = np.concatenate([own[:100], own[:100] + 100])
+    assert domain_overlap(half, own) == 0.5
+
+
+def test_the_pitch_variant_hears_pitch(tmp_path, stage, monkeypatch):
+    with pytest.raises(ValueError, match="motion.pitch=true"):
+        fresh_task(pitch=True)
+    hears = made_up_generator(pitch=True)
+    monkeypatch.setattr(motion, "load", lambda folder: hears)
+    adaptation.make(FakeRun(tmp_path), stage(pitch=True, steps=20))
+    ready = adaptation.load(tmp_path)
+    speech = made_up_speech(40, seed=1)[0]
+    low = ready.apply(np.zeros((40, 68, 3), np.float32), speech)
+    high = ready.apply(
+        np.zeros((40, 68, 3), np.float32), dataclasses.replace(speech, f0=3 * speech.f0)
+    )
+    assert low.shape == (40, 68, 3) and np.abs(low - high).max() > 1e-6
+    with pytest.raises(ValueError, match="hears pitch"):
+        ready.apply(np.zeros((40, 68, 3), np.float32))
 
 
 def test_person_of_another_encoder_is_refused(tmp_path, stage, monkeypatch):

@@ -145,6 +145,16 @@ def test_domains_lie_where_they_are_apart():
     assert data["y"].abs().max() < 1
 
 
+def test_neighbours_of_one_origin_stay_together():
+    """Origins far apart in space stay apart in the t-SNE: each dot's nearest is of its own kind."""
+    data = figures.domains_data(groups(), n_points=40, neighbours=True)
+    plane, kind = data[["u", "v"]].to_numpy(), data["origin"].to_numpy()
+    away = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
+    np.fill_diagonal(away, np.inf)
+    assert (kind[away.argmin(1)] == kind).mean() > 0.9
+    assert len(figures.draw_domains(data, "title").axes) == 2
+
+
 def test_domains_count_every_group_alike():
     few = groups()
     many = few | {"corpus": np.repeat(few["corpus"], 8, axis=0)}

@@ -14,9 +14,9 @@ SERVING = {"live", "fitting", "runs"}
 ORDER = [
     "clip", "camera", "demo", "landmarks", "tracking", "layers", "speech",
     "person",
-    "corpus", "wavenet", "sync", "vae", "motion", "postnet", "adaptation",
+    "metrics", "corpus", "wavenet", "sync", "vae", "motion", "adaptation",
     "render", "views", "head", "torso", "portrait",
-    "talk", "metrics", "tables", "figures", "official",
+    "talk", "tables", "figures", "official",
 ]  # fmt: skip
 """Flow order: a module imports only modules before it."""
 NOT_BESIDE = {"render": {"person", "motion", "adaptation"}, "head": {"motion", "adaptation"}}
@@ -73,7 +73,7 @@ def test_the_check_can_fail(tmp_path):
 def test_every_module_has_a_place_in_the_flow():
     placed = set(ORDER) | SERVING | TOP
     assert {top_module(path) for path in FILES} <= placed
-    assert len(placed - {"__init__", "demo"}) <= 30, "flat and few: merge before you add"
+    assert len(placed - {"__init__", "demo"}) <= 29, "flat and few: merge before you add"
 
 
 @pytest.mark.parametrize("name", sorted((set(ORDER) | SERVING | TOP) - {"__main__", "__init__"}))

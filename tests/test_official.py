@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geneface_kit import official
-from geneface_kit.postnet import project_onto_neighbours
+from geneface_kit.adaptation.postnet import project_onto_neighbours
 
 SEED = 20230131
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}

@@ -108,12 +108,17 @@ def domain_groups(
 
 
 def domains_data(
-    groups: Mapping[str, Float[np.ndarray, "_ 68 3"]], *, n_points: int = 400
+    groups: Mapping[str, Float[np.ndarray, "_ 68 3"]],
+    *,
+    n_points: int = 400,
+    neighbours: bool = False,
 ) -> pd.DataFrame:
     """Landmark displacements of several origins in the plane of their first two components.
 
-    groups: origin -> displacements from the mean face. The components are those of all groups
-    together, each group with the same weight. At most n_points frames of each, evenly spaced.
+    groups: origin -> displacements from the mean face. The components (columns x, y) are those of
+    all groups together, each group with the same weight. At most n_points frames of each, evenly
+    spaced. neighbours: also columns u, v of a t-SNE (scikit-learn, perplexity 30, seed 0), which
+    keeps neighbours together and means nothing by its distances.
     """
     flat = {}
     for name, values in groups.items():
@@ -127,7 +132,10 @@ def domains_data(
         pd.DataFrame((values - centre) @ axes, columns=["x", "y"]).assign(origin=name)
         for name, values in flat.items()
     ]
-    return pd.concat(points)[["origin", "x", "y"]].round(5)
+    data = pd.concat(points)[["origin", "x", "y"]]
+    if neighbours:
+        data[["u", "v"]] = _neighbour_plane(np.concatenate(list(flat.values())))
+    return data.round(5)
 
 
 def training_data(made: list[runs.Run]) -> pd.DataFrame:
@@ -150,3 +158,11 @@ def bars_data(tables: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFr
     rows = rows[rows["metric"].isin(metrics) & (rows["value"] != "not measured")]
     columns = ["person", "protocol", "method", "metric", "value", "unit", "data_kind", "runs"]
     return rows[columns]
+
+
+def _neighbour_plane(frames: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 2"]:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(frames) - 1) / 3)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(frames)
+    return plane.astype(np.float64)

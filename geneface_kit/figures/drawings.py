@@ -96,17 +96,24 @@ DOMAIN_COLOURS = {
 
 
 def draw_domains(data: pd.DataFrame, title: str) -> Figure:
-    """The figure of the domains (GeneFace, fig. 3): one dot per frame, one colour per origin."""
-    figure = Figure(figsize=(6.0, 4.2), layout="constrained")
-    axis = figure.subplots()
-    for name, points in data.groupby("origin", sort=False):
-        colour = DOMAIN_COLOURS.get(str(name), GREY)
-        axis.scatter(points["x"], points["y"], s=7, color=colour, alpha=0.6, lw=0, label=name)
-        axis.scatter(
-            points["x"].mean(), points["y"].mean(), s=70, color=colour, edgecolor=INK, zorder=3
-        )
-    axis.set(xlabel="first component (eye distances)", ylabel="second component", title=title)
-    axis.legend(fontsize=8, markerscale=2)
+    """The figure of the domains (GeneFace, fig. 3): one dot per frame, one colour per origin.
+
+    A second panel shows the t-SNE when the data has one.
+    """
+    planes = [("x", "y")] + ([("u", "v")] if "u" in data else [])
+    figure = Figure(figsize=(6.0 if len(planes) == 1 else 8.4, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(planes), squeeze=False)[0]
+    for axis, (x, y) in zip(axes, planes, strict=True):
+        for name, points in data.groupby("origin", sort=False):
+            colour = DOMAIN_COLOURS.get(str(name), GREY)
+            axis.scatter(points[x], points[y], s=7, color=colour, alpha=0.6, lw=0, label=name)
+            if x == "x":
+                centre = points[[x, y]].mean()
+                axis.scatter(*centre, s=70, color=colour, edgecolor=INK, zorder=3)
+    axes[0].set(xlabel="first component (eye distances)", ylabel="second component", title=title)
+    axes[0].legend(fontsize=8, markerscale=2)
+    if len(planes) == 2:
+        axes[1].set(title="t-SNE: neighbours stay together", xticks=[], yticks=[])
     return figure
 
 

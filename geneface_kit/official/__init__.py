@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from geneface_kit.adaptation.postnet import Critic, PostNet
 from geneface_kit.official.renderer import RENDERERS
-from geneface_kit.postnet import Critic, PostNet
 from geneface_kit.sync import SyncExpert
 from geneface_kit.vae import MotionVAE, VAESizes
 

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int, UInt8
 
 from geneface_kit import clip, demo, landmarks, layers, runs, speech, tracking
 from geneface_kit.layers import LayersConfig
-from geneface_kit.person import framing, quality
+from geneface_kit.person import framing, known, quality
 from geneface_kit.person.framing import FramingConfig
+from geneface_kit.person.known import KNOWN
 from geneface_kit.tracking import TrackingConfig
 
 __all__ = [
@@ -36,15 +37,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-KNOWN = {
-    "obama": "AD-NeRF, https://github.com/YudongGuo/AD-NeRF, dataset/vids/Obama.mp4",
-    "may": "GeneFace, https://github.com/yerfor/GeneFace, data/raw/videos/May.mp4",
-    "lieu": "GeneFace, https://github.com/yerfor/GeneFace, linked from its readme",
-    "macron": "GeneFace, https://github.com/yerfor/GeneFace, linked from its readme",
-}
-"""Persons of published work -> where their clip is; the terms are those of the source."""
-
 TRACKS = (
     "poses",
     "landmarks",
@@ -88,7 +80,8 @@ class Person:
     landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
     std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; speech: 2t steps and
     audio: t / 25 s at 16 kHz, both with the offset corrected; n_train: the first frames that
-    train, the rest is held out; data_kind: "synthetic" or "real"; report: see person.json.
+    train, the rest is held out; data_kind: "synthetic" or "real"; report: see person.json;
+    consent: the subject's statement, from NAME.consent.txt beside the clip, "" without one.
     """
 
     folder: Path
@@ -111,6 +104,7 @@ class Person:
     audio: Float[np.ndarray, " n"]
     n_train: int
     report: dict[str, Any]
+    consent: str = ""
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -142,26 +136,47 @@ def inputs(subject: str, settings: Any) -> list[Path]:
 
 
 def find(name: str) -> Path:
-    """The video of a person: a file's path, a clip in data/persons or GENEFACE_KIT_DATA, the demo.
+    """The video of a person, looked for in this order.
 
-    Raises: FileNotFoundError, in one sentence that says where to put the video.
+    A file's path; a folder's path ("clips/" or "./ada") that holds one video; a clip called NAME
+    in data/persons or GENEFACE_KIT_DATA; a known person, fetched into data/persons unless
+    GENEFACE_KIT_OFFLINE is set; the embedded demo.
+    Raises: FileNotFoundError, in one sentence that says where to put the video; ValueError when
+    a folder holds several, or a fetched clip was changed.
     """
-    if Path(name).suffix.lower() in SUFFIXES and Path(name).is_file():
-        return Path(name)
-    if name in demo.NAMES:
-        return demo.clip_path(name)
-    folders = [runs.root() / "data" / "persons"]
+    given = Path(name)
+    if given.is_file() and (given.suffix or given.parent.name):
+        return given
+    if given.is_dir() and os.sep in name:
+        return _only_video(given)
+    at_home = runs.root() / "data" / "persons"
+    folders = [at_home]
     if "GENEFACE_KIT_DATA" in os.environ:
         data = Path(os.environ["GENEFACE_KIT_DATA"])
         folders += [data, data / "persons"]
     for folder in folders:
-        for suffix in SUFFIXES:
+        for suffix in clip.SUFFIXES:
             if (folder / f"{name}{suffix}").is_file():
-                return folder / f"{name}{suffix}"
-    known = f" (published by {KNOWN[name]})" if name in KNOWN else ""
+                return known.check(folder / f"{name}{suffix}")
+    entry = known.KNOWN.get(name)
+    if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
+        return known.fetch(name, at_home)
+    if name in demo.NAMES:
+        return demo.clip_path(name)
+    published = f" (published by {entry.source})" if entry else ""
     raise FileNotFoundError(
-        f"no video of person {name!r}: put it at data/persons/{Path(name).stem}.mp4 in "
-        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{known}"
+        f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in "
+        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{published}"
+    )
+
+
+def _only_video(folder: Path) -> Path:
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in clip.SUFFIXES)
+    if len(videos) == 1:
+        return videos[0]
+    found = ", ".join(path.name for path in videos[:5]) or "none"
+    raise ValueError(
+        f"{folder} holds {len(videos)} videos ({found}); one is needed, name it by its path"
     )
 
 
@@ -181,10 +196,10 @@ def prepare(
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
     crop = framing.square_crop(mesh, scan.width, scan.height, config.framing)
     mesh = mesh.moved(crop.left, crop.top, config.size / crop.side)
-    tracked = tracking.track(mesh, config.size, config.tracking)
+    frames = _write_frames(source, folder, (start, stop), crop, scan.width, config)
+    tracked = tracking.track(mesh, config.size, config.tracking, pictures=frames)
 
     sound, spoken, offset, notes = _speech(source, start, tracked, config)
-    frames = _write_frames(source, folder, (start, stop), crop, scan.width, config)
     labels = _write_labels(folder, frames, tracked.landmarks2d, config)
     plate, seen = _plate(frames, labels, config)
     _write_torso(folder, frames, labels, config)
@@ -204,6 +219,8 @@ def prepare(
         "focal": tracked.focal,
         "n_frames": len(frames),
         "unit": "inter-ocular distance",
+        "consent": _consent(source),
+        "speech": {"encoder": spoken.encoder, "version": spoken.version, "steps_per_frame": 2},
         "report": report,
     }
     runs.write_json(folder / "person.json", facts)
@@ -226,7 +243,8 @@ def load(folder: Path) -> Person:
         tracks = dict(stored)
     with np.load(folder / "speech.npz", allow_pickle=False) as stored:
         heard = dict(stored)
-    heard["encoder"] = str(heard["encoder"])
+    for word in {"encoder", "version"} & set(heard):
+        heard[word] = str(heard[word])
     pictures = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r")
         for name in ("frames", "labels", "torso")
@@ -248,7 +266,14 @@ def load(folder: Path) -> Person:
         audio=clip.read_audio(folder / "audio.wav"),
         n_train=10 * n_frames // 11,
         report=facts["report"],
+        consent=facts.get("consent", ""),
     )
+
+
+def _consent(source: Path) -> str:
+    """The statement in NAME.consent.txt beside the clip, if there is one."""
+    path = source.with_suffix(".consent.txt")
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _speech(

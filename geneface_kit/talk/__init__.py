@@ -3,12 +3,11 @@
 Writes talk/talk.mp4 and talk/talk.npz (every intermediate that is not a picture).
 """
 
-import hashlib
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ from geneface_kit import demo, live
 from geneface_kit import motion as motion_stage
 from geneface_kit import person as person_stage
 from geneface_kit import portrait as portrait_stage
-from geneface_kit.clip import FPS, SAMPLE_RATE, read_audio, write_video
+from geneface_kit.adaptation.postnet import project_onto_neighbours
+from geneface_kit.clip import FPS, SAMPLE_RATE, read_audio, write_audio, write_video
 from geneface_kit.speech import Speech, encode
+from geneface_kit.talk.marking import consent_of, credentials, labelled, provenance, sign
 from geneface_kit.talk.performance import (
     SAMPLES,
     finish,
@@ -32,18 +33,25 @@ from geneface_kit.talk.performance import (
     pose_path,
     silent_frames,
 )
+from geneface_kit.talk.verdict import Check, Flicker, Verdict, judge, sync_curve
+from geneface_kit.talk.voice import say
 
 __all__ = [
     "CPU",
     "PAPER",
     "SAMPLES",
     "Actor",
+    "Check",
+    "Flicker",
     "Plan",
     "Talk",
     "TalkConfig",
+    "Verdict",
+    "credentials",
     "driving_audio",
     "finish",
     "inputs",
+    "judge",
     "load_actor",
     "loudness",
     "make",
@@ -52,7 +60,10 @@ __all__ = [
     "plan",
     "pose_path",
     "provenance",
+    "say",
+    "sign",
     "silent_frames",
+    "sync_curve",
     "talk",
 ]
 
@@ -67,8 +78,11 @@ class TalkConfig:
     """How a recording becomes a video. The defaults are the smoke profile."""
 
     audio: str = ""  # file with sound; "" means the sentence of the held-out demo (ours)
+    text: str = ""  # words to say instead of a recording, by the offline voice (ours)
     max_s: float = 3.2  # seconds of the recording that are spoken; 0 means all of it (ours)
     temperature: float = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
+    lle_share: float = 0.0  # share of each face taken from its nearest own faces; GeneFace++ 0.2
+    lle_neighbours: int = 10  # how many own faces (GeneFace++)
     clamp_std: float = 2.5  # per-coordinate limit in the person's std (official code, grid road)
     smooth_frames: float = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
     closure: float = 0.25  # share of the person's frames whose mouth counts as closed (ours)
@@ -78,6 +92,7 @@ class TalkConfig:
     head_motion: str = "clip"  # "clip" follows the person's own path and back, "still" holds it
     pose_window: int = 7  # frames averaged along the head's path (official code)
     label: str = ""  # visible text in the picture; "" for none (ours)
+    c2pa_keys: str = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
 
 
 CPU = {"max_s": 10.0}
@@ -116,19 +131,24 @@ class Plan:
 class Talk:
     """A finished video and how it came about.
 
-    stills: a few frames as rendered, before compression, and their indices. mouth_ratio:
-    standard deviation of the mouth opening over the person's own.
+    stills: a few frames as rendered, before compression, and their indices. verdict: the checks
+    of the result. signed: whether the file carries a C2PA manifest.
     """
 
     path: Path
     plan: Plan
     stills: UInt8[np.ndarray, "k h w 3"]
     still_frames: Int[np.ndarray, " k"]
-    mouth_ratio: float
+    verdict: Verdict
+    signed: bool
 
 
 def inputs(subject: str, settings: Any) -> list[Path]:
-    """The files that a talk run reads besides its upstream runs: the recording."""
+    """The files that a talk run reads besides its upstream runs: the recording, if any."""
+    if settings.talk.text:
+        if settings.talk.audio:
+            raise ValueError("talk.audio and talk.text exclude each other; give one of them")
+        return []
     return [driving_audio(settings.talk.audio)]
 
 
@@ -137,13 +157,21 @@ def make(run: Any, settings: Any) -> None:
     config = settings.talk
     actor = load_actor(run.parents)
     run.data_kind = actor.person.data_kind
-    audio, out = driving_audio(config.audio), run.folder / "talk.mp4"
+    if config.text:
+        audio = run.folder / "text.wav"
+        write_audio(audio, say(config.text))
+    else:
+        audio = driving_audio(config.audio)
+    out = run.folder / "talk.mp4"
     done = talk(actor, audio, out, config=config, generator=run.generator("sample"))
     _save_arrays(run.folder / "talk.npz", done)
     run.record("frames", len(done.plan.landmarks))
     run.record("seconds", len(done.plan.landmarks) / FPS)
-    run.record("mouth_motion_ratio", round(done.mouth_ratio, 4))
     run.record("silent_share", round(float(done.plan.silent.mean()), 4))
+    run.record("checks", [dataclasses.asdict(check) for check in done.verdict.checks])
+    run.record("verdict", done.verdict.lines())
+    run.record("consent", consent_of(actor.person))
+    run.record("signed", done.signed)
 
 
 def load_actor(parents: dict[str, Any]) -> Actor:
@@ -188,20 +216,22 @@ def talk(
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []
     frames = actor.portrait.render(planned.landmarks, planned.poses)
-    frames = live.progress(frames, "rendering", n_frames)
-    notes = provenance(actor.person.folder, planned.audio)
+    frames, flicker = live.progress(frames, "rendering", n_frames), Flicker()
+    notes = provenance(actor.person, planned.audio)
+    title = f"{actor.person.name} (synthetic)"
     write_video(
         Path(out),
-        _watched(frames, config.label, set(kept.tolist()), stills),
+        _watched(flicker.watch(frames), config.label, set(kept.tolist()), stills),
         planned.audio,
-        metadata={"title": f"{actor.person.name} (synthetic)", "comment": json.dumps(notes)},
+        metadata={"title": title, "comment": json.dumps(notes)},
     )
-    ratio = float(_spread(planned.landmarks) / _spread(actor.person.landmarks))
-    if ratio < 0.3 and not planned.silent.all():
-        log.warning(
-            "the mouth moves %.0f %% of the person's own: look at the adaptation stage", 100 * ratio
-        )
-    return Talk(Path(out), planned, np.stack(stills), kept, ratio)
+    signed = sign(Path(out), notes, title=title, keys=config.c2pa_keys)
+    verdict = judge(planned, actor, flicker.value)
+    for check in verdict.checks:
+        if not check.fine:
+            log.warning("%s is %.2f: look at %s", check.name, check.value, check.remedy)
+    log.info("consent: %s", consent_of(actor.person))
+    return Talk(Path(out), planned, np.stack(stills), kept, verdict, signed)
 
 
 def plan(
@@ -222,6 +252,8 @@ def plan(
     loud = loudness(audio)
     silent = silent_frames(loud, config.silence_db)
     absolute = _numpy(adapted)
+    if config.lle_share:
+        absolute = _near_own(absolute, person, config)
     return Plan(
         audio=audio,
         speech=speech,
@@ -234,45 +266,28 @@ def plan(
     )
 
 
-def provenance(person_folder: Path, audio: Float[np.ndarray, " n"]) -> dict[str, Any]:
-    """What every video says of itself: synthetic, by which tool, from which person and sound."""
-    person_hash = hashlib.sha256()
-    for name in ("person.json", "tracks.npz"):
-        person_hash.update((person_folder / name).read_bytes())
-    return {
-        "synthetic": True,
-        "tool": "geneface_kit",
-        "version": version("geneface-kit"),
-        "person_sha256": person_hash.hexdigest(),
-        "audio_sha256": hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest(),
-    }
-
-
-def _spread(landmarks: np.ndarray) -> float:
-    return max(float(mouth_opening(landmarks).std()), 1e-6)
-
-
 def _watched(
     frames: Iterable[np.ndarray], label: str, kept: set[int], stills: list[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """Passes frames on, labelled; the kept ones are also appended to `stills`."""
     for index, frame in enumerate(frames):
-        shown = _labelled(frame, label) if label else frame
+        shown = labelled(frame, label) if label else frame
         if index in kept:
             stills.append(shown)
         yield shown
 
 
-def _labelled(frame: np.ndarray, label: str) -> np.ndarray:
-    from PIL import Image, ImageDraw, ImageFont
-
-    picture = Image.fromarray(frame)
-    font = ImageFont.load_default(max(9, frame.shape[0] // 20))
-    place = (frame.shape[1] // 40, frame.shape[0] * 39 // 40)
-    ImageDraw.Draw(picture).text(
-        place, label, font=font, anchor="ls", fill="white", stroke_width=1, stroke_fill="black"
+def _near_own(landmarks: np.ndarray, person: Any, config: TalkConfig) -> np.ndarray:
+    """Each face moved towards its affine combination of the person's nearest tracked faces."""
+    own = torch.from_numpy(np.array(person.landmarks[: person.n_train])).flatten(1)
+    pulled = project_onto_neighbours(
+        torch.from_numpy(landmarks).flatten(1),
+        own,
+        neighbours=config.lle_neighbours,
+        share=config.lle_share,
+        ridge=1e-3,
     )
-    return np.asarray(picture)
+    return _numpy(pulled.unflatten(1, (68, 3)))
 
 
 def _numpy(values: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Postnet: the networks that turn motion of any face into one person's, and frames onto frames.
+"""Postnet: the networks that turn motion of any face into one person's; frames onto frames.
 
 Reads and writes nothing; `adaptation` trains them (GeneFace, sec. 3.3; method.md 4).
 """
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Critic", "PostNet", "project_onto_neighbours"]
+__all__ = ["Critic", "PostNet", "pitch_channels", "project_onto_neighbours"]
 
 
 class PostUnit(nn.Module):
@@ -40,6 +40,10 @@ class PostNet(nn.Module):
         )
         self.second = nn.Sequential(PostUnit(128, 256), PostUnit(256, 256), PostUnit(256, 256))
         self.third = nn.Sequential(PostUnit(256, 128), nn.Conv1d(128, motion, 1))
+        self.silence()
+
+    def silence(self) -> None:
+        """Makes f zero, so that the post-net changes nothing."""
         nn.init.zeros_(self.third[1].weight)
         nn.init.zeros_(self.third[1].bias)
 
@@ -53,6 +57,20 @@ class PostNet(nn.Module):
         for part in (self.first, self.second, self.third):
             x = part(x) * exists
         return motion + x.transpose(1, 2)
+
+
+def pitch_channels(generator: nn.Module, *, wanted: bool) -> int:
+    """Channels of the generator's pitch embedding, or 0 for the plain post-net.
+
+    Raises: ValueError when pitch is wanted and the generator, a vae.MotionVAE, does not hear it.
+    """
+    if not wanted:
+        return 0
+    if generator.pitch is None:
+        raise ValueError(
+            "adaptation.pitch needs a generator that hears pitch: train one with motion.pitch=true"
+        )
+    return generator.pitch.embedding.embedding_dim
 
 
 class Critic(nn.Module):

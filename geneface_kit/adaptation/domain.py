@@ -1,0 +1,98 @@
+"""Domain: how far predicted motion is from a person's own, and the shortest way there.
+
+Motion is (n, 204): displacements from a mean face, frames in any order.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from geneface_kit.metrics import frechet_distance, statistics
+
+__all__ = ["Moments", "Transport", "domain_distance", "domain_overlap"]
+
+NEIGHBOURS = 5
+"""Whose distance is the reach of a tracked frame in `domain_overlap` (ours)."""
+
+
+class Transport(nn.Module):
+    """x -> mean_b + M (x - mean_a): the map that turns one Gaussian into another with the least
+    movement, M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 for covariances A and B (Gelbrich 1990).
+
+    A fresh one changes nothing. Ours, not the paper's: the post-net starts where mean and
+    covariance agree already, so its critic has only the rest to teach.
+    """
+
+    def __init__(self, *, motion: int = 204) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.eye(motion))
+        self.register_buffer("mean_from", torch.zeros(motion))
+        self.register_buffer("mean_to", torch.zeros(motion))
+
+    def fit(
+        self, source: Float[Tensor, "n m"], target: Float[Tensor, "k m"], *, noise: float
+    ) -> "Transport":
+        """Fits the map to samples of both sides.
+
+        noise: motion of this standard deviation is added to the source's covariance, so that
+        directions in which it hardly moves are not blown up. Units of the motion.
+        """
+        a, b = (values.detach().double() for values in (source, target))
+        covariance_a = torch.cov(a.T) + noise**2 * torch.eye(a.shape[1], dtype=a.dtype)
+        root, inverse = _roots(covariance_a)
+        middle, _ = _roots(root @ torch.cov(b.T) @ root)
+        self.matrix.copy_(inverse @ middle @ inverse)
+        self.mean_from.copy_(a.mean(0))
+        self.mean_to.copy_(b.mean(0))
+        return self
+
+    def forward(self, motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
+        """The moved motion; every frame on its own."""
+        return self.mean_to + (motion - self.mean_from) @ self.matrix.T
+
+
+class Moments(nn.Module):
+    """How far the first two moments of some motion are from a person's own.
+
+    In the person's `n_axes` main directions, each divided by its standard deviation, own motion
+    has mean 0 and covariance 1: the loss is the mean square of what differs from that. Ours.
+    """
+
+    def __init__(self, own: Float[Tensor, "k m"], *, n_axes: int = 12) -> None:
+        super().__init__()
+        values, vectors = torch.linalg.eigh(torch.cov(own.double().T))
+        scale = values[-n_axes:].clamp(min=1e-12).rsqrt()
+        self.register_buffer("axes", (vectors[:, -n_axes:] * scale).float())
+        self.register_buffer("mean", own.mean(0))
+
+    def forward(self, motion: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
+        """The loss, 0 when the moments agree."""
+        z = (motion - self.mean) @ self.axes
+        wanted = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+        return (z.mean(0) ** 2).mean() + ((torch.cov(z.T) - wanted) ** 2).sum() / z.shape[1]
+
+
+def domain_distance(a: Float[np.ndarray, "n m"], b: Float[np.ndarray, "k m"]) -> float:
+    """Frechet distance of two sets of motion, each taken as a Gaussian; squared units of motion."""
+    return frechet_distance(*statistics(a), *statistics(b))
+
+
+def domain_overlap(predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"]) -> float:
+    """Share of predicted frames that lie among the person's own: inside the sphere that reaches
+    from some tracked frame to its fifth nearest neighbour (the precision of Kynkaanniemi 2019).
+    """
+    own, predicted = (torch.from_numpy(np.asarray(v, np.float32)) for v in (own, predicted))
+    if len(own) <= NEIGHBOURS:
+        raise ValueError(f"own must hold more than {NEIGHBOURS} frames, got {len(own)}")
+    reach = torch.cdist(own, own).kthvalue(NEIGHBOURS + 1, dim=1).values  # itself is the first
+    return float((torch.cdist(predicted, own) <= reach).any(1).float().mean())
+
+
+def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """C^1/2 and C^-1/2 (0 along directions without variance)."""
+    values, vectors = torch.linalg.eigh(covariance)
+    values = values.clamp(min=0)
+    large = values > 1e-12 * values.max().clamp(min=1e-30)
+    inverse = torch.where(large, values.clamp(min=1e-30).rsqrt(), torch.zeros_like(values))
+    return (vectors * values.sqrt()) @ vectors.T, (vectors * inverse) @ vectors.T

@@ -1,0 +1,307 @@
+"""Task: how the post-net of a person is trained, measured, and kept from collapsing.
+
+GeneFace, sec. 3.3; method.md 4. The settings are `AdaptationConfig`'s.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from geneface_kit import motion, person, sync
+from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
+from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
+from geneface_kit.fitting import Task
+from geneface_kit.speech import Speech, mouth_shape
+from geneface_kit.vae import generate
+
+__all__ = ["AdaptationConfig", "AdaptationTask", "speech_part"]
+
+HELD_OUT = 0.2
+"""Share at the end of every corpus recording that only validates (ours)."""
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """Settings of the post-net's training; the defaults are the smoke profile's."""
+
+    steps: int = 80  # updates; official 20,000
+    lr: float = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
+    critic_lr: float = 1e-4  # RMSprop of the critic (code)
+    warmup: int = 40  # updates of linear warm-up of the post-net; official 1,000
+    decay: int = 250_000  # updates in which lr falls to a tenth (code)
+    adversarial_weight: float = 0.85  # of fooling the critic (code)
+    sync_weight: float = 0.1  # of the sync expert's loss on corpus speech (code)
+    mse_weight: float = 0.3  # of the error on the person's own speech; ours, 0.05 in the code
+    moments_weight: float = 0.1  # of mean and covariance on corpus speech, see Moments; ours
+    continuity_weight: float = 0.0  # of frame differences on the person's own speech (code: pitch)
+    pitch: bool = False  # the pitch variant: the post-net also hears f0 (official option)
+    batch: int = 4  # pieces of corpus speech a step; official a whole batch of clips
+    frames: int = 100  # frames of a piece, a multiple of 4
+    temperature: float = 0.2  # of the generator for corpus speech; ours, as in talk; code 1
+    own_temperature: float = 0.0  # for the person's own speech; ours, 1 in the code blurs the mse
+    transport_noise: float = 0.01  # iod, see domain.Transport; 0 = no transport (official)
+    talk_temperature: float = 0.2  # of motion that is transported and measured, talk's (ours)
+    sync_windows: int = 128  # windows a step; official 1,024
+    validate_every: int = 20  # updates between two looks at the measures; official 1,000
+    least_motion: float = 0.3  # variance ratio of the mouth below which the run has collapsed; ours
+
+
+class AdaptationTask(Task):
+    """Post-net against critic: corpus speech must look like the person and stay in sync; the
+    person's own speech must give the person's own motion.
+
+    foreign: speech of the corpus, without faces. ended: why the run stopped early, "" if not.
+    """
+
+    def __init__(
+        self,
+        generator: motion.Motion,
+        who: person.Person,
+        foreign: Sequence[Speech],
+        config: AdaptationConfig,
+    ) -> None:
+        self.generator, self.config = generator, config
+        self.train_speech, self.unheard = _split(
+            [*foreign, speech_part(who.speech, 0, who.n_train)]
+        )
+        self.postnet = PostNet(extra=pitch_channels(generator.vae, wanted=config.pitch))
+        self.critic, self.transport = Critic(), Transport()
+        self.modules = {
+            "postnet": self.postnet,
+            "critic": self.critic,
+            "transport": self.transport,
+        }
+        self.postnet_optimizer = torch.optim.RMSprop(self.postnet.parameters(), lr=config.lr)
+        self.critic_optimizer = torch.optim.RMSprop(self.critic.parameters(), lr=config.critic_lr)
+        self.optimizers = {"postnet": self.postnet_optimizer, "critic": self.critic_optimizer}
+        self.mean = who.landmarks[: who.n_train].mean(0)
+        displaced = (who.landmarks - self.mean) / generator.unit
+        own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
+        self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
+        self.moments = Moments(self.own)
+        self.own_speech = speech_part(who.speech, 0, who.n_train)
+        self.held_out_speech = speech_part(who.speech, who.n_train, len(own))
+        draw = torch.Generator().manual_seed(0)
+        if config.transport_noise:
+            raw = [self._raw(one, config.talk_temperature, draw)[0] for one in self.train_speech]
+            noise = config.transport_noise / generator.unit
+            self.transport.fit(torch.cat(raw), self.own, noise=noise)
+        self.own_still = self._raw(self.own_speech)
+        self.own_held_out_still = self._raw(self.held_out_speech)
+        self.unheard_raw = [self._raw(one, config.talk_temperature, draw) for one in self.unheard]
+        self.before = self._measures(adapted=False)
+        self.n_collapsed = 0
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        """One update of the post-net, then one of the critic."""
+        config = self.config
+        warm = min(1.0, (index + 1) / max(1, config.warmup))
+        group = self.postnet_optimizer.param_groups[0]
+        group["lr"] = config.lr * warm * 0.1 ** (index / config.decay)
+        losses, fake = self.losses(generator)
+        weights = self.weights()
+        total = sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))
+        if losses:
+            _update(self.postnet_optimizer, self.postnet, total)
+        measures = {name: loss.item() for name, loss in losses.items()}
+        if config.adversarial_weight:
+            score_fake, score_real = self.critic(fake.detach()), self.critic(self.own)
+            critic = (score_fake**2).mean() + ((1 - score_real) ** 2).mean()
+            _update(self.critic_optimizer, self.critic, critic)
+            measures |= {
+                "critic": critic.item(),
+                "score_fake": score_fake.mean().item(),
+                "score_real": score_real.mean().item(),
+            }
+        return measures | {"total": total.item()}
+
+    def weights(self) -> dict[str, float]:
+        """Name of each loss -> its weight."""
+        config = self.config
+        return {
+            "adversarial": config.adversarial_weight,
+            "sync": config.sync_weight,
+            "mse": config.mse_weight,
+            "moments": config.moments_weight,
+            "continuity": config.continuity_weight,
+        }
+
+    def losses(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """Every loss whose weight is not 0, unweighted, and the adapted corpus frames."""
+        config, losses = self.config, {}
+        speech, f0 = self._foreign_batch(generator)
+        noise_size = (len(speech), self.generator.vae.latent, speech.shape[1] // 8)
+        noise = config.temperature * torch.randn(noise_size, generator=generator)
+        vae = self.generator.vae
+        with torch.no_grad():
+            raw = vae.amplitude * vae.sample(speech, f0, noise)
+        fake = self.adapt(raw, f0)
+        if config.adversarial_weight:
+            losses["adversarial"] = ((1 - self.critic(fake.flatten(0, 1))) ** 2).mean()
+        if config.sync_weight:
+            mask = torch.ones(fake.shape[:2], dtype=torch.bool)
+            losses["sync"] = sync.judge(
+                self.generator.expert, speech, fake, mask, config.sync_windows, generator
+            )
+        if config.moments_weight:
+            losses["moments"] = self.moments(fake.flatten(0, 1))
+        if config.mse_weight or config.continuity_weight:
+            raw = self.own_still
+            if config.own_temperature:
+                raw = self._raw(self.own_speech, config.own_temperature, generator)
+            error = self.adapt(raw, _f0(self.own_speech))[0] - self.own
+            if config.mse_weight:
+                losses["mse"] = (error**2).mean()
+            if config.continuity_weight:
+                losses["continuity"] = (torch.diff(error, dim=0) ** 2).mean()
+        return losses, fake.flatten(0, 1)
+
+    def adapt(
+        self, raw: Float[Tensor, "b t 204"], f0: Float[Tensor, "b s"]
+    ) -> Float[Tensor, "b t 204"]:
+        """The generator's motion, transported and corrected. f0: Hz, for the pitch variant."""
+        extra = self.generator.vae.pitch.embed(f0) if self.config.pitch else None
+        return self.postnet(self.transport(raw), extra)
+
+    def validate(self, index: int) -> dict[str, float]:
+        """Four measures on what was not trained on, and the score that picks the weights.
+
+        held_out_mse: on the person's held-out frames. corpus_sync: the sync expert's loss on
+        held-out corpus speech. distance: `domain_distance` of motion for that speech from the
+        person's own. variance_ratio: variance of the mouth's opening over the person's own.
+        score: the first three over their values without adaptation, plus |ln variance_ratio|.
+        Motion that has lost its variance twice in a row ends the run: it has collapsed.
+        """
+        after, before = self._measures(adapted=True), self.before
+        parts = [
+            after[name] / max(before[name], 1e-9)
+            for name in ("held_out_mse", "corpus_sync", "distance")
+        ]
+        spread = after["spread"] / max(before["spread"], 1e-9)
+        self.n_collapsed = self.n_collapsed + 1 if spread < self.config.least_motion else 0
+        if self.n_collapsed == 2:
+            self.ended = (
+                f"collapsed: sounds move the mouth {100 * spread:.0f} % as much as before the "
+                "adaptation; lower adaptation.mse_weight or adaptation.lr"
+            )
+        ratio = after["variance_ratio"]
+        return {
+            "score": sum(parts) + abs(math.log(max(ratio, 1e-6))),
+            "held_out_mse": after["held_out_mse"],
+            "corpus_sync": after["corpus_sync"],
+            "distance": after["distance"],
+            "variance_ratio": ratio,
+            "spread_over_raw": spread,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """How many looks in a row saw a collapse."""
+        return {"n_collapsed": torch.tensor(self.n_collapsed)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+        self.n_collapsed = int(state["n_collapsed"])
+
+    @torch.no_grad()
+    def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
+        """Motion for the held-out corpus speech, network units, before or after adaptation."""
+        return [
+            (self.adapt(raw, _f0(heard)) if adapted else raw)[0]
+            for raw, heard in zip(self.unheard_raw, self.unheard, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _measures(self, *, adapted: bool) -> dict[str, float]:
+        n_windows = self.config.sync_windows
+        draw = torch.Generator().manual_seed(1)
+        still, held_out = self.own_still, self.own_held_out_still
+        if adapted:
+            still = self.adapt(still, _f0(self.own_speech))
+            held_out = self.adapt(held_out, _f0(self.held_out_speech))
+        moved = self.predictions(adapted=adapted)
+        losses = []
+        for one, heard in zip(moved, self.unheard, strict=True):
+            speech = torch.from_numpy(heard.features).float()[None]
+            mask = torch.ones(1, len(one), dtype=torch.bool)
+            share = max(8, n_windows // len(moved))
+            losses.append(
+                sync.judge(self.generator.expert, speech, one[None], mask, share, draw).item()
+            )
+        frames = torch.cat(moved)
+        own_variance = max(_opening_variance(self.own), 1e-9)
+        return {
+            "held_out_mse": ((held_out[0] - self.own_held_out) ** 2).mean().item(),
+            "corpus_sync": float(np.mean(losses)),
+            "distance": domain_distance(frames.numpy(), self.own.numpy()),
+            "variance_ratio": _opening_variance(still[0]) / own_variance,
+            "spread": _opening_variance(frames),
+        }
+
+    def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random pieces of corpus speech, all of one length: the shortest clip or `frames`."""
+        config = self.config
+        shortest = min(len(speech) for speech in self.train_speech) // 8 * 8
+        n_steps = min(2 * config.frames, shortest)
+        lengths = torch.tensor([float(len(speech)) for speech in self.train_speech])
+        picks = torch.multinomial(lengths, config.batch, replacement=True, generator=generator)
+        features, f0 = [], []
+        for pick in picks.tolist():
+            last = (len(self.train_speech[pick]) - n_steps) // 2
+            start = 2 * int(torch.randint(last + 1, (1,), generator=generator))
+            features.append(self.train_speech[pick].features[start : start + n_steps])
+            f0.append(self.train_speech[pick].f0[start : start + n_steps])
+        return torch.from_numpy(np.stack(features)).float(), torch.from_numpy(np.stack(f0)).float()
+
+    def _raw(
+        self, speech: Speech, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "1 t 204"]:
+        """The generator's motion as it is, network units."""
+        drawn = generate(self.generator.vae, speech, temperature=temperature, generator=generator)
+        return torch.from_numpy(drawn)[None]
+
+
+def speech_part(speech: Speech, start: int, stop: int) -> Speech:
+    """The speech of frames [start, stop)."""
+    steps = slice(2 * start, 2 * stop)
+    return replace(
+        speech, features=speech.features[steps], f0=speech.f0[steps], mel=speech.mel[steps]
+    )
+
+
+def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
+    """What trains, and the last part of each recording, which does not; too short ones left out."""
+    train, unheard = [], []
+    for speech in foreign:
+        n_frames = len(speech) // 2
+        start = round((1 - HELD_OUT) * n_frames)
+        if start >= sync.WINDOW:
+            train.append(speech_part(speech, 0, start))
+        if n_frames - start >= sync.WINDOW:
+            unheard.append(speech_part(speech, start, n_frames))
+    if not train or not unheard:
+        raise ValueError(
+            "the corpus holds no recording of a second or more; name a folder of talking clips "
+            "in corpus.folder"
+        )
+    return train, unheard
+
+
+def _f0(speech: Speech) -> Float[Tensor, "1 s"]:
+    return torch.from_numpy(np.asarray(speech.f0, np.float32))[None]
+
+
+def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+
+
+def _opening_variance(flat: Tensor) -> float:
+    """Variance of the mouth's opening over all frames of (n, 204)."""
+    return float(mouth_shape(flat.detach().numpy().reshape(-1, 68, 3))[:, 0].var())

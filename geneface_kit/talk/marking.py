@@ -1,0 +1,205 @@
+"""Marking: a video says what it is. Provenance, content credentials (C2PA), a visible label.
+
+Every video carries a note in its metadata. With the `marking` extra it also carries a signed C2PA
+manifest, which breaks when the file is changed.
+"""
+
+import datetime
+import hashlib
+import importlib.util
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+__all__ = ["NO_CONSENT", "consent_of", "credentials", "labelled", "provenance", "sign"]
+
+SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's word for media made by a trained model."""
+NOTE = "org.geneface-kit.provenance"
+"""Label of our own assertion in a C2PA manifest."""
+NO_CONSENT = (
+    "no consent statement came with this person's clip; make and share such videos only of "
+    "people who agreed to it"
+)
+VALID_YEARS = 10
+"""Life of the certificate that is made when none is named."""
+
+
+def provenance(person: Any, audio: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """What every video says of itself: synthetic, by which tool, from which person and sound.
+
+    person: a person.Person; its digest covers person.json and tracks.npz of its folder.
+    """
+    person_hash = hashlib.sha256()
+    for name in ("person.json", "tracks.npz"):
+        person_hash.update((person.folder / name).read_bytes())
+    return {
+        "synthetic": True,
+        "tool": "geneface_kit",
+        "version": version("geneface-kit"),
+        "person_sha256": person_hash.hexdigest(),
+        "audio_sha256": hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest(),
+        "consent": consent_of(person),
+    }
+
+
+def consent_of(person: Any) -> str:
+    """The subject's own statement, or plain words that there is none."""
+    if person.consent:
+        return person.consent
+    return "a synthetic person" if person.data_kind == "synthetic" else NO_CONSENT
+
+
+def labelled(frame: UInt8[np.ndarray, "h w 3"], label: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with a white text, outlined in black, at its lower left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(frame)
+    font = ImageFont.load_default(max(9, frame.shape[0] // 20))
+    place = (frame.shape[1] // 40, frame.shape[0] * 39 // 40)
+    ImageDraw.Draw(picture).text(
+        place, label, font=font, anchor="ls", fill="white", stroke_width=1, stroke_fill="black"
+    )
+    return np.asarray(picture)
+
+
+def sign(path: Path, notes: dict[str, Any], *, title: str, keys: str = "") -> bool:
+    """Put a C2PA manifest into a finished mp4; False when the `marking` extra is not installed.
+
+    notes: what `provenance` gives. keys: folder with chain.pem (certificate first) and key.pem
+    (ES256); "" makes a pair for this one file: readers then can tell that the file is unchanged,
+    but not who signed it, and say so ("untrusted").
+    Raises: ValueError, in one sentence, when the named keys cannot sign; the file stays as it was.
+    """
+    if importlib.util.find_spec("c2pa") is None:
+        if keys:
+            raise ValueError(
+                "talk.c2pa_keys needs the marking extra: pip install 'geneface-kit[marking]'"
+            )
+        return False
+    import c2pa
+
+    chain, key = _read_keys(Path(keys)) if keys else _new_keys()
+    partial = path.with_name(f".{path.stem}.signed.mp4")
+    try:
+        info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
+        builder = c2pa.Builder(json.dumps(_manifest(notes, title)))
+        with path.open("rb") as source, partial.open("wb+") as signed:
+            builder.sign(c2pa.Signer.from_info(info), "video/mp4", source, signed)
+        os.replace(partial, path)
+    except c2pa.C2paError as problem:
+        where = f"the keys in {Path(keys).name}/" if keys else "a fresh key"
+        raise ValueError(f"the video could not be signed with {where}: {problem}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def credentials(path: Path) -> dict[str, Any]:
+    """The manifest of a signed video: {"state", "title", "signer", "notes"}; {} without one.
+
+    state: "Valid" for an unchanged file, "Trusted" if also the signer is known, else "Invalid".
+    """
+    import c2pa
+
+    try:
+        with path.open("rb") as file:
+            reader = c2pa.Reader("video/mp4", file)
+            content, state = json.loads(reader.json()), reader.get_validation_state()
+    except c2pa.C2paError.ManifestNotFound:
+        return {}
+    manifest = content["manifests"][content["active_manifest"]]
+    notes = [one["data"] for one in manifest["assertions"] if one["label"] == NOTE]
+    return {
+        "state": state,
+        "title": manifest.get("title", ""),
+        "signer": manifest["signature_info"].get("common_name", ""),
+        "notes": notes[0] if notes else {},
+    }
+
+
+def _manifest(notes: dict[str, Any], title: str) -> dict[str, Any]:
+    action = {"action": "c2pa.created", "digitalSourceType": SOURCE}
+    return {
+        "claim_generator_info": [{"name": notes["tool"], "version": notes["version"]}],
+        "title": title,
+        "assertions": [
+            {"label": "c2pa.actions", "data": {"actions": [action]}},
+            {"label": NOTE, "data": notes},
+        ],
+    }
+
+
+def _read_keys(folder: Path) -> tuple[bytes, bytes]:
+    files = [folder / "chain.pem", folder / "key.pem"]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"talk.c2pa_keys must name a folder with {file.name}; it is not there")
+    return files[0].read_bytes(), files[1].read_bytes()
+
+
+def _new_keys() -> tuple[bytes, bytes]:
+    """A certificate chain (leaf, root) and the leaf's private key, PEM, for one signature."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    root, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    chain = [
+        _certificate("geneface_kit, no identity", leaf, root, is_root=False),
+        _certificate("geneface_kit root", root, root, is_root=True),
+    ]
+    pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+    secret = leaf.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return pem, secret
+
+
+def _certificate(subject: str, key: Any, issuer_key: Any, *, is_root: bool) -> Any:
+    """An X.509 certificate with the extensions that C2PA asks of a signer."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    def name(text: str) -> x509.Name:
+        oid = x509.NameOID
+        parts = ((oid.COMMON_NAME, text), (oid.ORGANIZATION_NAME, "geneface_kit"))
+        return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
+
+    now = datetime.datetime.now(datetime.UTC)
+    usage = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    usage |= {"digital_signature": not is_root, "key_cert_sign": is_root, "crl_sign": is_root}
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name("geneface_kit root"))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=365 * VALID_YEARS))
+        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+    )
+    if not is_root:
+        purpose = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        builder = builder.add_extension(purpose, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())

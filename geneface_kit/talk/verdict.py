@@ -1,0 +1,213 @@
+"""Verdict: is a finished talk any good? Checks that run by themselves, each with the stage to
+look at when it fails. The limits are ours.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy.spatial import cKDTree
+
+from geneface_kit import sync
+from geneface_kit.speech import mouth_shape
+
+__all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve"]
+
+LAGS = 5
+"""Sound and lips are compared up to this many frames apart."""
+SIDE = 64
+"""Flicker is measured on pictures of about this size, pixels."""
+N_OWN = 100
+"""Frames of the person's clip that tell how much it flickers by itself."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured quality. low, high: the limits inside which it is fine; value None: not
+    measured, for the reason in `remedy`. remedy: what to look at when it is not fine.
+    """
+
+    name: str
+    value: float | None
+    low: float
+    high: float
+    remedy: str
+
+    @property
+    def fine(self) -> bool:
+        """Inside the limits, or not measured."""
+        return self.value is None or self.low <= self.value <= self.high
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of a talk."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def good(self) -> bool:
+        """No check failed."""
+        return all(check.fine for check in self.checks)
+
+    def lines(self) -> list[str]:
+        """The verdict in words: one line for the whole, one for every check."""
+        failed = sum(not check.fine for check in self.checks)
+        head = "good" if self.good else f"{failed} of {len(self.checks)} checks failed"
+        return [f"verdict: {head}", *(_line(check) for check in self.checks)]
+
+
+class Flicker:
+    """Watches pictures go by: how much they tremble, against how much they move.
+
+    value: mean |second difference in time| over mean |first difference|. A steady movement gives
+    about 0, a picture that jumps to and fro in every frame gives 2.
+    """
+
+    def __init__(self) -> None:
+        self.last: list[np.ndarray] = []
+        self.moved = self.trembled = 0.0
+
+    def watch(
+        self, frames: Iterable[UInt8[np.ndarray, "h w 3"]]
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Passes frames on."""
+        for frame in frames:
+            self.add(frame)
+            yield frame
+
+    def add(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Takes the next frame into account."""
+        small = _small(frame)
+        if self.last:
+            self.moved += float(np.abs(small - self.last[-1]).mean())
+        if len(self.last) == 2:
+            bend = small - 2 * self.last[1] + self.last[0]
+            self.trembled += float(np.abs(bend).mean())
+        self.last = [*self.last[-1:], small]
+
+    @property
+    def value(self) -> float:
+        """The measure so far; 0 for pictures that do not move."""
+        return self.trembled / self.moved if self.moved > 1e-6 else 0.0
+
+
+def judge(planned: Any, actor: Any, flicker: float) -> Verdict:
+    """The checks of a finished talk.
+
+    planned: a talk.Plan; actor: a talk.Actor; flicker: `Flicker.value` of its frames.
+    """
+    person = actor.person
+    own = mouth_shape(person.landmarks)[:, 0].std()
+    moves = float(mouth_shape(planned.landmarks)[:, 0].std() / max(own, 1e-6))
+    steady = Flicker()
+    for frame in person.frames[:N_OWN]:
+        steady.add(frame)
+    trembles = flicker / steady.value if steady.value else None
+    return Verdict(
+        (
+            Check(
+                "mouth motion over the person's own",
+                None if planned.silent.all() else moves,
+                0.4,
+                2.5,
+                "the recording is silent"
+                if planned.silent.all()
+                else "the adaptation stage (02): its mouth should move as the person's does",
+            ),
+            _lag(planned, actor),
+            Check(
+                "distance to the person's own faces",
+                _strangeness(planned.landmarks, person),
+                0.0,
+                3.0,
+                "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std",
+            ),
+            Check(
+                "flicker over the clip's own",
+                trembles,
+                0.0,
+                1.5,
+                "the clip does not move at all"
+                if trembles is None
+                else "the nerf stage (03): train longer, or smooth talk.smooth_frames more",
+            ),
+        )
+    )
+
+
+@torch.no_grad()
+def sync_curve(
+    planned: Any, actor: Any
+) -> tuple[Float[np.ndarray, " lags"], Float[np.ndarray, " lags"]]:
+    """Lags in seconds and the sync expert's mean score at each; positive: the sound is late.
+
+    Windows that lie in silence do not count. Needs 2 * LAGS + sync.WINDOW frames of speech.
+    """
+    motion = (planned.landmarks - person_mean(actor)) / actor.motion.unit
+    lips = sync.lips(torch.from_numpy(motion).flatten(1).float()[None])[0]
+    features = torch.as_tensor(planned.speech.features).float()
+    n_starts = len(lips) - sync.WINDOW + 1
+    starts = np.arange(LAGS, n_starts - LAGS)
+    spoken = [k for k in starts if not planned.silent[k : k + sync.WINDOW].any()]
+    lags = np.arange(-LAGS, LAGS + 1)
+    if not spoken:
+        return (lags / 25).astype(np.float32), np.zeros(len(lags), np.float32)
+    mouths = torch.stack([lips[k : k + sync.WINDOW] for k in spoken])
+    scores = []
+    for lag in lags:
+        heard = [features[2 * (k + lag) : 2 * (k + lag + sync.WINDOW)] for k in spoken]
+        scores.append(float(actor.motion.expert(torch.stack(heard), mouths).mean()))
+    return (lags / 25).astype(np.float32), np.array(scores, np.float32)
+
+
+def person_mean(actor: Any) -> Float[np.ndarray, "68 3"]:
+    """The mean face that the sync expert's displacements are taken from."""
+    return actor.person.landmarks[: actor.person.n_train].mean(axis=0)
+
+
+def _lag(planned: Any, actor: Any) -> Check:
+    """Where the sync expert hears the lips, seconds; a flat curve tells nothing."""
+    name = "sound against lips, seconds"
+    remedy = "the motion stage (01), or the clip's audio-video offset in the person stage (00)"
+    if actor.motion.expert is None:
+        return Check(name, None, -0.08, 0.08, "this generator has no sync expert")
+    spoken = int((~planned.silent).sum())
+    if spoken < 2 * LAGS + sync.WINDOW + 25:
+        return Check(name, None, -0.08, 0.08, "less than a second of speech")
+    lags, scores = sync_curve(planned, actor)
+    if np.ptp(scores) < 0.02:
+        return Check(name, None, -0.08, 0.08, "the sync expert prefers no lag")
+    return Check(name, float(lags[scores.argmax()]), -0.08, 0.08, remedy)
+
+
+def _strangeness(landmarks: np.ndarray, person: Any) -> float:
+    """How far lips and jaw are from the nearest tracked frame, over how far the person's held-out
+    frames are (medians). 1: as near as the person's own unseen faces.
+    """
+    part = [*range(17), *range(48, 68)]
+    known = person.landmarks[: person.n_train, part].reshape(person.n_train, -1)
+    tree = cKDTree(known)
+    unseen = person.landmarks[person.n_train :, part].reshape(-1, known.shape[1])
+    usual = np.median(tree.query(unseen)[0]) if len(unseen) else 0.0
+    spoken = landmarks[:, part].reshape(len(landmarks), -1)
+    return float(np.median(tree.query(spoken)[0]) / max(usual, 1e-6))
+
+
+def _line(check: Check) -> str:
+    if check.value is None:
+        return f"  {check.name}: not measured ({check.remedy})"
+    limits = f"{check.low:g} to {check.high:g}"
+    if check.fine:
+        return f"  {check.name}: {check.value:.2f} (fine: {limits})"
+    return f"  {check.name}: {check.value:.2f}, outside {limits}: look at {check.remedy}"
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    step = max(1, len(frame) // SIDE)
+    side = len(frame) // step * step
+    tiles = frame[:side, :side].reshape(side // step, step, side // step, step, 3)
+    return tiles.mean((1, 3), dtype=np.float32)

@@ -1,0 +1,160 @@
+"""Crate: what was exported can be checked, and every change is found."""
+
+import json
+import zipfile
+
+import acting
+import numpy as np
+import pytest
+
+from geneface_kit import __main__ as command_line
+from geneface_kit import runs, tables
+from geneface_kit.tables import crate
+
+SIZE = acting.SIZE
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project whose evaluation of a pretend person is finished."""
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    monkeypatch.setattr(crate.person_stage, "load", lambda folder: acting.person(folder))
+    monkeypatch.setattr(tables.metrics, "detected_landmarks", detected)
+    monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
+    a_run(tmp_path, "person", {"tracks.npz": b"tracks", "person.json": b'{"name": "pretend"}'})
+    evaluation = a_run(tmp_path, "evaluation", {}, parents=("person",))
+    write_evaluation(evaluation)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "05.ipynb").write_text("{}")
+    (tmp_path / "figures").mkdir()
+    for name, ids in (("ours", ["evaluation-pretend"]), ("foreign", ["other"])):
+        (tmp_path / "figures" / f"{name}.json").write_text(json.dumps({"runs": ids}))
+        (tmp_path / "figures" / f"{name}.csv").write_text("a,b")
+    (tmp_path / "LICENSE").write_text("licence")
+    return tmp_path
+
+
+def detected(frames):
+    place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
+    return np.zeros((len(frames), 68, 2), np.float32) + place, np.ones(len(frames), bool)
+
+
+def a_run(root, stage, files, parents=()):
+    folder = root / "runs" / "pretend" / f"{stage}-smoke-1"
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    facts = {"schema": runs.SCHEMA, "id": f"{stage}-pretend", "stage": stage, "subject": "pretend"}
+    facts |= {"profile": "smoke", "seed": 0, "status": "ok", "data_kind": "synthetic"}
+    facts |= {"config": {"evaluation": {"n_frames": 3}}, "metrics": {}}
+    facts["parents"] = {name: f"pretend/{name}-smoke-1" for name in parents}
+    facts["outputs"] = {name: runs.sha256(folder / name) for name in files}
+    runs.write_json(folder / "run.json", facts)
+    return runs.open_run(folder)
+
+
+def write_evaluation(run):
+    """Stored frames and the table that follows from them."""
+    person = acting.person(run.parents["person"].folder)
+    chosen = tables.held_out(person, 3)
+    rows = []
+    for protocol in ("landmark-driven", "self-driven"):
+        frames = np.clip(person.frames[chosen].astype(int) + 9, 0, 255).astype(np.uint8)
+        np.save(run.folder / f"{protocol.replace('-', '_')}.npy", frames)
+        for metric, (value, unit) in tables.score_pictures(person, chosen, frames).items():
+            rows.append(
+                tables.Row(
+                    "a",
+                    "pretend",
+                    protocol,
+                    "full",
+                    metric,
+                    value,
+                    unit,
+                    3,
+                    ("evaluation-pretend",),
+                    0,
+                    "smoke",
+                    "synthetic",
+                )  # fmt: skip
+            )
+    tables.write_table(run.folder / "table_a.csv", rows)
+    files = ("landmark_driven.npy", "self_driven.npy", "table_a.csv")
+    run.facts["outputs"] = {name: runs.sha256(run.folder / name) for name in files}
+    run.facts["parents"] = {"person": "pretend/person-smoke-1"}
+    run.save()
+
+
+def exported(home, name="out.zip"):
+    return crate.export(crate.named_run("evaluation-pretend"), home / name)
+
+
+def test_a_crate_holds_the_run_its_upstream_and_its_figures(home):
+    with zipfile.ZipFile(exported(home)) as archive:
+        names = set(archive.namelist())
+        listing = json.loads(archive.read("checksums.json"))["sha256"]
+        graph = json.loads(archive.read("ro-crate-metadata.json"))["@graph"]
+    assert "runs/pretend/person-smoke-1/tracks.npz" in names
+    assert "runs/pretend/evaluation-smoke-1/table_a.csv" in names
+    assert {"figures/ours.csv", "notebooks/05.ipynb", "LICENSE"} <= names
+    assert not any("foreign" in name for name in names)
+    assert set(listing) == names - {"checksums.json", "ro-crate-metadata.json"}
+    files = {entity["@id"]: entity for entity in graph if entity["@type"] == "File"}
+    assert all(files[place]["sha256"] == digest for place, digest in listing.items())
+    assert [path.name for path in home.glob(".*.part")] == []
+
+
+def test_an_untouched_crate_is_as_exported_as_zip_and_as_folder(home):
+    assert crate.verify(exported(home)) == []
+    assert crate.verify(exported(home, "folder")) == []
+
+
+def test_changed_missing_and_added_files_are_found(home):
+    folder = exported(home, "folder")
+    (folder / "LICENSE").write_text("another licence")
+    (folder / "notebooks" / "05.ipynb").unlink()
+    (folder / "extra.txt").write_text("extra")
+    assert crate.verify(folder) == [
+        "notebooks/05.ipynb is missing",
+        "LICENSE was changed",
+        "extra.txt does not belong here",
+    ]
+
+
+def test_a_table_that_its_frames_do_not_give_is_found(home):
+    """Somebody writes a better number and renews every checksum: the frames still tell."""
+    run = crate.named_run("evaluation-pretend")
+    table = run.folder / "table_a.csv"
+    right = tables.read_table(table)
+    right.loc[right["metric"] == "PSNR head", "value"] = "41.5"
+    right.to_csv(table, index=False)
+    run.facts["outputs"]["table_a.csv"] = runs.sha256(table)
+    run.save()
+    wrong = crate.verify(exported(home))
+    assert len(wrong) == 2 and all("PSNR head" in sentence for sentence in wrong)
+
+
+def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
+    run = crate.named_run(str(home / "runs" / "pretend" / "person-smoke-1"))
+    (home / "there.zip").write_bytes(b"")
+    with pytest.raises(FileExistsError, match="there already"):
+        crate.export(run, home / "there.zip")
+    run.facts["status"] = "interrupted"
+    with pytest.raises(ValueError, match="only finished runs"):
+        crate.export(run, home / "new.zip")
+    with pytest.raises(FileNotFoundError, match="no run 'nothing'"):
+        crate.named_run("nothing")
+    assert crate.verify(home / "there.zip") == ["there.zip is no readable zip file"]
+    assert crate.verify(home / "notebooks") == [
+        "checksums.json is missing: this is no crate of geneface_kit"
+    ]
+
+
+def test_the_commands_export_and_verify(home, capsys, monkeypatch):
+    monkeypatch.setattr(command_line, "check_system", lambda: None)
+    out = home / "c.zip"
+    assert command_line.main(["export", "evaluation-pretend", str(out)]) == 0
+    assert command_line.main(["verify", str(out)]) == 0
+    assert "all as it was exported" in capsys.readouterr().out
+    out.write_bytes(b"broken")
+    assert command_line.main(["verify", str(out)]) == 1

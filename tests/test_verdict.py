@@ -1,0 +1,99 @@
+"""Verdict: good talks pass, and each kind of bad one names its stage."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import acting
+import numpy as np
+import pytest
+import torch
+
+from geneface_kit import talk
+from geneface_kit.talk import verdict
+from geneface_kit.talk.verdict import Flicker
+
+
+class Ear(torch.nn.Module):
+    """A sync expert that knows the truth: the opening of the lips is the first feature."""
+
+    def forward(self, speech, mouth):
+        points = mouth.reshape(len(mouth), 5, 20, 3)
+        opening = 0.03 * (points[:, :, 14, 1] - points[:, :, 18, 1])  # inner lips, eye distances
+        heard = speech[:, ::2, 0]
+        return torch.exp(-20 * (opening - heard).abs().mean(1))
+
+
+def curve(n):
+    """A mouth opening that never repeats."""
+    t = np.arange(n)
+    return (0.12 + 0.05 * np.sin(t / 3) + 0.05 * np.sin(t / 4.7 + 1)).astype(np.float32)
+
+
+def planned(opening, heard):
+    """A plan whose mouth follows `opening` and whose only feature is `heard`."""
+    n = len(opening)
+    speech = SimpleNamespace(features=np.repeat(heard, 2)[:, None].astype(np.float32))
+    return SimpleNamespace(landmarks=acting.face(opening), silent=np.zeros(n, bool), speech=speech)
+
+
+@pytest.fixture
+def actor(tmp_path):
+    person = acting.person(tmp_path)
+    return talk.Actor(person, SimpleNamespace(expert=Ear(), unit=0.03), None, None)
+
+
+def centred(opening, actor):
+    """Openings as the ear hears them: displacements from the person's mean."""
+    mean = actor.person.landmarks[: actor.person.n_train].mean(0)
+    return opening - (mean[62, 1] - mean[66, 1])
+
+
+@pytest.mark.parametrize("late", [0, 3, -2])
+def test_the_sync_curve_peaks_at_the_true_lag(actor, late):
+    opening = curve(80)
+    heard = np.roll(centred(opening, actor), late)
+    lags, scores = talk.sync_curve(planned(opening, heard), actor)
+    assert lags[scores.argmax()] == pytest.approx(late / 25)
+
+
+def test_late_sound_and_strange_faces_fail_with_their_stage(actor):
+    opening = curve(80)
+    good = talk.judge(planned(opening, centred(opening, actor)), actor, 1.4)
+    by_name = {check.name: check for check in good.checks}
+    assert (
+        by_name["sound against lips, seconds"].value == 0
+        and by_name["mouth motion over the person's own"].fine
+    )
+    late = talk.judge(planned(opening, np.roll(centred(opening, actor), 4)), actor, 1.4)
+    (lag,) = (check for check in late.checks if check.name == "sound against lips, seconds")
+    assert lag.value == pytest.approx(0.16) and not lag.fine and "00" in lag.remedy
+    strange = planned(opening, centred(opening, actor))
+    strange.landmarks[:, 48:] += 0.5
+    failed = [check.name for check in talk.judge(strange, actor, 1.4).checks if not check.fine]
+    assert failed == ["distance to the person's own faces"]
+
+
+def test_silence_and_a_missing_expert_are_not_measured(actor):
+    plan = planned(curve(80), curve(80))
+    plan.silent[:] = True
+    quiet = talk.judge(plan, replace(actor, motion=SimpleNamespace(expert=None, unit=1.0)), 1.4)
+    assert [check.value for check in quiet.checks[:2]] == [None, None]
+    assert "not measured (the recording is silent)" in quiet.lines()[1]
+
+
+def test_flicker_of_a_steady_and_of_a_trembling_picture():
+    steady, tremble = Flicker(), Flicker()
+    for k in range(10):
+        steady.add(np.full((64, 64, 3), 10 * k, np.uint8))
+        tremble.add(np.full((64, 64, 3), 100 + 20 * (k % 2), np.uint8))
+    assert steady.value == 0
+    # 8 second differences of 40 over 9 first differences of 20
+    assert tremble.value == pytest.approx(8 * 40 / (9 * 20))
+    assert Flicker().value == 0.0
+
+
+def test_pictures_are_made_small_by_means():
+    frame = np.zeros((130, 130, 3), np.uint8)
+    frame[::2] = 100
+    assert verdict._small(frame).shape == (65, 65, 3)
+    assert verdict._small(frame) == pytest.approx(50)
