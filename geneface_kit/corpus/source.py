@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geneface_kit import runs
+from geneface_kit import clip, runs
 
 __all__ = [
     "SCHEMA",
@@ -23,8 +23,8 @@ __all__ = [
     "units",
 ]
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-SCHEMA = 2
+
+SCHEMA = 3
 """Number of the layout of a unit's file and of the shards; a change makes every clip anew."""
 
 
@@ -74,9 +74,11 @@ def clip_paths(folder: str) -> list[Path]:
 
         return [demo.clip_path(name) for name in demo.NAMES]
     place = find_folder(folder)
-    paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in clip.SUFFIXES)
     if not paths:
-        raise ValueError(f"no video in {place}: put talking clips there ({', '.join(SUFFIXES)})")
+        raise ValueError(
+            f"no video in {place}: put talking clips there ({', '.join(clip.SUFFIXES)})"
+        )
     return paths
 
 
