@@ -1,0 +1,10 @@
+"""Head: landmarks and a camera pose -> colour, opacity and depth of the head.
+
+The grid renderer of method.md 5b. Reads a person; `portrait` writes the weights.
+"""
+
+from geneface_kit.head.config import CPU, PAPER, HeadConfig
+from geneface_kit.head.field import HeadField, HeadImage
+from geneface_kit.head.task import HeadTask
+
+__all__ = ["CPU", "PAPER", "HeadConfig", "HeadField", "HeadImage", "HeadTask"]
