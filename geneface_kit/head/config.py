@@ -30,6 +30,8 @@ class HeadConfig:
     cull: str = "visible"  # skip cells that are "empty" (paper code), or also hidden ("visible")
     lip_share: float = 0.4  # rays inside the lip rectangle (ours)
     face_share: float = 0.3  # rays inside the face rectangle (ours)
+    lips_stage: float = 0.4  # last part of the updates, in which lips come first; paper code: 0.2
+    lips_stage_share: float = 0.7  # rays inside the lip rectangle then; paper code: 0.5
     entropy_weight: float = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
     spread_weight: float = 2e-2  # surface thickness, iod^2, ramped up (ours; sharp is fast)
     ambient_weight: float = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
@@ -80,6 +82,8 @@ PAPER = {
     "max_samples": 16,
     "occupancy": 128,
     "occupancy_decay": 0.95,
+    "lips_stage": 0.2,
+    "lips_stage_share": 0.5,
     "spread_weight": 0.0,
     "ambient_weight": 0.1,
     "lr_grid": 5e-3,

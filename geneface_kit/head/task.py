@@ -57,8 +57,7 @@ class HeadTask(fitting.Task):
         self._set_rate(index)
         if index % (8 if index < 512 else 32) == 0:
             self._update_occupancy(generator)
-        shares = (config.lip_share, config.face_share)
-        pixels = views.draw(config.n_frames, int(self.n_rays), shares, generator)
+        pixels = views.draw(config.n_frames, int(self.n_rays), self.shares(index), generator)
         offsets = torch.rand(len(pixels.at), generator=generator).to(views.device)
         behind = torch.rand(len(pixels.at), 3, generator=generator).to(views.device)
         found = self.field.render(views.rays(pixels), self._field_of(pixels), offsets=offsets)
@@ -84,6 +83,18 @@ class HeadTask(fitting.Task):
             "rays": float(len(pixels.at)),
             "samples": float(n_samples),
         }
+
+    def shares(self, index: int) -> tuple[float, float]:
+        """Parts of an update's rays that come from the lip and from the face rectangle.
+
+        In the lips stage the lips take theirs from face and rest alike. Differs from the official
+        code, whose last stage renders the lip rectangle whole with LPIPS, in place of pixels.
+        """
+        lips, face = self.config.lip_share, self.config.face_share
+        if index < (1 - self.config.lips_stage) * self.config.steps:
+            return lips, face
+        kept = (1 - self.config.lips_stage_share) / max(1 - lips, 1e-6)
+        return self.config.lips_stage_share, face * kept
 
     def validate(self, index: int) -> dict[str, float]:
         """Held-out PSNR of a few frames, head and lips; the score is the head's squared error."""
