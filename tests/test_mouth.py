@@ -59,6 +59,16 @@ def test_true_frames_follow_their_own_landmarks(demo_person):
     assert found.r > 0.97 and found.gain == pytest.approx(1, abs=0.25)
 
 
+def test_frames_without_a_face_do_not_count():
+    landmarks, poses = (
+        np.ones((2, 68, 3), np.float32),
+        np.tile(np.eye(4, dtype=np.float32), (2, 1, 1)),
+    )
+    landmarks[:, 45, 0], poses[:, 2, 3] = 2, 7
+    found = mouth_follows(2 * [np.zeros((32, 32, 3), np.uint8)], landmarks, poses, 52.0)
+    assert np.isnan(found.found).all() and np.isnan(found.r)
+
+
 def test_frames_and_landmarks_must_be_equally_many():
     landmarks, poses = np.zeros((2, 68, 3), np.float32), np.zeros((2, 4, 4), np.float32)
     with pytest.raises(ValueError, match="equally many, got 1, 2 and 2"):

@@ -73,8 +73,8 @@ def mouth_follows(
             f"and {len(poses)}"
         )
     mesh = landmarks.detect(frames)
-    found = seen_opening(landmarks.to_68(mesh)[..., :2].astype(np.float64) + 1e-9)
-    found[~mesh.found] = np.nan
+    found = np.full(len(asked), np.nan)
+    found[mesh.found] = seen_opening(landmarks.to_68(mesh)[mesh.found, :, :2])
     if not mesh.found.all():
         log.warning("no face found in %d of %d rendered frames", (~mesh.found).sum(), len(asked))
     given = camera.project(asked, poses, focal, frames[0].shape[0])
