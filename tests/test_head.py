@@ -1,6 +1,7 @@
 """The head: it learns, follows the mouth, is deterministic, and refuses what it cannot use."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,15 @@ def test_zero_weights_switch_losses_off():
     task = HeadTask.make(config, views, torch.Generator().manual_seed(0))
     losses = task.step(10, torch.Generator().manual_seed(0))
     assert losses["loss"] == losses["image"]
+
+
+def test_the_lips_come_first_in_the_last_updates():
+    config = dataclasses.replace(
+        SMALL, steps=10, lip_share=0.4, face_share=0.3, lips_stage=0.4, lips_stage_share=0.7
+    )
+    shares = [HeadTask.shares(SimpleNamespace(config=config), k) for k in range(10)]
+    assert shares[:6] == 6 * [(0.4, 0.3)]
+    assert np.allclose(shares[6:], 4 * [(0.7, 0.15)])
 
 
 def test_windows_repeat_the_ends():

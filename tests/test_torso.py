@@ -3,14 +3,24 @@
 import dataclasses
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from puppet import SHIRT, puppet
+from scipy.spatial.transform import Rotation
 
-from geneface_kit import fitting
+from geneface_kit import camera, fitting
 from geneface_kit.head import HeadConfig, HeadField, HeadImage
-from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask, euler, unit_pixels, waves
+from geneface_kit.torso import (
+    TorsoConfig,
+    TorsoField,
+    TorsoTask,
+    euler,
+    sway,
+    unit_pixels,
+    waves,
+)
 from geneface_kit.views import Views
 
 SMALL = TorsoConfig(
@@ -91,6 +101,71 @@ def test_waves_and_pixels_by_hand():
     expected = [0.5, math.sin(0.5), math.cos(0.5), math.sin(1.0), math.cos(1.0)]
     assert found == pytest.approx(expected)
     assert unit_pixels(torch.tensor([[0, 255]]), 256)[0].tolist() == pytest.approx([-1.0, 1.0])
+
+
+def moving_shirt():
+    """The puppet with a speckled shirt that follows the head by 6 pixels per inter-ocular
+    distance; and by how much, (t, 2) pixels."""
+    person = puppet()
+    size, rng = 96, np.random.default_rng(0)
+    speckle = cv2.GaussianBlur(rng.random((160, 160, 3)).astype(np.float32), (0, 0), 2.5)
+    speckle = np.uint8(255 * (speckle - speckle.min()) / np.ptp(speckle))
+    place = sway.pose_features(torch.from_numpy(person.poses)).numpy()[:, 3:5] * (6, -6)
+    frames, labels, torso = (np.zeros((len(place), size, size, c), np.uint8) for c in (3, 1, 4))
+    labels[:, 40:] = 3
+    for t, (x, y) in enumerate(place):
+        move = np.array([[1, 0, 32 - x], [0, 1, 32 - y]], np.float32)
+        frames[t] = cv2.warpAffine(speckle, move, (size, size), flags=cv2.WARP_INVERSE_MAP | 1)
+    torso[..., :3], torso[:, 40:, :, 3] = frames, 255
+    plate = np.zeros((size, size, 3), np.uint8)
+    parts = {"frames": frames, "labels": labels[..., 0], "torso": torso, "plate": plate}
+    return dataclasses.replace(person, size=size, **parts), place
+
+
+def test_the_shift_of_a_torso_is_measured():
+    person, place = moving_shirt()
+    frames = np.arange(len(place))
+    found = sway.measure(person, frames)
+    np.testing.assert_allclose(found, place - place[len(place) // 2], atol=0.1)
+
+
+def test_the_pose_predicts_the_shift_of_frames_that_were_not_measured():
+    person, place = moving_shirt()
+    learned = sway.learn(person, 14)
+    features = sway.pose_features(torch.from_numpy(person.poses[14:]))
+    found = (features @ learned.weights[:6] + learned.weights[6]) * (person.size - 1) / 2
+    np.testing.assert_allclose(found, place[14:] - place[:14].mean(0), atol=0.15)
+
+
+def test_pose_features_are_the_turn_and_place_of_the_head():
+    vectors = np.random.default_rng(1).normal(0, 0.4, (5, 3))
+    places = np.random.default_rng(2).normal(0, 1, (5, 3)) - (0, 0, 7)
+    poses = camera.pose_from_head(Rotation.from_rotvec(vectors).as_matrix(), places)
+    found = sway.pose_features(torch.from_numpy(poses).float())
+    np.testing.assert_allclose(found, np.concatenate([vectors, places], 1), atol=1e-5)
+
+
+def test_without_texture_the_torso_stays_and_a_warning_says_so(caplog):
+    person = puppet()
+    assert not sway.measure(person, np.arange(6)).any()
+    assert "could not be followed in 5 frames" in caplog.text
+
+
+def test_no_viewpoint_throws_the_torso_away():
+    field = TorsoField(SMALL, 20, 32)
+    field.sway_map.fill_(1.0)
+    field.sway_limit.fill_(0.1)
+    assert field.predicted_shift(10 * torch.eye(4)[None]).abs().max() <= 0.1
+
+
+def test_a_pose_moves_the_torso_and_does_not_paint_it():
+    field = TorsoField(SMALL, 20, 32).train(False)
+    for layer in field.deform_net.layers:
+        layer.weight.data.zero_()
+    pose = torch.eye(4)
+    pose[0, 3] = 2.0
+    first, second = (field.image(where, nothing(32))[0] for where in (torch.eye(4), pose))
+    assert torch.equal(first, second)
 
 
 def test_a_person_without_torso_gets_one_sentence():

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geneface_kit.head import BOX, HeadConfig, HeadField
+from geneface_kit.head.config import HeadConfig
+from geneface_kit.head.field import BOX, HeadField
 from geneface_kit.render import ConditionNet, FieldSamples, Occupancy, precision
 
 __all__ = ["VanillaField", "VanillaNet", "sines"]
@@ -74,11 +75,12 @@ class VanillaField(HeadField):
         nn.Module.__init__(self)
         self.config = config
         self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
-        self.net = VanillaNet(config.condition, config.hidden)
+        self.net = VanillaNet(config.condition + config.lip_modes, config.hidden)
         self.codes = nn.Parameter(torch.zeros(n_frames, 0), requires_grad=False)
         self.occupancy = Occupancy(config.occupancy)
         self.register_buffer("landmark_mean", torch.zeros(204))
         self.register_buffer("landmark_std", torch.ones(204))
+        self.register_buffer("lip_modes", torch.zeros(204, config.lip_modes))
         self.dtype = precision(config.precision, torch.device("cpu"))
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:

@@ -22,16 +22,27 @@ from geneface_kit import person as person_stage
 from geneface_kit.head import HeadConfig, HeadField, HeadTask, make_field
 from geneface_kit.person import Person
 from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
+from geneface_kit.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
 from geneface_kit.portrait.survey import load_shell, save_shell, surveyed
 from geneface_kit.render import Occupancy, backend_for
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
-from geneface_kit.views import HEAD, Views, psnr, windows_of
+from geneface_kit.views import Views, windows_of
 
-__all__ = ["Frame", "Portrait", "held_out_quality", "load", "make"]
+__all__ = [
+    "Following",
+    "Frame",
+    "Portrait",
+    "held_out_quality",
+    "layer_quality",
+    "load",
+    "make",
+    "mouth_follows",
+    "seen_opening",
+]
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 KIND = "geneface_kit portrait"
 
 
@@ -187,24 +198,27 @@ def load(folder: Path, person: Person) -> Portrait:
     return Portrait(head, torso, person.plate, facts["focal"], shell, config)
 
 
-def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 12) -> dict[str, float]:
-    """PSNR in dB of frames that were not trained on, rendered from their tracked landmarks.
+def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 48) -> dict[str, float]:
+    """Measures on frames that were not trained on, rendered from their tracked landmarks.
 
-    head_psnr: head pixels; lip_psnr: lip rectangle; frame_psnr: the whole picture. Each is of
-    the mean squared error over the frames.
+    PSNR in dB by layer (`quality.layer_quality`), and whether the mouth obeys, NaN left out:
+    mouth_r and mouth_gain: with each frame's own landmarks; mouth_r_exchanged: with those of
+    another frame, so that no pose can tell the mouth; mouth_r_true: on the true pictures, what
+    finding a mouth again loses by itself.
     """
-    sums: dict[str, list[float]] = {"frame_psnr": [], "head_psnr": [], "lip_psnr": []}
-    for frame in views.held_out(n_frames):
-        rgb = _rendered(portrait, views, frame).rgb.cpu().numpy()
-        truth = views.person.frames[frame].astype(np.float32) / 255
-        squared = ((rgb - truth) ** 2).mean(-1)
-        is_head = np.asarray(views.person.labels[frame] == HEAD)
-        x0, y0, x1, y1 = views.lip_rects[frame].tolist()
-        sums["frame_psnr"].append(squared.mean())
-        sums["head_psnr"].append(squared[is_head].mean() if is_head.any() else np.nan)
-        lips = squared[y0:y1, x0:x1]
-        sums["lip_psnr"].append(lips.mean() if lips.size else np.nan)
-    return {name: round(psnr(float(np.nanmean(values))), 3) for name, values in sums.items()}
+    frames = views.held_out(n_frames)
+    others = frames[::-1]
+    own = [_picture(portrait, views, frame) for frame in frames]
+    exchanged = [_picture(portrait, views, *pair) for pair in zip(frames, others, strict=True)]
+    truth = [np.asarray(views.person.frames[frame]) for frame in frames]
+    landmarks, poses = views.person.landmarks[frames], views.person.poses[frames]
+    obeys = mouth_follows(own, landmarks, poses, views.focal)
+    swapped = mouth_follows(exchanged, views.person.landmarks[others], poses, views.focal)
+    ceiling = mouth_follows(truth, landmarks, poses, views.focal)
+    found = layer_quality(own, views, frames)
+    found |= {"mouth_r": obeys.r, "mouth_gain": obeys.gain, "mouth_r_exchanged": swapped.r}
+    found |= {"mouth_r_true": ceiling.r}
+    return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
 
 
 def _head(run: Any, config: HeadConfig, views: Views) -> HeadField:
@@ -245,6 +259,11 @@ def _rendered(portrait: Portrait, views: Views, frame: int, mouth_of: int | None
     source = torch.tensor([frame if mouth_of is None else mouth_of])
     window = windows_of(views.landmarks, source, width)[0]
     return portrait.render_frame(window, views.poses[frame])
+
+
+def _picture(portrait: Portrait, views: Views, frame: int, mouth_of: int | None = None):
+    rgb = _rendered(portrait, views, frame, mouth_of).rgb
+    return (rgb * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def mouth_opening(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, " t"]:

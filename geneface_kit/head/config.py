@@ -1,0 +1,97 @@
+"""Settings of the head field and its training."""
+
+from dataclasses import dataclass
+
+__all__ = ["CPU", "PAPER", "HeadConfig"]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The head field and its training. Defaults: smoke."""
+
+    field: str = "grid"  # or "vanilla", the paper's own (method.md 5a); give it hidden=256 and time
+    steps: int = 450  # updates; paper code: 250,000
+    n_samples: int = 12_000  # field samples per update, rays adapt to it (ours)
+    n_frames: int = 16  # frames per update; paper code: 1
+    hidden: int = 32  # width of the networks; paper code: 128
+    condition: int = 32  # channels of the landmark condition; paper code: 64
+    lip_modes: int = 6  # principal movements of the lips that join it as they are (ours)
+    attention_frames: int = 1  # frames the condition is smoothed over, 1 = none; paper code: 5
+    direct_condition: bool = True  # the density network also sees the condition itself (ours)
+    view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
+    code_channels: int = 4  # per-frame appearance code (paper code)
+    grid_kind: str = "hash"  # "tiled" is the official one, blind on fine levels
+    n_levels: int = 8  # lattices per grid; paper code: 16
+    finest: int = 128  # cells of the finest lattice along the box; paper code: 2048
+    log2_rows: int = 14  # table rows per lattice; paper code: 16
+    step_length: float = 0.1  # iod between samples; paper code: about 0.03
+    max_samples: int = 32  # per ray in training; paper code: 16
+    occupancy: int = 48  # cells along the box; paper code: 128
+    occupancy_decay: float = 0.8  # per look, of what was dense or visible; paper code: 0.95
+    cull: str = "visible"  # skip cells that are "empty" (paper code), or also hidden ("visible")
+    lip_share: float = 0.4  # rays inside the lip rectangle (ours)
+    face_share: float = 0.3  # rays inside the face rectangle (ours)
+    lips_stage: float = 0.4  # last part of the updates, in which lips come first; paper code: 0.2
+    lips_stage_share: float = 0.7  # rays inside the lip rectangle then; paper code: 0.5
+    entropy_weight: float = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
+    spread_weight: float = 2e-2  # surface thickness, iod^2, ramped up (ours; sharp is fast)
+    ambient_weight: float = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
+    lr_grid: float = 3e-2  # Adam, tables; paper code: 5e-3
+    lr_network: float = 5e-3  # Adam, density and colour networks, codes; paper code: 5e-4
+    lr_condition: float = 3e-3  # Adam, condition and ambient networks; paper code: 5e-4
+    lr_final: float = 0.05  # last learning rate over the first; paper code: 0.1
+    clamp: float = 3.0  # normalised landmarks, standard deviations (official inference: 2.5)
+    stop: float = 0.01  # transmittance at which a ray ends at inference; paper code: 1e-4
+    precision: str = "auto"  # of the networks: float32, bfloat16, or auto, the machine's faster
+    validate_every: int = 0  # updates between held-out looks, 0 = at the end only
+
+    # Note: ambient_weight is ramped up over the training. In a short one the official 0.1 silences
+    # the ambient network before it has found the mouth, which then never moves.
+
+
+CPU = {
+    "steps": 3000,
+    "n_samples": 24_000,
+    "n_frames": 24,
+    "hidden": 64,
+    "n_levels": 12,
+    "finest": 512,
+    "log2_rows": 15,
+    "step_length": 0.05,
+    "occupancy": 64,
+    "lr_grid": 1e-2,
+    "lr_network": 2e-3,
+    "lr_condition": 1e-3,
+    "validate_every": 500,
+}
+"""A real person at 256x256 on two CPU cores."""
+
+PAPER = {
+    "steps": 250_000,
+    "n_samples": 1_000_000,
+    "n_frames": 1,
+    "hidden": 128,
+    "condition": 64,
+    "lip_modes": 0,
+    "attention_frames": 5,
+    "direct_condition": False,
+    "view_dependent": True,
+    "n_levels": 16,
+    "finest": 2048,
+    "log2_rows": 16,
+    "step_length": 0.03,
+    "max_samples": 16,
+    "occupancy": 128,
+    "occupancy_decay": 0.95,
+    "lips_stage": 0.2,
+    "lips_stage_share": 0.5,
+    "spread_weight": 0.0,
+    "ambient_weight": 0.1,
+    "lr_grid": 5e-3,
+    "lr_network": 5e-4,
+    "lr_condition": 5e-4,
+    "lr_final": 0.1,
+    "stop": 1e-4,
+    "validate_every": 2000,
+}
+"""The official settings (method.md 5b), on a GPU."""

@@ -1,0 +1,143 @@
+"""Sway: where the shoulders are -> measured in the training pictures, predicted from a head pose.
+
+Shoulders follow the head, but by less and not about the same pivot. One shift of the whole torso,
+linear in the pose, is what a short clip lets us learn of it and what holds outside it.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geneface_kit.person import Person
+
+__all__ = ["Sway", "explained", "learn", "measure", "pose_features", "predictor"]
+
+log = logging.getLogger(__name__)
+
+N_FRAMES = 500
+"""At most so many frames of a clip are compared."""
+WIDTH = 128
+"""Pictures are compared at this width, pixels: finer ones cost more and find the same."""
+SMOOTH = 5
+"""Width of the blur before two pictures are compared, pixels."""
+PASSES = 50
+"""At most so many steps of the comparison; it stops at a correlation gain below TOLERANCE."""
+TOLERANCE = 1e-5
+TORSO = 3
+"""The label of torso pixels."""
+RIDGE = 2e-3
+"""Penalty on standardised coefficients, as a share of the number of frames."""
+
+
+@dataclass(frozen=True)
+class Sway:
+    """How a person's torso moves in the picture. Shifts are in pixel coordinates of [-1, 1].
+
+    frames: (k,) frames compared; shifts: (k, 2) of the torso there, right and down, about their
+    mean; weights: (7, 2) the linear map from [pose features, 1] to shifts.
+    """
+
+    frames: Int[np.ndarray, " k"]
+    shifts: Float[Tensor, "k 2"]
+    weights: Float[Tensor, "7 2"]
+
+    def at(self, frames: Int[Tensor, " b"]) -> Float[Tensor, "b 2"]:
+        """The measured shifts of frames, interpolated between the compared ones."""
+        columns = [np.interp(frames.cpu().numpy(), self.frames, x) for x in self.shifts.T.numpy()]
+        return torch.from_numpy(np.stack(columns, axis=-1)).float()
+
+
+def learn(person: Person, n_train: int) -> Sway:
+    """Measures up to 500 training frames and fits the prediction to them."""
+    frames = np.unique(np.linspace(0, n_train - 1, min(n_train, N_FRAMES)).astype(int))
+    shifts = torch.from_numpy(measure(person, frames)) * (2 / max(1, person.size - 1))
+    shifts = shifts - shifts.mean(0)
+    features = pose_features(torch.from_numpy(person.poses[frames]).float())
+    weights = predictor(features, shifts)
+    predicted = features @ weights[:6] + weights[6]
+    spread, left = (person.size / 2 * value for value in explained(shifts, predicted))
+    log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", spread, left)
+    return Sway(frames, shifts, weights)
+
+
+def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k 2"]:
+    """Shift of the torso in each frame against the middle one of them, pixels right and down.
+
+    The torso pixels of consecutive frames are laid onto the middle frame by the shift of highest
+    correlation (Evangelidis and Psarakis 2008), starting from the neighbour's. A frame in which
+    that fails keeps its neighbour's shift, and a warning says how many did.
+    """
+    scale = WIDTH / person.size if person.size > WIDTH else 1.0
+    middle = len(frames) // 2
+    reference, _ = _gray(person, int(frames[middle]), scale)
+    shifts = np.zeros((len(frames), 2), np.float32)
+    n_failed = 0
+    rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, PASSES, TOLERANCE)
+    for side in (range(middle + 1, len(frames)), range(middle - 1, -1, -1)):
+        warp = np.eye(2, 3, dtype=np.float32)
+        for slot in side:
+            picture, torso = _gray(person, int(frames[slot]), scale)
+            try:
+                found = cv2.findTransformECC(
+                    reference, picture, warp.copy(), cv2.MOTION_TRANSLATION, rule, torso, SMOOTH
+                )[1]
+            except cv2.error:  # no overlap or nothing to see: raised, not returned
+                found, n_failed = warp, n_failed + 1
+            warp = found if np.abs(found[:, 2]).max() < WIDTH / 4 else warp
+            shifts[slot] = warp[:, 2] / scale
+    if n_failed:
+        log.warning("%s: the torso could not be followed in %d frames", person.name, n_failed)
+    return shifts
+
+
+def pose_features(poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
+    """The head's turn (rotation vector) and place in the camera's frame.
+
+    There, unlike in the head's frame, what moves a torso in the picture is nearly linear in them.
+    """
+    turn = poses[:, :3, :3].transpose(1, 2)  # head to camera
+    place = -(turn @ poses[:, :3, 3:])[..., 0]
+    twist = torch.stack(
+        [
+            turn[:, 2, 1] - turn[:, 1, 2],
+            turn[:, 0, 2] - turn[:, 2, 0],
+            turn[:, 1, 0] - turn[:, 0, 1],
+        ],
+        dim=-1,
+    )
+    angle = torch.acos(((turn.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2).clamp(-1 + 1e-7, 1 - 1e-7))
+    return torch.cat([twist * (0.5 / torch.sinc(angle / torch.pi))[:, None], place], dim=-1)
+
+
+def predictor(features: Float[Tensor, "k 6"], shifts: Float[Tensor, "k 2"]) -> Float[Tensor, "7 2"]:
+    """The map from [features, 1] to shifts: least squares with a small ridge."""
+    mean, spread = features.mean(0), features.std(0, correction=0).clamp(min=1e-4)
+    rows = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], -1).double()
+    ridge = RIDGE * len(rows) * torch.eye(7, dtype=torch.float64)
+    ridge[6, 6] = 0
+    weights = torch.linalg.solve(rows.T @ rows + ridge, rows.T @ shifts.double()).float()
+    slope = weights[:6] / spread[:, None]
+    return torch.cat([slope, weights[6:] - mean @ slope])
+
+
+def explained(shifts: Float[Tensor, "k 2"], predicted: Float[Tensor, "k 2"]) -> tuple[float, float]:
+    """Root mean square of measured shifts about their mean, and of what the prediction leaves."""
+    spread = (shifts - shifts.mean(0)).square().sum(-1).mean().sqrt()
+    left = (shifts - predicted).square().sum(-1).mean().sqrt()
+    return float(spread), float(left)
+
+
+def _gray(person: Person, frame: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gray picture and torso mask of a frame, shrunk."""
+    picture = cv2.cvtColor(np.asarray(person.frames[frame]), cv2.COLOR_RGB2GRAY)
+    torso = np.asarray(person.labels[frame] == TORSO).astype(np.uint8)
+    if scale != 1.0:
+        size = (round(person.size * scale),) * 2
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        torso = cv2.resize(torso, size, interpolation=cv2.INTER_NEAREST)
+    return picture, torso * 255

@@ -1,0 +1,136 @@
+"""The mouth: how following is measured, and that a trained person's mouth does follow."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from puppet import faces, puppet
+from test_torso import SMALL as TORSO
+
+from geneface_kit import portrait
+from geneface_kit.head import HeadConfig, HeadField
+from geneface_kit.portrait import Following, layer_quality, mouth_follows, seen_opening
+from geneface_kit.views import Views, windows_of
+
+
+@pytest.fixture(scope="module")
+def trained(demo_person, tmp_path_factory):
+    """The demo person's portrait after the smoke profile's head training, and its run's numbers."""
+    folder, recorded = tmp_path_factory.mktemp("nerf"), {}
+    run = SimpleNamespace(
+        folder=folder,
+        parents={"person": SimpleNamespace(folder=demo_person.folder)},
+        generator=lambda name="": torch.Generator().manual_seed(len(name)),
+        record=recorded.__setitem__,
+    )
+    portrait.make(run, SimpleNamespace(head=HeadConfig(), torso=TORSO))
+    return portrait.load(folder, demo_person), recorded
+
+
+def test_following_by_hand():
+    asked = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, np.nan])
+    half = Following.of(asked, 0.5 * asked + 3)
+    assert (half.r, half.gain) == pytest.approx((1.0, 0.5))
+    assert half.error == pytest.approx(0.5 * np.std(np.arange(8)))
+    assert Following.of(asked, -asked).r == pytest.approx(-1.0)
+
+
+def test_a_mouth_that_does_not_move_has_no_correlation():
+    asked = np.arange(9.0)
+    assert np.isnan(Following.of(asked, np.ones(9)).r)
+    assert np.isnan(Following.of(asked[:5], asked[:5]).r)
+
+
+def test_a_seen_opening_is_in_eye_distances():
+    points = np.zeros((1, 68, 2))
+    points[0, 45], points[0, 62], points[0, 66] = (30, 40), (10, 60), (10, 70)
+    assert seen_opening(points).tolist() == pytest.approx([10 / 50])
+
+
+def test_true_frames_follow_their_own_landmarks(demo_person):
+    n = 24
+    found = mouth_follows(
+        list(demo_person.frames[:n]),
+        demo_person.landmarks[:n],
+        demo_person.poses[:n],
+        demo_person.focal,
+    )
+    assert found.r > 0.97 and found.gain == pytest.approx(1, abs=0.25)
+
+
+def test_frames_without_a_face_do_not_count():
+    landmarks, poses = (
+        np.ones((2, 68, 3), np.float32),
+        np.tile(np.eye(4, dtype=np.float32), (2, 1, 1)),
+    )
+    landmarks[:, 45, 0], poses[:, 2, 3] = 2, 7
+    found = mouth_follows(2 * [np.zeros((32, 32, 3), np.uint8)], landmarks, poses, 52.0)
+    assert np.isnan(found.found).all() and np.isnan(found.r)
+
+
+def test_frames_and_landmarks_must_be_equally_many():
+    landmarks, poses = np.zeros((2, 68, 3), np.float32), np.zeros((2, 4, 4), np.float32)
+    with pytest.raises(ValueError, match="equally many, got 1, 2 and 2"):
+        mouth_follows([np.zeros((8, 8, 3), np.uint8)], landmarks, poses, 9.0)
+
+
+def test_quality_is_told_by_layer():
+    views = Views(puppet())
+    frame = 21
+    picture = views.person.frames[frame].copy()
+    torso = views.person.labels[frame] == 3
+    picture[torso] += 51  # a fifth of the range: 20 log10(5) = 13.98 dB
+    found = layer_quality([picture], views, [frame])
+    assert found["torso_psnr"] == pytest.approx(13.979, abs=1e-3)
+    assert found["head_psnr"] == found["background_psnr"] == 120
+    share = torso.mean()
+    assert found["frame_psnr"] == pytest.approx(13.979 - 10 * np.log10(share), abs=1e-3)
+    assert "neck_psnr" not in found
+
+
+def test_lip_movements_reach_the_condition_at_unit_strength():
+    config = HeadConfig(
+        condition=8, lip_modes=2, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8
+    )
+    field = HeadField(config, 20)
+    landmarks = torch.from_numpy(faces(np.linspace(0, 0.6, 20).astype(np.float32)))
+    field.learn_statistics(landmarks)
+    found = field.condition(windows_of(landmarks, torch.arange(20), 1))[:, 8:].detach()
+    assert found.shape == (20, 2)
+    assert float(found[:, 0].std(correction=0)) == pytest.approx(1, abs=1e-4)
+    assert abs(np.corrcoef(found[:, 0], np.arange(20))[0, 1]) == pytest.approx(1)
+
+
+def test_without_lip_modes_the_condition_is_the_official_one():
+    config = HeadConfig(
+        condition=8, lip_modes=0, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8
+    )
+    field = HeadField(config, 4)
+    window = torch.from_numpy(faces(np.array([0.3], np.float32)))[None]
+    flat = window.flatten(2)
+    torch.testing.assert_close(field.condition(window), field.condition_net(flat.clamp(-3, 3)))
+
+
+@pytest.mark.slow
+def test_the_trained_mouth_follows_its_landmarks(trained):
+    _, recorded = trained
+    assert recorded["mouth_r"] > 0.9 and recorded["mouth_gain"] > 0.4
+    assert recorded["mouth_r_exchanged"] > 0.5  # no pose tells it now
+
+
+@pytest.mark.slow
+def test_closing_the_landmarks_closes_the_rendered_lips(trained, demo_person):
+    model, _ = trained
+    frames = Views(demo_person).held_out(8)
+    gap = np.linalg.norm(demo_person.landmarks[:, 62] - demo_person.landmarks[:, 66], axis=-1)
+    order = np.argsort(gap[: demo_person.n_train])
+    poses = demo_person.poses[frames]
+    openings = []
+    for mouth in (order[2], order[-3]):
+        asked = np.repeat(demo_person.landmarks[mouth][None], len(frames), axis=0)
+        pictures = list(model.render(asked, poses))
+        found = mouth_follows(pictures, asked, poses, demo_person.focal)
+        openings.append((found.asked.mean(), np.nanmean(found.found)))
+    (shut_asked, shut), (wide_asked, wide) = openings
+    assert wide - shut > 0.4 * (wide_asked - shut_asked)
