@@ -6,9 +6,7 @@ Reads the clip; writes frames, labels, torso, plate, tracks, speech, audio and p
 import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from geneface_kit import clip, demo, landmarks, layers, runs, speech, tracking
-from geneface_kit.layers import LayersConfig
-from geneface_kit.person import framing, quality
-from geneface_kit.person.framing import FramingConfig
-from geneface_kit.tracking import TrackingConfig
+from geneface_kit.person import files, framing, quality, sound
+from geneface_kit.person.settings import CPU, PAPER, PersonConfig
 
 __all__ = [
     "CPU",
@@ -56,27 +52,6 @@ TRACKS = (
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PersonConfig:
-    """Settings of the stage; the defaults are the smoke profile's. All ours but where noted."""
-
-    size: int = 128  # side of the square pictures, pixels; the method has 512
-    max_s: float = 0.0  # seconds read from the clip; 0 = all
-    detector: str = "mediapipe"  # landmarks.DETECTORS
-    encoder: str = "hama"  # speech features, speech.ENCODERS; the method has HuBERT large
-    encoder_weights: str = ""  # folder of the weights of "hubert-large"; "" = the hub's cache
-    correct_offset: bool = True  # shift the sound onto the lips when the offset is clear
-    offset_confidence: float = 0.3  # least confidence of a correction
-    offset_least_s: float = 0.05  # smaller offsets are within the estimate's error, seconds
-    framing: FramingConfig = field(default_factory=FramingConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    layers: LayersConfig = field(default_factory=LayersConfig)
-
-
-CPU = {"size": 256}
-PAPER = {"size": 512}
 
 
 @dataclass(frozen=True)
@@ -249,156 +224,3 @@ def load(folder: Path) -> Person:
         n_train=10 * n_frames // 11,
         report=facts["report"],
     )
-
-
-def _speech(
-    source: Path, start: int, tracked: tracking.Track, config: PersonConfig
-) -> tuple[np.ndarray, speech.Speech, speech.Offset, list[str]]:
-    """Sound and features of the span, brought into step with the lips; offset and warnings."""
-    heard = clip.sound_of(source)
-    if heard is None:
-        raise ValueError(
-            f"{source.name} has no sound; a person needs speech, inside the video or in a .wav "
-            "of the same name beside it"
-        )
-    n_frames = len(tracked.poses)
-    spoken = speech.encode(_span_of(heard, start, n_frames, 0.0)).cut(n_frames)
-    found = speech.offset(spoken, tracked.landmarks)
-    warnings = []
-    if np.sqrt(np.mean(heard**2)) < clip.SILENCE_RMS:
-        warnings.append("the clip is silent: nothing can be learnt from its sound")
-    clear = found.confidence >= config.offset_confidence
-    shift_s = found.seconds if clear and abs(found.seconds) >= config.offset_least_s else 0.0
-    if shift_s and config.correct_offset:
-        side = "late" if shift_s > 0 else "early"
-        warnings.append(f"the sound was {abs(shift_s):.2f} s {side} against the lips; corrected")
-    elif not clear:
-        warnings.append(
-            f"the audio-video offset is uncertain (confidence {found.confidence:.2f}); left as is"
-        )
-    sound = _span_of(heard, start, n_frames, shift_s if config.correct_offset else 0.0)
-    if config.encoder != "hama" or shift_s:
-        spoken = speech.encode(sound, config.encoder, weights=config.encoder_weights)
-    return sound, spoken.cut(n_frames), found, warnings
-
-
-def _span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float) -> np.ndarray:
-    """Sound of n_frames frames from frame `start`, taken shift_s later; silence outside."""
-    first = round((start / clip.FPS + shift_s) * clip.SAMPLE_RATE)
-    n_samples = n_frames * clip.SAMPLE_RATE // clip.FPS
-    padded = np.pad(sound, (max(0, -first), max(0, first + n_samples - len(sound))))
-    return padded[max(first, 0) :][:n_samples].astype(np.float32)
-
-
-def _write_frames(
-    source: Path,
-    folder: Path,
-    span: tuple[int, int],
-    crop: framing.Crop,
-    scanned_width: int,
-    config: PersonConfig,
-) -> np.ndarray:
-    """Second pass: the square crop of every frame of the span, from full-resolution pictures."""
-    start, stop = span
-    shape = (stop - start, config.size, config.size, 3)
-    with _new_array(folder / "frames.npy", shape) as frames:
-        pictures = clip.stream_frames(source, max_s=stop / clip.FPS)
-        for index, picture in enumerate(pictures):
-            if index < start:
-                continue
-            left, top, side = crop.scaled(picture.shape[1] / scanned_width)
-            square = picture[top : top + side, left : left + side]
-            shrink = cv2.INTER_AREA if side > config.size else cv2.INTER_CUBIC
-            frames[index - start] = cv2.resize(
-                square, (config.size, config.size), interpolation=shrink
-            )
-    return np.load(folder / "frames.npy", mmap_mode="r")
-
-
-def _write_labels(
-    folder: Path, frames: np.ndarray, points: np.ndarray, config: PersonConfig
-) -> np.ndarray:
-    with (
-        _new_array(folder / "labels.npy", frames.shape[:3]) as labels,
-        landmarks.person_mask() as person_of,
-    ):
-        some = _some_frames(len(frames), 12)
-        palette = layers.learn_palette(
-            ((frames[t], person_of(frames[t]), points[t]) for t in some), config.layers
-        )
-        around = [person_of(frames[0])] * 2  # probabilities of the frames before and at t
-        for t in range(len(frames)):
-            following = person_of(frames[t + 1]) if t + 1 < len(frames) else around[1]
-            steady = (around[0] + 2 * around[1] + following) / 4
-            around = [around[1], following]
-            person = layers.refine_mask(steady, frames[t], config.layers)
-            labels[t] = layers.label_frame(frames[t], person, points[t], palette, config.layers)
-    return np.load(folder / "labels.npy", mmap_mode="r")
-
-
-def _plate(
-    frames: np.ndarray, labels: np.ndarray, config: PersonConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    some = _some_frames(len(frames), config.layers.plate_frames)
-    return layers.plate_from(((frames[t], labels[t]) for t in some), config.layers)
-
-
-def _some_frames(n_frames: int, n: int) -> np.ndarray:
-    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, n)).astype(int))
-
-
-def _write_torso(
-    folder: Path, frames: np.ndarray, labels: np.ndarray, config: PersonConfig
-) -> None:
-    with _new_array(folder / "torso.npy", (*frames.shape[:3], 4)) as torso:
-        for t in range(len(frames)):
-            torso[t] = layers.torso_image(frames[t], labels[t], config.layers)
-
-
-def _write_tracks(folder: Path, tracked: tracking.Track, found: np.ndarray, size: int) -> None:
-    _write_npz(
-        folder / "tracks.npz",
-        poses=tracked.poses,
-        landmarks=tracked.landmarks,
-        landmarks2d=tracked.landmarks2d,
-        landmark_mean=tracked.landmarks.mean(0),
-        landmark_std=tracked.landmarks.std(0),
-        face_rects=_rects(tracked.landmarks2d, size, margin=0.1),
-        lip_rects=_rects(tracked.landmarks2d[:, 48:60], size, margin=0.15, square=True),
-        error_px=tracked.error_px,
-        found=found,
-    )
-
-
-def _rects(points: np.ndarray, size: int, *, margin: float, square: bool = False) -> np.ndarray:
-    """Boxes around points, (t, 4) x0, y0, x1, y1 inside the picture, with a relative margin."""
-    low, high = points.min(1), points.max(1)
-    middle, half = (low + high) / 2, (high - low) / 2 * (1 + 2 * margin)
-    if square:
-        half = np.repeat(half.max(1, keepdims=True), 2, axis=1)
-    corners = np.concatenate([np.floor(middle - half), np.ceil(middle + half)], axis=1)
-    return np.clip(corners, 0, size).astype(np.int64)
-
-
-@contextmanager
-def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """A uint8 npy file to fill, never in memory as a whole; it gets its name when complete."""
-    partial = path.with_name(path.name + ".part")
-    array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-    yield array
-    array.flush()
-    os.replace(partial, path)
-
-
-def _write_npz(path: Path, **arrays: Any) -> None:
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    os.replace(partial, path)
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    partial = path.with_name(f".{path.name}")
-    if not cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"could not write {partial}; is the disk full?")
-    os.replace(partial, path)
