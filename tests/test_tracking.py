@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from geneface_kit import camera, clip, demo, landmarks, speech, tracking
+from geneface_kit.tracking import poses as solver
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +75,9 @@ def test_the_slopes_are_those_of_the_residuals():
     unknown = np.concatenate([random.normal(0, 0.4, (3, 3)), [[0.1, 0.2, -7.0]] * 3], axis=1)
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return tracking._residuals(shape, pixels, x[:, :3], x[:, 3:], 600.0, 256)
+        return solver._residuals(shape, pixels, x[:, :3], x[:, 3:], 600.0, 256)
 
-    slopes = tracking._slopes(shape, unknown[:, :3], unknown[:, 3:], 600.0)
+    slopes = solver._slopes(shape, unknown[:, :3], unknown[:, 3:], 600.0)
     for k in range(6):
         step = np.zeros(6)
         step[k] = 1e-5
@@ -87,7 +88,7 @@ def test_the_slopes_are_those_of_the_residuals():
 def test_the_temporal_term_is_the_matrix_of_second_differences():
     matrix = np.diff(np.eye(7), 2, axis=0)
     expected = matrix.T @ matrix
-    for offset, band in enumerate(tracking._second_difference_bands(7)):
+    for offset, band in enumerate(solver._second_difference_bands(7)):
         assert np.allclose(band, np.diagonal(expected, offset))
 
 

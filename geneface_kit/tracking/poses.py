@@ -1,31 +1,14 @@
-"""Tracking: face meshes -> head pose, one focal length, pose-free landmarks in the head frame.
-
-The mean shape of the clip is found first (it fixes the head frame of `camera`), then the focal
-length, then every pose by robust least squares on the rigid points' projections.
-"""
+"""Tracking, poses: a rigid shape and its pixels -> the head's motion, by robust least squares."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from scipy.linalg import solveh_banded
-from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from geneface_kit import camera
-from geneface_kit.landmarks import MESH_TO_68, Mesh, to_68
+from geneface_kit.tracking.shape import mean_shape, similarity, undo_perspective
 
-__all__ = ["RIGID", "Track", "TrackingConfig", "euler_degrees", "similarity", "track"]
-
-# fmt: off
-RIGID = np.array([
-    33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8, 127, 356, 234, 454, 93, 323,
-    21, 251, 54, 284, 103, 332, 67, 297, 109, 338,
-])
-"""Mesh points that move with the skull: eye corners, nose ridge, forehead, temples, cheeks' rim."""
-RIGID_68 = np.array([0, 1, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45])
-"""The same among the 68 points, for detectors without a mesh."""
-# fmt: on
+__all__ = ["TrackingConfig", "find_focal", "first_poses", "refine"]
 
 
 @dataclass(frozen=True)
@@ -45,114 +28,7 @@ class TrackingConfig:
     smooth_frames: float = 0.6  # sigma on all points but lips and jaw, frames; 0 = none
 
 
-@dataclass(frozen=True)
-class Track:
-    """A tracked head.
-
-    poses: (t, 4, 4) camera-to-world, see `camera`; focal: pixels; landmarks: (t, 68, 3)
-    pose-free, head frame; landmarks2d: (t, 68, 2) pixels; error_px: (t,) mean distance of the
-    projected rigid mean shape from the detected points.
-    """
-
-    poses: Float[np.ndarray, "t 4 4"]
-    focal: float
-    landmarks: Float[np.ndarray, "t 68 3"]
-    landmarks2d: Float[np.ndarray, "t 68 2"]
-    error_px: Float[np.ndarray, " t"]
-
-
-def track(mesh: Mesh, size: int, config: TrackingConfig | None = None) -> Track:
-    """Pose, focal length and pose-free landmarks of a clip of one head.
-
-    mesh: pixels of `size` x `size` pictures, gaps filled (`landmarks.fill_gaps`).
-    """
-    config = config or TrackingConfig()
-    if not np.isfinite(mesh.points).all():
-        raise ValueError("mesh.points must be finite; fill gaps before tracking")
-    rigid = RIGID if mesh.points.shape[1] == 478 else RIGID_68
-    eyes = (33, 263) if mesh.points.shape[1] == 478 else (36, 45)
-    pixels = mesh.points[:, :, :2].astype(np.float64)
-
-    focal = _find_focal(mesh.points.astype(np.float64), rigid, eyes, size, config)
-    solid = _undo_perspective(mesh.points, rigid, focal, size)
-    shape, aligned = _mean_shape(solid, rigid, eyes, config.shape_steps)
-
-    turns, shifts = _first_poses(shape, solid, pixels, rigid, focal, size)
-    reliefs = solid[:, rigid, 2] - solid[:, rigid, 2].mean(1, keepdims=True)
-    turns, shifts = _refine(
-        shape[rigid], pixels[:, rigid], turns, shifts, focal, size, config, reliefs=reliefs
-    )
-    poses = camera.pose_from_head(Rotation.from_rotvec(turns).as_matrix(), shifts)
-    projected = camera.project(np.tile(shape[rigid], (len(poses), 1, 1)), poses, focal, size)
-    error = np.linalg.norm(projected - pixels[:, rigid], axis=-1).mean(1)
-
-    points = aligned[:, MESH_TO_68] if aligned.shape[1] == 478 else aligned
-    return Track(
-        poses=poses.astype(np.float32),
-        focal=float(focal),
-        landmarks=_smooth_still_points(points, config.smooth_frames).astype(np.float32),
-        landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
-        error_px=error.astype(np.float32),
-    )
-
-
-def similarity(
-    points: Float[np.ndarray, "t n 3"], target: Float[np.ndarray, "n 3"]
-) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t 3 3"], Float[np.ndarray, "t 3"]]:
-    """Scale s, rotation R, shift b of each set so that s * R @ p + b is nearest to the target.
-
-    Umeyama's closed form, least squares.
-    """
-    mean, goal = points.mean(1), target.mean(0)
-    centred, wanted = points - mean[:, None], target - goal
-    u, sizes, vt = np.linalg.svd(np.einsum("ni,tnj->tij", wanted, centred))
-    sign = np.sign(np.linalg.det(u @ vt))
-    u[:, :, 2] *= sign[:, None]
-    sizes[:, 2] *= sign
-    rotation = u @ vt
-    scale = sizes.sum(1) / (centred**2).sum((1, 2))
-    return scale, rotation, goal - scale[:, None] * np.einsum("tij,tj->ti", rotation, mean)
-
-
-def euler_degrees(poses: Float[np.ndarray, "t 4 4"]) -> Float[np.ndarray, "t 3"]:
-    """Pitch (nod), yaw (turn), roll (tilt) of the head in degrees; 0 faces the camera."""
-    head = poses[:, :3, :3].transpose(0, 2, 1)  # head to camera
-    yaw_pitch_roll = Rotation.from_matrix(head).as_euler("YXZ", degrees=True)
-    return yaw_pitch_roll[:, [1, 0, 2]].astype(np.float32)
-
-
-def _mean_shape(
-    solid: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean shape (n, 3) in the head frame and all frames aligned with it (t, n, 3)."""
-    shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
-    for _ in range(steps):
-        scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
-        aligned = scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
-        shape = _upright(aligned.mean(0), eyes)
-    scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
-    return shape, scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
-
-
-def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
-    """The shape in the head frame: outer eye corners on x, face plane upright, unit eye distance.
-
-    Upright: the line from the top of the forehead to the chin (68 points: from between the
-    eyes to below the nose) has no component along z.
-    """
-    top, bottom = (10, 152) if len(shape) == 478 else (27, 33)
-    right = shape[eyes[1]] - shape[eyes[0]]
-    unit = np.linalg.norm(right)
-    x = right / unit
-    up = shape[top] - shape[bottom]
-    y = up - (up @ x) * x
-    y /= np.linalg.norm(y)
-    axes = np.stack([x, y, np.cross(x, y)])
-    middle = (shape[eyes[0]] + shape[eyes[1]]) / 2
-    return (shape - middle) @ axes.T / unit
-
-
-def _first_poses(
+def first_poses(
     shape: np.ndarray,
     solid: np.ndarray,
     pixels: np.ndarray,
@@ -172,16 +48,7 @@ def _first_poses(
     return Rotation.from_matrix(head).as_rotvec(), shift
 
 
-def _undo_perspective(points: np.ndarray, rigid: np.ndarray, focal: float, size: int) -> np.ndarray:
-    """Mesh points as solid points in pixels at the head's depth, which is `focal` pixels away."""
-    farther = points[..., 2] - points[:, rigid, 2].mean(1, keepdims=True)
-    stretch = 1 + farther / focal
-    x = (points[..., 0] - size / 2) * stretch
-    y = -(points[..., 1] - size / 2) * stretch
-    return np.stack([x, y, -points[..., 2]], axis=-1).astype(np.float64)
-
-
-def _find_focal(
+def find_focal(
     points: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], size: int, config: TrackingConfig
 ) -> float:
     """The focal length with the smallest reprojection error plus the prior's penalty.
@@ -195,10 +62,10 @@ def _find_focal(
     candidates = np.geomspace(1.2, 4.8, config.focal_steps) * size
     costs = []
     for focal in candidates:
-        solid = _undo_perspective(some, rigid, focal, size)
-        shape, _ = _mean_shape(solid, rigid, eyes, config.shape_steps)
-        turns, shifts = _first_poses(shape, solid, some[..., :2], rigid, focal, size)
-        turns, shifts = _refine(
+        solid = undo_perspective(some, rigid, focal, size)
+        shape, _ = mean_shape(solid, rigid, eyes, config.shape_steps)
+        turns, shifts = first_poses(shape, solid, some[..., :2], rigid, focal, size)
+        turns, shifts = refine(
             shape[rigid], pixels, turns, shifts, focal, size, config, linked=False
         )
         errors = np.linalg.norm(
@@ -209,7 +76,7 @@ def _find_focal(
     return float(candidates[int(np.argmin(costs))])
 
 
-def _refine(
+def refine(
     shape: np.ndarray,
     pixels: np.ndarray,
     turns: np.ndarray,
@@ -348,12 +215,3 @@ def _cross(vectors: np.ndarray) -> np.ndarray:
     x, y, z = np.moveaxis(vectors, -1, 0)
     zero = np.zeros_like(x)
     return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
-
-
-def _smooth_still_points(points: np.ndarray, sigma: float) -> np.ndarray:
-    """Brows, nose and eyes lightly smoothed in time; jaw and lips untouched."""
-    if sigma <= 0:
-        return points
-    smooth = points.copy()
-    smooth[:, 17:48] = gaussian_filter1d(points[:, 17:48], sigma, axis=0, mode="nearest")
-    return smooth

@@ -1,0 +1,64 @@
+"""What a track says about itself: leaks of the pose and eaten lips are seen, clean ones are not."""
+
+import dataclasses
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from geneface_kit import camera, demo, tracking
+
+
+def true_track(name: str = "demo") -> tracking.Track:
+    """The truth of a demo person as if it had been tracked."""
+    true = demo.truth(name)
+    points = true.landmarks.astype(np.float32)
+    return tracking.Track(
+        poses=true.poses.astype(np.float32),
+        focal=true.focal,
+        landmarks=points,
+        landmarks2d=true.landmarks2d,
+        error_px=np.zeros(len(points), np.float32),
+        unsmoothed=points,
+    )
+
+
+def turned_track(share: float, n_frames: int = 264) -> tracking.Track:
+    """A head that turns and nods; `share` of its turn is left in the landmarks; the lips talk."""
+    random = np.random.default_rng(3)
+    t = np.arange(n_frames) / 25
+    angles = np.radians(np.stack([4 * np.sin(2.1 * t), 9 * np.sin(1.3 * t), 0 * t], axis=1))
+    points = np.tile(demo.truth("demo").landmarks.mean(0), (n_frames, 1, 1)).astype(float)
+    points[:, 57:59, 1] -= (opening := np.abs(random.normal(0, 0.1, n_frames)))[:, None]
+    points[:, 65:68, 1] -= opening[:, None]
+    left = Rotation.from_rotvec(share * angles).as_matrix()
+    poses = camera.pose_from_head(
+        Rotation.from_rotvec(angles).as_matrix(), np.tile([0.0, 0, -7], (n_frames, 1))
+    )
+    points = np.einsum("tij,tnj->tni", left, points).astype(np.float32)
+    return dataclasses.replace(true_track(), poses=poses, landmarks=points, unsmoothed=points)
+
+
+def test_a_leak_of_the_pose_is_seen():
+    clean, leaky = (tracking.pose_leak(turned_track(share)) for share in (0.0, 0.3))
+    assert clean["jaw_still"] < 1e-6 and max(abs(clean["lips_yaw"]), clean["lips_pitch"]) < 0.1
+    assert leaky["lips_yaw"] > 0.4 and leaky["jaw_still"] > 0.02
+    assert abs(leaky["width_yaw"]) < 0.5, "a turned mouth gets narrower on both sides"
+    assert leaky["turn_still"] > 3
+
+
+def test_the_true_landmarks_do_not_leak():
+    leak = tracking.pose_leak(true_track())
+    assert leak["jaw_still"] < 0.02 and leak["turn_still"] > 2
+    assert abs(leak["opening_pitch"]) < 0.3 and abs(leak["opening_yaw"]) < 0.3
+
+
+def test_smoothing_that_eats_lips_is_seen():
+    track = true_track()
+    eaten = gaussian_filter1d(track.landmarks, 3.0, axis=0)
+    effect = tracking.smoothing_effect(dataclasses.replace(track, landmarks=eaten))
+    assert effect["closure_after"] < 0.8 * effect["closure_before"]
+    assert effect["opening_variance_after"] < 0.7 * effect["opening_variance_before"]
+    assert effect["jitter_after"] < effect["jitter_before"]
+    same = tracking.smoothing_effect(track)
+    assert same["closure_after"] == same["closure_before"]
