@@ -34,7 +34,9 @@ PARSER_CLASSES: Int[np.ndarray, " 19"] = np.array([
 # fmt: on
 
 
-def load_parser(path: str | Path) -> Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]]:
+def load_parser(
+    path: str | Path,
+) -> Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]]:
     """A function from a frame to its labels, by the TorchScript network of a file.
 
     Raises: FileNotFoundError when there is no such file, ValueError when it is no TorchScript
