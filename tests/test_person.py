@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geneface_kit import camera, clip, demo, landmarks, person
-from geneface_kit.person import framing, quality
+from geneface_kit.person import files, framing, quality
 
 
 def test_shapes_and_split(demo_person):
@@ -91,7 +91,7 @@ def test_a_failure_half_way_leaves_no_person(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(person, "_write_torso", full_disk)
+    monkeypatch.setattr(files, "write_torso", full_disk)
     with pytest.raises(OSError, match="No space"):
         person.prepare(demo.clip_path("demo"), tmp_path, person.PersonConfig(size=48, max_s=1.2))
     assert not (tmp_path / "person.json").exists()
@@ -152,7 +152,7 @@ def test_a_square_picture_is_taken_whole():
 
 def test_verdicts_have_reasons(demo_person):
     good = demo_person.report | {"seconds": 200.0, "source_face_px": 300.0}
-    good |= {"offset_confidence": 0.9}
+    good |= {"offset_confidence": 0.9, "mouth_shapes_common": 1.0}
     assert quality.verdict(good, [])["verdict"] == "good"
     assert quality.verdict(good | {"head_in_picture": 0.5}, [])["verdict"] == "usable"
     bad = quality.verdict(good | {"source_face_px": 30.0}, [])

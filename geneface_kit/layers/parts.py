@@ -11,7 +11,7 @@ BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
 class LayersConfig:
     """How frames are taken apart. Pixels are of a 512 px picture and scale with the size."""
 
-    parser_weights: str = ""  # TorchScript of a 19-class face parser; "" = mask and geometry
+    parser_weights: str = ""  # exported 19-class face parser, see `layers.load_parser`; "" = none
     palette_frames: int = 12  # frames that teach the person's colours (ours)
     vote_frames: int = 2  # frames before and after that vote on a label; 0 = none (ours)
     vote_colour: float = 8.0  # colour change at which a neighbour's vote fades, of 255 (ours)

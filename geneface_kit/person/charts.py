@@ -32,7 +32,8 @@ def lines(
     ]
     for curve, colour in zip(series.values(), COLOURS, strict=False):
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), 4 * MOST_POINTS)).astype(int))
-        path = " ".join(f"{axes.x(x[k]):.1f},{axes.y(curve[k]):.1f}" for k in keep)
+        spots = zip(x[keep].tolist(), curve[keep].tolist(), strict=True)
+        path = " ".join(f"{axes.x(a):.1f},{axes.y(b):.1f}" for a, b in spots)
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>')
     body += [
         f'<line x1="{axes.x(mark):.1f}" x2="{axes.x(mark):.1f}" y1="{TOP}" '
@@ -58,7 +59,8 @@ def points(
     """A cloud of points; of a long clip, evenly chosen ones."""
     axes = _Axes(x, y)
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
-    body = [f'<circle cx="{axes.x(x[k]):.0f}" cy="{axes.y(y[k]):.0f}" r="2"/>' for k in keep]
+    spots = zip(x[keep].tolist(), y[keep].tolist(), strict=True)
+    body = [f'<circle cx="{axes.x(a):.0f}" cy="{axes.y(b):.0f}" r="2"/>' for a, b in spots]
     cloud = f'<g fill="{COLOURS[0]}" fill-opacity="0.45">{"".join(body)}</g>'
     return axes.drawing([cloud], x_label, y_label)
 
@@ -71,11 +73,11 @@ class _Axes:
         self.y_low, self.y_high = _range(y, 0.06)
 
     def x(self, value: float) -> float:
-        share = (float(value) - self.x_low) / (self.x_high - self.x_low)
+        share = (value - self.x_low) / (self.x_high - self.x_low)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        share = (float(value) - self.y_low) / (self.y_high - self.y_low)
+        share = (value - self.y_low) / (self.y_high - self.y_low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
     def drawing(self, body: list[str], x_label: str, y_label: str) -> str:

@@ -19,7 +19,7 @@ __all__ = ["MEASURED", "VERDICTS", "Evidence", "blur", "expectation", "measure",
 
 VERDICTS = ("good", "usable", "not usable")
 
-MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.42, "mouth_shapes_common": 1.0}
+MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shapes_common": 0.95}
 """The clip behind the README's numbers: obama, 20 s, profile cpu: 30.4 dB on held-out heads."""
 
 
@@ -63,7 +63,7 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
 
     rate, face = report["detection_rate"], report["source_face_px"]
     judge(rate, 0.5, 0.9, f"a face is found in {rate:.0%} of the frames", "film frontally")
-    judge(face, 60, 120, f"the face is {face:.0f} px high in the source", "film closer")
+    judge(face, 60.0, 120.0, f"the face is {face:.0f} px high in the source", "film closer")
     light = report["brightness"]
     judge(light, 0.06, 0.15, f"the face is dark ({light:.0%} of full scale)", "add light")
     sharp = 1 - report["blur"]
@@ -119,7 +119,10 @@ def expectation(report: dict[str, Any]) -> str:
             ("less speech", report["seconds"] < 0.9 * MEASURED["seconds"]),
             ("a smaller face", report["source_face_px"] < 0.9 * MEASURED["source_face_px"]),
             ("more blur", report["blur"] > MEASURED["blur"] + 0.05),
-            ("fewer mouth shapes", report["mouth_shapes_common"] < 0.9),
+            (
+                "fewer mouth shapes",
+                report["mouth_shapes_common"] < MEASURED["mouth_shapes_common"] - 0.1,
+            ),
             ("a moving background", report["background_still_frame"] >= 0),
             ("a doubtful sound", report["offset_confidence"] < 0.3),
         )
@@ -190,7 +193,7 @@ def _face_measures(found: Evidence) -> dict[str, Any]:
 
 def _picture_measures(found: Evidence) -> dict[str, Any]:
     """Measures on 25 frames of the clip; what concerns time, on pairs of neighbours."""
-    some = layers.some_frames(len(found.frames), 25)
+    some = layers.some_frames(len(found.frames), 25).tolist()
     frames, labels = found.frames, found.labels
     heads = [_rows(labels[t]) for t in some]
     light = [_brightness(frames[t], labels[t]) for t in some]
@@ -255,16 +258,15 @@ def _is_inside(labels: np.ndarray) -> bool:
 
 
 def _face_blur(frame: np.ndarray, tracked: tracking.Track, t: int) -> float:
-    """Blur of the face at a height of 100 pixels, so that all sizes of picture compare."""
+    """Blur of the face, shrunk to a height of 100 pixels where larger, so that sizes compare."""
     points = tracked.landmarks2d[t]
     x0, y0 = np.maximum(points.min(0), 0).astype(int)
     x1, y1 = np.minimum(points.max(0).astype(int) + 1, len(frame))
     if x1 - x0 < 4 or y1 - y0 < 4:
         return 1.0
     face = cv2.cvtColor(np.ascontiguousarray(frame[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
-    scale = 100 / (y1 - y0)
-    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=shrink)
+    scale = min(1.0, 100 / (y1 - y0))
+    face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return blur(face.astype(np.float32) / 255)
 
 

@@ -97,7 +97,7 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
         ),
         ("tracking error", f"{report['tracking_error_px']:.2f} px", "rigid points, reprojected"),
         ("focal length", f"{report['focal_widths']:.2f} widths", "one for the clip"),
-        ("blur", f"{report['blur']:.2f}", "of the face at 100 px; 0 sharp, 1 blurred"),
+        ("blur", f"{report['blur']:.2f}", "of the face at 100 px or less; 0 sharp, 1 blurred"),
         ("brightness", f"{report['brightness']:.0%}", "of the head, of full scale"),
         ("exposure", f"{report['exposure_change']:.1%}", "change of that brightness"),
         ("background", f"{report['background_moving']:.1%} moves", _plate_text(still)),
@@ -250,8 +250,6 @@ def _figures(who: Person) -> list[tuple[str, str]]:
         ),
         (
             "Is the face free of the pose?",
-            charts.points(
-                yaw, mouth[:, 0], x_label="yaw, degrees", y_label="mouth opening, eye distances"
-            ),
+            charts.points(yaw, mouth[:, 0], x_label="yaw, degrees", y_label="opening"),
         ),
     ]
