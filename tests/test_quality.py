@@ -49,9 +49,9 @@ def talking() -> clip.Clip:
     return dataclasses.replace(whole, frames=whole.frames[20:], audio=whole.audio[20 * 640 :])
 
 
-def report_of(tmp_path, frames, audio) -> dict:
+def report_of(tmp_path, frames, audio, *, size: int = 96) -> dict:
     clip.write_video(tmp_path / "v.mp4", frames, audio)
-    config = person.PersonConfig(size=96)
+    config = person.PersonConfig(size=size)
     return person.prepare(tmp_path / "v.mp4", tmp_path / "person", config).report
 
 
@@ -71,7 +71,7 @@ def test_a_dark_clip_is_told_to_add_light(tmp_path, talking):
 
 def test_a_blurred_clip_is_told_to_focus(tmp_path, talking):
     soft = np.stack([cv2.GaussianBlur(frame, (0, 0), 4) for frame in talking.frames])
-    report = report_of(tmp_path, soft, talking.audio)
+    report = report_of(tmp_path, soft, talking.audio, size=192)
     assert any("blurred" in why and "focus" in why for why in report["reasons"])
 
 

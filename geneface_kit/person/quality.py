@@ -67,7 +67,7 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
     light = report["brightness"]
     judge(light, 0.06, 0.15, f"the face is dark ({light:.0%} of full scale)", "add light")
     sharp = 1 - report["blur"]
-    judge(sharp, 0.3, 0.45, f"the face is blurred ({report['blur']:.2f} of 1)", BLUR_REMEDY)
+    judge(sharp, 0.25, 0.44, f"the face is blurred ({report['blur']:.2f} of 1)", BLUR_REMEDY)
     if report["mouth_opening_std"] < 0.005:
         fatal.append("the lips do not move: use a clip in which the person speaks")
     if report["loudness_rms"] < clip.SILENCE_RMS:
