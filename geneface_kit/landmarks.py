@@ -4,6 +4,7 @@ mediapipe's face mesh (478 points with depth, weights in its wheel) or face-alig
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -20,8 +21,8 @@ __all__ = [
     "detect",
     "fill_gaps",
     "find_cuts",
-    "longest_span",
     "person_mask",
+    "spans",
     "to_68",
 ]
 
@@ -117,24 +118,24 @@ def fill_gaps(mesh: Mesh) -> Mesh:
     return replace(mesh, points=points)
 
 
-def longest_span(
+def spans(
     found: Bool[np.ndarray, " t"], max_gap: int, cuts: tuple[int, ...] = ()
-) -> tuple[int, int]:
-    """First frame and end of the longest stretch that starts and ends with a face.
+) -> list[tuple[int, int]]:
+    """First frame and end of every stretch that starts and ends with a face, in order of time.
 
     max_gap: the longest run of missing frames inside a stretch; cuts: frames at which a new
-    shot starts. Nothing found gives (0, 0).
+    shot starts.
     """
-    best, start, last = (0, 0), None, None
+    stretches: list[tuple[int, int]] = []
     for t in np.flatnonzero(found):
         t = int(t)
-        new_shot = any(last is not None and last < cut <= t for cut in cuts)
-        if start is None or t - last > max_gap + 1 or new_shot:
-            start = t
-        last = t
-        if last + 1 - start > best[1] - best[0]:
-            best = (start, last + 1)
-    return best
+        start, end = stretches[-1] if stretches else (t, t)
+        new_shot = any(end - 1 < cut <= t for cut in cuts)
+        if not stretches or t - end > max_gap or new_shot:
+            stretches.append((t, t + 1))
+        else:
+            stretches[-1] = (start, t + 1)
+    return stretches
 
 
 def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int, ...]:
@@ -148,8 +149,7 @@ def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int
     seen = np.flatnonzero(mesh.found)
     if len(seen) < 2:
         return ()
-    small = thumbnails[seen].astype(np.float32) / 255
-    change = np.abs(np.diff(small, axis=0)).mean((1, 2, 3))
+    change = np.array([_change(thumbnails[a], thumbnails[b]) for a, b in itertools.pairwise(seen)])
     abrupt = change > np.maximum(0.08, 6 * np.median(change))
     points = to_68(mesh)[seen, :48, :2]
     eyes = np.linalg.norm(points[:-1, 36] - points[:-1, 45], axis=-1) + 1e-6
@@ -171,6 +171,11 @@ def person_mask() -> Iterator[Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.nd
         yield lambda frame: network.process(np.ascontiguousarray(frame)).segmentation_mask
     finally:
         network.close()
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean absolute difference of two pictures, full scale 1."""
+    return float(np.abs(after.astype(np.int16) - before).mean() / 255)
 
 
 def _follow(faces: list[np.ndarray], last: np.ndarray | None) -> tuple[np.ndarray | None, float]:

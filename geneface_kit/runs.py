@@ -187,12 +187,17 @@ def _require(stage: str, person: str, settings: Any, seed: int, home: Path) -> R
     spec = STAGES[stage]
     module = importlib.import_module(f"geneface_kit.{spec.module}")
     subject = person if spec.per_person else "speakers"
-    files = module.inputs(subject, settings) if hasattr(module, "inputs") else []
-    parents = {name: _require(name, person, settings, seed, home) for name in spec.parents}
-    inputs = {path.name: sha256(path) for path in files}
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
-    identity = [SCHEMA, stage, subject, config, seed, inputs, [run.id for run in parents.values()]]
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    what = [SCHEMA, stage, subject, config, seed]
+    try:
+        files = module.inputs(subject, settings) if hasattr(module, "inputs") else []
+        inputs = {path.name: sha256(path) for path in files}
+    except FileNotFoundError:
+        inputs = _inputs_of_old(home / _label(subject), f"{stage}-{settings.profile}", what)
+        if spec.parents or inputs is None:
+            raise
+    parents = {name: _require(name, person, settings, seed, home) for name in spec.parents}
+    digest = _digest([*what, inputs, [run.id for run in parents.values()]])
     where = f"{_label(subject)}/{stage}-{settings.profile}-{digest}"
     folder = home / where
     folder.mkdir(parents=True, exist_ok=True)
@@ -270,6 +275,22 @@ def _earlier(folder: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+
+
+def _inputs_of_old(folder: Path, prefix: str, what: list[Any]) -> dict[str, str] | None:
+    """What a finished run of these settings read: it is found when its clip is gone, too."""
+    for path in sorted(folder.glob(f"{prefix}-*/run.json"), key=os.path.getmtime, reverse=True):
+        facts = _earlier(path.parent)
+        if facts is None or facts["status"] != "ok":
+            continue
+        if path.parent.name == f"{prefix}-{_digest([*what, facts['inputs'], []])}":
+            log.info("%s: its inputs are gone; the finished run is used", facts["id"])
+            return facts["inputs"]
+    return None
+
+
+def _digest(identity: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _complete(folder: Path, facts: dict[str, Any]) -> bool:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["GENEFACE_KIT_OFFLINE"] = "1"
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

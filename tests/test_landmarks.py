@@ -66,20 +66,22 @@ def test_ends_repeat_the_nearest_face():
 
 
 @pytest.mark.parametrize(
-    ("found", "max_gap", "cuts", "span"),
+    ("found", "max_gap", "cuts", "stretches"),
     [
-        ("111111", 2, (), (0, 6)),
-        ("110011", 2, (), (0, 6)),
-        ("1100011", 2, (), (0, 2)),
-        ("11000111", 2, (), (5, 8)),
-        ("011110", 2, (), (1, 5)),
-        ("11111111", 2, (3,), (3, 8)),
-        ("000", 2, (), (0, 0)),
+        ("111111", 2, (), [(0, 6)]),
+        ("110011", 2, (), [(0, 6)]),
+        ("1100011", 2, (), [(0, 2), (5, 7)]),
+        ("11000111", 2, (), [(0, 2), (5, 8)]),
+        ("011110", 2, (), [(1, 5)]),
+        ("11111111", 2, (3,), [(0, 3), (3, 8)]),
+        ("11100111", 2, (4,), [(0, 3), (5, 8)]),
+        ("11111", 2, (0,), [(0, 5)]),
+        ("000", 2, (), []),
     ],
 )
-def test_longest_span(found, max_gap, cuts, span):
+def test_long_gaps_and_cuts_split_the_clip(found, max_gap, cuts, stretches):
     seen = np.array([letter == "1" for letter in found])
-    assert landmarks.longest_span(seen, max_gap, cuts) == span
+    assert landmarks.spans(seen, max_gap, cuts) == stretches
 
 
 def test_a_cut_is_a_jump_of_picture_and_face():

@@ -113,6 +113,17 @@ def test_videos_are_found_in_order(tmp_path, monkeypatch):
     assert person.find("demo") == demo.clip_path("demo")
 
 
+def test_a_folder_that_is_named_gives_its_only_video(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(ValueError, match="holds 0 videos"):
+        person.find(f"{tmp_path}/")
+    (tmp_path / "a.MOV").write_bytes(b"")
+    assert person.find(f"{tmp_path}/") == tmp_path / "a.MOV"
+    (tmp_path / "b.webm").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"holds 2 videos \(a\.MOV, b\.webm\)"):
+        person.find(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["nobody", "obama"])
 def test_an_unknown_person_is_one_sentence_that_says_where(tmp_path, monkeypatch, name):
     monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
@@ -138,7 +149,7 @@ def test_a_wide_picture_is_cropped_around_head_and_shoulders():
     points = frontal_points((400, 150), 120)
     mesh = landmarks.Mesh(points, np.ones(1, bool), np.zeros(1, np.float32))
     crop = framing.square_crop(mesh, 640, 360, framing.FramingConfig())
-    assert crop.side == pytest.approx(120 / 0.42, rel=0.01)
+    assert crop.side == pytest.approx(120 / 0.5, rel=0.01)
     assert crop.left + crop.side / 2 == pytest.approx(400, abs=1)
     assert 0 <= crop.top < 150 - 1.25 * 60 and crop.top + crop.side <= 360
 

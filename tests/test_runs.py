@@ -175,3 +175,24 @@ def test_an_unknown_person_ends_in_one_sentence(tmp_path):
     assert result.stderr.startswith("error: ") and "data/persons/nobody.mp4" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not list(Path(tmp_path).rglob("run.json"))
+
+
+def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen, monkeypatch):
+    flour = kitchen.out / "flour.txt"
+    flour.write_text("f")
+    bread = kitchen.modules["geneface_kit.bread"]
+
+    def inputs(subject, settings):
+        if not flour.exists():
+            raise FileNotFoundError("no flour")
+        return [flour]
+
+    monkeypatch.setattr(bread, "inputs", inputs, raising=False)
+    first = runs.require("bread", "ada", out=kitchen.out)
+    flour.unlink()
+    assert runs.require("bread", "ada", out=kitchen.out).folder == first.folder
+    assert kitchen.calls == ["bread"]
+    with pytest.raises(FileNotFoundError, match="no flour"):
+        runs.require("bread", "ada", seed=1, out=kitchen.out)
+    with pytest.raises(FileNotFoundError, match="no flour"):
+        runs.require("bread", "bob", out=kitchen.out)

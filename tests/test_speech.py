@@ -171,20 +171,50 @@ def test_absent_hubert_weights_are_one_sentence(tmp_path, monkeypatch):
         speech.encode(buzz(150), "hubert-large", weights=str(tmp_path))
 
 
-def test_hubert_pieces_join_on_the_grid(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def tiny_hubert(tmp_path_factory) -> str:
+    """HuBERT with random weights: large's front end, narrow; no step looks beyond its samples."""
     from transformers import HubertConfig, HubertModel
 
     tiny = HubertConfig(
         hidden_size=16,
-        num_hidden_layers=1,
+        num_hidden_layers=0,  # attention would see the whole piece
         num_attention_heads=2,
         intermediate_size=16,
         conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
+        conv_bias=True,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=1,
+        num_conv_pos_embedding_groups=1,
     )
     torch.manual_seed(0)
-    HubertModel(tiny).save_pretrained(tmp_path)
+    folder = tmp_path_factory.mktemp("hubert")
+    HubertModel(tiny).save_pretrained(folder)
+    return str(folder)
+
+
+def test_hubert_pieces_are_those_of_the_whole(tiny_hubert, demo_sound, monkeypatch):
+    """Method 1.9: pieces extended by 80 samples give the steps of the whole, none lost or twice."""
+    sound = demo_sound[16_000 : 16_000 + 7 * 8_000 + 123]
+    whole = speech.encode(sound, "hubert-large", weights=tiny_hubert)
     monkeypatch.setattr(speech.features, "PIECE_S", 1)
-    spoken = speech.encode(buzz(150, 2.5), "hubert-large", weights=str(tmp_path))
-    assert spoken.features.shape == (125, 16) and spoken.encoder == "hubert-large"
+    pieces = speech.encode(sound, "hubert-large", weights=tiny_hubert)
+    assert whole.features.shape == (175, 16) and whole.encoder == "hubert-large"
+    assert np.abs(np.diff(whole.features[:174], axis=0)).max(1).min() > 1e-4  # steps differ
+    assert np.abs(pieces.features - whole.features).max() < 1e-5
+
+
+def test_the_network_is_named_and_versioned(tiny_hubert):
+    import transformers
+
+    heard = speech.encode(buzz(150))
+    assert heard.version.startswith("hama 1.7.0, block 3, weights ") and heard.cut(3).version
+    tiny = speech.encode(buzz(150), "hubert-large", weights=tiny_hubert)
+    assert tiny.version.startswith(f"transformers {transformers.__version__}, weights ")
+
+
+def test_pieces_of_mel_join_without_a_seam(demo_sound):
+    whole = speech.log_mel(demo_sound[: 15 * 16_000])  # pieces of 10 s
+    later = speech.log_mel(demo_sound[320 * 490 : 320 * 510])
+    assert np.abs(whole[490:505] - later[:15]).max() < 1e-5

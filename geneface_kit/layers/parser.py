@@ -47,8 +47,8 @@ def load_parser(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no parsing network at {path}; set person.layers.parser_weights to a .pt2 file of a 19-class "
-            "CelebAMask-HQ parser, or leave it empty for the built-in labels"
+            f"no parsing network at {path}; set person.layers.parser_weights to the .pt2 file of a "
+            "19-class CelebAMask-HQ parser, or leave it empty for the built-in labels"
         )
     network = _exported(path)
     try:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from geneface_kit import clip, demo, landmarks, layers, runs, speech, tracking
-from geneface_kit.person import files, framing, quality, report, sound
+from geneface_kit.person import files, framing, known, quality, report, sound
 from geneface_kit.person.artefact import SCHEMA, Person, assemble, load
+from geneface_kit.person.known import KNOWN
 from geneface_kit.person.settings import CPU, PAPER, PersonConfig
 
 __all__ = [
@@ -29,15 +30,6 @@ __all__ = [
     "make",
     "prepare",
 ]
-
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-KNOWN = {
-    "obama": "AD-NeRF, https://github.com/YudongGuo/AD-NeRF, dataset/vids/Obama.mp4",
-    "may": "GeneFace, https://github.com/yerfor/GeneFace, data/raw/videos/May.mp4",
-    "lieu": "GeneFace, https://github.com/yerfor/GeneFace, linked from its readme",
-    "macron": "GeneFace, https://github.com/yerfor/GeneFace, linked from its readme",
-}
-"""Persons of published work -> where their clip is; the terms are those of the source."""
 
 STEPS = ("scan", "tracking", "speech", "offset", "frames", "labels", "plate", "torso", "report")
 """The steps of a preparation, in order."""
@@ -63,26 +55,47 @@ def inputs(subject: str, settings: Any) -> list[Path]:
 
 
 def find(name: str) -> Path:
-    """The video of a person: a file's path, a clip in data/persons or GENEFACE_KIT_DATA, the demo.
+    """The video of a person, looked for in this order.
 
-    Raises: FileNotFoundError, in one sentence that says where to put the video.
+    A file's path; a folder's path ("clips/" or "./ada") that holds one video; a clip called NAME
+    in data/persons or GENEFACE_KIT_DATA; a known person, fetched into data/persons unless
+    GENEFACE_KIT_OFFLINE is set; the embedded demo.
+    Raises: FileNotFoundError, in one sentence that says where to put the video; ValueError when
+    a folder holds several, or a fetched clip was changed.
     """
-    if Path(name).suffix.lower() in SUFFIXES and Path(name).is_file():
-        return Path(name)
-    if name in demo.NAMES:
-        return demo.clip_path(name)
-    folders = [runs.root() / "data" / "persons"]
+    given = Path(name)
+    if given.is_file() and (given.suffix or given.parent.name):
+        return given
+    if given.is_dir() and os.sep in name:
+        return _only_video(given)
+    at_home = runs.root() / "data" / "persons"
+    folders = [at_home]
     if "GENEFACE_KIT_DATA" in os.environ:
         data = Path(os.environ["GENEFACE_KIT_DATA"])
         folders += [data, data / "persons"]
     for folder in folders:
-        for suffix in SUFFIXES:
+        for suffix in clip.SUFFIXES:
             if (folder / f"{name}{suffix}").is_file():
-                return folder / f"{name}{suffix}"
-    known = f" (published by {KNOWN[name]})" if name in KNOWN else ""
+                return known.check(folder / f"{name}{suffix}")
+    entry = known.KNOWN.get(name)
+    if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
+        return known.fetch(name, at_home)
+    if name in demo.NAMES:
+        return demo.clip_path(name)
+    published = f" (published by {entry.source})" if entry else ""
     raise FileNotFoundError(
-        f"no video of person {name!r}: put it at data/persons/{Path(name).stem}.mp4 in "
-        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{known}"
+        f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in "
+        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{published}"
+    )
+
+
+def _only_video(folder: Path) -> Path:
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in clip.SUFFIXES)
+    if len(videos) == 1:
+        return videos[0]
+    found = ", ".join(path.name for path in videos[:5]) or "none"
+    raise ValueError(
+        f"{folder} holds {len(videos)} videos ({found}); one is needed, name it by its path"
     )
 
 
@@ -107,6 +120,7 @@ def prepare(
     step("scan")
     scan = framing.scan(source, config.framing, max_s=config.max_s, detector=config.detector)
     start, stop, warnings = framing.usable_span(scan, config.framing)
+    spans = tuple(framing.usable_spans(scan, config.framing))
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
     crop = framing.square_crop(mesh, scan.width, scan.height, config.framing)
     step("tracking")
@@ -131,7 +145,7 @@ def prepare(
     files.write_torso(folder, config.layers)
     step("report")
     found = quality.Evidence(
-        scan, (start, stop), ((start, stop),), crop, tracked, heard, plate, frames, labels
+        scan, (start, stop), spans, crop, tracked, heard, plate, frames, labels
     )
     measured = quality.measure(found)
     measured |= quality.verdict(measured, warnings + list(heard.notes))
@@ -144,6 +158,11 @@ def prepare(
         "n_frames": len(frames),
         "unit": "inter-ocular distance",
         "forced": config.force,
+        "speech": {
+            "encoder": heard.speech.encoder,
+            "version": heard.speech.version,
+            "steps_per_frame": 2,
+        },
         "report": measured,
     }
     person = assemble(folder, facts)

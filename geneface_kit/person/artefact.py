@@ -100,7 +100,8 @@ def assemble(folder: Path, facts: dict[str, Any]) -> Person:
         tracks = dict(stored)
     with np.load(folder / "speech.npz", allow_pickle=False) as stored:
         heard = dict(stored)
-    heard["encoder"] = str(heard["encoder"])
+    for word in {"encoder", "version"} & set(heard):
+        heard[word] = str(heard[word])
     pictures = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r")
         for name in ("frames", "labels", "torso")

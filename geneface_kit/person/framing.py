@@ -1,18 +1,19 @@
-"""Framing: a clip -> the stretch of it and the square of its picture that show one head well.
+"""Framing: a clip -> the stretches of it and the square of its picture that show one head well.
 
 First pass over a video, at reduced size: faces, shots, gaps, rivals.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from scipy.ndimage import median_filter
 
 from geneface_kit import clip, landmarks
 
-__all__ = ["Crop", "FramingConfig", "Scan", "scan", "square_crop", "usable_span"]
+__all__ = ["Crop", "FramingConfig", "Scan", "scan", "square_crop", "usable_span", "usable_spans"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class FramingConfig:
     max_gap_s: float = 0.4  # longest stretch without a face that is interpolated, seconds
     rival: float = 0.65  # a second face of this relative size makes a frame ambiguous
     crowded_share: float = 0.1  # share of ambiguous frames that is an error
-    head_share: float = 0.42  # face height (1.5 x brows to chin) over the side of a fresh crop
+    span: int = 0  # which usable stretch: 0 the longest, 1 the second longest, ...
+    head_share: float = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop
+    square_share: float = 0.45  # a square picture is cropped where a crop is smaller by this factor
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,23 @@ def scan(
     return Scan(mesh, np.stack(thumbnails), shape[1], shape[0], about)
 
 
-def usable_span(found: Scan, config: FramingConfig) -> tuple[int, int, list[str]]:
-    """First frame and end of the longest usable stretch, and warnings about the rest.
+def usable_spans(found: Scan, config: FramingConfig) -> list[tuple[int, int]]:
+    """First frame and end of every stretch of at least min_s with one face, the longest first.
 
-    Raises: ValueError when the clip is too short, shows no face, two alike, or only flashes.
+    A stretch holds one shot and no gap longer than max_gap_s; equal ones stand in order of time.
+    """
+    cuts = landmarks.find_cuts(found.thumbnails, found.mesh)
+    stretches = landmarks.spans(found.mesh.found, round(config.max_gap_s * clip.FPS), cuts)
+    least = config.min_s * clip.FPS
+    long_enough = [(start, stop) for start, stop in stretches if stop - start >= least]
+    return sorted(long_enough, key=lambda span: span[0] - span[1])
+
+
+def usable_span(found: Scan, config: FramingConfig) -> tuple[int, int, list[str]]:
+    """First frame and end of the usable stretch config.span, and warnings about the rest.
+
+    Raises: ValueError when the clip is too short, shows no face, two alike, or only flashes, or
+    has no stretch of that number.
     """
     mesh, n_frames = found.mesh, len(found.mesh)
     if n_frames < config.min_s * clip.FPS:
@@ -96,40 +112,49 @@ def usable_span(found: Scan, config: FramingConfig) -> tuple[int, int, list[str]
             f"two faces of similar size are in {crowded:.0%} of the frames; crop the clip so "
             "that one person is left"
         )
-    cuts = landmarks.find_cuts(found.thumbnails, mesh)
-    start, stop = landmarks.longest_span(mesh.found, round(config.max_gap_s * clip.FPS), cuts)
-    if stop - start < config.min_s * clip.FPS:
+    spans = usable_spans(found, config)
+    if not spans:
+        every = usable_spans(found, replace(config, min_s=0.0))
+        longest = (every[0][1] - every[0][0]) / clip.FPS
         raise ValueError(
-            f"the longest stretch with a face lasts {(stop - start) / clip.FPS:.2f} s; at least "
+            f"the longest stretch with a face lasts {longest:.2f} s; at least "
             f"{config.min_s:g} s are needed"
         )
-    return start, stop, _warnings(found, cuts, start, stop)
+    if not 0 <= config.span < len(spans):
+        raise ValueError(
+            f"span {config.span} does not exist; the clip has {len(spans)} usable stretch(es), "
+            f"counted from 0: {_times(spans)}"
+        )
+    start, stop = spans[config.span]
+    return start, stop, _warnings(found, spans, config.span)
 
 
 def square_crop(mesh: landmarks.Mesh, width: int, height: int, config: FramingConfig) -> Crop:
     """One square for the clip, in pixels of the scanned pictures.
 
-    A clip that is square already is taken whole; else the square holds the whole head in all
-    frames, with margin for hair, and shoulders where the picture has them.
+    It holds the whole head in all frames, with margin for hair, and shoulders where the picture
+    has them. A picture that is square already is taken whole unless the head is small in it.
     """
-    short = min(width, height)
-    if abs(width - height) <= 0.02 * short:
-        return Crop((width - short) / 2, (height - short) / 2, float(short))
-    points = landmarks.to_68(mesh)[..., :2]
+    short = float(min(width, height))
+    points = median_filter(landmarks.to_68(mesh)[..., :2], (5, 1, 1), mode="nearest")
     brow, chin = points[:, 17:27, 1].min(1), points[:, 8, 1]
     face = float(np.median(chin - brow)) * 1.5  # to the top of the forehead
     highest, lowest = float((brow - 0.75 * face).min()), float((chin + 0.2 * face).max())
     leftmost = float((points[..., 0].min(1) - 0.25 * face).min())
     rightmost = float((points[..., 0].max(1) + 0.25 * face).max())
-    side = max(face / config.head_share, lowest - highest, rightmost - leftmost)
-    side = min(side, float(short))
+    side = min(max(face / config.head_share, lowest - highest, rightmost - leftmost), short)
+    if abs(width - height) <= 0.02 * short and side > config.square_share * short:
+        return Crop((width - short) / 2, (height - short) / 2, short)
     left = np.clip((leftmost + rightmost) / 2 - side / 2, 0, width - side)
     middle = float(np.median((brow + chin) / 2))
     top = np.clip(min(middle - 0.47 * side, highest), 0, height - side)
     return Crop(float(left), float(top), side)
 
 
-def _warnings(found: Scan, cuts: tuple[int, ...], start: int, stop: int) -> list[str]:
+def _warnings(found: Scan, spans: list[tuple[int, int]], chosen: int) -> list[str]:
+    """What the reader should know about the clip and the stretches that are not used."""
+    start, stop = spans[chosen]
+    cuts = landmarks.find_cuts(found.thumbnails, found.mesh)
     warnings = []
     if abs(found.source.fps - clip.FPS) > 0.01:
         warnings.append(f"frame rate {found.source.fps:.2f} resampled to {clip.FPS} by time stamps")
@@ -137,13 +162,26 @@ def _warnings(found: Scan, cuts: tuple[int, ...], start: int, stop: int) -> list
         warnings.append("a second, smaller face is in the picture; the largest one is followed")
     if cuts:
         times = ", ".join(f"{cut / clip.FPS:.2f}" for cut in cuts[:5])
-        warnings.append(f"{len(cuts)} cut(s), at {times} s; the longest shot is used")
+        warnings.append(f"{len(cuts)} cut(s), at {times} s; one shot is used")
     if stop - start < len(found.mesh):
+        word = "usable" if len(spans) == 1 else "used"
         warnings.append(
             f"only {start / clip.FPS:.2f} to {stop / clip.FPS:.2f} s of "
-            f"{len(found.mesh) / clip.FPS:.2f} s are usable"
+            f"{len(found.mesh) / clip.FPS:.2f} s are {word}"
+        )
+    if len(spans) > 1:
+        others = [span for index, span in enumerate(spans) if index != chosen]
+        warnings.append(
+            f"{len(others)} other usable stretch(es), {_times(others)}: chosen by "
+            f"person.framing.span, which is {chosen}"
         )
     missing = int((~found.mesh.found[start:stop]).sum())
     if missing:
         warnings.append(f"the face is missing in {missing} frame(s); interpolated and flagged")
     return warnings
+
+
+def _times(spans: list[tuple[int, int]]) -> str:
+    """ "0.00 to 1.20 s, 3.00 to 4.00 s", at most five of them."""
+    words = [f"{start / clip.FPS:.2f} to {stop / clip.FPS:.2f} s" for start, stop in spans[:5]]
+    return ", ".join([*words, "..."] if len(spans) > 5 else words)

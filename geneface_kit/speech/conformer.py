@@ -5,8 +5,10 @@ installed package, its engine is not needed. 4 blocks, 144 channels, 4 heads, no
 """
 
 import functools
+import hashlib
 import struct
 from importlib import resources
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CHANNELS", "Conformer", "load_conformer", "read_hama_file"]
+__all__ = ["CHANNELS", "Conformer", "conformer_version", "load_conformer", "read_hama_file"]
 
 CHANNELS = 144
 HEADS = 4
@@ -109,16 +111,16 @@ class FeedForward(nn.Module):
 @functools.cache
 def load_conformer() -> Conformer:
     """The Conformer with the weights of the installed `hama` package, ready for use."""
-    try:
-        content = resources.files("hama.assets").joinpath("asr_waveform.hama").read_bytes()
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise FileNotFoundError(
-            "the speech network's weights come with the package hama; pip install hama==1.7.0"
-        ) from None
-    tensors = read_hama_file(content)
     model = Conformer()
-    model.load_state_dict(_renamed(tensors), strict=True)
+    model.load_state_dict(_renamed(read_hama_file(_hama_file())), strict=True)
     return model.eval().requires_grad_(False)
+
+
+@functools.cache
+def conformer_version() -> str:
+    """What made the features: "hama 1.7.0, block 3, weights 0123456789ab" (start of the sha256)."""
+    digest = hashlib.sha256(_hama_file()).hexdigest()[:12]
+    return f"hama {version('hama')}, block {HIDDEN_BLOCK}, weights {digest}"
 
 
 def read_hama_file(content: bytes) -> dict[str, Float[Tensor, "..."]]:
@@ -146,6 +148,15 @@ def read_hama_file(content: bytes) -> dict[str, Float[Tensor, "..."]]:
         values = np.frombuffer(content, kind, n_bytes // np.dtype(kind).itemsize, data + start)
         tensors[name] = torch.from_numpy(values.reshape(shape).astype(np.float32))
     return tensors
+
+
+def _hama_file() -> bytes:
+    try:
+        return resources.files("hama.assets").joinpath("asr_waveform.hama").read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise FileNotFoundError(
+            "the speech network's weights come with the package hama; pip install hama==1.7.0"
+        ) from None
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

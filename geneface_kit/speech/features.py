@@ -4,6 +4,7 @@ Encoders: "hama" (144 channels, everywhere) and "hubert-large" (1024, when its w
 """
 
 import functools
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import median_filter
 
 from geneface_kit.clip import SAMPLE_RATE
-from geneface_kit.speech.conformer import load_conformer
+from geneface_kit.speech.conformer import conformer_version, load_conformer
 
 __all__ = ["ENCODERS", "Speech", "coarse_pitch", "encode", "log_mel", "pitch"]
 
@@ -30,13 +31,14 @@ class Speech:
     """Speech at 50 Hz, step i about sample 320 i.
 
     features: (s, c); encoder: which network made them; f0: (s,) Hz, 0 where unvoiced;
-    mel: (s, 80) log10 magnitude.
+    mel: (s, 80) log10 magnitude; version: package and digest of the network's weights.
     """
 
     features: Float[np.ndarray, "s c"]
     encoder: str
     f0: Float[np.ndarray, " s"]
     mel: Float[np.ndarray, "s 80"]
+    version: str = ""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -69,12 +71,16 @@ def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: st
     level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
     if len(level) < 3 * STEP:
         level = np.pad(level, (0, 3 * STEP - len(level)))
-    features = _hama_features(level) if encoder == "hama" else _hubert_features(level, weights)
+    if encoder == "hama":
+        features, version = _hama_features(level), conformer_version()
+    else:
+        features, version = _hubert_features(level, weights)
     return Speech(
         features=_fit_length(features, n_steps),
         encoder=encoder,
         f0=_fit_length(pitch(level), n_steps),
         mel=_fit_length(log_mel(level), n_steps),
+        version=version,
     )
 
 
@@ -131,8 +137,11 @@ def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
     padded = np.pad(audio, (0, max(0, 512 - len(audio))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 512)[::STEP]
     hann = np.hanning(513)[:-1].astype(np.float32)
-    magnitude = np.abs(np.fft.rfft(windows * hann, axis=1))
-    return np.log10(np.maximum(magnitude @ _mel_bands().T, 1e-6)).astype(np.float32)
+    parts = []
+    for start in range(0, len(windows), 500):
+        magnitude = np.abs(np.fft.rfft(windows[start : start + 500] * hann, axis=1))
+        parts.append(np.log10(np.maximum(magnitude @ _mel_bands().T, 1e-6)).astype(np.float32))
+    return np.concatenate(parts)
 
 
 def _hama_features(audio: np.ndarray) -> np.ndarray:
@@ -148,17 +157,13 @@ def _hama_features(audio: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _hubert_features(audio: np.ndarray, weights: str) -> np.ndarray:
-    """Last hidden state; pieces of 20 s extended by 80 samples join without a seam."""
-    from transformers import HubertModel
+def _hubert_features(audio: np.ndarray, weights: str) -> tuple[np.ndarray, str]:
+    """Last hidden state, and the network's version (method 1.9).
 
-    try:
-        model = HubertModel.from_pretrained(weights or HUBERT).eval()
-    except (OSError, ValueError):
-        raise FileNotFoundError(
-            f"the weights of {HUBERT} are neither in {weights or 'the hub cache'} nor reachable; "
-            'name their folder, connect once, or use the encoder "hama"'
-        ) from None
+    A step sees 400 samples and the next one starts 320 later, so a piece of 20 s extended by the
+    80 samples in which they overlap ends where the following piece starts.
+    """
+    model, version = _load_hubert(weights)
     level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
     parts = []
     for start in range(0, len(level), PIECE_S * SAMPLE_RATE):
@@ -166,7 +171,25 @@ def _hubert_features(audio: np.ndarray, weights: str) -> np.ndarray:
         if len(piece) >= 400:
             with torch.no_grad():
                 parts.append(model(torch.from_numpy(piece)[None]).last_hidden_state[0].numpy())
-    return np.concatenate(parts)
+    return np.concatenate(parts), version
+
+
+@functools.lru_cache(maxsize=1)
+def _load_hubert(weights: str) -> tuple[torch.nn.Module, str]:
+    import transformers
+
+    try:
+        model = transformers.HubertModel.from_pretrained(weights or HUBERT).eval()
+    except (OSError, ValueError):
+        raise FileNotFoundError(
+            f"the weights of {HUBERT} are neither in {weights or 'the hub cache'} nor reachable; "
+            'name their folder, connect once, or use the encoder "hama"'
+        ) from None
+    digest = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.numpy().data)
+    return model, f"transformers {transformers.__version__}, weights {digest.hexdigest()[:12]}"
 
 
 @functools.cache

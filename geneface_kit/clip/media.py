@@ -1,0 +1,126 @@
+"""Media: a file -> its container, its streams, what it says of itself, all that can be decoded."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+__all__ = [
+    "FPS",
+    "JUMP_S",
+    "SAMPLE_RATE",
+    "SUFFIXES",
+    "Probe",
+    "opened",
+    "probe",
+    "readable",
+    "shown_size",
+    "video_stream",
+]
+
+FPS = 25
+"""Frames per second everywhere in the kit (method.md 0)."""
+SAMPLE_RATE = 16_000
+"""Samples per second of all sound, mono (method.md 0)."""
+SUFFIXES = (
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),
+)
+"""Endings of video files that are looked for by name; a file named in full may have any."""
+JUMP_S = 10.0
+"""A longer gap between neighbouring time stamps is an error of the file, seconds (ours)."""
+MAX_PIXELS = 2**26
+"""Larger pictures are refused before they are decoded: 8192 x 8192 (ours)."""
+MAX_BROKEN = 100
+"""After so many unreadable pieces the rest of a stream is given up (ours)."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a video file says about itself, and its first frame.
+
+    width, height: of the picture as shown; fps: average rate; has_sound: holds a sound stream;
+    start_s: time stamp of the first frame that can be decoded.
+    """
+
+    width: int
+    height: int
+    fps: float
+    has_sound: bool
+    start_s: float
+
+
+def probe(path: Path | str) -> Probe:
+    """Size (after rotation), average rate, presence of sound, time of the first frame.
+
+    Raises: FileNotFoundError without the file, ValueError when it holds no readable video.
+    """
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        for frame in readable(container, stream, path, warn=False):
+            width, height = shown_size(frame, stream)
+            rate = float(stream.average_rate or stream.guessed_rate or FPS)
+            return Probe(width, height, rate, bool(container.streams.audio), frame.time or 0.0)
+    raise ValueError(f"{path} has no readable video frame; use another file")
+
+
+def opened(path: Path | str) -> "av.container.InputContainer":
+    """The container of a file, to be used in a `with`.
+
+    Raises: FileNotFoundError without the file, ValueError when it is no media file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; check the name")
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise ValueError(f"{path} is not a readable media file ({reason})") from None
+
+
+def video_stream(container: "av.container.InputContainer", path: Path | str) -> av.VideoStream:
+    """The picture of a container, not its cover art. Raises: ValueError when there is none."""
+    stream = container.streams.best("video")
+    if stream is None:
+        raise ValueError(f"{path} holds no video; use a video file")
+    if stream.codec_context is None:
+        raise ValueError(f"the codec of {path} is not known here; convert it to mp4")
+    stream.thread_type = "AUTO"
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def shown_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
+    """Width and height as shown: square pixels, rotation flag honoured."""
+    ratio = float(stream.sample_aspect_ratio or 1)
+    ratio = ratio if 0.2 < ratio < 5 else 1.0  # else the flag is broken
+    width, height = round(frame.width * ratio), frame.height
+    return (height, width) if frame.rotation % 180 else (width, height)
+
+
+def readable(
+    container: "av.container.InputContainer",
+    stream: "av.stream.Stream",
+    path: Path | str,
+    *,
+    warn: bool = True,
+) -> Iterator["av.frame.Frame"]:
+    """Decoded frames of a stream; what cannot be read is left out with one warning."""
+    n_broken, reason = 0, None
+    packets = container.demux(stream)
+    while n_broken <= MAX_BROKEN:
+        try:
+            packet = next(packets)
+            yield from packet.decode()
+        except StopIteration:
+            break
+        except (av.FFmpegError, ValueError, IndexError) as problem:
+            n_broken, reason = n_broken + 1, problem  # IndexError: a stream that appears late
+            packets = container.demux(stream)
+    if n_broken and warn:
+        log.warning("%s is damaged: %d pieces could not be read (%s)", path, n_broken, reason)
