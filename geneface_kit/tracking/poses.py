@@ -1,14 +1,15 @@
 """Tracking, poses: a rigid shape and its pixels -> the head's motion, by robust least squares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.tracking.shape import mean_shape, similarity, undo_perspective
+from geneface_kit.tracking.turning import TurningConfig
 
-__all__ = ["TrackingConfig", "find_focal", "first_poses", "refine"]
+__all__ = ["TrackingConfig", "find_focal", "find_poses"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,77 @@ class TrackingConfig:
     focal_steps: int = 13  # candidates between 1.2 and 4.8 picture widths
     outlier_px: float = 1.6  # errors beyond this count linearly (Huber), pixels at width 256
     noise_px: float = 0.8  # error of one rigid point, pixels at width 256
+    relief: float = (
+        1.1  # depth of heads over that of mediapipe's mesh (30 heads of anny: 1.07-1.13)
+    )
     relief_weight: float = 0.7  # trust in the mesh's depth against its pixels
     turn_noise: float = 0.6  # change of angular speed from frame to frame, degrees
     shift_noise: float = 0.02  # change of speed from frame to frame, eye distances
     shape_steps: int = 6  # passes of the mean shape
     smooth_frames: float = 0.6  # sigma on all points but lips and jaw, frames; 0 = none
+    turning: TurningConfig = field(default_factory=TurningConfig)
 
 
-def first_poses(
+def find_poses(
+    shape: np.ndarray,
+    points: np.ndarray,
+    rigid: np.ndarray,
+    focal: float,
+    size: int,
+    config: TrackingConfig,
+    *,
+    linked: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation vectors and translations (t, 3) of the head in the camera.
+
+    points: (t, n, 3) pixels and depth of the mesh; linked: the frames follow each other in time.
+    """
+    solid = undo_perspective(points, rigid, focal, size)
+    pixels = points[..., :2]
+    turns, shifts = _first_poses(shape, solid, pixels, rigid, focal, size)
+    reliefs = solid[:, rigid, 2] - solid[:, rigid, 2].mean(1, keepdims=True)
+    return _refine(
+        shape[rigid],
+        pixels[:, rigid],
+        turns,
+        shifts,
+        focal,
+        size,
+        config,
+        reliefs=reliefs,
+        linked=linked,
+    )
+
+
+def find_focal(
+    points: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], size: int, config: TrackingConfig
+) -> float:
+    """The focal length with the smallest reprojection error plus the prior's penalty.
+
+    A talking head hardly shows its focal length (a nearer, wider camera looks almost the same:
+    the error changes by a few per cent from 1.2 to 4.8 picture widths), so the error's logarithm
+    counts as few independent observations and the log-normal prior keeps the answer sensible.
+    """
+    some = points[np.unique(np.linspace(0, len(points) - 1, 60).astype(int))]
+    pixels = some[:, rigid, :2]
+    candidates = np.geomspace(1.2, 4.8, config.focal_steps) * size
+    costs = []
+    for focal in candidates:
+        solid = undo_perspective(some, rigid, focal, size)
+        shape, _ = mean_shape(solid, rigid, eyes, config.shape_steps)
+        turns, shifts = _first_poses(shape, solid, some[..., :2], rigid, focal, size)
+        turns, shifts = _refine(
+            shape[rigid], pixels, turns, shifts, focal, size, config, linked=False
+        )
+        errors = np.linalg.norm(
+            _residuals(shape[rigid], pixels, turns, shifts, focal, size), axis=-1
+        )
+        doubt = np.log(focal / (config.focal_prior * size)) / config.focal_spread
+        costs.append(config.focal_evidence * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
+    return float(candidates[int(np.argmin(costs))])
+
+
+def _first_poses(
     shape: np.ndarray,
     solid: np.ndarray,
     pixels: np.ndarray,
@@ -48,35 +112,7 @@ def first_poses(
     return Rotation.from_matrix(head).as_rotvec(), shift
 
 
-def find_focal(
-    points: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], size: int, config: TrackingConfig
-) -> float:
-    """The focal length with the smallest reprojection error plus the prior's penalty.
-
-    A talking head hardly shows its focal length (a nearer, wider camera looks almost the same:
-    the error changes by a few per cent from 1.2 to 4.8 picture widths), so the error's logarithm
-    counts as few independent observations and the log-normal prior keeps the answer sensible.
-    """
-    some = points[np.unique(np.linspace(0, len(points) - 1, 60).astype(int))]
-    pixels = some[:, rigid, :2]
-    candidates = np.geomspace(1.2, 4.8, config.focal_steps) * size
-    costs = []
-    for focal in candidates:
-        solid = undo_perspective(some, rigid, focal, size)
-        shape, _ = mean_shape(solid, rigid, eyes, config.shape_steps)
-        turns, shifts = first_poses(shape, solid, some[..., :2], rigid, focal, size)
-        turns, shifts = refine(
-            shape[rigid], pixels, turns, shifts, focal, size, config, linked=False
-        )
-        errors = np.linalg.norm(
-            _residuals(shape[rigid], pixels, turns, shifts, focal, size), axis=-1
-        )
-        doubt = np.log(focal / (config.focal_prior * size)) / config.focal_spread
-        costs.append(config.focal_evidence * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
-    return float(candidates[int(np.argmin(costs))])
-
-
-def refine(
+def _refine(
     shape: np.ndarray,
     pixels: np.ndarray,
     turns: np.ndarray,

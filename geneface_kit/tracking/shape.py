@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter1d
 __all__ = [
     "RIGID",
     "RIGID_68",
+    "align",
     "mean_shape",
     "similarity",
     "smooth_still_points",
@@ -48,11 +49,14 @@ def mean_shape(
     """Mean shape (n, 3) in the head frame and all frames aligned with it (t, n, 3)."""
     shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
     for _ in range(steps):
-        scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
-        aligned = scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
-        shape = _upright(aligned.mean(0), eyes)
+        shape = _upright(align(solid, shape, rigid).mean(0), eyes)
+    return shape, align(solid, shape, rigid)
+
+
+def align(solid: np.ndarray, shape: np.ndarray, rigid: np.ndarray) -> np.ndarray:
+    """Every frame's points (t, n, 3) moved onto the shape by its rigid points: pose-free."""
     scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
-    return shape, scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
+    return scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
 
 
 def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
