@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import importlib
 import logging
 import platform
 import subprocess
@@ -17,6 +18,11 @@ SYSTEM_LIBRARIES = {
     "libEGL.so.1": "libegl1",
 }
 """Shared libraries that mediapipe and OpenCV load on Linux -> the Debian package of each."""
+
+BENCHES = {
+    "corpus": "geneface_kit.corpus.bench:run",
+}
+"""Benchmark -> its function. It takes the subject ("" is the demo) and yields lines to print."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("person")
     sub.add_argument("audio")
     sub.add_argument("video", type=Path)
+    sub = command("corpus", _corpus, "read talking videos into training data", stage_options=False)
+    sub.add_argument("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
+    sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
+    sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+    sub.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    sub.add_argument("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
+    sub.add_argument("--retry", action="store_true", help="read broken clips again")
+    sub = command("bench", _bench, "measure speed on this machine", stage_options=False)
+    sub.add_argument("what", choices=sorted(BENCHES))
+    sub.add_argument("subject", nargs="?", default="", help="a person or folder (default: demo)")
     sub = command("notebooks", _notebooks, "execute notebooks, keep them tidy", stage_options=False)
     sub.add_argument("names", nargs="*", help="default: all of them, in order")
     sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
@@ -126,6 +142,21 @@ def _talk(chosen) -> None:
     shutil.copyfile(run.folder / "talk.mp4", partial)
     partial.replace(chosen.video)
     _say(f"video: {chosen.video} (from {run.id})")
+
+
+def _corpus(chosen) -> None:
+    from geneface_kit import corpus, profiles
+
+    overrides = profiles.parse(chosen.set) | {"corpus.folder": chosen.folder}
+    config = profiles.resolve(chosen.profile, overrides).corpus
+    data = corpus.prepare(config, workers=chosen.workers, on_ray=chosen.ray, retry=chosen.retry)
+    _say(corpus.summary(data))
+
+
+def _bench(chosen) -> None:
+    module, _, name = BENCHES[chosen.what].partition(":")
+    for line in getattr(importlib.import_module(module), name)(chosen.subject):
+        _say(line)
 
 
 def _notebooks(chosen) -> None:

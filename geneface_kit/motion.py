@@ -91,7 +91,7 @@ PAPER = {
     "amplitude": 1.0,
 }
 
-Part = tuple[Sequence[corpus.Utterance], Sequence[Float[np.ndarray, "_ 204"]]]
+Part = tuple[Sequence[corpus.Utterance], Sequence[corpus.Track]]
 """Utterances and their motions in network units."""
 
 
@@ -186,14 +186,14 @@ def train(
     motions = corpus.displacements(data.utterances, settings.corpus)
     train_part, held_part = _split(data.utterances, motions, held_out)
     channels = train_part[0][0].speech.features.shape[1]
-    features = np.concatenate([utterance.speech.features for utterance in train_part[0]])
+    statistics = corpus.feature_statistics(train_part[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         vae = MotionVAE(channels, config)
         width, dropout = settings.sync.width, settings.sync.dropout
         expert = sync.SyncExpert(channels, width=width, dropout=dropout)
         for network in (vae, expert):
-            network.standardise.measure(torch.from_numpy(features))
+            network.standardise.take(*statistics)
         sync_task = sync.SyncTask(expert, train_part, held_part, settings.sync)
         steps = settings.sync.steps
         every = max(1, steps // 10)
@@ -335,7 +335,7 @@ def mouth_weights(weight: float) -> Float[Tensor, " 204"]:
 
 def _split(
     utterances: Sequence[corpus.Utterance],
-    motions: Sequence[Float[np.ndarray, "_ 204"]],
+    motions: Sequence[corpus.Track],
     held_out: Sequence[str],
 ) -> tuple[Part, Part]:
     """What trains (every copy) and what validates (only recordings as they are)."""

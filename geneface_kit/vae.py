@@ -221,7 +221,7 @@ def generate(
 def score_motion(
     vae: MotionVAE,
     utterances: Sequence[corpus.Utterance],
-    motions: Sequence[Float[np.ndarray, "_ 204"]],
+    motions: Sequence[corpus.Track],
     *,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
@@ -234,7 +234,7 @@ def score_motion(
     rows = []
     for utterance, true in zip(utterances, motions, strict=True):
         drawn = generate(vae, utterance.speech, temperature=temperature, generator=generator)
-        drawn, seen = drawn.reshape(-1, 68, 3), true.reshape(-1, 68, 3)
+        drawn, seen = drawn.reshape(-1, 68, 3), np.asarray(true).reshape(-1, 68, 3)
         ours, theirs = mouth_shape(drawn), mouth_shape(seen)
         r_opening, r_width = (_pearson(ours[:, k], theirs[:, k]) for k in (0, 1))
         ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)

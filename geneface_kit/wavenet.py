@@ -185,7 +185,7 @@ class Decoder(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Features minus their mean, over their standard deviation, both measured once on a corpus.
+    """Features minus their mean, over their standard deviation, both of a corpus.
 
     Ours: the official code feeds HuBERT as it is, which mean 0 and std 1 reproduce.
     """
@@ -195,10 +195,10 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
-    def measure(self, features: Float[Tensor, "n c"]) -> None:
-        """Takes mean and standard deviation from many steps."""
-        self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0).clamp(min=1e-3))
+    def take(self, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> None:
+        """Takes mean and standard deviation; a channel that never changes is not blown up."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-3))
 
     def forward(self, features: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         """The same shape, standardised."""

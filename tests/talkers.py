@@ -1,8 +1,15 @@
-"""Made-up speakers for tests: the mouth follows the speech features exactly, plus each a face."""
+"""Made-up speakers for tests: the mouth follows the speech features exactly, plus each a face.
+
+`write_corpus` puts such speakers into shards, as if their clips had been read.
+"""
+
+import json
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
-from geneface_kit.corpus import Corpus, Utterance
+from geneface_kit.corpus import Corpus, CorpusConfig, Utterance, packing, source
 from geneface_kit.speech import Speech
 
 CHANNELS = 6
@@ -43,3 +50,34 @@ def made_up_corpus(n_speakers: int = 3, n_frames: int = 150) -> Corpus:
         points = made_up_landmarks(signal, seed)
         utterances.append(Utterance(name, name, name, speech, points))
     return Corpus(tuple(utterances), {})
+
+
+def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANNELS) -> Path:
+    """A packed corpus of random numbers, one recording a clip; returns its folder.
+
+    The first landmark of frame t of clip k is (k, t, 0); the other numbers mean nothing.
+    """
+    folder = place / "videos"
+    folder.mkdir()
+    for index in range(n_clips):
+        (folder / f"speaker{index:03d}.mp4").write_bytes(b"v")
+    config = CorpusConfig(folder=str(folder), rates=(1.0,))
+    home = source.home(config, place / "corpus")
+    units = source.units(config, home)
+    draw = np.random.default_rng(0)
+    for index, unit in enumerate(units):
+        landmarks = draw.random((n_frames, 68, 3), np.float32)
+        landmarks[:, 0] = np.stack(
+            [np.full(n_frames, index), np.arange(n_frames), np.zeros(n_frames)], axis=1
+        )
+        arrays = {
+            "features": draw.random((2 * n_frames, channels), np.float32),
+            "f0": draw.random(2 * n_frames, np.float32),
+            "mel": draw.random((2 * n_frames, 80), np.float32),
+            "landmarks": landmarks,
+        }
+        facts = {"key": unit.key, "offset_corrected": False, "frames": {"": n_frames}}
+        unit.target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, unit.target, metadata={"facts": json.dumps(facts)})
+    packing.pack(home, units, {})
+    return home

@@ -1,4 +1,4 @@
-"""Corpus: pieces stay on one clock, identity goes, broken clips are listed, speed keeps step."""
+"""Corpus: pieces stay on one clock, identity goes, copies keep step, pieces come from views."""
 
 import dataclasses
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from talkers import made_up_corpus, made_up_speech
 
-from geneface_kit import clip, corpus
-from geneface_kit.corpus import CorpusConfig, Utterance
+from geneface_kit import corpus
+from geneface_kit.corpus import CorpusConfig, Utterance, copies
 
 
 def numbered(name: str, n_frames: int, speaker: str = "") -> Utterance:
@@ -38,6 +38,7 @@ def test_identity_is_removed_by_speaker():
     data = made_up_corpus(n_speakers=2)
     flat = corpus.displacements(data.utterances, CorpusConfig(unit=0.5))
     for utterance, motion in zip(data.utterances, flat, strict=True):
+        motion = np.asarray(motion)
         np.testing.assert_allclose(motion.mean(0), 0, atol=1e-4)
         moved = np.ptp(utterance.landmarks[:, 66, 1])
         assert np.ptp(motion[:, 3 * 66 + 1]) == pytest.approx(2 * moved, rel=1e-4)
@@ -45,7 +46,24 @@ def test_identity_is_removed_by_speaker():
     kept = corpus.displacements(same, CorpusConfig())
     faithful = corpus.displacements(data.utterances, CorpusConfig(remove_identity=False))
     for a, b in zip(kept, faithful, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_a_displacement_computes_only_the_frames_asked_for():
+    """(landmarks - mean) / unit, for a slice and for all; what is not asked for may be NaN."""
+    landmarks = np.full((5, 68, 3), np.nan, np.float32)
+    landmarks[2:4] = 3.0
+    moved = corpus.Displacement(landmarks, np.ones((68, 3), np.float32), 0.5)
+    np.testing.assert_array_equal(moved[2:4], np.full((2, 204), 4.0))
+    assert len(moved) == 5 and np.isnan(np.asarray(moved)[4]).all()
+
+
+def test_statistics_of_pieces_are_those_of_the_whole():
+    data = made_up_corpus(n_speakers=3)
+    together = np.concatenate([utterance.speech.features for utterance in data.utterances])
+    mean, std = corpus.feature_statistics(data.utterances)
+    np.testing.assert_allclose(mean, together.mean(0), atol=1e-6)
+    np.testing.assert_allclose(std, together.std(0, ddof=1), rtol=1e-5)
 
 
 def test_folds_deal_speakers_out():
@@ -59,7 +77,7 @@ def test_speed_copies_stay_in_step():
     sound[32_000] = 1.0
     points = np.zeros((100, 68, 3), np.float32)
     points[50:] = 1.0
-    fast_sound, fast_points = corpus._at_speed(sound, points, 1.25)
+    fast_sound, fast_points = copies.at_speed(sound, points, 1.25)
     assert len(fast_points) == 80 and abs(len(fast_sound) - 51_200) <= 1
     assert abs(int(np.abs(fast_sound).argmax()) - 25_600) <= 1
     assert fast_points[39, 0, 0] < 1 and fast_points[40, 0, 0] == 1.0  # frame 40 is 1.6 s
@@ -67,69 +85,12 @@ def test_speed_copies_stay_in_step():
 
 def test_late_sound_is_moved_back():
     sound = np.arange(32_000, dtype=np.float32)
-    assert corpus._in_step(sound, 0.5)[0] == 8000
-    assert corpus._in_step(sound, -0.5)[8000] == 0 and len(corpus._in_step(sound, -0.5)) == 40_000
+    assert copies.in_step(sound, 0.5)[0] == 8000
+    assert copies.in_step(sound, -0.5)[8000] == 0 and len(copies.in_step(sound, -0.5)) == 40_000
 
 
 def test_noise_has_the_asked_level():
     sound = np.sin(np.arange(16_000) / 10).astype(np.float32)
-    noise = corpus._with_noise(sound, 20.0) - sound
+    noise = copies.with_noise(sound, 20.0) - sound
     ratio_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
     assert ratio_db == pytest.approx(20, abs=0.3)  # 16,000 draws: 0.05 dB of standard error
-
-
-def write_faceless(path):
-    grey = np.full((30, 64, 64, 3), 128, np.uint8)
-    clip.write_video(path, grey, np.zeros(16_000, np.float32) + 0.1)
-
-
-def test_broken_clips_are_listed_and_not_fatal(tmp_path, monkeypatch):
-    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
-    folder = tmp_path / "videos"
-    (folder / "anna").mkdir(parents=True)
-    (folder / "broken.mp4").write_bytes(b"no video")
-    write_faceless(folder / "anna" / "grey.mp4")
-    with pytest.raises(ValueError, match="no usable clip"):
-        corpus.prepare(CorpusConfig(folder=str(folder)))
-
-    def read(path, config):
-        if path.stem == "broken":
-            raise ValueError("it is broken")
-        return [numbered(path.stem, 30, corpus._speaker(path, config.folder))]
-
-    monkeypatch.setattr(corpus, "_read", read)
-    data = corpus.prepare(CorpusConfig(folder=str(folder)))
-    assert data.speakers == ["anna"] and data.broken == {"broken.mp4": "it is broken"}
-
-
-def test_speaker_is_the_folder_or_the_name_before_clip(tmp_path):
-    (tmp_path / "maria").mkdir()
-    folder = str(tmp_path)
-    assert corpus._speaker(tmp_path / "maria" / "a.mp4", folder) == "maria"
-    assert corpus._speaker(tmp_path / "ivan_clip_3.mp4", folder) == "ivan"
-    assert corpus._speaker(tmp_path / "speaker_4.mp4", folder) == "speaker_4"
-
-
-def test_missing_and_empty_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no corpus folder"):
-        corpus.prepare(CorpusConfig(folder=str(tmp_path / "nowhere")))
-    with pytest.raises(ValueError, match="no video in"):
-        corpus.prepare(CorpusConfig(folder=str(tmp_path)))
-
-
-def test_a_real_clip_is_read_once(shared_data, tmp_path, monkeypatch):
-    """Five seconds of a real speaker: landmarks and speech on one clock, and from the cache."""
-    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    (folder / "speaker_2.mp4").symlink_to(shared_data / "corpus" / "speaker_2.mp4")
-    config = CorpusConfig(folder=str(folder), max_s=2.5, rates=(1.0,))
-    data = corpus.prepare(config)
-    assert [utterance.name for utterance in data.utterances] == ["speaker_2"]
-    utterance = data.utterances[0]
-    assert len(utterance.speech) == 2 * len(utterance) and 55 <= len(utterance) <= 63
-    eyes = utterance.landmarks[:, 45, 0] - utterance.landmarks[:, 36, 0]
-    np.testing.assert_allclose(eyes.mean(), 1, atol=0.05)
-    monkeypatch.setattr(corpus.landmarks, "detect", None)  # a second reading needs no detector
-    again = corpus.prepare(config).utterances[0]
-    np.testing.assert_array_equal(again.landmarks, utterance.landmarks)

@@ -77,7 +77,7 @@ def test_latents_run_at_a_quarter_of_the_rate():
 
 def test_standardise_uses_measured_statistics():
     layer = Standardise(2)
-    layer.measure(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
+    layer.take(torch.tensor([1.0, 1.0]), torch.tensor([2**0.5, 0.0]))
     out = layer(torch.tensor([[1.0, 1.0], [1.0 + 2**0.5, 2.0]]))
-    # mean (1, 1), unbiased std (sqrt 2, 0 -> 0.001)
+    # the standard deviation 0 counts as 0.001
     torch.testing.assert_close(out, torch.tensor([[0.0, 0.0], [1.0, 1000.0]]))

@@ -1,0 +1,172 @@
+"""Shards: what goes in comes out as views; opening and training read only what they use."""
+
+import dataclasses
+import json
+import mmap
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from talkers import write_corpus
+
+from geneface_kit import corpus
+from geneface_kit.corpus import packing, shards, source
+
+MEMORY_SCRIPT = """
+import json, sys
+import torch
+from pathlib import Path
+from geneface_kit import corpus
+
+def memory_mb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    values = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
+    return {name: int(value) / 1024 for name, value in values.items()}
+
+def batch(part, seed):
+    draw = torch.Generator().manual_seed(seed)
+    return corpus.draw_batch(*part, size=8, frames=100, generator=draw)
+
+small = corpus.open_corpus(Path(sys.argv[1]))
+part = small.utterances, corpus.displacements(small.utterances, corpus.CorpusConfig())
+batch(part, 0)
+corpus.feature_statistics(small.utterances)
+before = memory_mb()
+data = corpus.open_corpus(Path(sys.argv[2]))
+opened = memory_mb()
+part = data.utterances, corpus.displacements(data.utterances, corpus.CorpusConfig())
+corpus.feature_statistics(data.utterances)
+for seed in range(50):
+    batch(part, seed)
+print(json.dumps([before, opened, memory_mb()]))
+"""
+
+
+def bottom(array: np.ndarray) -> object:
+    """What an array's memory belongs to in the end."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array
+
+
+def test_every_utterance_is_a_view_into_a_map(tmp_path):
+    data = corpus.open_corpus(write_corpus(tmp_path, n_clips=3, n_frames=10))
+    assert [utterance.name for utterance in data.utterances] == [
+        "speaker000", "speaker001", "speaker002",
+    ]  # fmt: skip
+    for index, utterance in enumerate(data.utterances):
+        spoken = utterance.speech
+        for array in (spoken.features, spoken.f0, spoken.mel, utterance.landmarks):
+            assert isinstance(bottom(array), mmap.mmap) and array.dtype == np.float32
+        assert len(spoken) == 2 * len(utterance) == 20
+        np.testing.assert_array_equal(utterance.landmarks[:, 0, 0], index)
+        np.testing.assert_array_equal(utterance.landmarks[:, 0, 1], np.arange(10))
+
+
+def test_a_write_into_a_view_does_not_reach_the_disk(tmp_path):
+    home = write_corpus(tmp_path, n_clips=1, n_frames=4)
+    corpus.open_corpus(home).utterances[0].landmarks[:] = -1
+    assert (corpus.open_corpus(home).utterances[0].landmarks[:, 0, 1] == np.arange(4)).all()
+
+
+def test_shards_are_of_bounded_size_and_hold_every_clip(tmp_path, monkeypatch):
+    clip_bytes = 4 * 50 * (2 * (6 + 1 + 80) + 204)
+    monkeypatch.setattr(packing, "SHARD_BYTES", 2 * clip_bytes)
+    home = write_corpus(tmp_path, n_clips=5, n_frames=50)
+    names = sorted(path.name for path in home.glob("shard-*"))
+    assert names == ["shard-00000", "shard-00001", "shard-00002"]
+    sizes = [sum(file.stat().st_size for file in (home / name).iterdir()) for name in names]
+    assert max(sizes) < 2.1 * clip_bytes  # four headers of 128 bytes each
+    assert len(corpus.open_corpus(home).utterances) == 5
+    assert not (home / "units").exists()
+
+
+def test_packing_cut_in_the_middle_loses_nothing(tmp_path, monkeypatch):
+    """The second shard is written, the index is not: the next call packs those clips again."""
+    monkeypatch.setattr(packing, "SHARD_BYTES", 1)
+    write_index, calls = packing._write_index, []
+
+    def full_disk(*parts):
+        calls.append(parts)
+        if len(calls) == 2:
+            raise OSError("no space left")
+        write_index(*parts)
+
+    monkeypatch.setattr(packing, "_write_index", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_corpus(tmp_path, n_clips=3, n_frames=10)
+    monkeypatch.setattr(packing, "_write_index", write_index)
+    config = corpus.CorpusConfig(folder=str(tmp_path / "videos"), rates=(1.0,))
+    home = source.home(config, tmp_path / "corpus")
+    assert len(corpus.open_corpus(home).utterances) == 1
+    packing.pack(home, source.units(config, home), shards.packed(home))
+    data = corpus.open_corpus(home)
+    assert [utterance.landmarks[0, 0, 0] for utterance in data.utterances] == [0, 1, 2]
+    assert len(list(home.glob("shard-*"))) == 3  # the one without an index is gone
+
+
+def test_a_damaged_shard_is_an_error_when_opened_and_unknown_when_made(tmp_path):
+    home = write_corpus(tmp_path, n_clips=2, n_frames=10)
+    assert len(shards.packed(home)) == 2
+    array = home / "shard-00000" / "features.npy"
+    array.write_bytes(array.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="shard-00000 is damaged: run `corpus FOLDER` again"):
+        corpus.open_corpus(home)
+    assert shards.packed(home) == {}
+
+
+def test_another_schema_or_no_index_is_no_corpus(tmp_path):
+    home = write_corpus(tmp_path, n_clips=1, n_frames=10)
+    index = json.loads((home / shards.INDEX).read_text())
+    assert index["encoder_version"].startswith("hama ") and index["settings"]["max_s"] == 60.0
+    (home / shards.INDEX).write_text(json.dumps(index | {"schema": 0}))
+    with pytest.raises(FileNotFoundError, match="make it with `corpus FOLDER`"):
+        corpus.open_corpus(home)
+    assert shards.packed(home) == {}
+
+
+def test_batches_from_shards_are_those_from_memory(tmp_path):
+    import torch
+
+    data = corpus.open_corpus(write_corpus(tmp_path, n_clips=3, n_frames=60))
+    loaded = [
+        dataclasses.replace(
+            utterance,
+            landmarks=np.array(utterance.landmarks),
+            speech=dataclasses.replace(
+                utterance.speech, features=np.array(utterance.speech.features)
+            ),
+        )
+        for utterance in data.utterances
+    ]
+    batches = []
+    for utterances in (data.utterances, loaded):
+        motions = corpus.displacements(utterances, corpus.CorpusConfig())
+        draw = torch.Generator().manual_seed(0)
+        batches.append(corpus.draw_batch(utterances, motions, size=4, frames=20, generator=draw))
+    assert torch.equal(batches[0].motion, batches[1].motion)
+    assert torch.equal(batches[0].speech, batches[1].speech)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_is_flat_in_the_size_of_the_corpus(tmp_path):
+    """300 MB on disk: opening maps them unread, training keeps none of them.
+
+    Pages of the maps that were read count as file memory, which the system takes back at will;
+    memory of the process's own may grow by one utterance of 8 MB in double precision and a batch.
+    """
+    (tmp_path / "small").mkdir()
+    small = write_corpus(tmp_path / "small", n_clips=2, n_frames=100, channels=144)
+    home = write_corpus(tmp_path, n_clips=40, n_frames=3000, channels=144)
+    size_mb = sum(file.stat().st_size for file in home.rglob("*.npy")) / 2**20
+    assert size_mb > 295
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT, str(small), str(home)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    before, opened, trained = json.loads(done.stdout)
+    assert sum(opened.values()) - sum(before.values()) < 10
+    assert trained["RssAnon"] - before["RssAnon"] < 40
+    assert trained["RssFile"] - before["RssFile"] > 150  # it did read features and landmarks
