@@ -21,6 +21,7 @@ SYSTEM_LIBRARIES = {
 
 BENCHES = {
     "corpus": "geneface_kit.corpus.bench:run",
+    "person": "geneface_kit.person.bench:run",
 }
 """Benchmark -> its function. It takes the subject ("" is the demo) and yields lines to print."""
 

@@ -31,7 +31,7 @@ __all__ = [
     "prepare",
 ]
 
-STEPS = ("scan", "tracking", "speech", "offset", "frames", "labels", "plate", "torso", "report")
+STEPS = ("scan", "frames", "tracking", "speech", "offset", "labels", "plate", "torso", "report")
 """The steps of a preparation, in order."""
 
 log = logging.getLogger(__name__)
@@ -123,9 +123,11 @@ def prepare(
     spans = tuple(framing.usable_spans(scan, config.framing))
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
     crop = framing.square_crop(mesh, scan.width, scan.height, config.framing)
+    step("frames")
+    frames = files.write_frames(source, folder, (start, stop), crop, scan.width, config.size)
     step("tracking")
     placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
-    tracked = tracking.track(placed, config.size, config.tracking)
+    tracked = tracking.track(placed, config.size, config.tracking, pictures=frames)
     files.write_tracks(folder, tracked, mesh.found, config.size)
     step("speech")
     whole, spoken = sound.listen(source, start, stop - start)
@@ -134,8 +136,6 @@ def prepare(
     heard = sound.in_step(whole, spoken, start, offset, config)
     files.write_npz(folder / "speech.npz", **vars(heard.speech))
     clip.write_audio(folder / "audio.wav", heard.sound)
-    step("frames")
-    frames = files.write_frames(source, folder, (start, stop), crop, scan.width, config.size)
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, config.layers)
     step("plate")
