@@ -85,6 +85,14 @@ def test_the_plate_takes_each_pixel_where_the_person_is_farthest():
     assert seen[:, 100].all() and seen[:, 20].all()
 
 
+def test_one_wrong_mask_puts_no_hair_into_the_plate():
+    frames, labels = striped_clip(20)
+    frames[7][60:90, 50:60] = 0  # hair, once taken for background
+    labels[7][50:100, 40:70] = layers.BACKGROUND
+    plate, seen = layers.plate_from(zip(frames, labels, strict=True), CONFIG)
+    assert not seen[75, 55] and plate[60:90, 50:60].min() > 50
+
+
 def test_what_is_always_covered_is_filled_from_the_nearest_seen_pixel():
     frame = np.full((SIZE, SIZE, 3), 80, np.uint8)
     mask = np.zeros((SIZE, SIZE), np.uint8)

@@ -26,6 +26,7 @@ class LayersConfig:
     neck_fill_gap: float = 0.5  # torso between head and neck that is shaded neck, eye distances
     hair_reach: float = 1.0  # how far below the chin hair is followed, eye distances (ours)
     plate_frames: int = 40  # pictures searched for the plate (official: every 20th frame)
+    plate_votes: int = 3  # of these, how many must see a pixel free of the person (ours)
     plate_distance: float = 10.0  # least distance from the foreground, px (official 5; ours 10,
     # because the person network's edges are less exact than a parsing network's)
     moving_level: float = 0.04  # stray of a background pixel that is motion, of 1 (ours)

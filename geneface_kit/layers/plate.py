@@ -98,27 +98,33 @@ def plate_from(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """The background without the person, and where it was really seen.
 
-    pictures: (frame, labels) pairs. Every pixel comes from the frame in which it is farthest
-    from the person, if that is more than `plate_distance`; the others (always covered) copy the
-    nearest seen pixel and are then blurred, the more the farther they are from a seen one.
+    pictures: (frame, labels) pairs. Every pixel is the median of the `plate_votes` frames in
+    which it is farthest from the person, if all of these are more than `plate_distance`: one
+    wrong mask puts nobody's hair there. Of fewer than 10 frames a vote, fewer vote. The other
+    pixels (always covered) copy the nearest seen one and are then blurred, the more the farther
+    they are from it.
+    Differs from the official code, which takes the farthest frame alone.
     """
-    plate = farthest = None
+    frames, distances = [], []
     for frame, labels in pictures:
-        distance = distance_transform_edt(labels == BACKGROUND)
-        if plate is None:
-            plate, farthest = frame.copy(), distance
-            continue
-        better = distance > farthest
-        plate[better], farthest[better] = frame[better], distance[better]
-    if plate is None:
+        frames.append(frame)
+        distances.append(distance_transform_edt(labels == BACKGROUND).astype(np.float32))
+    if not frames:
         raise ValueError("a plate needs at least one frame")
+    votes = min(config.plate_votes, 1 + len(frames) // 10)
+    far = np.stack(distances)
+    chosen = np.argpartition(far, len(frames) - votes, axis=0)[-votes:]
+    seen_by = np.take_along_axis(np.stack(frames), chosen[..., None], axis=0)
+    plate = np.median(seen_by, axis=0).astype(np.uint8)
+    farthest = np.take_along_axis(far, chosen, axis=0).min(0)
     seen = farthest > _least_distance(len(plate), config)
     if not seen.any():
         return np.full_like(plate, 128), seen
     if not seen.all():
         away, nearest = distance_transform_edt(~seen, return_indices=True)
-        filled = plate[nearest[0], nearest[1]].astype(np.float32)
-        plate = _blurred_where_unseen(filled, away, len(plate) / 512).round().astype(np.uint8)
+        filled = plate[nearest[0], nearest[1]]
+        soft = _blurred_where_unseen(filled.astype(np.float32), away, len(plate) / 512)
+        plate = soft.round().astype(np.uint8)
     return plate, seen
 
 

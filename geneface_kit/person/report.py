@@ -27,7 +27,8 @@ STYLE = """
 margin:0 auto;padding:16px}
 .gfk h1{font-size:24px;margin:0 0 4px}.gfk h2{font-size:17px;margin:26px 0 6px}
 .gfk table{border-collapse:collapse;width:100%;color:#1c1c1e}
-.gfk td{border-top:1px solid #e3e3e6;padding:4px 10px 4px 0;vertical-align:top;text-align:left}
+.gfk td{border-top:1px solid #e3e3e6;padding:4px 10px 4px 0;vertical-align:top}
+.gfk td,.gfk tr{text-align:left!important;background:#fff!important}
 .gfk td:first-child{width:30%;color:#55555c}.gfk td:nth-child(2){width:27%}
 .gfk td:last-child{color:#55555c}
 .gfk img{max-width:100%;display:block;margin:6px 0}.gfk li{margin:3px 0}
