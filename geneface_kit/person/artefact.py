@@ -88,7 +88,7 @@ def load(folder: Path, *, judged: bool = True) -> Person:
     report = facts["report"]
     if judged and report["verdict"] == "not usable" and not facts["forced"]:
         raise ValueError(
-            f"the clip of {facts['name']} is not usable: {'; '.join(report['reasons'])}. See "
+            f"the clip of {facts['name']} is not usable: {'; '.join(report['obstacles'])}. See "
             f"{folder / 'report.html'}; `--set person.force=true` goes on all the same"
         )
     return assemble(folder, facts)

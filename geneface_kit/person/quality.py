@@ -52,7 +52,11 @@ def measure(found: Evidence) -> dict[str, Any]:
 
 
 def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
-    """{"verdict", "reasons", "warnings"}: good, usable or not usable, each reason with a remedy."""
+    """{"verdict", "obstacles", "reasons", "warnings"}: good, usable or not usable, and why.
+
+    obstacles: the reasons that make a clip not usable; reasons: these and the doubts, each with
+    its remedy.
+    """
     fatal, doubts = [], []
 
     def judge(value: float, worst: float, least: float, problem: str, remedy: str) -> None:
@@ -71,7 +75,10 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
     if report["mouth_opening_std"] < 0.005:
         fatal.append("the lips do not move: use a clip in which the person speaks")
     if report["loudness_rms"] < clip.SILENCE_RMS:
-        fatal.append("the clip is silent: put the recording beside it as a .wav of the same name")
+        fatal.append(
+            "the clip is silent: take its sound track out and put the recording beside it, as a "
+            ".wav of the same name"
+        )
     elif report["offset_confidence"] < 0.3:
         doubts.append("sound and lips do not agree clearly: check that they belong together")
     if report["seconds"] < 60:
@@ -99,7 +106,8 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
             " let the person say more"
         )
     grade = VERDICTS[2] if fatal else VERDICTS[1] if doubts else VERDICTS[0]
-    return {"verdict": grade, "reasons": fatal + doubts, "warnings": warnings}
+    reasons = fatal + doubts
+    return {"verdict": grade, "obstacles": fatal, "reasons": reasons, "warnings": warnings}
 
 
 BLUR_REMEDY = "focus on the eyes, add light, hold the camera still, compress less"
