@@ -1,5 +1,7 @@
 """Tracking: poses, focal length and pose-free landmarks against truth."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -7,11 +9,28 @@ from scipy.spatial.transform import Rotation
 from geneface_kit import camera, clip, demo, landmarks, speech, tracking
 from geneface_kit.tracking import poses as solver
 
+CASES = [("demo", 256), ("demo", 128), ("demo_b", 256), ("demo_b", 128)]
+TOLD = tracking.TrackingConfig(focal_spread=1e-3, relief=1.0)
+"""For made-up meshes: their focal length is told, and their depth is right already."""
+
+
+@functools.cache
+def demo_mesh(name: str) -> landmarks.Mesh:
+    """The face mesh of a demo person in pictures of 640 x 640, as the stage `person` finds it."""
+    frames = clip.stream_frames(demo.clip_path(name), long_side=640)
+    return landmarks.fill_gaps(landmarks.detect(frames))
+
+
+@functools.cache
+def tracked_demo(name: str, size: int) -> tracking.Track:
+    """A demo person tracked with pictures of size x size."""
+    pictures = np.stack(list(clip.stream_frames(demo.clip_path(name), long_side=size)))
+    return tracking.track(demo_mesh(name).moved(0.0, 0.0, size / 640), size, pictures=pictures)
+
 
 @pytest.fixture(scope="module")
 def demo_track() -> tracking.Track:
-    frames = clip.stream_frames(demo.clip_path("demo"), long_side=256)
-    return tracking.track(landmarks.fill_gaps(landmarks.detect(frames)), 256)
+    return tracked_demo("demo", 256)
 
 
 def nodding_head(n_frames: int = 40, noise: float = 0.0) -> tuple[landmarks.Mesh, np.ndarray]:
@@ -53,8 +72,7 @@ def test_similarity_is_undone_exactly():
 
 def test_a_rigid_head_is_tracked_within_a_tenth_of_a_degree():
     mesh, poses = nodding_head()
-    fixed = tracking.TrackingConfig(focal_spread=1e-3)  # the focal length is told
-    tracked = tracking.track(mesh, 256, fixed)
+    tracked = tracking.track(mesh, 256, TOLD)
     assert abs(tracked.focal / (2.4 * 256) - 1) < 1e-3
     assert turn_error_degrees(tracked.poses, poses).max() < 0.3
     distance = np.linalg.norm(tracked.poses[:, :3, 3], axis=1)
@@ -65,7 +83,7 @@ def test_a_rigid_head_is_tracked_within_a_tenth_of_a_degree():
 def test_noise_and_outliers_do_not_turn_the_head():
     mesh, poses = nodding_head(noise=0.7)
     mesh.points[7, tracking.RIGID[:4]] += 40
-    tracked = tracking.track(mesh, 256, tracking.TrackingConfig(focal_spread=1e-3))
+    tracked = tracking.track(mesh, 256, TOLD)
     assert turn_error_degrees(tracked.poses, poses).max() < 1.5
 
 
@@ -105,13 +123,51 @@ def test_projected_landmarks_meet_the_detected_ones(demo_track):
     assert demo_track.error_px.mean() < 1
 
 
-def test_demo_poses_are_near_the_truth(demo_track):
-    error = turn_error_degrees(demo_track.poses, demo.truth("demo").poses)
-    assert error.mean() < 2 and np.percentile(error, 95) < 3.5
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_rotation_is_within_a_degree_of_the_truth(name, size):
+    error = turn_error_degrees(tracked_demo(name, size).poses, demo.truth(name).poses)
+    assert error.mean() < 1 and error.max() < 3
 
 
-def test_demo_focal_length_is_near_the_truth(demo_track):
-    assert abs(demo_track.focal / demo.truth("demo").focal - 1) < 0.2
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
+    """It is mostly the prior's merit: see find_focal."""
+    true = demo.truth(name)
+    assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.1
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_canonical_landmarks_move_as_the_true_ones(name, size):
+    """Within 0.02 eye distances, the mean of each point removed.
+
+    The means are apart by 0.05 to 0.08: the mesh's point 234 is not the vertex that the truth
+    calls point 1 of the jaw, and its depth is a guess. Whatever is learnt sees the constant part
+    in training and in use alike.
+    """
+    found, true = tracked_demo(name, size).landmarks, demo.truth(name).landmarks
+    moved = (found - found.mean(0)) - (true - true.mean(0))
+    assert np.linalg.norm(moved, axis=-1).mean() < 0.02
+    _, turn, _ = tracking.similarity(found.mean(0)[None].astype(float), true.mean(0).astype(float))
+    apart = found.mean(0) @ turn[0].T - true.mean(0)
+    assert np.linalg.norm(apart - apart.mean(0), axis=-1).mean() < 0.09
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_canonical_landmarks_are_pose_free(name, size):
+    leak = tracking.pose_leak(tracked_demo(name, size))
+    assert leak["turn_still"] > 2, "the head turns in the frames that are looked at"
+    assert leak["jaw_still"] < 0.02, "but the jaw line does not"
+    for key in ("opening_yaw", "opening_pitch", "width_yaw", "width_pitch"):
+        assert abs(leak[key]) < 0.3
+    assert max(leak["lips_yaw"], leak["lips_pitch"]) < 0.4
+
+
+def test_the_turned_pictures_are_worth_their_time():
+    plain = tracking.track(demo_mesh("demo").moved(0.0, 0.0, 256 / 640), 256)
+    true, better = demo.truth("demo").poses, tracked_demo("demo", 256)
+    before, after = (turn_error_degrees(each.poses, true).mean() for each in (plain, better))
+    assert after < 0.8 * before
+    assert tracking.pose_leak(better)["jaw_still"] < 0.8 * tracking.pose_leak(plain)["jaw_still"]
 
 
 def test_demo_mouth_follows_the_truth(demo_track):
@@ -132,6 +188,12 @@ def test_euler_angles_of_a_nod():
     head = Rotation.from_euler("X", 10, degrees=True).as_matrix()[None]
     poses = camera.pose_from_head(head, np.array([[0.0, 0, -7]]))
     assert np.allclose(tracking.euler_degrees(poses), [[10, 0, 0]], atol=1e-4)
+
+
+def test_pictures_of_another_size_are_refused():
+    mesh, _ = nodding_head(5)
+    with pytest.raises(ValueError, match="pictures must be"):
+        tracking.track(mesh, 256, pictures=np.zeros((5, 64, 64, 3), np.uint8))
 
 
 def test_infinite_points_are_refused():

@@ -6,6 +6,8 @@ pictures, the detector is asked about turns that are known (`turning`), and its 
 the share of the pose that it leaves in the landmarks are taken out.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import UInt8
 from scipy.spatial.transform import Rotation
@@ -104,11 +106,11 @@ def _response(
 ) -> Response | None:
     """The detector's response, measured on pictures spread over the clip."""
 
-    def read(bent: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read(bent: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         seen = detect(bent)
         points = _deepened(seen.points[seen.found], config)
-        rotations = np.tile(np.eye(3), (len(bent), 1, 1))
-        landmarks = np.zeros((len(bent), 68, 3))
+        rotations = np.tile(np.eye(3), (len(seen), 1, 1))
+        landmarks = np.zeros((len(seen), 68, 3))
         if len(points):
             found, _ = find_poses(shape, points, RIGID, focal, size, config, linked=False)
             rotations[seen.found] = Rotation.from_rotvec(found).as_matrix()
@@ -119,7 +121,7 @@ def _response(
     count = min(config.turning.pictures, len(pictures))
     some = np.linspace(0, len(pictures) - 1, count + 2)[1:-1].round().astype(int)
     return measure_response(
-        [pictures[t] for t in some],
+        np.asarray(pictures[some]),
         aligned[some],
         Rotation.from_rotvec(turns[some]).as_matrix(),
         shifts[some],

@@ -1,0 +1,89 @@
+"""The detector's response: bent pictures show the turned head, gains and leaks come out right."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from geneface_kit import camera
+from geneface_kit.tracking import turning
+
+CONFIG = turning.TurningConfig()
+
+
+def half_ball() -> np.ndarray:
+    """478 points in front of the head frame's origin, on a ball of radius 1; RIM at its edge."""
+    k = np.arange(478) + 0.5
+    z, around = k / 478, k * np.pi * (3 - 5**0.5)
+    flat = np.sqrt(1 - z**2)
+    ball = np.stack([flat * np.cos(around), flat * np.sin(around), z - 0.5], axis=1)
+    edge, inner = ball[: len(turning.RIM)], ball[len(turning.RIM) :]
+    shape = np.empty_like(ball)
+    shape[turning.RIM], shape[np.setdiff1d(np.arange(478), turning.RIM)] = edge, inner
+    return shape
+
+
+def spot(picture: np.ndarray) -> np.ndarray:
+    """Centre of what is bright, pixels."""
+    y, x = np.nonzero(picture[..., 0] > 128)
+    return np.array([x.mean() + 0.5, y.mean() + 0.5])
+
+
+def test_bending_moves_what_it_shows():
+    picture = np.zeros((64, 96, 3), np.uint8)
+    cv2.circle(picture, (30, 20), 3, (255,) * 3, -1)
+    moved = turning.bend(picture, np.array([[30.5, 20.5]]), np.array([[40.5, 28.5]]))
+    assert np.abs(spot(moved) - [40.5, 28.5]).max() < 1.5
+    same = turning.bend(picture, np.array([[30.5, 20.5]]), np.array([[30.5, 20.5]]))
+    assert np.abs(same.astype(int) - picture).max() == 0
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_turned_picture_shows_the_turned_head(axis):
+    shape, shift, focal = half_ball(), np.array([0.1, 0.2, -7.0]), 400.0
+    turn = Rotation.from_rotvec(np.radians(8) * np.eye(3)[axis]).as_matrix()
+    nearby = np.linalg.norm(shape[turning.CONTROL] - [0.4, 0.3, 0.36], axis=1).argmin()
+    place = shape[turning.CONTROL[nearby]]
+    pose = camera.pose_from_head(np.eye(3)[None], shift[None])[0]
+    picture = np.zeros((256, 256, 3), np.uint8)
+    start = camera.project(place[None], pose, focal, 256)[0]
+    cv2.circle(picture, tuple(np.floor(start).astype(int).tolist()), 3, (255,) * 3, -1)
+    bent = turning._turned(picture, shape, (np.eye(3), shift), turn, focal, CONFIG)
+    middle = shape.mean(0)
+    turned = (turn @ (place - middle) + middle)[None]
+    assert np.abs(spot(bent) - camera.project(turned, pose, focal, 256)[0]).max() < 1
+
+
+def response_of(gain: np.ndarray, leak: np.ndarray, lost: set[int] = frozenset(), count: int = 5):
+    """What is measured of a detector that reads `gain @ turn` and leaves `leak` of it behind."""
+    angles = np.radians([CONFIG.nod, CONFIG.turn, CONFIG.tilt])
+    known = np.tile(np.concatenate([np.diag(angles), -np.diag(angles)]), (count, 1))
+    first = Rotation.random(count, random_state=0)
+
+    def read(pictures):
+        assert len(list(pictures)) == 6 * count
+        seen = Rotation.from_rotvec(known @ gain.T) * first[np.repeat(np.arange(count), 6)]
+        found = np.array([k // 6 not in lost for k in range(6 * count)])
+        return found, seen.as_matrix(), np.einsum("ka,anc->knc", known, leak)
+
+    pictures = np.zeros((count, 32, 32, 3), np.uint8)
+    shapes, shifts = np.tile(half_ball(), (count, 1, 1)), np.tile([0.0, 0, -7], (count, 1))
+    return turning.measure_response(pictures, shapes, first.as_matrix(), shifts, 50.0, read, CONFIG)
+
+
+def test_gain_and_leak_are_recovered():
+    random = np.random.default_rng(0)
+    gain = np.diag([0.8, 1.2, 1.0]) + random.normal(0, 0.05, (3, 3))
+    leak = random.normal(0, 0.1, (3, 68, 3))
+    for lost in (set(), {1, 3}):
+        found = response_of(gain, leak, lost)
+        assert np.allclose(found.gain, gain, atol=1e-6) and np.allclose(found.leak, leak)
+        assert found.spread.max() < 1e-6
+
+
+def test_a_detector_that_loses_the_face_is_left_alone(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert response_of(np.eye(3), np.zeros((3, 68, 3)), {0, 1, 2}) is None
+    assert "confuse" in caplog.text
