@@ -2,8 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 def work(item: Path) -> None:
@@ -25,3 +31,24 @@ def count_threads(item: Path) -> None:
     import torch
 
     item.write_text(f"{torch.get_num_threads()} {cv2.getNumThreads()}")
+
+
+def run_with_ray(script: str, *arguments: str, cwd: Path) -> str:
+    """What a script prints that uses local Ray, in a process of its own (Ray leaves daemons).
+
+    Skips visibly without the extra, or when Ray's own processes miss their start-up time limits,
+    which are fixed: on a machine busy with other work.
+    """
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'geneface-kit[ray]'")
+    places = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=os.environ | {"PYTHONPATH": places},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode and "timed out during startup" in done.stderr:
+        pytest.skip("Ray did not start within its 30 s: this machine is busy")
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -6,14 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import crew
 import pytest
 
 from geneface_kit.corpus import cluster, pool
-
-ROOT = Path(__file__).parents[1]
 
 
 def run_pool(items, function=crew.work, *, workers=2, limit_s=60.0):
@@ -91,14 +88,16 @@ def test_ctrl_c_ends_the_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
-        f"sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        f"sys.path.insert(0, {str(crew.ROOT / 'tests')!r})\n"
         "import crew\nfrom geneface_kit.corpus import pool\n"
         f"items = [Path({str(tmp_path)!r}) / name for name in ('first', 'hangs')]\n"
         "for item, why in pool.each(crew.work, items, workers=1, limit_s=600.0):\n"
         "    pass\n"
     )
     owner = subprocess.Popen(
-        [sys.executable, script], stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        [sys.executable, script],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(crew.ROOT)},
     )
     first = tmp_path / "first"
     while not (first.exists() and first.read_text()):
@@ -133,17 +132,8 @@ print(json.dumps(fate))
 
 @pytest.mark.slow
 def test_ray_runs_the_same_function_with_the_same_promises(tmp_path):
-    """A local cluster that the caller has started, in a process of its own (Ray leaves daemons)."""
-    pytest.importorskip("ray", reason="Ray is an extra: pip install 'geneface-kit[ray]'")
-    places = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    done = subprocess.run(
-        [sys.executable, "-c", RAY_SCRIPT, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": places},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    fate = json.loads(done.stdout.splitlines()[-1])
+    printed = crew.run_with_ray(RAY_SCRIPT, str(tmp_path), cwd=tmp_path)
+    fate = json.loads(printed.splitlines()[-1])
     assert fate.pop("leaves").startswith("its process died")
     assert fate == {
         "a": "", "b": "", "c": "",

@@ -97,11 +97,12 @@ def prepare(
         if known.keys() != {unit.key for unit in units}:
             packing.pack(home, units, known)
     data = open_corpus(home)
-    for file, reason in data.broken.items():
-        log.warning("corpus clip %s is left out: %s", file, reason)
+    reasons = "; ".join(f"{file}: {reason}" for file, reason in list(data.broken.items())[:3])
     if not data.utterances:
-        reasons = "; ".join(f"{file}: {reason}" for file, reason in list(data.broken.items())[:3])
         raise ValueError(f"no usable clip in {config.folder or 'the demo'} ({reasons})")
+    if data.broken:
+        where = home / packing.BROKEN
+        log.warning("%d clips are left out, listed in %s: %s", len(data.broken), where, reasons)
     return data
 
 

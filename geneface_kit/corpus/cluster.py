@@ -27,7 +27,8 @@ def each(
     """Runs function(item) as a Ray task per item; the same promises as `pool.each`.
 
     Uses the cluster this process is connected to, or the one that RAY_ADDRESS names; else a
-    local one of `workers` processes. Raises: ValueError without the package ray.
+    local one of `workers` processes. Raises: ValueError without the package
+    ray; OSError when Ray does not start.
     """
     try:
         import ray
@@ -35,14 +36,22 @@ def each(
         raise ValueError("Ray is not installed: pip install 'geneface-kit[ray]'") from None
     started = not ray.is_initialized()
     if started:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers or n_cores()}
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
+        _start(ray, workers)
     try:
         yield from _tasks(ray, function, items, limit_s)
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any, workers: int | None) -> None:
+    """Connects to the cluster of RAY_ADDRESS, or starts one on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers or n_cores()}
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except Exception as error:  # Ray raises plain Exception here
+        raise OSError(f"Ray did not start: {error}") from None
 
 
 def _tasks(

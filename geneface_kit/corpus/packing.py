@@ -31,7 +31,6 @@ def pack(home: Path, units: Sequence[Unit], known: dict[str, dict[str, Any]]) ->
     The index is written after each shard, and a unit's file goes only then: a cut at any moment
     loses nothing. Shards without a living clip are deleted, and so are files of no unit.
     """
-
     entries = {unit.key: known[unit.key] for unit in units if unit.key in known}
     fresh: list[tuple[Unit, dict[str, Any]]] = []
     size, number = 0, _next_number(home)

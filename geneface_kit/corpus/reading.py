@@ -96,39 +96,29 @@ def _warnings() -> Iterator[list[str]]:
         kit.removeHandler(handler)
 
 
+def _encoding() -> contextlib.AbstractContextManager[None]:
+    """The stage "speech"; the missing weights of an encoder are not the clip's fault."""
+    return _stage("speech", passes=FileNotFoundError)
+
+
 def _utterances(unit: Unit) -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays of every copy, named KIND and the copy's suffix; noisy copies share landmarks."""
-    config = unit.config
+    """The arrays of every copy, and what is known of the clip."""
     with _stage("sound"):
         audio = _sound(unit)
     points = _faces(unit)
-    least = max(LEAST_FRAMES, round(config.min_s * clip.FPS))
+    least = max(LEAST_FRAMES, round(unit.config.min_s * clip.FPS))
     if len(points) < least:
-        raise BrokenClip("face", f"{unit.file} is shorter than {config.min_s:g} s")
-    with _stage("sound"):
-        spoken = speech.encode(audio, "hama")
-        found = speech.offset(spoken.cut(len(points)), points)
-        late = found.confidence >= config.min_offset_confidence
-        audio = in_step(audio, found.seconds) if late else audio
-        if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
-            raise ValueError(f"the sound of {unit.file} is shorter than {config.min_s:g} s")
-    arrays, lengths = {}, {}
-    for copy in copies(config):
-        sound, motion = at_speed(audio, points, copy.rate)
-        if copy.noise_db is not None:
-            sound = with_noise(sound, copy.noise_db)
-        if copy.suffix or late or config.encoder != "hama":
-            with _stage("speech", passes=FileNotFoundError):  # an encoder's missing weights
-                spoken = speech.encode(sound, config.encoder)
-        said = spoken.cut(len(motion))
-        lengths[copy.suffix] = len(motion)
-        arrays |= {
-            f"features{copy.suffix}": said.features,
-            f"f0{copy.suffix}": said.f0,
-            f"mel{copy.suffix}": said.mel,
-        }
-        if copy.noise_db is None:
-            arrays[f"landmarks{copy.suffix}"] = motion
+        raise BrokenClip("face", f"{unit.file} is shorter than {unit.config.min_s:g} s")
+    with _encoding():
+        heard = speech.encode(audio, "hama").cut(len(points))
+        found = speech.offset(heard, points)
+    late = found.confidence >= unit.config.min_offset_confidence
+    audio = in_step(audio, found.seconds) if late else audio
+    if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
+        raise BrokenClip(
+            "sound", f"the sound of {unit.file} is shorter than {unit.config.min_s:g} s"
+        )
+    arrays, lengths = _copies(unit, audio, points)
     facts = {
         "key": unit.key,
         "offset_s": round(found.seconds, 4),
@@ -136,7 +126,29 @@ def _utterances(unit: Unit) -> tuple[dict[str, np.ndarray], dict]:
         "offset_corrected": bool(late),
         "frames": lengths,
     }
-    return {name: np.ascontiguousarray(values) for name, values in arrays.items()}, facts
+    return arrays, facts
+
+
+def _copies(
+    unit: Unit, audio: np.ndarray, points: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Arrays named KIND and the copy's suffix, and frames of each copy.
+
+    A noisy copy has no landmarks of its own: they are those of its clip.
+    """
+    arrays, lengths = {}, {}
+    for copy in copies(unit.config):
+        sound, motion = at_speed(audio, points, copy.rate)
+        if copy.noise_db is not None:
+            sound = with_noise(sound, copy.noise_db)
+        with _encoding():
+            spoken = speech.encode(sound, unit.config.encoder).cut(len(motion))
+        lengths[copy.suffix] = len(motion)
+        kept = {"features": spoken.features, "f0": spoken.f0, "mel": spoken.mel}
+        if copy.noise_db is None:
+            kept["landmarks"] = motion
+        arrays |= {kind + copy.suffix: np.ascontiguousarray(kept[kind]) for kind in kept}
+    return arrays, lengths
 
 
 def _sound(unit: Unit) -> Float[np.ndarray, " n"]:

@@ -106,7 +106,8 @@ def home(config: CorpusConfig, out: Path | str = "") -> Path:
     settings = read_settings(config)
     above = f"{Path(place).name}-{digest(place)[:8]}"
     below = f"{config.encoder}-{digest(settings)[:8]}"
-    return (Path(out) if out else runs.root() / "runs" / "corpus") / above / below
+    corpora = Path(out) if out else runs.root() / "runs" / "corpus"
+    return corpora.absolute() / above / below  # workers may be somewhere else
 
 
 def units(config: CorpusConfig, where: Path) -> list[Unit]:
@@ -127,7 +128,7 @@ def units(config: CorpusConfig, where: Path) -> list[Unit]:
             Unit(
                 name=name if stems[name] == 1 else file,
                 file=file,
-                path=path,
+                path=path.absolute(),
                 speaker=_speaker(path, place),
                 key=key,
                 target=where / "units" / f"{key}.safetensors",

@@ -1,0 +1,290 @@
+"""A folder becomes a corpus: every clip ends in it or in broken.csv; only what is new is read."""
+
+import csv
+import json
+from pathlib import Path
+
+import crew
+import numpy as np
+import pytest
+
+from geneface_kit import __main__ as command_line
+from geneface_kit import clip, corpus, demo
+from geneface_kit.corpus import CorpusConfig, bench, pool, reading, source
+
+PLAIN = {"rates": (1.0,)}
+
+
+def write_faceless(path: Path) -> None:
+    grey = np.full((60, 64, 64, 3), 128, np.uint8)
+    clip.write_video(path, grey, np.random.default_rng(0).uniform(-0.1, 0.1, 40_000))
+
+
+@pytest.fixture
+def videos(tmp_path, monkeypatch):
+    """A folder of files that stand for talking clips of 3 s, and a project to keep runs in."""
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    return folder
+
+
+def add(folder: Path, name: str, content: str = "3") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Units run here, one after the other; a file's content is its seconds of face. Gives the
+    files whose faces were tracked, in order."""
+    tracked = []
+
+    def landmarks_of(path, max_s, name):
+        tracked.append(name)
+        text = path.read_text()
+        if text == "stop":
+            raise KeyboardInterrupt
+        if not text.isdigit():
+            raise RuntimeError("a bug deep inside a library")
+        return np.random.default_rng(len(text)).random((25 * int(text), 68, 3), np.float32)
+
+    def each(function, units, *, workers, limit_s):
+        for unit in units:
+            function(unit)
+            yield unit, ""
+
+    sound = np.random.default_rng(0).uniform(-0.2, 0.2, 48_000).astype(np.float32)
+    monkeypatch.setattr(reading, "_landmarks_of", landmarks_of)
+    monkeypatch.setattr(clip, "sound_of", lambda path: sound)
+    monkeypatch.setattr(pool, "each", each)
+    return tracked
+
+
+def prepare(folder: Path, *, retry: bool = False, **settings) -> corpus.Corpus:
+    return corpus.prepare(CorpusConfig(folder=str(folder), **PLAIN | settings), retry=retry)
+
+
+def listed(data: corpus.Corpus) -> list[dict[str, str]]:
+    with (data.folder / "broken.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_only_new_and_changed_clips_are_read(videos, seen):
+    add(videos, "a.mp4")
+    changed = add(videos, "b.mp4")
+    first = prepare(videos)
+    assert seen == ["a.mp4", "b.mp4"]
+    assert prepare(videos).folder == first.folder and len(seen) == 2
+    add(videos, "c.mp4")
+    changed.write_text("2")
+    data = prepare(videos)
+    assert seen[2:] == ["b.mp4", "c.mp4"]
+    assert [(u.name, len(u)) for u in data.utterances] == [("a", 75), ("b", 50), ("c", 75)]
+    changed.unlink()
+    assert [u.name for u in prepare(videos).utterances] == ["a", "c"] and len(seen) == 4
+
+
+def test_a_new_wav_beside_a_clip_makes_its_utterance_anew_but_not_its_faces(videos, seen):
+    add(videos, "a.mp4")
+    before = json.loads((prepare(videos).folder / "index.json").read_text())["clips"]
+    add(videos, "a.wav")
+    after = json.loads((prepare(videos).folder / "index.json").read_text())["clips"]
+    assert [c["name"] for c in after] == ["a"] and after[0]["key"] != before[0]["key"]
+    assert seen == ["a.mp4"]
+
+
+def test_other_speech_settings_keep_the_tracked_faces(videos, seen):
+    add(videos, "a.mp4")
+    plain = prepare(videos)
+    noisy = prepare(videos, rates=(1.0, 1.25), noise_db=(20.0,))
+    assert seen == ["a.mp4"] and noisy.folder != plain.folder
+    assert [(u.name, len(u)) for u in noisy.utterances] == [
+        ("a", 75), ("a@1.25", 60), ("a@20dB", 75),
+    ]  # fmt: skip
+    recorded, _, with_noise = noisy.utterances
+    assert np.shares_memory(recorded.landmarks, with_noise.landmarks)  # stored once
+    assert not np.array_equal(recorded.speech.features, with_noise.speech.features)
+    assert prepare(videos, unit=1.0).folder == plain.folder  # acts when batches are drawn
+    prepare(videos, max_s=2.0)
+    assert seen == ["a.mp4", "a.mp4"]
+
+
+def test_what_was_read_before_an_interrupt_is_not_read_again(videos, seen):
+    add(videos, "a.mp4")
+    second = add(videos, "b.mp4", "stop")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(videos)
+    second.write_text("3")
+    finished = next(videos.parent.rglob("*.safetensors"))
+    leftover = add(finished.parent, "half.safetensors.123.part")
+    assert [u.name for u in prepare(videos).utterances] == ["a", "b"]
+    assert seen == ["a.mp4", "b.mp4", "b.mp4"] and not leftover.exists()
+
+
+def test_a_damaged_shard_is_read_again(videos, seen, caplog):
+    add(videos, "a.mp4")
+    before = prepare(videos).utterances[0]
+    array = next(videos.parent.rglob("mel.npy"))
+    array.write_bytes(array.read_bytes()[:-4])
+    after = prepare(videos).utterances[0]
+    assert "shard-00000 of the corpus is damaged" in caplog.text
+    np.testing.assert_array_equal(before.speech.features, after.speech.features)
+
+
+def test_broken_clips_are_listed_remembered_and_read_again_when_asked(videos, seen):
+    add(videos, "good.mp4")
+    mended = add(videos, "anna/bug.mp4", "not a number")
+    add(videos, "short.mp4", "1")
+    data = prepare(videos)
+    rows = [
+        {
+            "file": "anna/bug.mp4",
+            "stage": "face",
+            "reason": "unexpected RuntimeError: a bug deep inside a library",
+        },
+        {"file": "short.mp4", "stage": "face", "reason": "short.mp4 is shorter than 2 s"},
+    ]
+    assert listed(data) == rows
+    assert data.broken == {row["file"]: row["reason"] for row in rows}
+    n_read = len(seen)
+    assert prepare(videos).broken == data.broken and len(seen) == n_read
+    prepare(videos, retry=True)
+    assert seen[n_read:] == ["anna/bug.mp4"]  # the faces of short.mp4 are known
+    mended.write_text("2")
+    data = prepare(videos)
+    assert list(data.broken) == ["short.mp4"] and data.speakers == ["anna", "good"]
+
+
+def test_silence_is_broken_and_a_missing_network_is_not_the_clips_fault(videos, seen, monkeypatch):
+    add(videos, "a.mp4")
+
+    def encode(audio, encoder):
+        raise FileNotFoundError("the weights of hubert are not here")
+
+    monkeypatch.setattr(reading.speech, "encode", encode)
+    config = CorpusConfig(folder=str(videos), encoder="hubert-large", **PLAIN)
+    with pytest.raises(FileNotFoundError, match="the weights of hubert are not here"):
+        corpus.prepare(config)
+    monkeypatch.setattr(clip, "sound_of", lambda path: np.zeros(48_000, np.float32))
+    with pytest.raises(ValueError, match="no usable clip in .*the sound of a.mp4 is silent"):
+        prepare(videos)
+
+
+def test_same_names_in_sub_folders_do_not_clash(videos, seen):
+    for name in ("anna/1.mp4", "ivan/1.mp4", "ivan/1.mov", "sets/x/1.mp4", "ivan_clip_3.mp4"):
+        add(videos, name)
+    add(videos, "speaker_4.mp4")
+    data = prepare(videos)
+    assert {u.name: u.speaker for u in data.utterances} == {
+        "anna/1": "anna",
+        "ivan/1.mov": "ivan",
+        "ivan/1.mp4": "ivan",
+        "ivan_clip_3": "ivan",
+        "sets/x/1": "sets/x",
+        "speaker_4": "speaker_4",
+    }
+    assert all(u.clip == u.name for u in data.utterances)
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no corpus folder"):
+        corpus.prepare(CorpusConfig(folder=str(tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match="no video in"):
+        corpus.prepare(CorpusConfig(folder=str(tmp_path)))
+
+
+def awkward_folder(folder: Path) -> None:
+    """The demo clip twice, once with its sound beside it; no video; no sound; no face."""
+    path = demo.clip_path("demo")
+    (folder / "anna").mkdir(parents=True)
+    (folder / "anna" / "one.mp4").symlink_to(path)
+    frames = list(clip.stream_frames(path))
+    clip.write_video(folder / "mute.mp4", frames)
+    clip.write_video(folder / "one.mp4", frames)
+    clip.write_audio(folder / "one.wav", clip.sound_of(path))
+    (folder / "broken.mp4").write_bytes(b"no video")
+    write_faceless(folder / "grey.mp4")
+
+
+AWKWARD = {"mute.mp4": "sound", "broken.mp4": "sound", "grey.mp4": "face"}
+
+
+@pytest.mark.slow
+def test_every_clip_of_an_awkward_folder_ends_somewhere(videos, capsys):
+    """With real processes, by the command line."""
+    awkward_folder(videos)
+    arguments = ["corpus", str(videos), "--set", "corpus.max_s=3.0", "--workers", "2"]
+    assert command_line.main(arguments) == 0
+    words = capsys.readouterr().out.splitlines()
+    assert words[-1].startswith("5 clips: 2 usable (0.1 min of 2 speakers; with copies 10 utter")
+    config = CorpusConfig(folder=str(videos), max_s=3.0)
+    data = corpus.prepare(config)
+    assert {row["file"]: row["stage"] for row in listed(data)} == AWKWARD
+    assert data.broken["mute.mp4"] == "mute.mp4 has no sound and no mute.wav beside it"
+    assert data.broken["grey.mp4"] == "grey.mp4 shows no face in 100 % of its frames"
+    assert set(data.facts) == {"anna/one", "one"}
+    assert all(abs(fact["offset_s"]) < 0.04 for fact in data.facts.values())  # it is in step
+    pair = [utterance for utterance in data.utterances if utterance.name == utterance.clip]
+    assert abs(len(pair[0]) - len(pair[1])) <= 1 and 70 <= len(pair[0]) <= 75
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_corpus_as_the_pool(videos, tmp_path):
+    awkward_folder(videos)
+    config = CorpusConfig(folder=str(videos), max_s=3.0, **PLAIN)
+    crew.run_with_ray(
+        "import sys; from geneface_kit import corpus\n"
+        "config = corpus.CorpusConfig(folder=sys.argv[1], max_s=3.0, rates=(1.0,))\n"
+        "corpus.prepare(config, on_ray=True, workers=2, out='ray')\n",
+        str(videos),
+        cwd=tmp_path,
+    )
+    first = corpus.open_corpus(source.home(config, tmp_path / "ray"))
+    second = corpus.prepare(config, workers=2)
+    assert list(first.broken) == list(second.broken) == sorted(AWKWARD)
+    for one, two in zip(first.utterances, second.utterances, strict=True):
+        assert one.name == two.name
+        np.testing.assert_array_equal(one.landmarks, two.landmarks)
+        np.testing.assert_allclose(one.speech.features, two.speech.features, atol=1e-4)
+
+
+def test_a_real_clip_is_read_once(shared_data, videos):
+    """2.5 seconds of a real speaker: landmarks and speech on one clock, then from the shards."""
+    (videos / "speaker_2.mp4").symlink_to(shared_data / "corpus" / "speaker_2.mp4")
+    data = prepare(videos, max_s=2.5)
+    assert [utterance.name for utterance in data.utterances] == ["speaker_2"]
+    utterance = data.utterances[0]
+    assert len(utterance.speech) == 2 * len(utterance) and 55 <= len(utterance) <= 63
+    eyes = utterance.landmarks[:, 45, 0] - utterance.landmarks[:, 36, 0]
+    np.testing.assert_allclose(eyes.mean(), 1, atol=0.05)
+    stamps = [path.stat().st_mtime_ns for path in sorted(data.folder.rglob("*.npy"))]
+    again = prepare(videos, max_s=2.5)
+    np.testing.assert_array_equal(again.utterances[0].landmarks, utterance.landmarks)
+    assert [p.stat().st_mtime_ns for p in sorted(again.folder.rglob("*.npy"))] == stamps
+
+
+def test_bench_counts_clips_per_minute_and_core(videos, monkeypatch, capsys):
+    """Six clips in 30 s of two processes: 12 a minute, 6 for each core, 7,200 in ten hours."""
+    for name in ("a.mp4", "b.mp4", "b.wav"):
+        add(videos, name)
+    measured = []
+
+    def measure(folder, out, workers):
+        measured.append((sorted(path.name for path in folder.iterdir()), workers))
+        return 60.0 / workers, 24.0, 1.0
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    monkeypatch.setattr(bench, "n_cores", lambda: 2)
+    monkeypatch.setattr(bench, "PER_CORE", 3)
+    assert command_line.main(["bench", "corpus", str(videos)]) == 0
+    links = [f"{k}-{name}" for k in range(3) for name in ("0-a.mp4", "1-b.mp4", "1-b.wav")]
+    assert measured == [(links, 1), (links, 2)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == (
+        "1 process: 60 s, 6.0 clips per minute, 6.0 per minute and core; 4.0 CPU-s a clip of 10 s"
+    )
+    assert "2 processes: 30 s, 12.0 clips per minute, 6.0 per minute and core" in lines[2]
+    assert lines[3] == "a night of 10 h on 2 cores: 7,200 such clips"
