@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from geneface_kit import camera, clip, demo, landmarks, person
+from geneface_kit.layers import NECK, LayersConfig
 from geneface_kit.person import files, framing, quality
 
 
@@ -182,3 +184,22 @@ def test_a_real_clip_is_prepared(shared_data, tmp_path):
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         person.PersonConfig().size = 3
+
+
+def test_a_parsing_network_labels_the_frames_when_its_file_is_named(tmp_path):
+    class AllNeck(torch.nn.Module):
+        def forward(self, picture):
+            return torch.nn.functional.one_hot(torch.full((1, 64, 64), 14), 19).permute(0, 3, 1, 2)
+
+    example = (torch.zeros(1, 3, 512, 512),)
+    torch.export.save(torch.export.export(AllNeck(), example), tmp_path / "parser.pt2")
+    np.save(tmp_path / "frames.npy", np.full((3, 16, 16, 3), 90, np.uint8))
+    config = LayersConfig(parser_weights=str(tmp_path / "parser.pt2"))
+    labels = files.write_labels(tmp_path, np.zeros((3, 68, 2), np.float32), config)
+    assert labels.shape == (3, 16, 16) and (labels == NECK).all()
+
+
+def test_pictures_are_read_in_order_across_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE", 2)
+    np.save(tmp_path / "labels.npy", np.arange(5, dtype=np.uint8)[:, None, None].repeat(4, 1))
+    assert [int(p[0, 0]) for p in files.pictures_of(tmp_path / "labels.npy")] == [0, 1, 2, 3, 4]

@@ -81,7 +81,7 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
         )
     elif report["offset_confidence"] < 0.3:
         doubts.append("sound and lips do not agree clearly: check that they belong together")
-    if report["seconds"] < 60:
+    if report["seconds"] < 59.5:
         doubts.append("less than a minute of speech: 3 to 5 minutes give better lips")
     if report["head_in_picture"] < 0.9:
         doubts.append("the head touches the picture's border: leave margin around it")
