@@ -57,6 +57,8 @@ def in_step(
     n_frames = len(spoken) // 2
     rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) if len(sound) else 0.0
     notes = []
+    if rms < clip.SILENCE_RMS:
+        notes.append("the clip is silent: nothing can be learnt from its sound")
     clear = offset.confidence >= config.offset_confidence
     shift_s = offset.seconds if clear and abs(offset.seconds) >= config.offset_least_s else 0.0
     if shift_s and config.correct_offset:
