@@ -56,15 +56,25 @@ def test_a_turned_picture_shows_the_turned_head(axis):
     assert np.abs(spot(bent) - camera.project(turned, pose, focal, 256)[0]).max() < 1
 
 
-def response_of(gain: np.ndarray, leak: np.ndarray, lost: set[int] = frozenset(), count: int = 5):
-    """What is measured of a detector that reads `gain @ turn` and leaves `leak` of it behind."""
+def response_of(
+    gain: np.ndarray,
+    leak: np.ndarray,
+    lost: frozenset[int] = frozenset(),
+    noise: np.ndarray | float = 0.0,
+) -> turning.Response | None:
+    """What is measured of a detector that reads `gain @ turn` and leaves `leak` of it behind.
+
+    lost: pictures in which it finds nothing; noise: (5, 1) added to the gain, by picture.
+    """
+    count = 5
     angles = np.radians([CONFIG.nod, CONFIG.turn, CONFIG.tilt])
     known = np.tile(np.concatenate([np.diag(angles), -np.diag(angles)]), (count, 1))
     first = Rotation.random(count, random_state=0)
 
     def read(pictures):
         assert len(list(pictures)) == 6 * count
-        seen = Rotation.from_rotvec(known @ gain.T) * first[np.repeat(np.arange(count), 6)]
+        readings = known @ gain.T + known * np.repeat(np.broadcast_to(noise, (count, 1)), 6, axis=0)
+        seen = Rotation.from_rotvec(readings) * first[np.repeat(np.arange(count), 6)]
         found = np.array([k // 6 not in lost for k in range(6 * count)])
         return found, seen.as_matrix(), np.einsum("ka,anc->knc", known, leak)
 
@@ -77,7 +87,7 @@ def test_gain_and_leak_are_recovered():
     random = np.random.default_rng(0)
     gain = np.diag([0.8, 1.2, 1.0]) + random.normal(0, 0.05, (3, 3))
     leak = random.normal(0, 0.1, (3, 68, 3))
-    for lost in (set(), {1, 3}):
+    for lost in (frozenset(), frozenset({1, 3})):
         found = response_of(gain, leak, lost)
         assert np.allclose(found.gain, gain, atol=1e-6) and np.allclose(found.leak, leak)
         assert found.spread.max() < 1e-6
@@ -85,5 +95,16 @@ def test_gain_and_leak_are_recovered():
 
 def test_a_detector_that_loses_the_face_is_left_alone(caplog):
     with caplog.at_level(logging.WARNING):
-        assert response_of(np.eye(3), np.zeros((3, 68, 3)), {0, 1, 2}) is None
+        assert response_of(np.eye(3), np.zeros((3, 68, 3)), frozenset({0, 1, 2})) is None
     assert "confuse" in caplog.text
+
+
+def test_an_uncertain_gain_is_drawn_towards_one():
+    """Readings that scatter by 0.5 from picture to picture prove little about a gain of 1.6."""
+    random = np.random.default_rng(1)
+    gain = np.diag([1.6, 1.6, 1.6])
+    sure = response_of(gain, np.zeros((3, 68, 3)))
+    unsure = response_of(gain, np.zeros((3, 68, 3)), noise=random.normal(0, 0.5, (5, 1)))
+    assert np.diag(sure.gain) == pytest.approx(1.6)
+    assert (np.diag(unsure.gain) < 1.6).all() and (np.diag(unsure.gain) > 1).all()
+    assert unsure.spread.min() > 0.1

@@ -43,6 +43,7 @@ class TurningConfig:
     tilt: float = 4.0  # known tilt to both sides, degrees
     outline: float = 1.15  # ears against the edge of the face mesh, ratio (12 heads of anny: 1.14)
     outline_depth: float = 0.5  # how far ears lie behind that edge, eye distances (0.48)
+    usual: float = 0.2  # how far gains usually are from 1; uncertain ones are drawn towards it
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def measure_response(
     leaks = (points[:, 0] - points[:, 1]) / (2 * angles[:, None, None])
     # the standard error of a median is 1.25 times that of a mean
     spread = 1.25 * np.diagonal(gains, axis1=1, axis2=2).std(0) / np.sqrt(len(gains))
-    return Response(np.median(gains, axis=0).T, np.median(leaks, axis=0), spread)
+    trust = config.usual**2 / (config.usual**2 + spread**2)
+    gain = np.eye(3) + trust * (np.median(gains, axis=0).T - np.eye(3))
+    return Response(gain, np.median(leaks, axis=0), spread)
 
 
 def bend(
