@@ -78,6 +78,16 @@ def test_a_long_gap_splits_the_clip(tmp_path, talking):
     assert any("usable" in warning for warning in p.report["warnings"])
 
 
+def test_the_other_stretch_can_be_chosen(tmp_path, talking):
+    frames = talking.frames.copy()
+    frames[28:40] = 90
+    clip.write_video(tmp_path / "v.mp4", frames, talking.audio)
+    config = person.PersonConfig(size=48, framing=person.FramingConfig(span=1))
+    p = person.prepare(tmp_path / "v.mp4", tmp_path / "person", config)
+    assert p.report["span_s"] == [0.0, 1.12]
+    assert any("1.60 to 3.00 s: chosen by person.framing.span" in w for w in p.report["warnings"])
+
+
 def test_shorter_than_a_second(tmp_path, talking):
     refused(tmp_path, talking.frames[:20], talking.audio[: 20 * 640], "at least 1 s")
 
