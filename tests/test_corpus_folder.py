@@ -158,6 +158,25 @@ def test_broken_clips_are_listed_remembered_and_read_again_when_asked(videos, se
     assert list(data.broken) == ["short.mp4"] and data.speakers == ["anna", "good"]
 
 
+def test_a_clip_that_kills_its_process_is_listed(videos, seen, monkeypatch):
+    add(videos, "a.mp4")
+    add(videos, "b.mp4")
+    each = pool.each
+
+    def each_but_a(function, units, **limits):
+        yield units[0], "its process died (signal SIGSEGV)"
+        yield from each(function, units[1:], **limits)
+
+    monkeypatch.setattr(pool, "each", each_but_a)
+    data = prepare(videos)
+    assert listed(data) == [
+        {"file": "a.mp4", "stage": "process", "reason": "its process died (signal SIGSEGV)"}
+    ]
+    assert [u.name for u in data.utterances] == ["b"]
+    monkeypatch.setattr(pool, "each", each)
+    assert [u.name for u in prepare(videos, retry=True).utterances] == ["a", "b"]
+
+
 def test_silence_is_broken_and_a_missing_network_is_not_the_clips_fault(videos, seen, monkeypatch):
     add(videos, "a.mp4")
 
@@ -194,6 +213,8 @@ def test_missing_and_empty_folders(tmp_path):
         corpus.prepare(CorpusConfig(folder=str(tmp_path / "nowhere")))
     with pytest.raises(ValueError, match="no video in"):
         corpus.prepare(CorpusConfig(folder=str(tmp_path)))
+    with pytest.raises(ValueError, match="workers must be 1 or more, got 0"):
+        corpus.prepare(CorpusConfig(), workers=0)
 
 
 def awkward_folder(folder: Path) -> None:

@@ -87,7 +87,8 @@ def test_ctrl_c_ends_the_workers(tmp_path):
     """A script without a main guard: its pool is interrupted while one worker hangs."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\n"
+        "import signal, sys\nfrom pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         f"sys.path.insert(0, {str(crew.ROOT / 'tests')!r})\n"
         "import crew\nfrom geneface_kit.corpus import pool\n"
         f"items = [Path({str(tmp_path)!r}) / name for name in ('first', 'hangs')]\n"
@@ -118,12 +119,12 @@ from geneface_kit.corpus import cluster
 
 place = Path(sys.argv[1])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-list(cluster.each(crew.count_threads, [place / "threads"], limit_s=200.0))
+list(cluster.each(crew.count_threads, [place / "threads"], workers=2, limit_s=200.0))
 names = ("a", "leaves", "b", "hangs", "c")
-outcomes = cluster.each(crew.work, [place / name for name in names], limit_s=20.0)
+outcomes = cluster.each(crew.work, [place / name for name in names], workers=2, limit_s=20.0)
 fate = {item.stem: why for item, why in outcomes}
 try:
-    list(cluster.each(crew.work, [place / "fails"], limit_s=60.0))
+    list(cluster.each(crew.work, [place / "fails"], workers=2, limit_s=60.0))
 except OSError as error:
     fate["fails"] = str(error)
 print(json.dumps(fate))
@@ -148,4 +149,4 @@ def test_without_ray_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"Ray is not installed: pip install 'geneface-kit\[ray\]'"
     ):
-        list(cluster.each(crew.work, [tmp_path / "a"], limit_s=1.0))
+        list(cluster.each(crew.work, [tmp_path / "a"], workers=1, limit_s=1.0))

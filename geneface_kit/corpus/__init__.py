@@ -7,6 +7,7 @@ clip is listed in broken.csv, never fatal. The speaker of a clip is the sub-fold
 its name before "_clip".
 """
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,8 @@ def prepare(
     Cut off at any moment, the next call goes on with what is finished.
     Raises: FileNotFoundError when the folder does not exist; ValueError when no clip is usable.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more, got {workers}")
     home = source.home(config, out)
     units = source.units(config, home)
     home.mkdir(parents=True, exist_ok=True)
@@ -83,17 +86,16 @@ def prepare(
         if retry:
             known = {key: entry for key, entry in known.items() if "reason" not in entry}
         todo = _todo(units, set(known), retry)
-        limit_s = limit_s or 300 + 20 * config.max_s
-        if on_ray:
-            outcomes = cluster.each(reading.read, todo, workers=workers, limit_s=limit_s)
-        else:
-            cores = workers or pool.n_cores()
-            outcomes = pool.each(reading.read, todo, workers=cores, limit_s=limit_s)
-        for unit, why in live.progress(
-            _all(units, todo, outcomes), "reading the corpus", len(units)
-        ):
-            if why:
-                reading.give_up(unit, "process", why)
+        limits = {
+            "workers": workers or pool.n_cores(),
+            "limit_s": limit_s or 300 + 20 * config.max_s,
+        }
+        each = cluster.each if on_ray else pool.each
+        with contextlib.closing(each(reading.read, todo, **limits)) as outcomes:
+            done = _all(units, todo, outcomes)
+            for unit, why in live.progress(done, "reading the corpus", len(units)):
+                if why:
+                    reading.give_up(unit, "process", why)
         if known.keys() != {unit.key for unit in units}:
             packing.pack(home, units, known)
     data = open_corpus(home)

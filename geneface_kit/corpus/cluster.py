@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from geneface_kit.corpus.pool import n_cores, one_thread
+from geneface_kit.corpus.pool import one_thread
 
 __all__ = ["each"]
 
@@ -21,7 +21,7 @@ def each(
     function: Callable[[Item], None],
     items: Sequence[Item],
     *,
-    workers: int | None = None,
+    workers: int,
     limit_s: float,
 ) -> Iterator[tuple[Item, str]]:
     """Runs function(item) as a Ray task per item; the same promises as `pool.each`.
@@ -44,10 +44,10 @@ def each(
             ray.shutdown()
 
 
-def _start(ray: Any, workers: int | None) -> None:
+def _start(ray: Any, workers: int) -> None:
     """Connects to the cluster of RAY_ADDRESS, or starts one on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers or n_cores()}
+    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:  # Ray raises plain Exception here
