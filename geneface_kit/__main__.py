@@ -20,6 +20,7 @@ SYSTEM_LIBRARIES = {
 """Shared libraries that mediapipe and OpenCV load on Linux -> the Debian package of each."""
 
 BENCHES = {
+    "person": "geneface_kit.person.bench:run",
     "corpus": "geneface_kit.corpus.bench:run",
     "render": "geneface_kit.portrait.bench:bench_render",
     "train": "geneface_kit.portrait.bench:bench_train",

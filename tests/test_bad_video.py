@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from geneface_kit import clip, demo, person
+from geneface_kit.person import framing
 
 CONFIG = person.PersonConfig(size=48)
 
@@ -82,7 +83,7 @@ def test_the_other_stretch_can_be_chosen(tmp_path, talking):
     frames = talking.frames.copy()
     frames[28:40] = 90
     clip.write_video(tmp_path / "v.mp4", frames, talking.audio)
-    config = person.PersonConfig(size=48, framing=person.FramingConfig(span=1))
+    config = person.PersonConfig(size=48, framing=framing.FramingConfig(span=1))
     p = person.prepare(tmp_path / "v.mp4", tmp_path / "person", config)
     assert p.report["span_s"] == [0.0, 1.12]
     assert any("1.60 to 3.00 s: chosen by person.framing.span" in w for w in p.report["warnings"])

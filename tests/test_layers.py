@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from geneface_kit import demo, layers
 
@@ -84,6 +85,14 @@ def test_the_plate_takes_each_pixel_where_the_person_is_farthest():
     assert seen[:, 100].all() and seen[:, 20].all()
 
 
+def test_one_wrong_mask_puts_no_hair_into_the_plate():
+    frames, labels = striped_clip(20)
+    frames[7][60:90, 50:60] = 0  # hair, once taken for background
+    labels[7][50:100, 40:70] = layers.BACKGROUND
+    plate, seen = layers.plate_from(zip(frames, labels, strict=True), CONFIG)
+    assert not seen[75, 55] and plate[60:90, 50:60].min() > 50
+
+
 def test_what_is_always_covered_is_filled_from_the_nearest_seen_pixel():
     frame = np.full((SIZE, SIZE, 3), 80, np.uint8)
     mask = np.zeros((SIZE, SIZE), np.uint8)
@@ -127,3 +136,143 @@ def test_demo_labels_agree_with_the_truth(demo_person):
 def test_demo_labels_are_steady(demo_person):
     found = np.asarray(demo_person.labels)
     assert (found[1:] != found[:-1]).mean() < 0.02
+
+
+def test_shade_under_the_chin_is_neck():
+    frame, person, points = drawn_person()
+    frame[86:90, 58:70] = (25, 30, 60)  # no skin colour, but skin below it
+    palette = layers.learn_palette([(frame, person, points)], CONFIG)
+    labels = layers.label_frame(frame, person, points, palette, CONFIG)
+    assert (labels[86:90, 58:70] == layers.NECK).all()
+    assert labels[100, 64] == layers.TORSO
+
+
+def test_shoulders_parted_by_the_neck_are_no_hair():
+    frame, person, points = drawn_person()
+    bare = (np.abs(np.arange(SIZE) - 63.5) < 13) & (np.arange(SIZE)[:, None] > 84)
+    frame[bare] = (190, 140, 120)  # a neck that reaches the lower border
+    config = layers.LayersConfig(neck_depth=3.0)
+    palette = layers.learn_palette([(frame, person, points)], config)
+    labels = layers.label_frame(frame, person, points, palette, config)
+    assert labels[126, 64] == layers.NECK
+    assert labels[120, 40] == layers.TORSO and labels[120, 88] == layers.TORSO
+
+
+def striped_clip(n_frames: int = 12, step: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Stripes that move `step` pixels a frame behind a person who sways a little."""
+    frames, labels = [], []
+    columns = np.arange(SIZE)
+    for t in range(n_frames):
+        stripes = np.where((columns + step * t) // 16 % 2 == 0, 60, 200).astype(np.uint8)
+        frame = np.repeat(np.repeat(stripes[None, :, None], SIZE, 0), 3, 2)
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        left = 40 + 4 * (t % 3)
+        mask[30:, left : left + 40] = layers.HEAD
+        frame[mask > 0] = (180, 120, 100)
+        frames.append(frame)
+        labels.append(mask)
+    return frames, labels
+
+
+def test_a_still_background_does_not_move_whatever_the_exposure():
+    frames, labels = striped_clip()
+    assert layers.background_motion(frames, labels, CONFIG) == 0.0
+    dimmed = [(frame * (1 - 0.02 * t)).astype(np.uint8) for t, frame in enumerate(frames)]
+    assert layers.background_motion(dimmed, labels, CONFIG) < 0.02
+    assert layers.make_plate(frames, labels, CONFIG).still_frame == -1
+
+
+def test_a_moving_background_gives_a_plate_of_one_moment():
+    frames, labels = striped_clip(step=5)
+    plate = layers.make_plate(frames, labels, CONFIG)
+    assert plate.moving > 0.5 and plate.still_frame >= 0
+    chosen = frames[plate.still_frame]
+    assert (plate.picture[plate.seen] == chosen[plate.seen]).all()
+    patchwork, seen = layers.plate_from(zip(frames, labels, strict=True), CONFIG)
+    assert (patchwork[seen] != chosen[seen]).any()  # what is avoided: many moments in one
+
+
+def test_something_that_passes_by_is_not_in_the_best_still():
+    frames, labels = striped_clip()
+    for frame in frames[:4]:
+        frame[:, 90:] = 0  # somebody walks through the first frames
+    assert layers.best_still(frames, labels) >= 4
+
+
+def test_labels_that_change_on_a_still_picture_flicker():
+    frame = np.full((32, 32, 3), 90, np.uint8)
+    one, other = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    one[:, :16], other[:, :17] = layers.HEAD, layers.HEAD
+    # with 7 x 7 windows the edges are near columns 13-18 and 14-19; one of the 7 changes
+    assert layers.flicker([(frame, one), (frame, other)]) == pytest.approx(1 / 7)
+    assert layers.flicker([(frame, one), (frame, one)]) == 0.0
+    assert layers.flicker([(frame, one), (frame + 50, other)]) == 0.0  # the picture changed
+
+
+def test_one_odd_frame_is_outvoted_unless_the_picture_changes():
+    frame = np.full((16, 16, 3), 90, np.uint8)
+    usual, odd = np.zeros((16, 16), np.uint8), np.full((16, 16), layers.TORSO, np.uint8)
+    still = [(frame, usual), (frame, usual), (frame, odd), (frame, usual), (frame, usual)]
+    steady = list(layers.steady_labels(iter(still), CONFIG))
+    assert len(steady) == 5 and not np.any(steady)
+    moved = [(frame + 120 * (k == 2), label) for k, (_, label) in enumerate(still)]
+    moved = [(picture.astype(np.uint8), label) for picture, label in moved]
+    steady = list(layers.steady_labels(iter(moved), CONFIG))
+    assert (steady[2] == layers.TORSO).all() and not np.any(steady[1])
+
+
+@pytest.mark.parametrize("n_frames", [0, 1, 2, 3, 4, 7])
+def test_voting_keeps_the_number_and_order_of_frames(n_frames):
+    pictures = [
+        (np.full((8, 8, 3), 100 * (t % 2), np.uint8), np.full((8, 8), t % 4, np.uint8))
+        for t in range(n_frames)
+    ]
+    config = layers.LayersConfig(vote_frames=1)  # neighbours differ in colour: nothing is voted
+    steady = list(layers.steady_labels(iter(pictures), config))
+    assert [int(labels[0, 0]) for labels in steady] == [t % 4 for t in range(n_frames)]
+
+
+class ByBrightness(torch.nn.Module):
+    """A made-up parser: class = the picture's brightness in 19 steps, after ImageNet's scale."""
+
+    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        red = picture[:, :1] * 0.229 + 0.485
+        steps = torch.arange(19, dtype=torch.float32)[None, :, None, None]
+        scores = -((red * 18 - steps) ** 2)
+        return scores, red
+
+
+def exported(path, network: torch.nn.Module, channels: int = 3):
+    example = (torch.zeros(1, channels, 512, 512),)
+    torch.export.save(torch.export.export(network.eval(), example), path)
+    return path
+
+
+def test_a_parsing_network_is_read_and_its_classes_become_labels(tmp_path):
+    parse = layers.load_parser(exported(tmp_path / "parser.pt2", ByBrightness()))
+    frame = np.zeros((64, 76, 3), np.uint8)
+    for k in range(19):
+        frame[:, 4 * k : 4 * k + 4] = round(255 * k / 18)
+    found = parse(frame)[32, 1::4]  # away from the borders of the steps
+    b, h, n, t = layers.BACKGROUND, layers.HEAD, layers.NECK, layers.TORSO
+    assert found.tolist() == [b] + 13 * [h] + [n, n, t, h, h]
+
+
+def test_an_unfit_parser_is_one_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match="layers.parser_weights"):
+        layers.load_parser(tmp_path / "none.pt2")
+    (tmp_path / "text.pt2").write_text("not a network")
+    with pytest.raises(ValueError, match="no exported network"):
+        layers.load_parser(tmp_path / "text.pt2")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pt2")
+    with pytest.raises(ValueError, match="weights alone"):
+        layers.load_parser(tmp_path / "weights.pt2")
+    with pytest.raises(ValueError, match=r"scores of shape \(3, 512, 512\)"):
+        layers.load_parser(exported(tmp_path / "three.pt2", torch.nn.Conv2d(3, 3, 1)))
+    with pytest.raises(ValueError, match="does not take"):
+        layers.load_parser(exported(tmp_path / "five.pt2", torch.nn.Conv2d(5, 19, 1), 5))
+
+
+def test_demo_labels_flicker_little(demo_person):
+    pairs = zip(demo_person.frames[:60], demo_person.labels[:60], strict=True)
+    assert layers.flicker((np.array(frame), np.array(labels)) for frame, labels in pairs) < 0.02

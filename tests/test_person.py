@@ -5,9 +5,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from geneface_kit import camera, clip, demo, landmarks, person
-from geneface_kit.person import framing, quality
+from geneface_kit.layers import NECK, LayersConfig
+from geneface_kit.person import files, framing, quality
 
 
 def test_shapes_and_split(demo_person):
@@ -91,7 +93,7 @@ def test_a_failure_half_way_leaves_no_person(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(person, "_write_torso", full_disk)
+    monkeypatch.setattr(files, "write_torso", full_disk)
     with pytest.raises(OSError, match="No space"):
         person.prepare(demo.clip_path("demo"), tmp_path, person.PersonConfig(size=48, max_s=1.2))
     assert not (tmp_path / "person.json").exists()
@@ -163,7 +165,7 @@ def test_a_square_picture_is_taken_whole():
 
 def test_verdicts_have_reasons(demo_person):
     good = demo_person.report | {"seconds": 200.0, "source_face_px": 300.0}
-    good |= {"offset_confidence": 0.9}
+    good |= {"offset_confidence": 0.9, "mouth_shapes_common": 1.0}
     assert quality.verdict(good, [])["verdict"] == "good"
     assert quality.verdict(good | {"head_in_picture": 0.5}, [])["verdict"] == "usable"
     bad = quality.verdict(good | {"source_face_px": 30.0}, [])
@@ -182,3 +184,22 @@ def test_a_real_clip_is_prepared(shared_data, tmp_path):
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         person.PersonConfig().size = 3
+
+
+def test_a_parsing_network_labels_the_frames_when_its_file_is_named(tmp_path):
+    class AllNeck(torch.nn.Module):
+        def forward(self, picture):
+            return torch.nn.functional.one_hot(torch.full((1, 64, 64), 14), 19).permute(0, 3, 1, 2)
+
+    example = (torch.zeros(1, 3, 512, 512),)
+    torch.export.save(torch.export.export(AllNeck(), example), tmp_path / "parser.pt2")
+    np.save(tmp_path / "frames.npy", np.full((3, 16, 16, 3), 90, np.uint8))
+    config = LayersConfig(parser_weights=str(tmp_path / "parser.pt2"))
+    labels = files.write_labels(tmp_path, np.zeros((3, 68, 2), np.float32), config)
+    assert labels.shape == (3, 16, 16) and (labels == NECK).all()
+
+
+def test_pictures_are_read_in_order_across_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE", 2)
+    np.save(tmp_path / "labels.npy", np.arange(5, dtype=np.uint8)[:, None, None].repeat(4, 1))
+    assert [int(p[0, 0]) for p in files.pictures_of(tmp_path / "labels.npy")] == [0, 1, 2, 3, 4]

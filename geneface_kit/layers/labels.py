@@ -1,8 +1,4 @@
-"""Layers: frames + person probability + landmarks -> labels, background plate, torso picture.
-
-Labels: 0 background, 1 head (face, hair, ears), 2 neck, 3 torso. Method: reference sections
-1.3-1.5 of the GeneFace pipeline, with a person network and landmark geometry for the parsing.
-"""
+"""Labels: frame + person probability + landmarks -> head, neck, torso, background per pixel."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,53 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import (
-    binary_closing,
-    binary_opening,
-    distance_transform_edt,
-    gaussian_filter,
-    label,
-)
+from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
 
-__all__ = [
-    "BACKGROUND",
-    "HEAD",
-    "NECK",
-    "TORSO",
-    "LayersConfig",
-    "Palette",
-    "gt_image",
-    "head_image",
-    "label_frame",
-    "learn_palette",
-    "plate_from",
-    "refine_mask",
-    "torso_image",
-]
+from geneface_kit.layers.parts import HEAD, NECK, TORSO, LayersConfig
 
-BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
-
-
-@dataclass(frozen=True)
-class LayersConfig:
-    """How frames are taken apart. Pixels are of a 512 px picture and scale with the size."""
-
-    person_threshold: float = 0.5  # probability above which a pixel is the person (ours)
-    edge_radius: float = 10.0  # window of the edge-aware refinement, px (ours)
-    edge_softness: float = 2e-3  # contrast below which it only blurs, squared (ours)
-    skin_distance: float = 3.0  # Mahalanobis distance in chroma still taken as skin (ours)
-    neck_depth: float = 1.0  # how far below the chin a neck can reach, eye distances (ours)
-    neck_least: float = 0.12  # neck always granted below the jaw, eye distances (ours)
-    long_hair: float = 0.2  # width beside the jaw that only hair can have, eye distances (ours)
-    hair_probability: float = 0.7  # least colour probability of hair against clothes (ours)
-    hair_reach: float = 1.0  # how far below the chin hair is followed, eye distances (ours)
-    plate_frames: int = 40  # pictures searched for the plate (official: every 20th frame)
-    plate_distance: float = 10.0  # least distance from the foreground, px (official 5; ours 10,
-    # because the person network's edges are less exact than a parsing network's)
-    torso_fill: int = 9  # rows painted upwards above the torso, px (official)
-    neck_fill: int = 53  # rows painted upwards above the neck, px (official)
-    neck_inside: int = 4  # how far inside the neck the colour is taken, px (official)
-    fill_darkening: float = 0.98  # factor per painted row (official)
+__all__ = ["Palette", "label_frame", "learn_palette", "refine_mask"]
 
 
 @dataclass(frozen=True)
@@ -175,111 +129,6 @@ def label_frame(
     return labels
 
 
-def gt_image(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    plate: UInt8[np.ndarray, "h w 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame with its background pixels replaced by the plate."""
-    return np.where((labels == BACKGROUND)[..., None], plate, frame)
-
-
-def head_image(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    plate: UInt8[np.ndarray, "h w 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame's head pixels on the plate."""
-    return np.where((labels == HEAD)[..., None], frame, plate)
-
-
-def plate_from(
-    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
-    config: LayersConfig,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
-    """The background without the person, and where it was really seen.
-
-    pictures: (frame, labels) pairs. Every pixel comes from the frame in which it is farthest
-    from the person, if that is more than `plate_distance`; the others (always covered) copy the
-    nearest seen pixel and are then blurred, the more the farther they are from a seen one.
-    """
-    plate = farthest = None
-    for frame, labels in pictures:
-        distance = distance_transform_edt(labels == BACKGROUND)
-        if plate is None:
-            plate, farthest = frame.copy(), distance
-            continue
-        better = distance > farthest
-        plate[better], farthest[better] = frame[better], distance[better]
-    if plate is None:
-        raise ValueError("a plate needs at least one frame")
-    seen = farthest > max(2.0, config.plate_distance * len(plate) / 512)
-    if not seen.any():
-        return np.full_like(plate, 128), seen
-    if not seen.all():
-        away, nearest = distance_transform_edt(~seen, return_indices=True)
-        filled = plate[nearest[0], nearest[1]].astype(np.float32)
-        plate = _blurred_where_unseen(filled, away, len(plate) / 512).round().astype(np.uint8)
-    return plate, seen
-
-
-def torso_image(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    config: LayersConfig,
-) -> UInt8[np.ndarray, "h w 4"]:
-    """Neck and torso as RGBA, painted on upwards behind the chin (method reference 1.5).
-
-    In each column the top torso pixel under the head is copied upwards, then the neck's (whose
-    colour is taken a little inside), darkened per row, so there is body behind a moving chin.
-    Colour is 0 where alpha is 0.
-    """
-    scale = len(frame) / 512
-    body = (labels == NECK) | (labels == TORSO)
-    colour = np.where(body[..., None], frame, 0).astype(np.float32)
-    covered = body.copy()
-    torso_rows = max(1, round(config.torso_fill * scale))
-    _paint_up(colour, covered, labels, TORSO, torso_rows, 0, config.fill_darkening ** (1 / scale))
-    neck_rows = max(1, round(config.neck_fill * scale))
-    inside = max(1, round(config.neck_inside * scale))
-    painted = _paint_up(
-        colour, covered, labels, NECK, neck_rows, inside, config.fill_darkening ** (1 / scale)
-    )
-    width = 2 * max(1, round(2 * scale)) + 1
-    weight = cv2.blur(covered.astype(np.float32), (width, width))[..., None]
-    soft = cv2.blur(colour, (width, width)) / np.maximum(weight, 1e-6)
-    colour[painted] = soft[painted]
-    alpha = np.where(covered, 255, 0).astype(np.uint8)
-    colour = np.where(covered[..., None], colour, 0).round().clip(0, 255).astype(np.uint8)
-    return np.concatenate([colour, alpha[..., None]], axis=-1)
-
-
-def _paint_up(
-    colour: np.ndarray,
-    covered: np.ndarray,
-    labels: np.ndarray,
-    part: int,
-    n_rows: int,
-    inside: int,
-    darkening: float,
-) -> np.ndarray:
-    """Paint each column's top `part` pixel under the head upwards, in place; what was painted."""
-    painted = np.zeros(covered.shape, bool)
-    is_part = labels == part
-    top = is_part.argmax(0)
-    columns = np.flatnonzero(is_part.any(0) & (top > 0))
-    columns = columns[labels[top[columns] - 1, columns] == HEAD]
-    depth = np.minimum(inside, is_part[:, columns].sum(0) - 1)
-    source = colour[np.minimum(top[columns] + depth, len(labels) - 1), columns].copy()
-    for k in range(1, n_rows + 1):
-        rows = top[columns] - k
-        free = rows >= 0
-        free[free] &= labels[rows[free], columns[free]] == HEAD
-        colour[rows[free], columns[free]] = source[free] * darkening**k
-        covered[rows[free], columns[free]] = painted[rows[free], columns[free]] = True
-    return painted
-
-
 def _jaw_rows(points: np.ndarray, width: int) -> np.ndarray:
     """Row of the head's lower edge for each column: the jaw, level with its ends beyond it."""
     jaw = points[3:14]  # from mouth level over the chin to mouth level
@@ -297,6 +146,7 @@ def _neck(
     palette: Palette,
     config: LayersConfig,
 ) -> np.ndarray:
+    """Skin that joins the jaw between its corners, with the shadows that lie inside it."""
     height, width = frame.shape[:2]
     rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
     between = (columns > points[3:6, 0].mean()) & (columns < points[11:14, 0].mean())
@@ -308,7 +158,21 @@ def _neck(
     parts, n_parts = label(joined)
     if not n_parts:
         return joined
-    return np.isin(parts, np.setdiff1d(np.unique(parts[touching]), [0])) & joined
+    neck = np.isin(parts, np.setdiff1d(np.unique(parts[touching]), [0])) & joined
+    return _with_shadows(neck, below, config.neck_fill_gap * eye_distance)
+
+
+def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.ndarray:
+    """The neck with what lies above some of it in the same column: no clothes hang from a chin.
+
+    Gaps of more than `longest` pixels in a column stay.
+    """
+    rows = np.arange(len(neck))[:, None]
+    next_neck = np.where(neck, rows, len(neck) * 4)
+    next_neck = np.minimum.accumulate(next_neck[::-1])[::-1]  # at or below each pixel
+    edge = np.where(neck | ~below, rows, -len(neck) * 4)  # neck, head or background above it
+    last = np.maximum.accumulate(edge)
+    return neck | (below & (next_neck - last <= longest))
 
 
 def _hanging_hair(
@@ -328,6 +192,7 @@ def _hanging_hair(
     reach = rows < points[8, 1] + config.hair_reach * eye_distance
     like_hair = below & reach & (palette.hair_probability(frame) > config.hair_probability)
     like_hair = binary_closing(like_hair, iterations=2) & below
+    like_hair = binary_opening(like_hair, iterations=max(1, round(height / 256)))
     start = like_hair & beside & (rows < jaw[None] + 0.06 * eye_distance)
     parts, n_parts = label(like_hair)
     if not n_parts:
@@ -345,15 +210,18 @@ def _widths_beside_jaw(body: np.ndarray, points: np.ndarray, eyes: float) -> lis
 
 
 def _hanging_pieces(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Pieces cut off by the jaw line that are not joined to the torso: ear lobes, curls."""
+    """Pieces cut off by the jaw line that are not joined to the torso: ear lobes, curls.
+
+    A piece that reaches the lower border is torso: in a close picture the neck parts shoulders.
+    """
     parts, n_parts = label(torso)
     if n_parts < 2:
         return np.zeros_like(torso)
     largest = np.bincount(parts.ravel())[1:].argmax() + 1
     under_head = np.zeros_like(head)
     under_head[1:] = head[:-1]
-    touching = np.setdiff1d(np.unique(parts[under_head & torso]), [0, largest])
-    return np.isin(parts, touching)
+    touching = np.unique(parts[under_head & torso])
+    return np.isin(parts, np.setdiff1d(touching, [0, largest, *np.unique(parts[-1])]))
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
@@ -371,16 +239,6 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     small = sizes < mask.size / 1000  # a gap between hair and shoulder stays open
     small[0] = False
     return body | small[hole_parts]
-
-
-def _blurred_where_unseen(filled: np.ndarray, away: np.ndarray, scale: float) -> np.ndarray:
-    """Copied colours leave streaks: blend in wider blurs the farther from seen pixels."""
-    result = filled
-    for sigma in (4 * scale, 16 * scale):
-        soft = np.stack([gaussian_filter(filled[..., c], sigma) for c in range(3)], -1)
-        share = np.clip(away / (3 * sigma), 0, 1)[..., None]
-        result = (1 - share) * result + share * soft
-    return result
 
 
 def _histogram(colours: np.ndarray) -> np.ndarray:

@@ -1,0 +1,129 @@
+"""Artefact: a prepared person as the other stages see it, read from its folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from geneface_kit import clip, layers, speech
+
+__all__ = ["SCHEMA", "Person", "assemble", "load"]
+
+SCHEMA = 2
+
+TRACKS = (
+    "poses",
+    "landmarks",
+    "landmarks2d",
+    "landmark_mean",
+    "landmark_std",
+    "face_rects",
+    "lip_rects",
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A prepared person; pictures are memory maps, t frames at 25 fps of size x size pixels.
+
+    labels: 0 background, 1 head, 2 neck, 3 torso; torso: RGBA painted on behind the chin;
+    plate: the background; poses: camera-to-world, see `camera`; focal: pixels;
+    landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
+    std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; speech: 2t steps and
+    audio: t / 25 s at 16 kHz, both with the offset corrected; n_train: the first frames that
+    train, the rest is held out; data_kind: "synthetic" or "real"; report: see person.json;
+    consent: the subject's statement, from NAME.consent.txt beside the clip, "" without one.
+    """
+
+    folder: Path
+    name: str
+    data_kind: str
+    size: int
+    focal: float
+    frames: UInt8[np.ndarray, "t h w 3"]
+    labels: UInt8[np.ndarray, "t h w"]
+    torso: UInt8[np.ndarray, "t h w 4"]
+    plate: UInt8[np.ndarray, "h w 3"]
+    poses: Float[np.ndarray, "t 4 4"]
+    landmarks: Float[np.ndarray, "t 68 3"]
+    landmarks2d: Float[np.ndarray, "t 68 2"]
+    landmark_mean: Float[np.ndarray, "68 3"]
+    landmark_std: Float[np.ndarray, "68 3"]
+    face_rects: Int[np.ndarray, "t 4"]
+    lip_rects: Int[np.ndarray, "t 4"]
+    speech: speech.Speech
+    audio: Float[np.ndarray, " n"]
+    n_train: int
+    report: dict[str, Any]
+    consent: str = ""
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def gt_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Frame with its background replaced by the plate."""
+        return layers.gt_image(self.frames[index], self.labels[index], self.plate)
+
+    def head_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The head's pixels on the plate."""
+        return layers.head_image(self.frames[index], self.labels[index], self.plate)
+
+
+def load(folder: Path, *, judged: bool = True) -> Person:
+    """The artefact of a folder.
+
+    judged: refuse a person whose verdict is "not usable", unless it was prepared with
+    `person.force`. Raises: FileNotFoundError or ValueError, also when it is not complete.
+    """
+    path = folder / "person.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no finished person; run the stage person again")
+    facts = json.loads(path.read_text())
+    if facts.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} has schema {facts.get('schema')}, this version reads {SCHEMA}; prepare again"
+        )
+    report = facts["report"]
+    if judged and report["verdict"] == "not usable" and not facts["forced"]:
+        raise ValueError(
+            f"the clip of {facts['name']} is not usable: {'; '.join(report['obstacles'])}. See "
+            f"{folder / 'report.html'}; `--set person.force=true` goes on all the same"
+        )
+    return assemble(folder, facts)
+
+
+def assemble(folder: Path, facts: dict[str, Any]) -> Person:
+    """The person that the files of a folder and the content of its person.json make up."""
+    with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
+        tracks = dict(stored)
+    with np.load(folder / "speech.npz", allow_pickle=False) as stored:
+        heard = dict(stored)
+    for word in {"encoder", "version"} & set(heard):
+        heard[word] = str(heard[word])
+    pictures = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r")
+        for name in ("frames", "labels", "torso")
+    }
+    n_frames = facts["n_frames"]
+    if any(len(picture) != n_frames for picture in pictures.values()):
+        raise ValueError(f"{folder} is not complete; run the stage person again")
+    plate = cv2.cvtColor(cv2.imread(str(folder / "plate.png")), cv2.COLOR_BGR2RGB)
+    return Person(
+        folder=folder,
+        name=facts["name"],
+        data_kind=facts["data_kind"],
+        size=facts["size"],
+        focal=facts["focal"],
+        **pictures,
+        plate=plate,
+        **{key: tracks[key] for key in TRACKS},
+        speech=speech.Speech(**heard),
+        audio=clip.read_audio(folder / "audio.wav"),
+        n_train=10 * n_frames // 11,
+        report=facts["report"],
+        consent=facts["consent"],
+    )

@@ -1,0 +1,193 @@
+"""Files of a person: frames, labels, torso, plate, tracks; each gets its name when complete.
+
+Pictures are written and read one at a time, so that memory does not grow with the clip.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from geneface_kit import clip, landmarks, layers, tracking
+from geneface_kit.layers import LayersConfig
+from geneface_kit.person import framing
+
+__all__ = [
+    "pictures_of",
+    "write_frames",
+    "write_labels",
+    "write_npz",
+    "write_picture",
+    "write_text",
+    "write_torso",
+    "write_tracks",
+]
+
+PIECE = 200
+"""Pictures after which a memory map is opened afresh, so that read pages are given back."""
+
+
+def write_frames(
+    source: Path,
+    folder: Path,
+    span: tuple[int, int],
+    crop: framing.Crop,
+    scanned_width: int,
+    size: int,
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """Second pass: the square crop of every frame of the span, from full-resolution pictures."""
+    start, stop = span
+    with _new_array(folder / "frames.npy", (stop - start, size, size, 3)) as append:
+        for index, picture in enumerate(clip.stream_frames(source, max_s=stop / clip.FPS)):
+            if index < start:
+                continue
+            left, top, side = crop.scaled(picture.shape[1] / scanned_width)
+            square = picture[top : top + side, left : left + side]
+            shrink = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+            append(cv2.resize(square, (size, size), interpolation=shrink))
+    return np.load(folder / "frames.npy", mmap_mode="r")
+
+
+def write_labels(
+    folder: Path, points: Float[np.ndarray, "t 68 2"], config: LayersConfig
+) -> UInt8[np.ndarray, "t h w"]:
+    """Labels of every frame of frames.npy, each agreed with its neighbours in time."""
+    frames = np.load(folder / "frames.npy", mmap_mode="r")
+    raw = _parsed(folder, points, config)
+    with _new_array(folder / "labels.npy", frames.shape[:3]) as append:
+        pictures = pictures_of(folder / "frames.npy")
+        for steady in layers.steady_labels(zip(pictures, raw, strict=True), config):
+            append(steady)
+    return np.load(folder / "labels.npy", mmap_mode="r")
+
+
+def write_torso(folder: Path, config: LayersConfig) -> None:
+    """The torso picture of every frame, from frames.npy and labels.npy."""
+    shape = np.load(folder / "frames.npy", mmap_mode="r").shape
+    with _new_array(folder / "torso.npy", (*shape[:3], 4)) as append:
+        pairs = zip(
+            pictures_of(folder / "frames.npy"), pictures_of(folder / "labels.npy"), strict=True
+        )
+        for frame, labels in pairs:
+            append(layers.torso_image(frame, labels, config))
+
+
+def write_tracks(
+    folder: Path, tracked: tracking.Track, found: Bool[np.ndarray, " t"], size: int
+) -> None:
+    """Poses, landmarks, their statistics and rectangles as tracks.npz."""
+    write_npz(
+        folder / "tracks.npz",
+        poses=tracked.poses,
+        landmarks=tracked.landmarks,
+        landmarks2d=tracked.landmarks2d,
+        landmark_mean=tracked.landmarks.mean(0),
+        landmark_std=tracked.landmarks.std(0),
+        face_rects=_rects(tracked.landmarks2d, size, margin=0.1),
+        lip_rects=_rects(tracked.landmarks2d[:, 48:60], size, margin=0.15, square=True),
+        error_px=tracked.error_px,
+        found=found,
+    )
+
+
+def pictures_of(path: Path) -> Iterator[np.ndarray]:
+    """The pictures of an npy file one after another, without holding the file in memory."""
+    n_pictures = len(np.load(path, mmap_mode="r"))
+    for start in range(0, n_pictures, PIECE):
+        piece = np.load(path, mmap_mode="r")[start : start + PIECE]
+        for picture in piece:
+            yield np.array(picture)
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Arrays as one npz file, through a temporary name."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(partial, path)
+
+
+def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+    """An RGB picture as a file, through a temporary name."""
+    partial = path.with_name(f".{path.name}")
+    if not cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"could not write {partial}; is the disk full?")
+    os.replace(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, through a temporary name."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _parsed(
+    folder: Path, points: np.ndarray, config: LayersConfig
+) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    """Labels of every frame on its own, by the parsing network or by person mask and geometry."""
+    if config.parser_weights:
+        parse = layers.load_parser(config.parser_weights)
+        yield from (parse(frame) for frame in pictures_of(folder / "frames.npy"))
+        return
+    with landmarks.person_mask() as person_of:
+        frames = np.load(folder / "frames.npy", mmap_mode="r")
+        some = layers.some_frames(len(frames), config.palette_frames)
+        samples = ((np.array(frames[t]), person_of(frames[t]), points[t]) for t in some)
+        palette = layers.learn_palette(samples, config)
+        del frames
+        for t, (frame, mask) in enumerate(_masked(folder / "frames.npy", person_of)):
+            person = layers.refine_mask(mask, frame, config)
+            yield layers.label_frame(frame, person, points[t], palette, config)
+
+
+def _masked(path: Path, person_of: Callable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every frame with its person probability, weighted 1-2-1 over its neighbours in time."""
+    before = frame = mask = None
+    for following in pictures_of(path):
+        ahead = person_of(following).copy()
+        if frame is not None:
+            yield frame, (before + 2 * mask + ahead) / 4
+        before, frame, mask = (ahead if mask is None else mask), following, ahead
+    if frame is not None:
+        yield frame, (before + 3 * mask) / 4
+
+
+def _rects(points: np.ndarray, size: int, *, margin: float, square: bool = False) -> np.ndarray:
+    """Boxes around points, (t, 4) x0, y0, x1, y1 inside the picture, with a relative margin."""
+    low, high = points.min(1), points.max(1)
+    middle, half = (low + high) / 2, (high - low) / 2 * (1 + 2 * margin)
+    if square:
+        half = np.repeat(half.max(1, keepdims=True), 2, axis=1)
+    corners = np.concatenate([np.floor(middle - half), np.ceil(middle + half)], axis=1)
+    return np.clip(corners, 0, size).astype(np.int64)
+
+
+@contextmanager
+def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends pictures to a uint8 npy file, which gets its name when complete."""
+    partial = path.with_name(path.name + ".part")
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    n_written = 0
+    with partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+
+        def append(picture: np.ndarray) -> None:
+            nonlocal n_written
+            if picture.shape != shape[1:] or picture.dtype != np.uint8:
+                raise ValueError(f"pictures must be uint8 {shape[1:]}, got {picture.shape}")
+            file.write(np.ascontiguousarray(picture))
+            n_written += 1
+
+        yield append
+    if n_written != shape[0]:
+        raise ValueError(
+            f"{path.name} needs {shape[0]} pictures, the clip gave {n_written} when read again; "
+            "is it still being written?"
+        )
+    os.replace(partial, path)

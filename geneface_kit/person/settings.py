@@ -1,0 +1,31 @@
+"""Settings of the person stage."""
+
+from dataclasses import dataclass, field
+
+from geneface_kit.layers import LayersConfig
+from geneface_kit.person.framing import FramingConfig
+from geneface_kit.tracking import TrackingConfig
+
+__all__ = ["CPU", "PAPER", "PersonConfig"]
+
+
+@dataclass(frozen=True)
+class PersonConfig:
+    """Settings of the stage; the defaults are the smoke profile's. All ours but where noted."""
+
+    size: int = 128  # side of the square pictures, pixels; the method has 512
+    max_s: float = 0.0  # seconds read from the clip; 0 = all
+    detector: str = "mediapipe"  # landmarks.DETECTORS
+    encoder: str = "hama"  # speech features, speech.ENCODERS; the method has HuBERT large
+    encoder_weights: str = ""  # folder of the weights of "hubert-large"; "" = the hub's cache
+    correct_offset: bool = True  # shift the sound onto the lips when the offset is clear
+    offset_confidence: float = 0.3  # least confidence of a correction
+    offset_least_s: float = 0.05  # smaller offsets are within the estimate's error, seconds
+    force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
+    framing: FramingConfig = field(default_factory=FramingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    layers: LayersConfig = field(default_factory=LayersConfig)
+
+
+CPU = {"size": 256}
+PAPER = {"size": 512}

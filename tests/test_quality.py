@@ -1,0 +1,117 @@
+"""Quality: the measures have known values, and each fault of a clip gets its reason and remedy."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from geneface_kit import clip, demo, person
+from geneface_kit.person import mouths, quality
+
+
+def test_blur_of_noise_is_small_and_grows_with_each_smoothing():
+    noise = np.random.default_rng(0).random((100, 100)).astype(np.float32)
+    values = [
+        quality.blur(cv2.GaussianBlur(noise, (0, 0), s) if s else noise) for s in (0, 1, 2, 4)
+    ]
+    assert values[0] < 0.2 and values == sorted(values) and values[-1] > 0.7
+
+
+def test_blur_of_nothing_is_complete():
+    assert quality.blur(np.full((50, 50), 0.5, np.float32)) == 1.0
+
+
+def test_mouth_shapes_fall_into_cells_of_opening_and_width():
+    mouth = np.array([[0.0, 0.5], [0.09, 0.5], [0.13, 0.55], [0.9, 0.1]], np.float32)
+    assert mouths.shapes(mouth).tolist() == [[0, 5], [2, 5], [3, 6], [9, 0]]
+
+
+def test_one_second_with_everything_is_enough():
+    quiet = np.tile([[0.01, 0.5]], (100, 1))
+    talk = np.tile([[0.01, 0.5], [0.05, 0.42], [0.09, 0.58], [0.17, 0.5]], (7, 1))[:25]
+    mouth = np.concatenate([quiet[:60], talk, quiet]).astype(np.float32)
+    found = mouths.coverage(mouth, enough=1.0)
+    assert found.n_shapes == 4 and found.reached == 1.0
+    assert found.windows == (40,) or (len(found.windows) == 1 and 40 <= found.windows[0] <= 80)
+
+
+def test_still_lips_cover_almost_nothing_and_the_page_says_what_is_missing():
+    found = mouths.coverage(np.tile([[0.01, 0.5]], (50, 1)).astype(np.float32))
+    assert found.n_shapes == 1 and found.common == pytest.approx(1 / mouths.COMMON_SHAPES.sum())
+    assert "wide open" in found.missing and "narrow" in found.missing and "broad" in found.missing
+
+
+@pytest.fixture(scope="module")
+def talking() -> clip.Clip:
+    """1.6 s of the demo person, in which the lips move."""
+    whole = clip.read_clip(demo.clip_path("demo"), size=192, max_s=2.4)
+    return dataclasses.replace(whole, frames=whole.frames[20:], audio=whole.audio[20 * 640 :])
+
+
+def report_of(tmp_path, frames, audio, *, size: int = 96) -> dict:
+    clip.write_video(tmp_path / "v.mp4", frames, audio)
+    config = person.PersonConfig(size=size)
+    return person.prepare(tmp_path / "v.mp4", tmp_path / "person", config).report
+
+
+def test_a_plain_clip_has_none_of_the_faults(tmp_path, talking):
+    report = report_of(tmp_path, talking.frames, talking.audio)
+    assert report["verdict"] == "usable"
+    assert not any(
+        "dark" in why or "blurred" in why or "silent" in why for why in report["reasons"]
+    )
+
+
+def test_a_dark_clip_is_told_to_add_light(tmp_path, talking):
+    report = report_of(tmp_path, (talking.frames * 0.18).astype(np.uint8), talking.audio)
+    assert report["brightness"] < 0.15
+    assert any("dark" in why and "add light" in why for why in report["reasons"])
+
+
+def test_a_blurred_clip_is_told_to_focus(tmp_path, talking):
+    soft = np.stack([cv2.GaussianBlur(frame, (0, 0), 4) for frame in talking.frames])
+    report = report_of(tmp_path, soft, talking.audio, size=192)
+    assert any("blurred" in why and "focus" in why for why in report["reasons"])
+
+
+def test_a_tiny_head_is_not_usable(tmp_path, talking):
+    small = np.stack(
+        [cv2.resize(f, (96, 96), interpolation=cv2.INTER_AREA) for f in talking.frames]
+    )
+    room = np.pad(small, ((0, 0), (24, 24), (60, 60), (0, 0)), mode="edge")
+    report = report_of(tmp_path, room, talking.audio)
+    assert report["verdict"] == "not usable" and report["source_face_px"] < 60
+    assert "film closer" in report["reasons"][0]
+
+
+def test_a_silent_clip_is_not_usable(tmp_path, talking):
+    report = report_of(tmp_path, talking.frames, np.zeros_like(talking.audio))
+    assert report["verdict"] == "not usable"
+    assert any("silent" in why and ".wav" in why for why in report["reasons"])
+
+
+def test_a_photograph_is_not_usable_and_is_refused_by_later_stages(tmp_path, talking):
+    report = report_of(tmp_path, np.repeat(talking.frames[:1], 40, 0), talking.audio)
+    assert report["verdict"] == "not usable" and any("lips" in why for why in report["reasons"])
+    with pytest.raises(ValueError, match="not usable.*person.force=true") as caught:
+        person.load(tmp_path / "person")
+    assert "\n" not in str(caught.value)
+    assert person.load(tmp_path / "person", judged=False).report == report
+    page = (tmp_path / "person" / "report.html").read_text()
+    assert "not usable" in page and "The lips do not move" in page
+
+
+def test_a_forced_person_is_loaded_whatever_the_verdict(tmp_path, talking):
+    clip.write_video(tmp_path / "v.mp4", talking.frames, np.zeros_like(talking.audio))
+    config = person.PersonConfig(size=48, force=True)
+    person.prepare(tmp_path / "v.mp4", tmp_path / "person", config)
+    assert person.load(tmp_path / "person").report["verdict"] == "not usable"
+
+
+def test_the_expectation_is_not_known_for_less_than_what_was_measured(demo_person):
+    report = demo_person.report
+    assert "not known" in quality.expectation(report)
+    as_measured = report | quality.MEASURED | {"offset_confidence": 0.9, "verdict": "usable"}
+    assert "no worse" in quality.expectation(as_measured)
+    assert "Nothing useful" in quality.expectation(report | {"verdict": "not usable"})
