@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from geneface_kit.render import Occupancy, composite, harmonics, march
+from geneface_kit.render import Occupancy, carry, composite, harmonics, march
 from geneface_kit.render.grid import _kernels
 from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, spread
 from geneface_kit.render.widen import widen
@@ -20,7 +20,7 @@ DEVICES = [
         ],
     ),
 ]
-NAMES = ("march", "composite", "harmonics", "widen")
+NAMES = ("carry", "march", "composite", "harmonics", "widen")
 KERNELS = [
     kernel
     for name in NAMES
@@ -195,7 +195,7 @@ def test_one_dense_cell_sets_its_neighbours_inside_the_box():
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_kernel_compiles_for_cuda_without_a_gpu(arch, tmp_path):
     kernels = [*KERNELS, *_kernels(2).values(), *_kernels(3).values()]
-    assert len(kernels) == 11
+    assert len(kernels) == 12
     text = "".join(path.read_text() for path in compile_ptx(kernels, tmp_path, arch))
     assert f".target sm_{arch}" in text
     assert text.count(".entry") >= len(kernels)
@@ -207,3 +207,41 @@ def test_spread_runs_every_part_and_passes_errors_on():
     assert sorted(seen) == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
         spread(lambda number: 1 / (number - 1), 2)
+
+
+def carried(backend, device="cpu", sets=None, **options):
+    """Random points led by two sets of five marks."""
+    draw = generator()
+    points, marks = torch.rand(3000, 3, generator=draw), torch.rand(2, 5, 2, generator=draw)
+    rest = marks[0] + 0.02 * torch.randn(5, 2, generator=draw)
+    softness = torch.tensor([0.01, 0.01, 0.05, 0.05, 0.0])
+    given = {"reach": 0.1, "fade": (0.2, 0.6), "backend": backend} | options
+    tensors = (tensor.to(device) for tensor in (points, marks, rest, softness))
+    return carry(*tensors, None if sets is None else sets.to(device), **given).cpu()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_carry_agrees_with_its_twin(device):
+    sets = torch.randint(2, (3000,), generator=generator())
+    for which in (None, sets):
+        plain = carried("torch", device, which)
+        torch.testing.assert_close(carried("warp", device, which), plain, rtol=0, atol=1e-6)
+
+
+def test_a_mark_takes_its_own_point_along_and_far_points_stay():
+    marks = torch.tensor([[[0.5, 0.5], [0.5, 0.4]]])
+    rest = torch.tensor([[0.52, 0.5], [0.5, 0.4]])
+    points = torch.tensor([[0.5, 0.5, 0.9], [0.5, 0.4, 0.9], [0.9, 0.9, 0.9], [0.5, 0.5, 0.0]])
+    for backend in ("warp", "torch"):
+        found = carry(
+            points, marks, rest, torch.full((2,), 1e-4), None,
+            reach=0.1, fade=(0.2, 0.6), backend=backend,
+        )  # fmt: skip
+        moved = points - found
+        assert moved[0].tolist() == pytest.approx([-0.02, 0, 0], abs=1e-5)  # back to its rest
+        assert moved[1].abs().max() < 1e-5  # this mark did not move
+        assert 0 < moved[2].abs().max() < 2e-3  # far beyond the reach
+        assert moved[3].abs().max() == 0  # behind the fade
+    assert carry(
+        points[:0], marks, rest, torch.ones(2), None, reach=0.1, fade=(0.0, 1.0)
+    ).shape == (0, 3)  # fmt: skip

@@ -16,6 +16,7 @@ class HeadConfig:
     hidden: int = 32  # width of the networks; paper code: 128
     condition: int = 32  # channels of the landmark condition; paper code: 64
     lip_modes: int = 6  # principal movements of the lips that join it as they are (ours)
+    carry_reach: float = 0.3  # iod, how far landmarks carry the face with them, 0 = none (ours)
     attention_frames: int = 1  # frames the condition is smoothed over, 1 = none; paper code: 5
     direct_condition: bool = True  # the density network also sees the condition itself (ours)
     view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
@@ -73,6 +74,7 @@ PAPER = {
     "hidden": 128,
     "condition": 64,
     "lip_modes": 0,
+    "carry_reach": 0.0,
     "attention_frames": 5,
     "direct_condition": False,
     "view_dependent": True,

@@ -17,6 +17,7 @@ from geneface_kit.render import (
     Occupancy,
     Perceptron,
     Rendering,
+    carry,
     exponential,
     footprint,
     harmonics,
@@ -35,6 +36,14 @@ STD_FLOOR = 0.03
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
 LIPS = slice(48, 68)
 """The lip points among the 68."""
+EYES_AND_LIPS = slice(36, 68)
+"""The points whose edges are sharp."""
+N_MARKS = 2 * 68
+"""Numbers of a frame's landmarks that carry points: x and y of each."""
+FINE, COARSE = 0.012, 0.05
+"""Softness of the carrying landmarks, iod: of eyes and lips, whose edges are sharp, and others."""
+FADE = (-1.1, -0.6)
+"""Depth in the head frame, iod, between which carrying sets in: the back of the head stays."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,10 @@ class HeadField(nn.Module):
 
     position -> 3D grid; (grid, condition) -> ambient 2D point -> 2D grid; both -> density and
     geometry; (direction, geometry, per-frame code) -> colour.
+
+    Differs from the official code: positions are first carried by the landmarks to where they are
+    on the mean face (`render.carry`), so that moving the lips is given and not learned; what the
+    networks learn is what moving does not explain. Config.carry_reach = 0 is the official way.
     """
 
     def __init__(self, config: HeadConfig, n_frames: int):
@@ -68,7 +81,7 @@ class HeadField(nn.Module):
         self.position_grid = GridEncoding(GridLayout.make(3, **grid))
         self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
         self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
-        n_condition = config.condition + config.lip_modes
+        self.n_condition = n_condition = config.condition + config.lip_modes
         self.ambient_net = Perceptron(features + n_condition, hidden, hidden, 2)
         self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
         n_inputs = 2 * features + n_condition * config.direct_condition
@@ -80,6 +93,9 @@ class HeadField(nn.Module):
         self.register_buffer("landmark_mean", torch.zeros(204))
         self.register_buffer("landmark_std", torch.ones(204))
         self.register_buffer("lip_modes", torch.zeros(204, config.lip_modes))
+        softness = torch.full((68,), COARSE / BOX)
+        softness[EYES_AND_LIPS] = FINE / BOX
+        self.register_buffer("softness", softness, persistent=False)
         self.dtype = precision(config.precision, torch.device("cpu"))
 
     def condition(self, windows: Float[Tensor, "b w 68 3"]) -> Float[Tensor, "b c"]:
@@ -87,13 +103,18 @@ class HeadField(nn.Module):
 
         Differs from the official code: the middle frame's lip movements (`learn_statistics`) stand
         beside what the network makes of the landmarks. In a short training the network has not
-        yet learned to tell mouths apart when the fields have already settled on a mean one.
+        yet learned to tell mouths apart when the fields have already settled on a mean one. Behind
+        them come the middle frame's places of the landmarks, which carry points (N_MARKS numbers).
         """
         limit = self.config.clamp
         moved = windows.flatten(2) - self.landmark_mean
         learned = self.condition_net((moved / self.landmark_std).clamp(-limit, limit))
-        lips = (moved[:, moved.shape[1] // 2] @ self.lip_modes).clamp(-limit, limit)
-        return torch.cat([learned, lips], dim=-1)
+        middle = moved.shape[1] // 2
+        lips = (moved[:, middle] @ self.lip_modes).clamp(-limit, limit)
+        parts = [learned, lips]
+        if self.config.carry_reach:
+            parts.append(_flat_marks(windows[:, middle]))
+        return torch.cat(parts, dim=-1)
 
     def learn_statistics(self, landmarks: Float[Tensor, "t 68 3"]) -> None:
         """Takes mean and spread of landmarks, and the principal movements of the lips among them.
@@ -145,6 +166,9 @@ class HeadField(nn.Module):
         self, positions: Tensor, conditions: Tensor, frame: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Density (n,), geometry features (n, hidden) and ambient points (n, 2)."""
+        if self.config.carry_reach:
+            positions = self._carried(positions, conditions[:, self.n_condition :], frame)
+            conditions = conditions[:, : self.n_condition]
         place = self.position_grid(positions)
         parts = [(place, None), (conditions, frame)]
         ambient = torch.tanh(self.ambient_net(parts, self.dtype).float())
@@ -155,6 +179,21 @@ class HeadField(nn.Module):
         output = self.density_net(parts, self.dtype)
         density = self.edge * exponential(output[:, 0].float())
         return density, output[:, 1:], ambient
+
+    def _carried(self, positions: Tensor, marks: Tensor, frame: Tensor | None) -> Tensor:
+        """Positions of the box, carried to where they are on the mean face."""
+        rest = _flat_marks(self.landmark_mean.view(1, 68, 3))
+        depth = [(z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE]
+        return carry(
+            positions,
+            marks.detach().unflatten(1, (68, 2)),
+            rest.view(68, 2),
+            self.softness,
+            frame,
+            reach=self.config.carry_reach / BOX,
+            fade=(depth[0], depth[1]),
+            backend=self.position_grid.backend,
+        )
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         """What is trained: tables, networks, and what turns landmarks into motion."""
@@ -229,3 +268,8 @@ def make_field(config: HeadConfig, n_frames: int) -> HeadField:
     if config.field not in kinds:
         raise ValueError(f"head.field must be one of {', '.join(kinds)}, got {config.field!r}")
     return kinds[config.field](config, n_frames)
+
+
+def _flat_marks(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136"]:
+    """x and y of landmarks of the head frame, in the coordinates of the box."""
+    return camera.to_box(landmarks)[..., :2].flatten(1)

@@ -5,6 +5,7 @@ grid field is compared with.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -73,7 +74,7 @@ class VanillaField(HeadField):
 
     def __init__(self, config: HeadConfig, n_frames: int):
         nn.Module.__init__(self)
-        self.config = config
+        self.config = config = replace(config, carry_reach=0.0)  # the paper's face is not carried
         self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
         self.net = VanillaNet(config.condition + config.lip_modes, config.hidden)
         self.codes = nn.Parameter(torch.zeros(n_frames, 0), requires_grad=False)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geneface_kit.render.carry import carry
 from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
 from geneface_kit.render.condition import ConditionNet
 from geneface_kit.render.footprint import footprint
@@ -36,6 +37,7 @@ __all__ = [
     "Samples",
     "backend_for",
     "box_range",
+    "carry",
     "composite",
     "exponential",
     "footprint",
