@@ -216,6 +216,7 @@ def carried(backend, device="cpu", sets=None, **options):
     rest = marks[0] + 0.02 * torch.randn(5, 2, generator=draw)
     softness = torch.tensor([0.01, 0.01, 0.05, 0.05, 0.0])
     given = {"reach": 0.1, "fade": (0.2, 0.6), "backend": backend} | options
+    marks = marks[:1] if sets is None else marks
     tensors = (tensor.to(device) for tensor in (points, marks, rest, softness))
     return carry(*tensors, None if sets is None else sets.to(device), **given).cpu()
 
