@@ -8,7 +8,7 @@ import torch
 from puppet import faces, puppet
 from test_torso import SMALL as TORSO
 
-from geneface_kit import portrait
+from geneface_kit import camera, portrait
 from geneface_kit.head import HeadConfig, HeadField
 from geneface_kit.portrait import Following, layer_quality, mouth_follows, seen_opening
 from geneface_kit.views import Views, windows_of
@@ -96,20 +96,41 @@ def test_lip_movements_reach_the_condition_at_unit_strength():
     field = HeadField(config, 20)
     landmarks = torch.from_numpy(faces(np.linspace(0, 0.6, 20).astype(np.float32)))
     field.learn_statistics(landmarks)
-    found = field.condition(windows_of(landmarks, torch.arange(20), 1))[:, 8:].detach()
+    found = field.condition(windows_of(landmarks, torch.arange(20), 1))[:, 8:10].detach()
     assert found.shape == (20, 2)
     assert float(found[:, 0].std(correction=0)) == pytest.approx(1, abs=1e-4)
     assert abs(np.corrcoef(found[:, 0], np.arange(20))[0, 1]) == pytest.approx(1)
 
 
 def test_without_lip_modes_the_condition_is_the_official_one():
+    official = {"lip_modes": 0, "carry_reach": 0.0}
     config = HeadConfig(
-        condition=8, lip_modes=0, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8
+        condition=8, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8, **official
     )
     field = HeadField(config, 4)
     window = torch.from_numpy(faces(np.array([0.3], np.float32)))[None]
     flat = window.flatten(2)
     torch.testing.assert_close(field.condition(window), field.condition_net(flat.clamp(-3, 3)))
+
+
+def test_a_face_that_moves_as_a_whole_is_looked_up_where_it_was():
+    """All landmarks a little lower: the field says there what it says of the mean face."""
+    config = HeadConfig(
+        condition=8, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8, lip_modes=0
+    )
+    torch.manual_seed(0)
+    field = HeadField(config, 4).train(False)
+    torch.nn.init.uniform_(field.position_grid.table, -1, 1)
+    mean = torch.from_numpy(faces(np.array([0.3], np.float32)))
+    field.landmark_mean.copy_(mean.flatten())
+    lower = mean - torch.tensor([0.0, 0.02, 0.0])
+    near = mean[0, 48:60] + torch.tensor([0.01, 0.01, 0.0])  # points beside the lips
+    places = [camera.to_box(near), camera.to_box(near - torch.tensor([0.0, 0.02, 0.0]))]
+    rest, moved = field.condition(mean[:, None]), field.condition(lower[:, None])
+    moved = torch.cat([rest[:, : field.n_condition], moved[:, field.n_condition :]], -1)
+    at_rest = field.density(places[0], rest)
+    torch.testing.assert_close(field.density(places[1], moved), at_rest, rtol=2e-2, atol=1e-3)
+    assert not torch.allclose(field.density(places[1], rest), at_rest, rtol=2e-2)
 
 
 @pytest.mark.slow
