@@ -120,17 +120,17 @@ def test_a_face_that_moves_as_a_whole_is_looked_up_where_it_was():
     )
     torch.manual_seed(0)
     field = HeadField(config, 4).train(False)
-    torch.nn.init.uniform_(field.position_grid.table, -1, 1)
+    torch.nn.init.uniform_(field.position_grid.table, -9, 9)
     mean = torch.from_numpy(faces(np.array([0.3], np.float32)))
     field.landmark_mean.copy_(mean.flatten())
-    lower = mean - torch.tensor([0.0, 0.02, 0.0])
+    lower = mean - torch.tensor([0.0, 0.1, 0.0])
     near = mean[0, 48:60] + torch.tensor([0.01, 0.01, 0.0])  # points beside the lips
-    places = [camera.to_box(near), camera.to_box(near - torch.tensor([0.0, 0.02, 0.0]))]
+    places = [camera.to_box(near), camera.to_box(near - torch.tensor([0.0, 0.1, 0.0]))]
     rest, moved = field.condition(mean[:, None]), field.condition(lower[:, None])
     moved = torch.cat([rest[:, : field.n_condition], moved[:, field.n_condition :]], -1)
     at_rest = field.density(places[0], rest)
-    torch.testing.assert_close(field.density(places[1], moved), at_rest, rtol=2e-2, atol=1e-3)
-    assert not torch.allclose(field.density(places[1], rest), at_rest, rtol=2e-2)
+    torch.testing.assert_close(field.density(places[1], moved), at_rest, rtol=5e-2, atol=1e-2)
+    assert not torch.allclose(field.density(places[1], rest), at_rest, rtol=5e-2)
 
 
 @pytest.mark.slow
