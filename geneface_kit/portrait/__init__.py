@@ -21,6 +21,7 @@ from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
 from geneface_kit.head import HeadConfig, HeadField, HeadTask, make_field
 from geneface_kit.person import Person
+from geneface_kit.portrait.cores import on_cores
 from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
 from geneface_kit.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
 from geneface_kit.portrait.survey import load_shell, save_shell, surveyed
@@ -108,10 +109,14 @@ class Portrait:
             )
         track, poses = self._tensor(landmarks), self._tensor(poses)
         width = self.head.config.attention_frames
-        for frame in range(len(track)) if only is None else only:
-            window = windows_of(track, torch.tensor([int(frame)]), width)[0]
-            rgb = self.render_frame(window, poses[int(frame)]).rgb
-            yield (rgb * 255).round().to(torch.uint8).cpu().numpy()
+
+        def picture(frame: int) -> UInt8[np.ndarray, "h w 3"]:
+            window = windows_of(track, torch.tensor([frame]), width)[0]
+            rgb = self.render_frame(window, poses[frame]).rgb
+            return (rgb * 255).round().to(torch.uint8).cpu().numpy()
+
+        frames = range(len(track)) if only is None else [int(frame) for frame in only]
+        yield from map(picture, frames) if self.device.type != "cpu" else on_cores(picture, frames)
 
     def resized(self, size: int) -> "Portrait":
         """The same person in another picture size; the plate is interpolated."""

@@ -1,0 +1,51 @@
+"""Cores: results in order, few at a time, and the thread setting restored whatever happens."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from geneface_kit.portrait.cores import on_cores
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_from_several_threads_with_one_core_each(two_threads):
+    seen = set()
+
+    def make(item):
+        seen.add((threading.get_ident(), torch.get_num_threads()))
+        time.sleep(0.02 if item % 2 else 0.001)
+        return 10 * item
+
+    assert list(on_cores(make, range(9))) == [10 * k for k in range(9)]
+    assert len({thread for thread, _ in seen}) == 2 and {cores for _, cores in seen} == {1}
+
+
+def test_a_slow_taker_is_not_overrun(two_threads):
+    made = []
+    results = on_cores(lambda item: made.append(item), range(100))
+    next(results)
+    time.sleep(0.05)
+    assert len(made) <= 6
+    results.close()
+
+
+def test_an_error_comes_through_and_ends_the_work(two_threads):
+    def make(item):
+        if item == 3:
+            raise ValueError("no picture 3")
+        return item
+
+    found = []
+    with pytest.raises(ValueError, match="no picture 3"):
+        found.extend(on_cores(make, range(50)))
+    assert list(on_cores(make, [1])) == [1] and list(on_cores(make, [])) == []
