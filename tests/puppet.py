@@ -73,6 +73,9 @@ def faces(opening: np.ndarray) -> np.ndarray:
     points[:, 48:, 1] = -0.7
     points[:, 48:, 2] = 0.2
     points[:, [48, 60], 0], points[:, [54, 64], 0] = -0.35, 0.35
+    points[:, 49:54, 0] = np.linspace(-0.33, 0.33, 5)
+    points[:, 55:60, 0] = np.linspace(0.33, -0.33, 5)
+    points[:, 61:64, 0], points[:, 65:68, 0] = (-0.33, 0, 0.33), (0.33, 0, -0.33)
     points[:, 61:64, 1] += opening[:, None] / 2
     points[:, 65:68, 1] -= opening[:, None] / 2
     points[:, 49:54, 1] += opening[:, None] / 2 + 0.05

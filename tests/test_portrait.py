@@ -29,7 +29,9 @@ def stub_run(folder, recorded):
 def made(tmp_path_factory):
     """A finished nerf run of the puppet."""
     folder, recorded = tmp_path_factory.mktemp("nerf"), {}
-    settings = SimpleNamespace(head=dataclasses.replace(HEAD, attention_frames=3), torso=TORSO)
+    settings = SimpleNamespace(
+        head=dataclasses.replace(HEAD, attention_frames=3, steps=300), torso=TORSO
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
         portrait.make(stub_run(folder, recorded), settings)
@@ -83,7 +85,7 @@ def test_opening_the_lips_opens_the_mouth(made):
         ]
         for opening in (0.6, 0.05)
     )
-    assert float(shut.mean() - wide.mean()) > 0.08
+    assert float(shut.mean() - wide.mean()) > 0.15  # 0.22 in the true pictures
 
 
 def test_a_picture_is_head_over_torso_over_plate(made):
@@ -136,7 +138,9 @@ def test_damaged_weights_are_refused(made, tmp_path):
 def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
     folder, _ = made
     (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes())
-    settings = SimpleNamespace(head=dataclasses.replace(HEAD, attention_frames=3), torso=TORSO)
+    settings = SimpleNamespace(
+        head=dataclasses.replace(HEAD, attention_frames=3, steps=300), torso=TORSO
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
         portrait.make(stub_run(tmp_path, {}), settings)
