@@ -111,7 +111,13 @@ def test_a_camera_inside_the_head_is_refused(fast, views):
 
 def test_the_bench_measures_what_it_names(fast, views):
     rate = bench_module.render_rate(fast, views, 32, n_frames=2)
-    assert rate.fps > 0 and rate.cpu_s > 0 and rate.samples > 0 and rate.psnr > 35
+    assert (
+        rate.fps > 0
+        and rate.stream_fps > 0
+        and rate.cpu_s > 0
+        and rate.samples > 0
+        and rate.psnr > 35
+    )
     assert set(rate.parts) == {"march", "encode", "mlp", "composite", "torso", "other"}
     assert sum(rate.parts.values()) == pytest.approx(1.0, abs=0.05)
     assert rate.vanilla_ratio > rate.reference_ratio > 0
