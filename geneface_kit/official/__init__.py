@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geneface_kit.adaptation.postnet import Critic, PostNet
-from geneface_kit.official.renderer import RENDERERS
+from geneface_kit.official.renderer import RENDERERS, check_fit
 from geneface_kit.sync import SyncExpert
 from geneface_kit.vae import MotionVAE, VAESizes
 
@@ -123,16 +123,8 @@ def from_official(network: str, state: dict[str, Tensor]) -> nn.Module:
     module = spec.build()
     renamed = {_ours(name, spec.rules): value for name, value in state.items()}
     own = module.state_dict()
-    missing = sorted(own.keys() - renamed.keys() - OURS_ONLY.keys())
-    foreign = sorted(renamed.keys() - own.keys())
-    wrong = [name for name in renamed.keys() & own.keys() if renamed[name].shape != own[name].shape]
-    if missing or foreign or wrong:
-        example = (missing + foreign + sorted(wrong))[0]
-        raise ValueError(
-            f"these tensors are no official {network}: {len(missing)} missing, {len(foreign)} "
-            f"foreign, {len(wrong)} of another shape (first: {example})"
-        )
-    neutral = {name: own[name] for name in OURS_ONLY.keys() & own.keys()}
+    neutral = {name: own[name] for name in OURS_ONLY.keys() & own.keys() - renamed.keys()}
+    check_fit(network, own, renamed | neutral)
     module.load_state_dict(renamed | neutral)
     return module.eval()
 

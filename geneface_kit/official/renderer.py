@@ -3,7 +3,7 @@
 Names, shapes and arithmetic of geneface-spec.md 4b. Tiled grids, 16 levels up to 2048.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -131,8 +131,16 @@ def _renamed(state: dict[str, Tensor], rules: list[tuple[str, str]]) -> dict[str
 def _fill(field: nn.Module, state: dict[str, Tensor], network: str) -> None:
     """Loads the trained tensors; buffers of ours that the official code lacks keep their start."""
     own = dict(field.named_parameters())
-    missing = sorted(own.keys() - state.keys())
-    foreign = sorted(state.keys() - own.keys())
+    check_fit(network, own, state)
+    with torch.no_grad():
+        for name, value in state.items():
+            own[name].copy_(value)
+
+
+def check_fit(network: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, in one sentence, when tensors and the network's own do not
+    agree in names and shapes."""
+    missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [name for name in state.keys() & own.keys() if state[name].shape != own[name].shape]
     if missing or foreign or wrong:
         example = (missing + foreign + sorted(wrong))[0]
@@ -140,9 +148,6 @@ def _fill(field: nn.Module, state: dict[str, Tensor], network: str) -> None:
             f"these tensors are no official {network}: {len(missing)} missing, {len(foreign)} "
             f"foreign, {len(wrong)} of another shape (first: {example})"
         )
-    with torch.no_grad():
-        for name, value in state.items():
-            own[name].copy_(value)
 
 
 RENDERERS = {"radnerf_head": Renderer("model", _head), "radnerf_torso": Renderer("model", _torso)}
