@@ -1,13 +1,17 @@
 """Kernels: each against its torch twin, values and gradients; CUDA code without a GPU."""
 
 import importlib
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from geneface_kit.render import Occupancy, carry, composite, harmonics, march
 from geneface_kit.render.grid import _kernels
-from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, spread
+from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, once, spread
 from geneface_kit.render.widen import widen
 
 DEVICES = [
@@ -246,3 +250,35 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
     assert carry(
         points[:0], marks, rest, torch.ones(2), None, reach=0.1, fade=(0.0, 1.0)
     ).shape == (0, 3)  # fmt: skip
+
+
+def test_what_is_loaded_once_is_made_by_one_thread_only():
+    made = []
+
+    @once
+    def slow(name):
+        made.append(name)
+        time.sleep(0.05)
+        return object()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(slow, ["a", "b"] * 8))
+    assert sorted(made) == ["a", "b"] and len(set(found)) == 2
+
+
+def test_threads_may_be_the_first_to_use_a_kernel():
+    program = """
+import sys, torch
+from concurrent.futures import ThreadPoolExecutor
+from geneface_kit.render import GridEncoding, GridLayout, harmonics
+sys.setswitchinterval(1e-6)
+grid = GridEncoding(GridLayout.make(3, n_levels=2, finest=32, log2_rows=10, kind="tiled"))
+def work(seed):
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        return grid(points).sum() + harmonics(points).sum()
+with ThreadPoolExecutor(8) as pool:
+    found = list(pool.map(work, [7] * 8))
+assert len(set(map(float, found))) == 1, found
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)

@@ -4,7 +4,6 @@ The public function, its Warp kernels (CPU and CUDA, one source), and below them
 twin, which is their specification: same names, same order of arguments.
 """
 
-from functools import cache
 from typing import no_type_check
 
 import torch
@@ -13,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, backend_for, loaded, spread
+from geneface_kit.render.kernels import array, backend_for, loaded, once, spread
 from geneface_kit.render.lattice import GridLayout
 
 __all__ = ["GridEncoding", "grid_encode", "grid_encode_torch"]
@@ -196,7 +195,7 @@ def _slope(fraction: float, scale: float, smooth: int) -> float:
     return wp.where(smooth == 1, 6.0 * scale * fraction * (1.0 - fraction), scale)
 
 
-@cache
+@once
 def _kernels(n_dims: int):
     """The forward and the backward kernel of one dimension; thread = (level, point)."""
     vector = wp.vec2 if n_dims == 2 else wp.vec3

@@ -13,9 +13,10 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, TypeVar
 
 import torch
 import warp as wp
@@ -28,6 +29,7 @@ __all__ = [
     "launch",
     "loaded",
     "muted",
+    "once",
     "spread",
 ]
 
@@ -38,6 +40,28 @@ ARCHITECTURES = (80, 90)
 """CUDA architectures that every kernel must compile for: sm_80 (A100) and sm_90 (H100)."""
 SMALL = 2048
 """Threads of a launch that are not worth sharing between processor cores."""
+
+Result = TypeVar("Result")
+_LOADING = RLock()
+
+
+def once(make: Callable[..., Result]) -> Callable[..., Result]:
+    """Keeps what make(*arguments) gave, as functools.cache does, and never makes it twice.
+
+    Pictures are rendered on several threads, and Warp neither starts nor loads a module safely on
+    two at a time: the second finds the first one's half-built module.
+    """
+    done: dict[tuple, Result] = {}
+
+    @wraps(make)
+    def call(*arguments: Any) -> Result:
+        if arguments not in done:  # a launch asks every time: without the lock once it is there
+            with _LOADING:
+                if arguments not in done:
+                    done[arguments] = make(*arguments)
+        return done[arguments]
+
+    return call
 
 
 def backend_for(backend: str, device: torch.device) -> str:
@@ -105,7 +129,7 @@ def compile_ptx(kernels: Sequence[wp.Kernel], folder: Path, arch: int) -> list[P
     return [Path(path) for path in paths]
 
 
-@cache
+@once
 def _load(module: Any, device: str) -> None:
     _start()
     where = wp.device_from_torch(torch.device(device))
@@ -120,13 +144,13 @@ def _load(module: Any, device: str) -> None:
     wp.load_module(module, device=where)
 
 
-@cache
+@once
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Threads for CPU launches: a launch releases Python's lock while the kernel runs."""
     return ThreadPoolExecutor(n_threads, thread_name_prefix="kernel")
 
 
-@cache
+@once
 def _start() -> None:
     """Warp, without its greeting."""
     wp.config.log_level = wp.LOG_ERROR
