@@ -9,7 +9,8 @@ import torch
 from talkers import CHANNELS, made_up_corpus, made_up_speech
 
 from geneface_kit import corpus, motion, sync, vae
-from geneface_kit.fitting import save_weights
+from geneface_kit.fitting import fit, save_weights
+from geneface_kit.motion import weights
 from geneface_kit.vae import MotionVAE
 
 SMALL = {
@@ -109,10 +110,10 @@ def test_a_killed_training_goes_on_exactly(tmp_path):
         folder.mkdir()
         draw = torch.Generator().manual_seed(1)
         if cut:
-            motion.fit(task, folder, name="m", steps=cut, generator=draw)
+            fit(task, folder, name="m", steps=cut, generator=draw)
             task = fresh_task(steps=8)
             draw = torch.Generator().manual_seed(99)
-        motion.fit(task, folder, name="m", steps=8, generator=draw)
+        fit(task, folder, name="m", steps=8, generator=draw)
         finals.append([parameter.detach().clone() for parameter in task.vae.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))
 
@@ -123,7 +124,7 @@ def test_weight_zero_is_the_loss_left_out(name, monkeypatch):
     losses, without = one_step(fresh_task(**{f"{name}_weight": 0.0}))
     assert name not in losses
     formula = {"continuity": "continuity", "kl": "kl_divergence"}[name]
-    monkeypatch.setattr(motion, formula, lambda *parts: torch.zeros(()))
+    monkeypatch.setattr(motion.task, formula, lambda *parts: torch.zeros(()))
     _, silenced = one_step(fresh_task())
     assert all(torch.equal(a, b) for a, b in zip(without, silenced, strict=True))
 
@@ -159,7 +160,7 @@ def trained(folder) -> motion.Motion:
         torch.nn.init.normal_(coupling.leave.weight)
     expert = sync.SyncExpert(CHANNELS, width=8).eval()
     made = motion.Motion(network, expert, "hama", 0.03)
-    motion._save(*motion._files(folder), made, "test")
+    weights.save(*weights.files_of(folder), made, "test")
     return motion.load(folder)
 
 

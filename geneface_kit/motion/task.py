@@ -1,34 +1,20 @@
-"""Motion: speech -> landmarks of any face. Reads a corpus; writes motion/ (sync expert, generator).
+"""Training: the sync expert, then the generator, scored on speakers that are held out."""
 
-The generator is GeneFace's VAE with a flow prior (sec. 3.2; method.md 3). It gives displacements
-from a speaker's mean landmarks; `adaptation` makes them this person's own.
-`python -m geneface_kit.motion RUN_FOLDER` makes the weights of a run the shipped ones.
-"""
-
-import json
-import logging
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from geneface_kit import corpus, sync
 from geneface_kit.corpus import Sequences
-from geneface_kit.fitting import Task, fit, load_weights, save_weights
-from geneface_kit.speech import Speech
+from geneface_kit.fitting import Task, fit
+from geneface_kit.motion.weights import Motion
 from geneface_kit.vae import (
     MotionVAE,
-    VAESizes,
     continuity,
-    generate,
     kl_divergence,
     masked_mse,
     score_motion,
@@ -36,139 +22,10 @@ from geneface_kit.vae import (
 )
 from geneface_kit.wavenet import STRIDE
 
-__all__ = [
-    "CPU",
-    "PAPER",
-    "Motion",
-    "MotionConfig",
-    "MotionTask",
-    "cross_validate",
-    "inputs",
-    "load",
-    "make",
-    "ship",
-    "train",
-]
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MotionConfig(VAESizes):
-    """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
-
-    weights: str = "shipped"  # "shipped" takes the weights in the kit, "train" makes new ones
-    steps: int = 100  # updates; official 40,000
-    batch: int = 8  # pieces a step; official up to 512 clips
-    frames: int = 100  # frames of a piece, a multiple of 4; official whole clips
-    lr: float = 1e-3  # Adam; official 5e-4
-    warmup: int = 30  # updates of linear warm-up; official 1,000
-    decay: int = 250  # updates in which lr falls to a tenth; official 250,000
-    continuity_weight: float = 3.0  # of the frame-difference loss (code)
-    kl_weight: float = 0.4  # of the KL divergence (code, LRS3)
-    sync_weight: float = 0.01  # of the sync expert's loss (code)
-    sync_below: float = 0.75  # validation sync loss that switches the sync loss on (code)
-    mouth_weight: float = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
-    held_out: int = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
-    amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
-
-
-CPU: dict[str, Any] = {}
-PAPER = {
-    "weights": "train",
-    "hidden": 256,
-    "encoder_layers": 8,
-    "flow_hidden": 64,
-    "both_steps": False,
-    "dropout": 0.0,
-    "steps": 40_000,
-    "batch": 64,
-    "lr": 5e-4,
-    "warmup": 1000,
-    "decay": 250_000,
-    "mouth_weight": 1.0,
-    "held_out": 10,
-    "amplitude": 1.0,
-}
+__all__ = ["MotionTask", "cross_validate", "mouth_weights", "train"]
 
 Part = tuple[Sequence[corpus.Utterance], Sequence[corpus.Track]]
 """Utterances and their motions in network units."""
-
-
-@dataclass(frozen=True)
-class Motion:
-    """A trained generator with its sync expert, ready to use.
-
-    encoder: the speech features it reads; unit: inter-ocular distances per network unit.
-    """
-
-    vae: MotionVAE
-    expert: sync.SyncExpert
-    encoder: str
-    unit: float
-
-    def sample(
-        self,
-        speech: Speech,
-        *,
-        temperature: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> Float[np.ndarray, "t 68 3"]:
-        """Displacements from a speaker's mean landmarks, inter-ocular distances, s // 2 frames.
-
-        temperature: 0 gives the most likely motion and draws nothing; 1 is the prior (code).
-        """
-        if speech.encoder != self.encoder:
-            raise ValueError(
-                f"this generator reads {self.encoder!r} features, got {speech.encoder!r}; "
-                "encode the sound with the generator's encoder"
-            )
-        motion = generate(self.vae, speech, temperature=temperature, generator=generator)
-        return (self.unit * motion).reshape(-1, 68, 3)
-
-
-def inputs(subject: str, settings: Any) -> list[Path]:
-    """The files this stage reads: the shipped weights, or the corpus' videos."""
-    if settings.motion.weights == "train":
-        return corpus.clip_paths(settings.corpus.folder)
-    return [_shipped(name) for name in ("sync", "motion")]
-
-
-def make(run: Any, settings: Any) -> None:
-    """Writes sync.safetensors and motion.safetensors: the shipped weights, or fresh ones."""
-    if settings.motion.weights == "shipped":
-        motion = _load(_shipped("motion"), _shipped("sync"))
-        if motion.encoder != settings.corpus.encoder:
-            raise ValueError(
-                f"the shipped weights read {motion.encoder!r} features, not "
-                f"{settings.corpus.encoder!r}; set motion.weights=train to train new ones"
-            )
-        _save(*_files(run.folder), motion, "shipped")
-        run.record("origin", "shipped")
-        return
-    if settings.motion.weights != "train":
-        raise ValueError(
-            f"motion.weights must be 'shipped' or 'train', got {settings.motion.weights!r}"
-        )
-    data = corpus.prepare(settings.corpus)
-    run.data_kind = "real" if settings.corpus.folder else "synthetic"
-    every = settings.motion.held_out
-    held_out = data.speakers[every - 1 :: every] if every else []
-    motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
-    _save(*_files(run.folder), motion, run.facts["id"])
-    run.record("broken_clips", data.broken)
-    run.record("held_out_speakers", held_out)
-    for name, value in scores.items():
-        run.record(name, value)
-
-
-def load(folder: Path) -> Motion:
-    """The generator and sync expert of a motion run.
-
-    Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
-    damaged or of another kind.
-    """
-    return _load(*_files(folder))
 
 
 def train(
@@ -355,62 +212,3 @@ def _split(
 def _last(history: Any, prefix: str) -> dict[str, float]:
     """The last row of a history, without its step."""
     return {prefix + name: value for name, value in history.rows[-1].items() if name != "step"}
-
-
-def _files(folder: Path) -> tuple[Path, Path]:
-    return folder / "motion.safetensors", folder / "sync.safetensors"
-
-
-def _shipped(name: str) -> Path:
-    return Path(str(resources.files("geneface_kit"))) / "data" / f"{name}_hama.safetensors"
-
-
-def _load(motion_file: Path, sync_file: Path) -> Motion:
-    about = _metadata(motion_file)
-    channels, encoder = int(about["channels"]), about["encoder"]
-    vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
-    expert = sync.SyncExpert(channels, width=int(about["sync_width"]))
-    load_weights(motion_file, vae, kind="motion")
-    load_weights(sync_file, expert, kind="sync", encoder=encoder)
-    for network in (vae, expert):
-        network.eval().requires_grad_(False)
-    return Motion(vae, expert, encoder, float(about["unit"]))
-
-
-def _save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> None:
-    sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
-    about = {
-        "encoder": motion.encoder,
-        "channels": str(motion.vae.standardise.mean.numel()),
-        "unit": repr(motion.unit),
-        "sizes": json.dumps(sizes),
-        "sync_width": str(motion.expert.width),
-        "origin": origin,
-    }
-    save_weights(motion_file, motion.vae, kind="motion", **about)
-    save_weights(sync_file, motion.expert, kind="sync", **about)
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: run the motion stage first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a readable safetensors file ({error})") from None
-    if about.get("kind") != "motion" or "sizes" not in about:
-        raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
-    return about
-
-
-def ship(folder: Path) -> None:
-    """Writes a run's weights in half precision to the kit's data folder: the shipped weights."""
-    motion = load(folder)
-    for network in (motion.vae, motion.expert):
-        network.half()
-    _save(_shipped("motion"), _shipped("sync"), motion, "shipped")
-
-
-if __name__ == "__main__":
-    ship(Path(sys.argv[1]))

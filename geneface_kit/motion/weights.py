@@ -1,0 +1,122 @@
+"""A trained generator, its files, and the shipped ones.
+
+`python -m geneface_kit.motion.weights RUN_FOLDER` makes the weights of a run the shipped ones.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+
+from geneface_kit import sync
+from geneface_kit.fitting import load_weights, save_weights
+from geneface_kit.speech import Speech
+from geneface_kit.vae import MotionVAE, VAESizes, generate
+
+__all__ = ["Motion", "load", "files_of", "load_files", "save", "ship", "shipped"]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A trained generator with its sync expert, ready to use.
+
+    encoder: the speech features it reads; unit: inter-ocular distances per network unit.
+    """
+
+    vae: MotionVAE
+    expert: sync.SyncExpert
+    encoder: str
+    unit: float
+
+    def sample(
+        self,
+        speech: Speech,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Float[np.ndarray, "t 68 3"]:
+        """Displacements from a speaker's mean landmarks, inter-ocular distances, s // 2 frames.
+
+        temperature: 0 gives the most likely motion and draws nothing; 1 is the prior (code).
+        """
+        if speech.encoder != self.encoder:
+            raise ValueError(
+                f"this generator reads {self.encoder!r} features, got {speech.encoder!r}; "
+                "encode the sound with the generator's encoder"
+            )
+        motion = generate(self.vae, speech, temperature=temperature, generator=generator)
+        return (self.unit * motion).reshape(-1, 68, 3)
+
+
+def load(folder: Path) -> Motion:
+    """The generator and sync expert of a motion run.
+
+    Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
+    damaged or of another kind.
+    """
+    return load_files(*files_of(folder))
+
+
+def files_of(folder: Path) -> tuple[Path, Path]:
+    return folder / "motion.safetensors", folder / "sync.safetensors"
+
+
+def shipped(name: str) -> Path:
+    return Path(str(resources.files("geneface_kit"))) / "data" / f"{name}_hama.safetensors"
+
+
+def load_files(motion_file: Path, sync_file: Path) -> Motion:
+    about = _metadata(motion_file)
+    channels, encoder = int(about["channels"]), about["encoder"]
+    vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
+    expert = sync.SyncExpert(channels, width=int(about["sync_width"]))
+    load_weights(motion_file, vae, kind="motion")
+    load_weights(sync_file, expert, kind="sync", encoder=encoder)
+    for network in (vae, expert):
+        network.eval().requires_grad_(False)
+    return Motion(vae, expert, encoder, float(about["unit"]))
+
+
+def save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> None:
+    sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
+    about = {
+        "encoder": motion.encoder,
+        "channels": str(motion.vae.standardise.mean.numel()),
+        "unit": repr(motion.unit),
+        "sizes": json.dumps(sizes),
+        "sync_width": str(motion.expert.width),
+        "origin": origin,
+    }
+    save_weights(motion_file, motion.vae, kind="motion", **about)
+    save_weights(sync_file, motion.expert, kind="sync", **about)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: run the motion stage first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a readable safetensors file ({error})") from None
+    if about.get("kind") != "motion" or "sizes" not in about:
+        raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
+    return about
+
+
+def ship(folder: Path) -> None:
+    """Writes a run's weights in half precision to the kit's data folder: the shipped weights."""
+    motion = load(folder)
+    for network in (motion.vae, motion.expert):
+        network.half()
+    save(shipped("motion"), shipped("sync"), motion, "shipped")
+
+
+if __name__ == "__main__":
+    ship(Path(sys.argv[1]))
