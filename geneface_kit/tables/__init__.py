@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
-from safetensors import safe_open
+from jaxtyping import Int, UInt8
 
-from geneface_kit import live, metrics, speech, sync, talk
+from geneface_kit import live, metrics, talk
 from geneface_kit.clip import read_audio
 from geneface_kit.metrics import NotMeasured
+from geneface_kit.tables.collect import check_run, collect
+from geneface_kit.tables.latex import to_latex, write_latex
 from geneface_kit.tables.rows import (
     Row,
     beside_published,
@@ -29,14 +30,24 @@ from geneface_kit.tables.rows import (
     write_html,
     write_table,
 )
-from geneface_kit.talk import mouth_opening
+from geneface_kit.tables.scores import (
+    HEAD,
+    cost,
+    cross_driven,
+    expert_score,
+    score_landmarks,
+    score_pictures,
+)
 
 __all__ = [
     "CPU",
+    "HEAD",
     "PAPER",
     "EvaluationConfig",
     "Row",
     "beside_published",
+    "check_run",
+    "collect",
     "cost",
     "cross_driven",
     "expert_score",
@@ -47,17 +58,17 @@ __all__ = [
     "published",
     "read_table",
     "recordings",
+    "score_landmarks",
     "score_pictures",
     "self_driven",
     "to_html",
+    "to_latex",
     "write_html",
+    "write_latex",
     "write_table",
 ]
 
 log = logging.getLogger(__name__)
-
-HEAD = 1
-"""The label of head pixels."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ def inputs(subject: str, settings: Any) -> list[Path]:
 def make(run: Any, settings: Any) -> None:
     """Scores the person of a run by the three protocols and writes tables A, B and D."""
     config = settings.evaluation
+    check_run(run, finished=False)
     actor = talk.load_actor(run.parents)
     run.data_kind = actor.person.data_kind
     chosen = held_out(actor.person, config.n_frames)
@@ -99,14 +111,15 @@ def make(run: Any, settings: Any) -> None:
     planned, frames = self_driven(actor, chosen, settings.talk, run.generator("self-driven"))
     _store(run.folder / "self_driven.npy", frames)
     measured = score_pictures(actor.person, chosen, frames)
-    measured |= _landmark_measures(actor.person, planned)
+    measured |= score_landmarks(actor.person, planned)
     note("a", "self-driven", measured, len(frames))
     for path in recordings(config):
         limits = dataclasses.replace(settings.talk, max_s=config.cross_s)
         generator = run.generator(f"cross-driven {path.name}")
         planned = talk.plan(actor, read_audio(path), limits, generator)
         n_frames = len(planned.landmarks)
-        note("b", f"cross-driven: {path.stem}", cross_driven(actor, planned), n_frames)
+        measured = cross_driven(actor, planned, _for_syncnet(actor, planned))
+        note("b", f"cross-driven: {path.stem}", measured, n_frames)
     side, nerf = actor.person.size, run.parents["nerf"].metrics
     backend = f"{nerf.get('backend', 'torch')}, {run.facts['machine']['device']}"
     note("d", f"rendering {side}x{side}, {backend}", {"FPS": (fps, "1/s")}, len(frames))
@@ -116,6 +129,7 @@ def make(run: Any, settings: Any) -> None:
         write_table(run.folder / f"table_{name}.csv", rows)
         ours = read_table(run.folder / f"table_{name}.csv")
         write_html(run.folder / f"table_{name}.html", ours, name)
+        write_latex(run.folder / f"table_{name}.tex", ours, name)
     for row in scored["a"]:
         if not isinstance(row.value, NotMeasured):
             run.record(f"{row.protocol} {row.metric}", round(row.value, 4))
@@ -166,67 +180,12 @@ def self_driven(
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
 
 
-def score_pictures(
-    person: Any, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "n h w 3"]
-) -> dict[str, tuple[float | NotMeasured, str]]:
-    """Metric name -> (value, unit) for rendered frames against the true ones."""
-    truth = np.asarray(person.frames[chosen])
-    head = np.asarray(person.labels[chosen]) == HEAD
-    found = {
-        "PSNR": (metrics.psnr(frames, truth), "dB"),
-        "PSNR head": (metrics.psnr(frames, truth, mask=head), "dB"),
-        "SSIM": (metrics.ssim(frames, truth), ""),
-        "LPIPS": (metrics.lpips(frames, truth), ""),
-        "FID": (metrics.fid(frames, truth), ""),
-        "LSE-C": (metrics.lse(), ""),
-    }
-    return found | _detected_measures(frames, truth, person.size)
-
-
-def cross_driven(
-    actor: talk.Actor, planned: talk.Plan
-) -> dict[str, tuple[float | NotMeasured, str]]:
-    """Metric name -> (value, unit) for a recording that has no true frames."""
-    opening = mouth_opening(planned.landmarks)
-    own = float(mouth_opening(actor.person.landmarks).std())
-    return {
-        "LSE-D": (metrics.lse(), ""),
-        "LSE-C": (metrics.lse(), ""),
-        "sync expert": (_expert(actor, planned), "cosine"),
-        "mouth correlation with speech": (_heard(planned, opening), "r"),
-        "mouth motion ratio": (float(opening.std()) / max(own, 1e-6), ""),
-    }
-
-
-def cost(parents: dict[str, Any]) -> dict[str, dict[str, tuple[float | NotMeasured, str]]]:
-    """Stage -> minutes it took and parameters it holds, read from its run."""
-    found = {}
-    for stage in ("motion", "adaptation", "nerf"):
-        run = parents[stage]
-        found[stage] = {
-            "training minutes": (run.facts["wall_s"] / 60, "min"),
-            "parameters": (float(_n_parameters(run.folder)), ""),
-        }
-    return found
-
-
-def expert_score(
-    expert: torch.nn.Module, unit: float, planned: talk.Plan, mean: Float[np.ndarray, "68 3"]
-) -> float:
-    """Mean cosine of our own sync expert over every window of a plan, in [0, 1].
-
-    unit: inter-ocular distances per network unit. Not comparable to LSE-C, which is SyncNet's.
-    """
-    motion = torch.from_numpy((planned.landmarks - mean) / unit).flatten(1).float()
-    features = torch.as_tensor(planned.speech.features).float()
-    n_windows = len(motion) - sync.WINDOW + 1
-    if n_windows < 1:
-        raise ValueError(f"the sync expert needs {sync.WINDOW} frames, got {len(motion)}")
-    lips = sync.lips(motion[None])[0]
-    mouths = torch.stack([lips[k : k + sync.WINDOW] for k in range(n_windows)])
-    heard = [features[2 * k : 2 * (k + sync.WINDOW)] for k in range(n_windows)]
-    with torch.no_grad():
-        return float(expert(torch.stack(heard), mouths).mean())
+def _for_syncnet(actor: talk.Actor, planned: talk.Plan) -> UInt8[np.ndarray, "t h w 3"] | None:
+    """All frames of a plan when SyncNet is there to see them; else nothing is rendered."""
+    if isinstance(metrics.network("syncnet"), NotMeasured):
+        return None
+    frames = actor.portrait.render(planned.landmarks, planned.poses)
+    return np.stack(list(live.progress(frames, "cross-driven", len(planned.landmarks))))
 
 
 def _rows(run, table, protocol, method, measured, n_frames) -> list[Row]:
@@ -248,56 +207,6 @@ def _rows(run, table, protocol, method, measured, n_frames) -> list[Row]:
         )
         for metric, (value, unit) in measured.items()
     ]
-
-
-def _heard(planned: talk.Plan, opening: np.ndarray) -> float | NotMeasured:
-    """Correlation of a mouth with the one that a regression, not our generator, hears."""
-    if planned.speech.encoder != "hama":
-        return NotMeasured(f"the mouth regression does not read {planned.speech.encoder} features")
-    heard = speech.mouth_from_speech(planned.speech)[: len(opening), 0]
-    return metrics.correlation(opening, heard.astype(np.float32))
-
-
-def _expert(actor: talk.Actor, planned: talk.Plan) -> float | NotMeasured:
-    if actor.motion.expert is None:
-        return NotMeasured("the motion run holds no sync expert")
-    mean = actor.person.landmark_mean
-    return expert_score(actor.motion.expert, actor.motion.unit, planned, mean)
-
-
-def _landmark_measures(person: Any, planned: talk.Plan) -> dict[str, tuple[Any, str]]:
-    true = mouth_opening(person.landmarks[person.n_train :])
-    r = metrics.correlation(mouth_opening(planned.landmarks), true)
-    return {"mouth correlation": (r, "r")}
-
-
-def _detected_measures(
-    frames: UInt8[np.ndarray, "n h w 3"], truth: UInt8[np.ndarray, "n h w 3"], size: int
-) -> dict[str, tuple[Any, str]]:
-    """LMD between the frames in which a face is found in both; none leaves it unmeasured."""
-    a, found_a = metrics.detected_landmarks(frames)
-    b, found_b = metrics.detected_landmarks(truth)
-    both = found_a & found_b
-    if not both.any():
-        missing = NotMeasured("no face was found in the rendered frames")
-        return {"LMD": (missing, "px"), "LMD lips": (missing, "px")}
-    if not both.all():
-        log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
-    return {
-        "LMD": (metrics.lmd(a[both], b[both], size), "px"),
-        "LMD lips": (metrics.lmd(a[both], b[both], size, points="lips"), "px"),
-        "faces found": (float(both.mean()), ""),
-    }
-
-
-def _n_parameters(folder: Path) -> int:
-    n = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        if "checkpoint" in path.name:
-            continue
-        with safe_open(path, framework="numpy") as file:
-            n += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())
-    return n
 
 
 def _store(path: Path, frames: np.ndarray) -> None:

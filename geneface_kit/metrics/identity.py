@@ -1,0 +1,68 @@
+"""Identity: rendered and true frames -> how alike the persons in them are, by SFace.
+
+A metric of this kit, with the 8-bit network of the OpenCV zoo: no published table has it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.metrics.pictures import same_frames
+
+__all__ = ["cosines", "identity"]
+
+SCORE = 0.6
+"""YuNet's confidence from which a box counts as a face (ours)."""
+
+
+def identity(
+    predicted: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "_ _ _ 3"]
+) -> float | NotMeasured:
+    """SFace identity: mean cosine of the faces of the same frame in both sets, in [-1, 1].
+
+    Faces are found by YuNet and turned upright by its five points; frames without a face in
+    either set are left out. Two pictures of one person give 0.9, of two persons 0.0 to 0.2.
+    """
+    same_frames(predicted, truth)
+    paths = network("yunet"), network("sface")
+    for path in paths:
+        if isinstance(path, NotMeasured):
+            return path
+    tools = _tools(*paths)
+    pairs = [
+        (_embedding(tools, a), _embedding(tools, b)) for a, b in zip(predicted, truth, strict=True)
+    ]
+    both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
+    if not both:
+        return NotMeasured("YuNet finds no face in any pair of frames")
+    return float(np.mean(cosines(*(np.stack(side) for side in zip(*both, strict=True)))))
+
+
+def cosines(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """Cosine of the angle between the vectors of each row: (3, 4) and (4, 3) give 0.96."""
+    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def _tools(yunet: Path, sface: Path) -> tuple[Any, Any]:
+    import cv2
+
+    if int(cv2.__version__.split(".")[0]) != 4:
+        raise ModuleNotFoundError(f"these networks need OpenCV 4, got {cv2.__version__}")
+    detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE)
+    return detector, cv2.FaceRecognizerSF.create(str(sface), "")
+
+
+def _embedding(
+    tools: tuple[Any, Any], frame: UInt8[np.ndarray, "h w 3"]
+) -> Float[np.ndarray, " 128"] | None:
+    detector, recognizer = tools
+    bgr = np.ascontiguousarray(frame[..., ::-1])
+    detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+    faces = detector.detect(bgr)[1]
+    if faces is None:
+        return None
+    best = faces[faces[:, -1].argmax()]
+    return recognizer.feature(recognizer.alignCrop(bgr, best)).ravel().astype(np.float32)

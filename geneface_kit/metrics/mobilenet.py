@@ -1,0 +1,98 @@
+"""MobileNet: pictures -> 1280 features of MobileNetV2 (Sandler et al. 2018), trained on ImageNet.
+
+The layout of the weights is torchvision's; the network is written out here because torchvision
+is no part of the kit.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+__all__ = ["MobileNetV2", "features", "load", "prepared"]
+
+BLOCKS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""Widening, channels, repeats, first stride: table 2 of the paper."""
+SIZE = 224
+MEAN = (0.485, 0.456, 0.406)
+SPREAD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's colours, which the network was trained with."""
+
+
+class MobileNetV2(nn.Module):
+    """(n, 3, 224, 224) normalised pictures -> (n, 1280) pooled features."""
+
+    def __init__(self):
+        super().__init__()
+        layers, c_in = [_unit(3, 32, 3, stride=2)], 32
+        for widening, c_out, n_repeats, stride in BLOCKS:
+            for repeat in range(n_repeats):
+                layers.append(_Residual(c_in, c_out, widening, stride if repeat == 0 else 1))
+                c_in = c_out
+        layers.append(_unit(c_in, 1280, 1))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1000))
+
+    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1280"]:
+        """Mean over the places of the last layer before the classifier."""
+        return self.features(pictures).mean(dim=(2, 3))
+
+
+def load(path: Path) -> MobileNetV2:
+    """The network with the weights of a file; every tensor must fit."""
+    model = MobileNetV2().eval()
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model
+
+
+def prepared(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t 3 224 224"]:
+    """Pictures as the network was trained on: 224 px (bilinear, antialiased), normalised."""
+    pictures = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float() / 255
+    sized = nn.functional.interpolate(
+        pictures, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+    )
+    return (sized - torch.tensor(MEAN)[:, None, None]) / torch.tensor(SPREAD)[:, None, None]
+
+
+@torch.no_grad()
+def features(
+    model: MobileNetV2, frames: UInt8[np.ndarray, "t h w 3"], batch: int
+) -> Float[np.ndarray, "t 1280"]:
+    """The features of every frame, `batch` at a time."""
+    found = [
+        model(prepared(frames[start : start + batch])) for start in range(0, len(frames), batch)
+    ]
+    return torch.cat(found).numpy()
+
+
+def _unit(c_in: int, c_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(
+        c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+    )
+    return nn.Sequential(convolution, nn.BatchNorm2d(c_out), nn.ReLU6())
+
+
+class _Residual(nn.Module):
+    """Inverted residual: widen, filter each channel, narrow; added to the input if it fits."""
+
+    def __init__(self, c_in: int, c_out: int, widening: int, stride: int):
+        super().__init__()
+        wide = c_in * widening
+        layers = [] if widening == 1 else [_unit(c_in, wide, 1)]
+        layers += [_unit(wide, wide, 3, stride=stride, groups=wide)]
+        layers += [nn.Conv2d(wide, c_out, 1, bias=False), nn.BatchNorm2d(c_out)]
+        self.conv = nn.Sequential(*layers)
+        self.adds = stride == 1 and c_in == c_out
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        return x + self.conv(x) if self.adds else self.conv(x)

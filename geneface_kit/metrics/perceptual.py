@@ -1,0 +1,102 @@
+"""Perceptual: rendered and true frames -> LPIPS, VGG-HED distance, both by features of VGG-16.
+
+LPIPS is the name of one network with its learned weights; the edge network's VGG-16 has others.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from geneface_kit.metrics.features import channels_first, scripted
+from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.metrics.pictures import same_frames
+
+__all__ = ["layer_distance", "lpips", "vgg_hed"]
+
+BLOCKS = (2, 2, 3, 3, 3)
+"""Convolutions of each block of VGG-16; the last of each block is compared."""
+MEAN_BGR = (104.00699, 116.66877, 122.67892)
+"""Taken off blue, green, red (0..255), as in the training of the edge network."""
+
+Weights = list[list[tuple[Tensor, Tensor]]]
+
+
+@torch.no_grad()
+def lpips(
+    predicted: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "_ _ _ 3"]
+) -> float | NotMeasured:
+    """LPIPS distance with VGG-16 (Zhang et al. 2018), mean over frames; 0 for equal frames.
+
+    Frames go in as they are, not resized. Published numbers are mostly those of AlexNet's LPIPS,
+    which has another scale.
+    """
+    same_frames(predicted, truth)
+    path = network("vgg16")
+    if isinstance(path, NotMeasured):
+        return path
+    model = scripted(path)
+    distances = []
+    for pair in zip(predicted, truth, strict=True):
+        batch = channels_first(np.stack(pair)).float()
+        a, b = model(batch, resize_images=False, return_lpips=True)
+        distances.append(float((a - b).square().sum()))
+    return float(np.mean(distances))
+
+
+@torch.no_grad()
+def vgg_hed(
+    predicted: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "_ _ _ 3"]
+) -> float | NotMeasured:
+    """VGG-HED distance, mean over frames; 0 for equal frames. Not LPIPS.
+
+    VGG-16 as fine-tuned for edges (HED, Xie and Tu 2015); the sum over the last layer of its five
+    blocks of `layer_distance`. No learned weights, nothing resized.
+    """
+    same_frames(predicted, truth)
+    path = network("vgg_hed")
+    if isinstance(path, NotMeasured):
+        return path
+    weights = _read(path)
+    distances = [
+        sum(layer_distance(layer[:1], layer[1:]) for layer in _layers(weights, np.stack(pair)))
+        for pair in zip(predicted, truth, strict=True)
+    ]
+    return float(np.mean(distances))
+
+
+def layer_distance(a: Float[Tensor, "1 c h w"], b: Float[Tensor, "1 c h w"]) -> float:
+    """Mean over places of |a / |a| - b / |b||^2 over channels: 0 if equal, 2 if orthogonal."""
+    units = [features / (features.norm(dim=1, keepdim=True) + 1e-8) for features in (a, b)]
+    return float((units[0] - units[1]).square().sum(dim=1).mean())
+
+
+def _read(path: Path) -> Weights:
+    """Kernels and biases of the thirteen convolutions."""
+    import h5py
+
+    blocks = []
+    with h5py.File(path, "r") as file:
+        for block, n_layers in enumerate(BLOCKS, 1):
+            blocks.append([])
+            for layer in range(n_layers):
+                place = f"block{block}/layers/conv2d{f'_{layer}' if layer else ''}/vars"
+                kernel = torch.from_numpy(file[f"{place}/0"][:])  # (3, 3, c_in, c_out)
+                bias = torch.from_numpy(file[f"{place}/1"][:])
+                blocks[-1].append((kernel.permute(3, 2, 0, 1).contiguous(), bias))
+    return blocks
+
+
+def _layers(weights: Weights, frames: UInt8[np.ndarray, "n h w 3"]) -> list[Tensor]:
+    x = channels_first(frames[..., ::-1]).float() - torch.tensor(MEAN_BGR)[:, None, None]
+    layers = []
+    for index, block in enumerate(weights):
+        if index:
+            x = functional.max_pool2d(x, 2, ceil_mode=True)
+        for kernel, bias in block:
+            x = functional.relu(functional.conv2d(x, kernel, bias, padding=1))
+        layers.append(x)
+    return layers

@@ -1,0 +1,185 @@
+"""SyncNet: frames and sound -> LSE-C and LSE-D (Chung and Zisserman 2016; Prajwal et al. 2020).
+
+The layers carry the names of the published checkpoint, which is read weights-only. The checkpoint
+was never at hand here: the layout, the sound features and the scores follow the published code's
+facts and are tested without it, the numbers of a real run are not.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from geneface_kit.metrics import mfcc
+from geneface_kit.metrics.networks import NotMeasured, network
+
+__all__ = ["Lse", "SyncNet", "crops", "load", "lse", "scores", "windows"]
+
+WINDOW = 5
+"""Frames that the network sees at once: 0.2 s."""
+STEPS = 20
+"""Sound features of one window, 100 a second."""
+SHIFT = 15
+"""Frames by which the sound is moved to both sides (the published evaluation)."""
+FPS = 25
+SIDE = 224
+MARGIN = 0.4
+"""Added around the face on each side, in its half sides (the published evaluation)."""
+SMOOTH = 13
+"""Frames over which the box is median filtered (the published evaluation)."""
+
+
+@dataclass(frozen=True)
+class Lse:
+    """confidence: LSE-C, higher is better. distance: LSE-D, lower is better. offset: of the best
+    agreement, frames; positive when the sound comes early.
+    """
+
+    confidence: float
+    distance: float
+    offset: int
+
+
+class SyncNet(nn.Module):
+    """Two towers: 5 frames of a face, and the sound of the same 0.2 s, to 1024 numbers each."""
+
+    def __init__(self):
+        super().__init__()
+        self.netcnnaud = nn.Sequential(
+            *_convolution(2, 1, 64, 3, padding=1),
+            nn.MaxPool2d(1, 1),
+            *_convolution(2, 64, 192, 3, padding=1),
+            nn.MaxPool2d(3, (1, 2)),
+            *_convolution(2, 192, 384, 3, padding=1),
+            *_convolution(2, 384, 256, 3, padding=1),
+            *_convolution(2, 256, 256, 3, padding=1),
+            nn.MaxPool2d(3, 2),
+            *_convolution(2, 256, 512, (5, 4)),
+        )
+        self.netcnnlip = nn.Sequential(
+            *_convolution(3, 3, 96, (5, 7, 7), stride=(1, 2, 2)),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_convolution(3, 96, 256, (1, 5, 5), stride=(1, 2, 2), padding=(0, 1, 1)),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), padding=(0, 1, 1)),
+            *_convolution(3, 256, 256, (1, 3, 3), padding=(0, 1, 1)),
+            *_convolution(3, 256, 256, (1, 3, 3), padding=(0, 1, 1)),
+            *_convolution(3, 256, 256, (1, 3, 3), padding=(0, 1, 1)),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_convolution(3, 256, 512, (1, 6, 6)),
+        )
+        self.netfcaud, self.netfclip = _last_layers(), _last_layers()
+
+    def sound(self, cepstra: Float[Tensor, "n 1 13 20"]) -> Float[Tensor, "n 1024"]:
+        """What 0.2 s of sound say."""
+        return self.netfcaud(self.netcnnaud(cepstra).flatten(1))
+
+    def face(self, pictures: Float[Tensor, "n 3 5 224 224"]) -> Float[Tensor, "n 1024"]:
+        """What 5 frames show; blue, green, red in 0..255."""
+        return self.netfclip(self.netcnnlip(pictures).flatten(1))
+
+
+def load(path: Path) -> SyncNet:
+    """The network with the weights of the published checkpoint, or one of its layout.
+
+    Raises: ValueError when the file holds anything but tensors, or other layers.
+    """
+    model = SyncNet()
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises pickle's, its own and plain errors alike
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} does not hold SyncNet's weights alone: {first}") from error
+    return model.eval()
+
+
+def lse(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    audio: Float[np.ndarray, " n"],
+    boxes: Float[np.ndarray, "t 4"],
+) -> Lse | NotMeasured:
+    """How well a mouth follows a sound, by the published evaluation of SyncNet.
+
+    frames: consecutive, 25 a second. audio: 16 kHz, from the first frame on. boxes: of the face.
+    Differs from the published evaluation: the box is that of mediapipe's face mesh, not of S3FD,
+    and nothing goes through a codec.
+    """
+    path = network("syncnet")
+    if isinstance(path, NotMeasured):
+        return path
+    n_windows = min(len(frames), len(audio) * FPS // mfcc.SAMPLE_RATE) - WINDOW
+    if n_windows < 1:
+        return NotMeasured(f"SyncNet needs more than {WINDOW} frames with sound")
+    faces, sound = windows(crops(frames, boxes), mfcc.cepstra(audio), n_windows)
+    return scores(load(path), faces, sound)
+
+
+@torch.no_grad()
+def scores(
+    model: nn.Module,
+    faces: Float[Tensor, "n 3 5 h w"],
+    sound: Float[Tensor, "n 1 13 20"],
+) -> Lse:
+    """Distances of each face window to the sounds around it, averaged over windows.
+
+    The best of the 31 shifts gives LSE-D; LSE-C is the median over shifts less that. Shifts past
+    the ends meet zeros, as published.
+    """
+    batches = range(0, len(faces), WINDOW)
+    seen = torch.cat([model.face(faces[start : start + WINDOW]) for start in batches])
+    heard = torch.cat([model.sound(sound[start : start + WINDOW]) for start in batches])
+    padded = nn.functional.pad(heard, (0, 0, SHIFT, SHIFT))
+    near = padded.unfold(0, 2 * SHIFT + 1, 1).transpose(1, 2)  # (n, shifts, 1024)
+    means = nn.functional.pairwise_distance(seen[:, None], near).mean(dim=0)
+    best = int(means.argmin())
+    return Lse(float(means.median() - means[best]), float(means[best]), SHIFT - best)
+
+
+def windows(
+    pictures: UInt8[np.ndarray, "t h w 3"], cepstra: Float[np.ndarray, "s 13"], n: int
+) -> tuple[Float[Tensor, "n 3 5 h w"], Float[Tensor, "n 1 13 20"]]:
+    """The first n windows: frames k .. k + 4 with the sound features 4 k .. 4 k + 19."""
+    turned = torch.from_numpy(np.ascontiguousarray(pictures[..., ::-1].transpose(3, 0, 1, 2)))
+    sound = torch.from_numpy(np.ascontiguousarray(cepstra.T)).float()
+    needed = 4 * (n - 1) + STEPS
+    if sound.shape[1] < needed:
+        sound = nn.functional.pad(sound, (0, needed - sound.shape[1]))
+    faces = torch.stack([turned[:, k : k + WINDOW] for k in range(n)]).float()
+    heard = torch.stack([sound[None, :, 4 * k : 4 * k + STEPS] for k in range(n)])
+    return faces, heard
+
+
+def crops(
+    frames: UInt8[np.ndarray, "t h w 3"], boxes: Float[np.ndarray, "t 4"]
+) -> UInt8[np.ndarray, "t 224 224 3"]:
+    """The face of every frame with 0.4 half sides around it and, below, 0.8; 224 px.
+
+    The half side is half the larger side of the box; middle and half side are median filtered
+    over 13 frames. Outside of the picture is grey 110.
+    """
+    import cv2
+    from scipy.signal import medfilt
+
+    half = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) / 2
+    middle_x, middle_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    kernel = min(SMOOTH, len(frames) - 1 + len(frames) % 2)
+    half, middle_x, middle_y = (medfilt(track, kernel) for track in (half, middle_x, middle_y))
+    cut = []
+    for frame, x, y, side in zip(frames, middle_x, middle_y, half, strict=True):
+        edge = int(side * (1 + 2 * MARGIN))
+        wide = np.pad(frame, ((edge, edge), (edge, edge), (0, 0)), constant_values=110)
+        top, bottom = int(y + edge - side), int(y + edge + side * (1 + 2 * MARGIN))
+        left, right = (int(x + edge + sign * side * (1 + MARGIN)) for sign in (-1, 1))
+        cut.append(cv2.resize(wide[max(top, 0) : bottom, max(left, 0) : right], (SIDE, SIDE)))
+    return np.stack(cut)
+
+
+def _convolution(n_dims: int, c_in: int, c_out: int, kernel, **options) -> list[nn.Module]:
+    kind, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[n_dims]
+    return [kind(c_in, c_out, kernel, **options), norm(c_out), nn.ReLU()]
+
+
+def _last_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
