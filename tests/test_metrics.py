@@ -1,8 +1,7 @@
-"""Metrics against numbers worked out by hand."""
+"""Metrics of pictures, landmarks and features against numbers worked out by hand."""
 
 import numpy as np
 import pytest
-import torch
 from scipy.linalg import sqrtm
 
 from geneface_kit import metrics
@@ -35,11 +34,18 @@ def test_psnr_mask_counts_only_its_pixels():
     assert metrics.psnr(predicted, grey(0), mask=mask) == pytest.approx(20 * np.log10(5))
     with pytest.raises(ValueError, match="mask leaves no pixel"):
         metrics.psnr(predicted, grey(0), mask=np.zeros((2, 32, 32), bool))
+    with pytest.raises(ValueError, match=r"mask must be \(2, 32, 32\)"):
+        metrics.psnr(predicted, grey(0), mask=np.ones((1, 32, 32), bool))
 
 
-def test_frames_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"one shape, got \(2, 32, 32, 3\) and \(3, 32, 32, 3\)"):
-        metrics.psnr(grey(0), grey(0, n=3))
+@pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim, metrics.lpips, metrics.vgg_hed])
+def test_frames_that_do_not_belong_together_are_refused(measure):
+    with pytest.raises(ValueError, match="must hold the same frames, got 2 and 3"):
+        measure(grey(0), grey(0, n=3))
+    with pytest.raises(ValueError, match=r"one size, got \(32, 32, 3\) and \(16, 16, 3\)"):
+        measure(grey(0), grey(0, size=16))
+    with pytest.raises(ValueError, match="hold no frames"):
+        measure(grey(0, n=0), grey(0, n=0))
 
 
 def test_ssim_is_one_for_equal_and_the_luminance_term_for_flat_frames():
@@ -48,6 +54,16 @@ def test_ssim_is_one_for_equal_and_the_luminance_term_for_flat_frames():
     c1 = (0.01 * 255) ** 2
     expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
     assert metrics.ssim(grey(100), grey(120)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_ssim_mask_averages_the_map_over_its_pixels():
+    predicted, mask = grey(100), np.zeros((2, 32, 32), bool)
+    predicted[:, :, 16:] = 120
+    mask[:, :, 24:] = True  # 8 px from the step: its windows, 11 wide, see flat pictures only
+    c1 = (0.01 * 255) ** 2
+    expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
+    assert metrics.ssim(predicted, grey(100), mask=mask) == pytest.approx(expected, abs=1e-6)
+    assert metrics.ssim(predicted, grey(100), mask=mask[:, :, ::-1]) == pytest.approx(1)
 
 
 def test_lmd_is_in_512_equivalent_pixels_without_alignment():
@@ -63,6 +79,26 @@ def test_lmd_of_lips_sees_only_lips():
     moved[:, :48] += 100
     assert metrics.lmd(moved, truth, 512, points="lips") == 0
     assert metrics.lmd(moved, truth, 512) == pytest.approx(np.hypot(100, 100) * 48 / 68, rel=1e-5)
+
+
+def test_centred_lmd_of_lips_forgives_a_shift_but_no_stretch():
+    truth = points()
+    moved = truth.copy()
+    moved[:, 48:] += np.float32([3, 4])
+    assert metrics.lmd(moved, truth, 256, points="lips", centred=True) == pytest.approx(0, abs=1e-4)
+    assert metrics.lmd(moved, truth, 256, points="lips") == pytest.approx(10, rel=1e-5)
+    truth[:, 48:] = 0
+    truth[:, 48:58, 0], truth[:, 58:, 0] = -10, 10
+    wider = truth * np.float32([1.5, 1])  # each lip point 5 px from its place
+    assert metrics.lmd(wider, truth, 512, points="lips", centred=True) == pytest.approx(5)
+
+
+def test_mouth_opening_is_measured_in_eye_distances():
+    face = np.zeros((2, 68, 2), np.float32)
+    face[:, 36, 0], face[:, 45, 0] = 10, 90
+    face[1, [61, 62, 63], 1] = -8
+    face[1, [65, 66, 67], 1] = 8
+    assert metrics.mouth_openings(face).tolist() == pytest.approx([0, 0.2])
 
 
 def test_correlation_and_its_absence():
@@ -96,35 +132,23 @@ def test_statistics_by_hand():
         metrics.statistics(np.zeros((1, 2), np.float32))
 
 
-def test_absent_networks_leave_the_cell_unmeasured(tmp_path, monkeypatch):
-    monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path))
-    for value in (metrics.fid(grey(0), grey(0)), metrics.lpips(grey(0), grey(0)), metrics.lse()):
-        assert str(value) == "not measured" and value.reason
+def test_distance_of_gaussian_features_is_the_closed_form():
+    generator = np.random.default_rng(0)
+    a = generator.normal(0, 1, (20_000, 4))
+    b = generator.normal(0, 2, (20_000, 4)) + np.array([3, 0, 0, 0])
+    # |3|^2 and, in each of four dimensions, (1 - 2)^2.
+    assert metrics.distance(a, b) == pytest.approx(9 + 4, rel=0.02)
 
 
-class ToyInception(torch.nn.Module):
-    """Two features of a picture: means of its red and green, times two."""
-
-    def forward(self, pictures: torch.Tensor, return_features: bool = False) -> torch.Tensor:
-        return 2.0 * pictures.float().mean(dim=[2, 3])[:, :2]
-
-
-class ToyVgg(torch.nn.Module):
-    """One feature per picture: its mean over 255."""
-
-    def forward(
-        self, pictures: torch.Tensor, resize_images: bool = True, return_lpips: bool = False
-    ) -> torch.Tensor:
-        return pictures.mean(dim=[1, 2, 3])[:, None] / 255.0
+def test_distance_falls_with_the_number_of_samples_as_stated():
+    generator = np.random.default_rng(0)
+    c, means = 8, []
+    for n in (64, 256, 1024):
+        pairs = generator.normal(size=(40, 2, n, c))
+        means.append(np.mean([metrics.distance(a, b) for a, b in pairs]))
+    assert means[0] > 2 * means[1] > 4 * means[2] > 0, "the true distance is 0"
+    assert means[2] == pytest.approx((2 * c + c * (c + 1) / 2) / 1024, rel=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the published format
-def test_networks_in_the_folder_are_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path))
-    torch.jit.script(ToyInception()).save(str(tmp_path / "inception-2015-12-05.pt"))
-    torch.jit.script(ToyVgg()).save(str(tmp_path / "vgg16.pt"))
-    spread = np.concatenate([grey(10, 1), grey(20, 1)])
-    shifted = spread + np.uint8(3)
-    # Same covariance, means 6 apart in both features: 2 * 6^2.
-    assert metrics.fid(shifted, spread) == pytest.approx(72, abs=1e-3)
-    assert metrics.lpips(grey(51), grey(0)) == pytest.approx(0.04)
+def test_aue_says_why_it_is_not_measured():
+    assert str(metrics.aue()) == "not measured" and "OpenFace" in metrics.aue().reason

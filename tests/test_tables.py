@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from geneface_kit import __main__ as command_line
 from geneface_kit import metrics, runs, tables, talk
 from geneface_kit.clip import write_audio
 from geneface_kit.metrics import NotMeasured
+from geneface_kit.tables import crate, scores
 
 TALK = talk.TalkConfig(max_s=0.0, temperature=0.0)
 
@@ -21,8 +23,8 @@ TALK = talk.TalkConfig(max_s=0.0, temperature=0.0)
 @pytest.fixture
 def actor(tmp_path, monkeypatch):
     monkeypatch.setattr(talk, "encode", acting.speech)
-    monkeypatch.setattr(tables.metrics, "detected_landmarks", detected)
-    monkeypatch.setattr(tables.speech, "mouth_from_speech", heard)
+    monkeypatch.setattr(tables.metrics, "detected", detected)
+    monkeypatch.setattr(scores.speech, "mouth_from_speech", heard)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     return acting.actor(tmp_path)
 
@@ -31,20 +33,22 @@ def detected(frames):
     """A detector that finds the face in all frames but the first, at a place set by brightness."""
     found = np.arange(len(frames)) > 0
     place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
-    return np.zeros((len(frames), 68, 2), np.float32) + place, found
+    points = np.random.default_rng(0).normal(size=(len(frames), 68, 2)).astype(np.float32)
+    return metrics.Detected(
+        points + place, np.tile(np.float32([4, 4, 28, 28]), (len(frames), 1)), found
+    )
 
 
 def heard(spoken):
     return np.repeat(spoken.features[::2], 2, axis=1)
 
 
-def a_run(folder: Path, stage="evaluation", parents=None) -> runs.Run:
+def a_run(folder: Path, stage="evaluation", parents=None, **changes) -> runs.Run:
     facts = {"id": f"{stage}-pretend", "stage": stage, "subject": "pretend", "profile": "smoke"}
     facts |= {"seed": 0, "status": "ok", "data_kind": "synthetic", "config": {}, "metrics": {}}
-    folder.mkdir(exist_ok=True)
-    return runs.Run(
-        folder, facts | {"inputs": {}, "wall_s": 90.0, "machine": {"device": "cpu"}}, parents or {}
-    )
+    facts |= {"inputs": {}, "wall_s": 90.0, "peak_memory_mb": 512, "machine": {"device": "cpu"}}
+    folder.mkdir(exist_ok=True, parents=True)
+    return runs.Run(folder, facts | changes, parents or {})
 
 
 def a_row(**changes) -> tables.Row:
@@ -99,13 +103,88 @@ def test_self_driven_hears_only_held_out_sound(actor):
 
 def test_perfect_frames_score_perfectly(actor):
     chosen = np.array([40, 41, 42])
-    scores = tables.score_pictures(actor.person, chosen, actor.person.frames[chosen])
-    assert scores["PSNR"] == (np.inf, "dB")
-    assert scores["SSIM"][0] == pytest.approx(1)
-    assert scores["LMD"] == (0, "px") and scores["LMD lips"] == (0, "px")
-    assert scores["faces found"][0] == pytest.approx(2 / 3)
-    for metric in ("FID", "LPIPS", "LSE-C"):
-        assert str(scores[metric][0]) == "not measured"
+    found = tables.score_pictures(actor.person, chosen, actor.person.frames[chosen])
+    assert found["PSNR"] == found["PSNR head"] == (np.inf, "dB")
+    assert found["SSIM"][0] == pytest.approx(1) and found["SSIM head"][0] == pytest.approx(1)
+    for metric in ("LMD", "LMD lips", "LMD lips centred"):
+        assert found[metric] == (0, "px")
+    assert found["faces found"][0] == pytest.approx(2 / 3)
+    for metric in ("FID", "FD-MobileNetV2", "LPIPS", "VGG-HED distance", "SFace identity"):
+        assert str(found[metric][0]) == "not measured"
+    for metric in ("LSE-C", "LSE-D", "AUE"):
+        assert str(found[metric][0]) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("frames", "complaint"),
+    [
+        (np.zeros((3, 32, 32, 3), np.uint8), "of pretend: .* same frames, got 3 and 2"),
+        (np.zeros((2, 16, 16, 3), np.uint8), r"of pretend: .* one size, got \(16, 16, 3\)"),
+    ],
+    ids=["length", "size"],
+)
+def test_frames_that_are_not_the_persons_are_refused(actor, frames, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        tables.score_pictures(actor.person, np.array([40, 41]), frames)
+
+
+class Lse:
+    """A SyncNet that always gives the same scores and remembers what it was shown."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.seen = []
+        monkeypatch.setattr(scores.metrics, "network", lambda name: tmp_path)
+        for name in ("lpips", "vgg_hed", "fid", "fd_mobilenet", "identity"):
+            monkeypatch.setattr(scores.metrics, name, lambda *_: 0.0)
+        monkeypatch.setattr(scores.metrics, "lse", self)
+
+    def __call__(self, frames, audio, boxes):
+        self.seen.append((len(frames), len(audio), len(boxes)))
+        return metrics.Lse(5.0, 7.0, 0)
+
+
+def test_lse_hears_the_sound_of_frames_in_a_row(actor, tmp_path, monkeypatch):
+    listener = Lse(monkeypatch, tmp_path)
+    monkeypatch.setattr(tables.metrics, "detected", everywhere)
+    frames = actor.person.frames[40:43]
+    found = tables.score_pictures(actor.person, np.array([40, 41, 42]), frames)
+    assert (found["LSE-C"][0], found["LSE-D"][0]) == (5, 7)
+    assert listener.seen == [(3, 3 * 640, 3)]
+    gaps = tables.score_pictures(actor.person, np.array([40, 42, 43]), frames)
+    assert "frames in a row" in gaps["LSE-C"][0].reason and len(listener.seen) == 1
+
+
+def test_lse_needs_a_face_in_every_frame(actor, tmp_path, monkeypatch):
+    listener = Lse(monkeypatch, tmp_path)
+    found = tables.score_pictures(
+        actor.person, np.array([40, 41, 42]), actor.person.frames[40:43]
+    )  # `detected` finds none in the first
+    assert "a face in every frame" in found["LSE-D"][0].reason and listener.seen == []
+
+
+def test_a_recording_is_rendered_only_for_syncnet(actor, tmp_path, monkeypatch):
+    plan = talk.plan(actor, acting.sound(0.4), TALK, torch.Generator())
+    without = tables.cross_driven(actor, plan)
+    assert "syncnet" in without["LSE-C"][0].reason
+    listener = Lse(monkeypatch, tmp_path)
+    monkeypatch.setattr(tables.metrics, "detected", everywhere)
+    frames = np.stack(list(actor.portrait.render(plan.landmarks, plan.poses)))
+    assert tables.cross_driven(actor, plan, frames)["LSE-D"] == (7, "")
+    assert listener.seen == [(10, 10 * 640, 10)]
+
+
+def everywhere(frames):
+    found = detected(frames)
+    return replace(found, found=np.ones(len(frames), bool))
+
+
+def test_every_metric_of_a_table_is_defined_with_its_unit(actor):
+    chosen = np.array([40, 41, 42])
+    plan = talk.plan(actor, acting.sound(0.4), TALK, torch.Generator())
+    found = tables.score_pictures(actor.person, chosen, actor.person.frames[chosen])
+    found |= tables.cross_driven(actor, plan)
+    assert all(unit == metrics.METRICS[metric].unit for metric, (_, unit) in found.items())
+    assert {"FPS", "peak memory", *found} <= set(metrics.METRICS)
 
 
 def test_psnr_head_counts_head_pixels_only(actor):
@@ -115,14 +194,16 @@ def test_psnr_head_counts_head_pixels_only(actor):
     actor.person.labels[:, 8:24, 8:24] = tables.HEAD
     frames = np.zeros((2, 32, 32, 3), np.uint8)
     frames[:, 8:24, 8:24] = 51
-    scores = tables.score_pictures(actor.person, chosen, frames)
-    assert scores["PSNR head"][0] == pytest.approx(13.979, abs=1e-3)
-    assert scores["PSNR"][0] == pytest.approx(13.979 + 10 * np.log10(4), abs=1e-3)
+    found = tables.score_pictures(actor.person, chosen, frames)
+    assert found["PSNR head"][0] == pytest.approx(13.979, abs=1e-3)
+    assert found["PSNR"][0] == pytest.approx(13.979 + 10 * np.log10(4), abs=1e-3)
+    assert found["SSIM head"][0] < found["SSIM"][0] < 1
 
 
 def test_no_face_leaves_lmd_unmeasured(actor):
-    scores = tables.score_pictures(actor.person, np.array([40]), actor.person.frames[[40]])
-    assert scores["LMD"][0] == NotMeasured("no face was found in the rendered frames")
+    found = tables.score_pictures(actor.person, np.array([40]), actor.person.frames[[40]])
+    assert found["LMD"][0] == NotMeasured("no face was found in the rendered frames")
+    assert found["faces found"][0] == 0
 
 
 def test_expert_score_is_the_mean_over_all_windows(actor):
@@ -176,7 +257,42 @@ def test_html_names_the_data_and_the_reasons(tmp_path):
     tables.write_table(tmp_path / "t.csv", rows)
     html = tables.to_html(tables.read_table(tmp_path / "t.csv"), "a")
     assert "Table A: reconstruction of held-out frames (synthetic data)" in html
-    assert "<li>FID: no network</li>" in html and "not measured" in html
+    assert "Not measured: no network.</li>" in html and ">not measured</td>" in html
+    assert "<th>PSNR [dB] ↑</th>" in html and "<th>FID ↓</th>" in html
+    assert html.count("<li>") == 2 and "mean squared error" in html
+
+
+def test_latex_has_rules_words_for_gaps_and_no_raw_signs(tmp_path):
+    gap = NotMeasured("the file a_b.pt is not here & 100 % of it is needed")
+    tables.write_table(tmp_path / "t.csv", [a_row(), a_row(metric="FID", value=gap)])
+    latex = tables.to_latex(tables.read_table(tmp_path / "t.csv"), "a")
+    body = latex.splitlines()
+    assert latex.count("\\midrule") == 2 and body.index("\\toprule") < body.index("\\bottomrule")
+    assert r"30.25 & not measured & ---" in latex and r"PSNR [dB] $\uparrow$" in latex
+    assert r"a\_b.pt is not here \& 100 \% of it" in latex
+    assert latex.isascii() or set("".join(c for c in latex if not c.isascii())) <= set("é")
+    assert latex.count("{") == latex.count("}")
+    widths = {row.count(" & ") for row in body if row.endswith(r"\\")}
+    assert len(widths) == 1, "every row has as many cells"
+
+
+def test_seeds_become_mean_and_spread_with_all_runs(tmp_path):
+    values = (30.0, 31.0, 32.0)
+    rows = [a_row(value=v, seed=k, runs=(f"nerf-x-{k}",)) for k, v in enumerate(values)]
+    rows += [a_row(metric="FID", value=NotMeasured("no network"), seed=k) for k in range(3)]
+    tables.write_table(tmp_path / "t.csv", rows)
+    wide = tables.beside_published(tables.read_table(tmp_path / "t.csv"), "a")
+    (ours,) = wide[wide["origin"] == "ours"].to_dict("records")
+    assert ours["PSNR"] == "31 ± 1" and ours["FID"] == "not measured" and ours["n"] == "4"
+    assert ours["source"] == "runs nerf-0 nerf-1 nerf-2 person-1, seeds 0 1 2"
+
+
+def test_synthetic_and_smoke_rows_never_stand_with_real_ones(tmp_path):
+    real = a_row(data_kind="real", profile="cpu")
+    for intruder in (a_row(profile="cpu"), a_row(data_kind="real")):
+        with pytest.raises(ValueError, match="would mix (real and synthetic|cpu and smoke) rows"):
+            tables.write_table(tmp_path / "t.csv", [real, intruder])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypatch):
@@ -199,8 +315,12 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
     table = {name: tables.read_table(run.folder / f"table_{name}.csv") for name in "abd"}
     assert set(table["a"]["protocol"]) == {"landmark-driven", "self-driven"}
     assert set(table["b"]["protocol"]) == {"cross-driven: voice"}
+    assert all(
+        (run.folder / f"table_{name}{end}").exists() for name in "abd" for end in (".html", ".tex")
+    )
     cost = table["d"].set_index(["protocol", "metric"])["value"]
     assert cost["nerf", "parameters"] == "12" and cost["nerf", "training minutes"] == "1.5"
+    assert cost["nerf", "peak memory"] == "512"
     everything = pd.concat(table.values())
     assert (everything["data_kind"] == "synthetic").all()
     assert everything["runs"].str.contains("nerf-pretend").all()
@@ -212,3 +332,103 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
         ),
         abs=1e-3,
     )
+
+
+def chain(home: Path, subject: str, **changes) -> runs.Run:
+    """A finished evaluation of a person with its upstream runs and one-row tables."""
+    facts = {"subject": subject, "profile": "cpu", "data_kind": "real"} | changes
+    facts |= {"config": {"evaluation": {"n_frames": 44, "recordings": "voice.wav", "cross_s": 9.0}}}
+    parents = {}
+    for stage in ("person", "motion", "adaptation", "nerf"):
+        whose = {"subject": "speakers"} if stage == "motion" else {}
+        facts_of = facts | whose | {"id": f"{stage}-{subject}"}
+        parents[stage] = a_run(home / subject / stage, stage, **facts_of)
+    facts |= {"id": f"evaluation-{subject}-{facts.get('seed', 0)}"}
+    run = a_run(home / facts["id"], parents=parents, **facts)
+    for name in "abd":
+        row = a_row(table=name, person=subject, runs=(run.id,), seed=run.seed)
+        row = replace(row, profile=run.profile, data_kind=run.data_kind)
+        tables.write_table(run.folder / f"table_{name}.csv", [row])
+    return run
+
+
+def test_persons_stand_in_one_table_with_their_runs(tmp_path):
+    evaluations = [chain(tmp_path, name) for name in ("obama", "lieu")]
+    written = tables.collect(evaluations, tmp_path / "figures")
+    assert sorted(path.name for path in written) == [
+        f"table_{name}.{ending}" for name in "abd" for ending in ("csv", "html", "tex")
+    ]
+    table = tables.read_table(tmp_path / "figures" / "table_a.csv")
+    assert table["person"].tolist() == ["obama", "lieu"]
+    assert table["runs"].tolist() == ["evaluation-obama-0", "evaluation-lieu-0"]
+    html = (tmp_path / "figures" / "table_a.html").read_text()
+    assert "(real data)" in html and "lieu, self-driven" in html
+
+
+def test_files_of_synthetic_or_smoke_runs_say_so_in_their_names(tmp_path):
+    kinds = {
+        "synthetic_smoke_": {"data_kind": "synthetic", "profile": "smoke"},
+        "smoke_": {"profile": "smoke"},
+        "synthetic_": {"data_kind": "synthetic"},
+    }
+    for before, changes in kinds.items():
+        run = chain(tmp_path / before, "demo", **changes)
+        names = {path.name for path in tables.collect([run], tmp_path / "out")}
+        assert all(name.startswith(f"{before}table_") for name in names)
+    assert not list((tmp_path / "out").glob("table_*"))
+
+
+def test_runs_that_do_not_go_together_are_refused(tmp_path):
+    obama = chain(tmp_path, "obama")
+    others = {
+        "is synthetic and evaluation-obama-0 is real": {"data_kind": "synthetic"},
+        "is smoke and evaluation-obama-0 is cpu": {"profile": "smoke"},
+    }
+    for number, (complaint, changes) in enumerate(others.items()):
+        other = chain(tmp_path / str(number), "lieu", **changes)
+        with pytest.raises(ValueError, match=complaint):
+            tables.collect([obama, other], tmp_path / "figures")
+    unfinished = runs.Run(obama.folder, obama.facts | {"status": "failed"}, obama.parents)
+    with pytest.raises(ValueError, match="is failed: only finished runs"):
+        tables.collect([unfinished], tmp_path / "figures")
+    with pytest.raises(ValueError, match="is a run of talk"):
+        tables.collect([obama, a_run(tmp_path / "talk", "talk")], tmp_path / "figures")
+    with pytest.raises(ValueError, match="two runs of obama with seed 0"):
+        tables.collect([obama, obama], tmp_path / "figures")
+    with pytest.raises(ValueError, match="no runs were given"):
+        tables.collect([], tmp_path / "figures")
+    lieu = chain(tmp_path, "lieu")
+    lieu.config["evaluation"] = lieu.config["evaluation"] | {"n_frames": 12}
+    with pytest.raises(ValueError, match="evaluation.n_frames 12 .* 44: score all with the same"):
+        tables.collect([obama, lieu], tmp_path / "figures")
+    assert not (tmp_path / "figures").exists(), "nothing is written by halves"
+
+
+def test_upstream_of_another_person_or_profile_is_refused(tmp_path):
+    run, other = chain(tmp_path, "obama"), chain(tmp_path, "lieu", profile="smoke")
+    for stage, parent, complaint in (
+        ("nerf", other.parents["nerf"], "is of obama, but its nerf run nerf-lieu is of lieu"),
+        (
+            "motion",
+            other.parents["motion"],
+            "profile cpu, but its motion run motion-lieu has smoke",
+        ),
+        ("person", a_run(tmp_path / "x", "person", status="failed"), "which is failed"),
+    ):
+        strange = runs.Run(run.folder, run.facts, run.parents | {stage: parent})
+        with pytest.raises(ValueError, match=complaint):
+            tables.check_run(strange)
+    del run.parents["adaptation"]
+    with pytest.raises(ValueError, match="has no adaptation run"):
+        tables.check_run(run)
+
+
+def test_the_command_writes_tables_of_named_runs(tmp_path, monkeypatch, capsys):
+    run = chain(tmp_path, "obama")
+    monkeypatch.setattr(crate, "named_run", lambda name: {run.id: run}[name])
+    assert command_line.main(["tables", run.id, "--out", str(tmp_path / "out")]) == 0
+    assert "written: table_d.tex" in capsys.readouterr().out
+    lone = a_run(tmp_path / "nerf", "nerf")
+    monkeypatch.setattr(crate, "named_run", lambda name: lone)
+    assert command_line.main(["tables", "nerf-pretend", "--out", str(tmp_path / "out")]) == 2
+    assert "is a run of nerf" in capsys.readouterr().err

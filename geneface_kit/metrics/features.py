@@ -51,9 +51,10 @@ def frechet_distance(
 def distance(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "m c"]) -> float:
     """Frechet distance of the Gaussians fitted to two sets of feature vectors.
 
-    Biased upwards, the more the fewer rows: two sets of n rows from one Gaussian of c independent
-    unit-variance features are 2 c / n apart by their means alone. So a distance is only compared
-    with distances of as many frames, and stands beside its n in every table.
+    Biased upwards, the more the fewer rows: two sets of n rows drawn from one Gaussian of c
+    independent features of variance 1 are about (2 c + c (c + 1) / 2) / n apart when n is much
+    larger than c. So a distance is only compared with distances of as many frames, and its n
+    stands beside it in every table.
     """
     return frechet_distance(*statistics(a), *statistics(b))
 

@@ -53,7 +53,8 @@ def lmd(
 
     predicted, truth: points in pixels of a `size` x `size` picture. centred: the mean of the
     chosen points is taken off each frame first, as the evaluation code of ER-NeRF does for lips;
-    else nothing is aligned: a shifted head is an error. Points 3 right and 4 down at size 256 give 10, and 0 when centred.
+    else nothing is aligned: a shifted head is an error. Points 3 right and 4 down
+    at size 256 give 10, and 0 when centred.
     """
     same_frames(predicted, truth)
     chosen = list(LIPS) if points == "lips" else slice(None)

@@ -27,7 +27,7 @@ Scores = dict[str, tuple[float | NotMeasured, str]]
 
 
 def score_pictures(
-    person: Any, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "n h w 3"]
+    person: Any, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "m h w 3"]
 ) -> Scores:
     """Rendered frames against the true frames `chosen` of a person.
 
