@@ -252,6 +252,14 @@ def test_ours_and_published_never_share_a_row(tmp_path):
     assert "FPS" not in wide and len(wide) == len(ours) + len(quoted)
 
 
+def test_html_cuts_no_run_id_off(tmp_path):
+    ids = tuple(f"stage{k}-demo-smoke-0123456{k}" for k in range(6))
+    tables.write_table(tmp_path / "t.csv", [a_row(runs=ids)])
+    html = tables.to_html(tables.read_table(tmp_path / "t.csv"), "a")
+    assert "stage0-01234560" in html and "stage5-01234565</td>" in html
+    assert tables.listing({"a < b": "why & how"}).count("<tr><th>a &lt; b</th>") == 1
+
+
 def test_html_names_the_data_and_the_reasons(tmp_path):
     rows = [a_row(), a_row(metric="FID", value=NotMeasured("no network"))]
     tables.write_table(tmp_path / "t.csv", rows)

@@ -24,6 +24,7 @@ from geneface_kit.tables.latex import to_latex, write_latex
 from geneface_kit.tables.rows import (
     Row,
     beside_published,
+    listing,
     published,
     read_table,
     to_html,
@@ -54,6 +55,7 @@ __all__ = [
     "held_out",
     "inputs",
     "landmark_driven",
+    "listing",
     "make",
     "published",
     "read_table",

@@ -6,6 +6,7 @@ A row is ours, with run ids, or published, with its source; never both.
 import dataclasses
 import html
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "beside_published",
     "header",
     "kinds",
+    "listing",
     "notes",
     "published",
     "read_table",
@@ -123,8 +125,18 @@ def to_html(ours: pd.DataFrame, name: str) -> str:
     """The wide table as html, titled, with definitions and reasons under it."""
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes(ours))
     wide = beside_published(ours, name).rename(columns=header)
-    title = f"{TITLES[name]} ({kinds(ours)})"
-    return f"<h3>{title}</h3>\n{wide.to_html(index=False, border=0)}\n<ul>{listed}</ul>\n"
+    cells = wide.to_html(index=False, border=0)
+    return f"<h3>{TITLES[name]} ({kinds(ours)})</h3>\n{cells}\n<ul>{listed}</ul>\n"
+
+
+def listing(lines: Mapping[str, str]) -> str:
+    """Names and what is said of each, as an html table of two columns, nothing cut off."""
+    left = "style='text-align: left'"
+    cells = [
+        f"<tr><th>{html.escape(name)}</th><td {left}>{html.escape(text)}</td></tr>"
+        for name, text in lines.items()
+    ]
+    return f"<table>{''.join(cells)}</table>"
 
 
 def kinds(ours: pd.DataFrame) -> str:
