@@ -135,6 +135,31 @@ def test_a_table_that_its_frames_do_not_give_is_found(home):
     assert len(wrong) == 2 and all("PSNR head" in sentence for sentence in wrong)
 
 
+@pytest.mark.parametrize(
+    ("metric", "found"), [("FID", []), ("LMD", ["table A"])], ids=["network", "no network"]
+)
+def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metric, found):
+    """The crate's maker had what the checker lacks: a network, or a detector that finds faces."""
+    run = crate.named_run("evaluation-pretend")
+    table = run.folder / "table_a.csv"
+    stored = tables.read_table(table)
+    stored.loc[stored["metric"] == metric, ["value", "reason"]] = ["12.5", ""]
+    stored.to_csv(table, index=False)
+    run.facts["outputs"]["table_a.csv"] = runs.sha256(table)
+    run.save()
+    wrong = crate.verify(exported(home))
+    assert len(wrong) == 2 * len(found) and all("not as in table A" in line for line in wrong)
+    assert ("FID is not checked" in caplog.text) == (metric == "FID")
+
+
+def test_a_network_that_only_the_checker_has_is_no_difference(home, monkeypatch):
+    out = exported(home)
+    monkeypatch.setattr(tables.metrics, "fid", lambda *_: 12.5)
+    assert crate.verify(out) == []
+    monkeypatch.setattr(tables.metrics, "ssim", lambda *_, mask=None: 0.5)
+    assert len(crate.verify(out)) == 4  # SSIM and SSIM head of two protocols
+
+
 def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
     run = crate.named_run(str(home / "runs" / "pretend" / "person-smoke-1"))
     (home / "there.zip").write_bytes(b"")

@@ -422,6 +422,11 @@ def test_upstream_of_another_person_or_profile_is_refused(tmp_path):
             "profile cpu, but its motion run motion-lieu has smoke",
         ),
         ("person", a_run(tmp_path / "x", "person", status="failed"), "which is failed"),
+        (
+            "motion",
+            a_run(tmp_path / "y", "motion", profile="cpu"),
+            "is called real, but its motion",
+        ),
     ):
         strange = runs.Run(run.folder, run.facts, run.parents | {stage: parent})
         with pytest.raises(ValueError, match=complaint):
@@ -429,6 +434,14 @@ def test_upstream_of_another_person_or_profile_is_refused(tmp_path):
     del run.parents["adaptation"]
     with pytest.raises(ValueError, match="has no adaptation run"):
         tables.check_run(run)
+
+
+def test_shipped_weights_took_no_training(tmp_path):
+    parents = {name: a_run(tmp_path / name, name) for name in ("adaptation", "nerf")}
+    parents["motion"] = a_run(tmp_path / "motion", "motion", metrics={"origin": "shipped"})
+    found = tables.cost(parents)
+    assert found["nerf"]["training minutes"] == (1.5, "min")
+    assert "shipped" in found["motion"]["training minutes"][0].reason
 
 
 def test_the_command_writes_tables_of_named_runs(tmp_path, monkeypatch, capsys):

@@ -88,6 +88,8 @@ METRICS = {
     "FPS": Definition("frames rendered in a second of wall time", "1/s", "higher"),
     "training minutes": Definition("wall time of the stage's run", "min", "lower"),
     "parameters": Definition("trained numbers that the stage's files hold", "", "lower"),
-    "peak memory": Definition("largest resident memory of the process of the run", "MB", "lower"),
+    "peak memory": Definition(
+        "largest resident memory of the process up to the end of the run", "MB", "lower"
+    ),
 }
 """Every metric that this kit writes into a table."""

@@ -98,7 +98,6 @@ def make(run: Any, settings: Any) -> None:
     config = settings.evaluation
     check_run(run, finished=False)
     actor = talk.load_actor(run.parents)
-    run.data_kind = actor.person.data_kind
     chosen = held_out(actor.person, config.n_frames)
     scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}
 

@@ -69,6 +69,10 @@ def check_run(run: Any, *, finished: bool = True) -> None:
                 f"{run.id} is of {run.subject}, but its {stage} run {parent.id} is of "
                 f"{parent.subject}"
             )
+        if run.data_kind == "real" and parent.data_kind != "real":
+            raise ValueError(
+                f"{run.id} is called real, but its {stage} run {parent.id} is {parent.data_kind}"
+            )
         if parent.profile != run.profile:
             raise ValueError(
                 f"{run.id} has profile {run.profile}, but its {stage} run {parent.id} has "
