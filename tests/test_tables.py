@@ -342,7 +342,7 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
     )
 
 
-def chain(home: Path, subject: str, **changes) -> runs.Run:
+def chain(home: Path, subject: str, method: str = "full", **changes) -> runs.Run:
     """A finished evaluation of a person with its upstream runs and one-row tables."""
     facts = {"subject": subject, "profile": "cpu", "data_kind": "real"} | changes
     facts |= {"config": {"evaluation": {"n_frames": 44, "recordings": "voice.wav", "cross_s": 9.0}}}
@@ -355,20 +355,22 @@ def chain(home: Path, subject: str, **changes) -> runs.Run:
     run = a_run(home / facts["id"], parents=parents, **facts)
     for name in "abd":
         row = a_row(table=name, person=subject, runs=(run.id,), seed=run.seed)
-        row = replace(row, profile=run.profile, data_kind=run.data_kind)
+        row = replace(row, method=method, profile=run.profile, data_kind=run.data_kind)
         tables.write_table(run.folder / f"table_{name}.csv", [row])
     return run
 
 
 def test_persons_stand_in_one_table_with_their_runs(tmp_path):
     evaluations = [chain(tmp_path, name) for name in ("obama", "lieu")]
+    evaluations.append(chain(tmp_path / "other", "lieu", "by speech"))
     written = tables.collect(evaluations, tmp_path / "figures")
     assert sorted(path.name for path in written) == [
         f"table_{name}.{ending}" for name in "abd" for ending in ("csv", "html", "tex")
     ]
     table = tables.read_table(tmp_path / "figures" / "table_a.csv")
-    assert table["person"].tolist() == ["obama", "lieu"]
-    assert table["runs"].tolist() == ["evaluation-obama-0", "evaluation-lieu-0"]
+    assert table["person"].tolist() == ["obama", "lieu", "lieu"]
+    assert table["method"].tolist() == ["full", "full", "by speech"]
+    assert table["runs"].tolist() == ["evaluation-obama-0"] + 2 * ["evaluation-lieu-0"]
     html = (tmp_path / "figures" / "table_a.html").read_text()
     assert "(real data)" in html and "lieu, self-driven" in html
 
@@ -401,7 +403,7 @@ def test_runs_that_do_not_go_together_are_refused(tmp_path):
         tables.collect([unfinished], tmp_path / "figures")
     with pytest.raises(ValueError, match="is a run of talk"):
         tables.collect([obama, a_run(tmp_path / "talk", "talk")], tmp_path / "figures")
-    with pytest.raises(ValueError, match="two runs of obama with seed 0"):
+    with pytest.raises(ValueError, match="two runs of obama, full, with seed 0"):
         tables.collect([obama, obama], tmp_path / "figures")
     with pytest.raises(ValueError, match="no runs were given"):
         tables.collect([], tmp_path / "figures")

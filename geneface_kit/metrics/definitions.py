@@ -52,7 +52,7 @@ METRICS = {
     ),
     "LMD lips": Definition("LMD of the 20 points of the lips, not aligned", "px", "lower"),
     "LMD lips centred": Definition(
-        "LMD of the lips after each frame's mean is taken off, as in ER-NeRF's evaluation code",
+        "LMD of the lips after each frame's mean is taken off, as in RAD-NeRF's evaluation code",
         "px",
         "lower",
     ),
@@ -84,6 +84,17 @@ METRICS = {
     ),
     "mouth motion ratio": Definition(
         "spread of the mouth opening over that of the person's own clip; 1 moves as much", "", ""
+    ),
+    "lip error": Definition(
+        "mean distance of the 20 predicted and tracked lip points, eye distances", "iod", "lower"
+    ),
+    "domain distance": Definition(
+        "Fréchet distance of predicted and tracked landmarks, for speech of others",
+        "iod^2",
+        "lower",
+    ),
+    "post-net updates": Definition(
+        "updates after which the post-net's weights were kept; 0 keeps the fresh one", "", ""
     ),
     "FPS": Definition("frames rendered in a second of wall time", "1/s", "higher"),
     "training minutes": Definition("wall time of the stage's run", "min", "lower"),

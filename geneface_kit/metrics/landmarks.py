@@ -52,7 +52,7 @@ def lmd(
     """Landmark distance: mean Euclidean distance of points, in pixels of a 512 px picture.
 
     predicted, truth: points in pixels of a `size` x `size` picture. centred: the mean of the
-    chosen points is taken off each frame first, as the evaluation code of ER-NeRF does for lips;
+    chosen points is taken off each frame first, as the evaluation code of RAD-NeRF does for lips;
     else nothing is aligned: a shifted head is an error. Points 3 right and 4 down
     at size 256 give 10, and 0 when centred.
     """

@@ -16,6 +16,8 @@ from geneface_kit.tables.rows import read_table, store_text, write_html
 __all__ = ["check_run", "collect", "prefix"]
 
 TABLES = ("a", "b", "d")
+SAME = ("n_frames", "recordings", "cross_s")
+"""Settings of an evaluation that must agree within a table."""
 
 
 def collect(evaluations: list[runs.Run], out: Path) -> list[Path]:
@@ -24,17 +26,19 @@ def collect(evaluations: list[runs.Run], out: Path) -> list[Path]:
     The rows are those of the runs, unchanged, with their run ids; persons in the order given.
     Raises: ValueError for a run that is not a finished evaluation, whose upstream does not belong
     to it, or that does not go with the others: synthetic with real data, another profile, other
-    settings, or the same person and seed twice.
+    settings, or the same person, method and seed twice.
     """
     if not evaluations:
         raise ValueError("no runs were given: name finished evaluation runs by id or folder")
     for run in evaluations:
         check_run(run)
         _check_beside(run, evaluations[0])
-    named = [(run.subject, run.seed) for run in evaluations]
-    for subject, seed in named:
-        if named.count((subject, seed)) > 1:
-            raise ValueError(f"two runs of {subject} with seed {seed} were given: choose one")
+    named = [(run.subject, _method(run), run.seed) for run in evaluations]
+    for subject, method, seed in named:
+        if named.count((subject, method, seed)) > 1:
+            raise ValueError(
+                f"two runs of {subject}, {method}, with seed {seed} were given: choose one"
+            )
     before = prefix(evaluations[0])
     out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -103,9 +107,14 @@ def _check_beside(run: runs.Run, first: runs.Run) -> None:
             )
 
 
+def _method(run: runs.Run) -> str:
+    """What was evaluated, as the run's own rows say it."""
+    return read_table(run.folder / "table_a.csv")["method"].iloc[0]
+
+
 def _evaluated(run: runs.Run) -> dict[str, Any]:
-    """Settings that must agree; recordings count by their files' names."""
-    settings = dict(run.config["evaluation"])
+    """The settings of SAME; recordings count by their files' names."""
+    settings = {name: run.config["evaluation"][name] for name in SAME}
     names = settings["recordings"].split(",")
     settings["recordings"] = ", ".join(Path(name.strip()).name for name in names)
     return settings
