@@ -288,10 +288,12 @@ def test_seeds_become_mean_and_spread_with_all_runs(tmp_path):
     values = (30.0, 31.0, 32.0)
     rows = [a_row(value=v, seed=k, runs=(f"nerf-x-{k}",)) for k, v in enumerate(values)]
     rows += [a_row(metric="FID", value=NotMeasured("no network"), seed=k) for k in range(3)]
+    rows += [a_row(metric="parameters", value=2_723_050.0)]
     tables.write_table(tmp_path / "t.csv", rows)
     wide = tables.beside_published(tables.read_table(tmp_path / "t.csv"), "a")
     (ours,) = wide[wide["origin"] == "ours"].to_dict("records")
     assert ours["PSNR"] == "31 ± 1" and ours["FID"] == "not measured" and ours["n"] == "4"
+    assert ours["parameters"] == "2,723,050"
     assert ours["source"] == "runs nerf-0 nerf-1 nerf-2 person-1, seeds 0 1 2"
 
 

@@ -194,8 +194,13 @@ def _spread(values: list[str]) -> str:
         return missing[0]
     numbers = [float(value) for value in values]
     if len(numbers) == 1:
-        return f"{numbers[0]:.4g}"
-    return f"{np.mean(numbers):.4g} ± {np.std(numbers, ddof=1):.2g}"
+        return _short(numbers[0])
+    return f"{_short(float(np.mean(numbers)))} ± {np.std(numbers, ddof=1):.2g}"
+
+
+def _short(number: float) -> str:
+    """Four digits; all of them, with commas, of a large one: 0.9235, 2,723,050."""
+    return f"{number:,.0f}" if 1e4 <= abs(number) < np.inf else f"{number:.4g}"
 
 
 def _number(value: str) -> float | None:
