@@ -15,7 +15,15 @@ from torch import Tensor
 from geneface_kit.metrics import mobilenet
 from geneface_kit.metrics.networks import NotMeasured, network
 
-__all__ = ["distance", "fd_mobilenet", "fid", "frechet_distance", "statistics"]
+__all__ = [
+    "channels_first",
+    "distance",
+    "fd_mobilenet",
+    "fid",
+    "frechet_distance",
+    "scripted",
+    "statistics",
+]
 
 BATCH = 16
 """Frames that go through a network at once (ours: memory)."""

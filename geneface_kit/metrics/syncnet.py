@@ -34,8 +34,10 @@ SMOOTH = 13
 
 @dataclass(frozen=True)
 class Lse:
-    """confidence: LSE-C, higher is better. distance: LSE-D, lower is better. offset: of the best
-    agreement, frames; positive when the sound comes early.
+    """SyncNet's verdict on a stretch of video.
+
+    confidence: LSE-C, higher is better. distance: LSE-D, lower is better. offset: frames by which
+    the sound comes early where both agree best.
     """
 
     confidence: float
