@@ -96,6 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     sub.add_argument("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
     sub.add_argument("--retry", action="store_true", help="read broken clips again")
+    text = "judge motion methods on speakers they never heard"
+    sub = command("prove", _prove, text, stage_options=False)
+    sub.add_argument("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
+    sub.add_argument("--encoders", action="store_true", help="compare speech features instead")
+    sub.add_argument("--profile", default="cpu", help="smoke, cpu or paper")
+    sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+    sub.add_argument("--out", default="", help="folder of all proofs (default: runs/proof/)")
+    sub.add_argument("--folds", type=int, default=0, help="groups of speakers; 0: each alone")
+    sub.add_argument("--seeds", type=int, default=3)
+    sub.add_argument("--table", type=Path, default=None, help="csv to write (default: its folder)")
     sub = command("bench", _bench, "measure speed on this machine", stage_options=False)
     sub.add_argument("what", choices=sorted(BENCHES))
     sub.add_argument("subject", nargs="?", default="", help="a person or folder (default: demo)")
@@ -173,6 +183,33 @@ def _corpus(chosen) -> None:
     config = profiles.resolve(chosen.profile, overrides).corpus
     data = corpus.prepare(config, workers=chosen.workers, on_ray=chosen.ray, retry=chosen.retry)
     _say(corpus.summary(data))
+
+
+def _prove(chosen) -> None:
+    from geneface_kit import corpus, profiles
+    from geneface_kit.motion import proof, scores
+
+    overrides = profiles.parse(chosen.set) | {"corpus.folder": chosen.folder}
+    settings = profiles.resolve(chosen.profile, overrides)
+    ready = proof.prepare(
+        corpus.prepare(settings.corpus),
+        settings,
+        proof.ENCODERS if chosen.encoders else proof.METHODS,
+        n_folds=chosen.folds,
+        n_seeds=chosen.seeds,
+        out=chosen.out,
+    )
+    _say(f"each row, fold and seed leaves a file in {ready.folder}")
+    proof.prove(ready)
+    _say(scores.report(ready, _command(chosen), chosen.table or ready.folder / "table.csv"))
+
+
+def _command(chosen) -> str:
+    """The command of a proof, without the places of one machine."""
+    parts = ["python -m geneface_kit prove", Path(chosen.folder).name.upper()]
+    parts += ["--encoders"] if chosen.encoders else []
+    parts += [f"--profile {chosen.profile} --folds {chosen.folds} --seeds {chosen.seeds}"]
+    return " ".join(parts + ([f'--set "{chosen.set}"'] if chosen.set else []))
 
 
 def _bench(chosen) -> None:

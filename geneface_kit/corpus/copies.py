@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal import resample_poly
+from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from geneface_kit import clip
 from geneface_kit.corpus.source import CorpusConfig
 
-__all__ = ["Copy", "at_speed", "copies", "in_step", "with_noise"]
+__all__ = ["Copy", "at_speed", "copies", "in_step", "through_channel", "with_noise"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,11 @@ def with_noise(audio: Float[np.ndarray, " n"], level_db: float) -> Float[np.ndar
     noise = np.random.default_rng(0).standard_normal(len(audio))
     size = np.sqrt(np.mean(audio**2)) * 10 ** (-level_db / 20)
     return (audio + size * noise).astype(np.float32)
+
+
+def through_channel(
+    audio: Float[np.ndarray, " n"], low_hz: float, high_hz: float
+) -> Float[np.ndarray, " n"]:
+    """Sound as a poor microphone or a telephone passes it on: one band, without delay."""
+    band = butter(2, [low_hz, high_hz], "bandpass", fs=clip.SAMPLE_RATE, output="sos")
+    return sosfiltfilt(band, audio).astype(np.float32)

@@ -93,13 +93,14 @@ def cross_validate(
 class MotionTask(Task):
     """Trains a generator: reconstruction, continuity, KL and, once it makes sense, sync.
 
-    expert: the frozen sync expert. part, held_out: what trains and what validates.
+    expert: the frozen sync expert, None without the sync loss. part, held_out: what trains and
+    what validates.
     """
 
     def __init__(
         self,
         vae: MotionVAE,
-        expert: sync.SyncExpert,
+        expert: sync.SyncExpert | None,
         part: Part,
         held_out: Part,
         settings: Any,

@@ -1,6 +1,14 @@
 """Speech: sound -> phonetic features, pitch and mel at 50 Hz, and the mouth they predict."""
 
-from geneface_kit.speech.features import ENCODERS, Speech, coarse_pitch, encode, log_mel, pitch
+from geneface_kit.speech.features import (
+    ENCODERS,
+    Speech,
+    coarse_pitch,
+    encode,
+    hama_layers,
+    log_mel,
+    pitch,
+)
 from geneface_kit.speech.mouth import (
     Offset,
     fit_mouth_ridge,
@@ -17,6 +25,7 @@ __all__ = [
     "coarse_pitch",
     "encode",
     "fit_mouth_ridge",
+    "hama_layers",
     "log_mel",
     "mouth_from_speech",
     "mouth_shape",

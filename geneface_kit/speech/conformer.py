@@ -46,12 +46,17 @@ class Conformer(nn.Module):
 
         Returns hidden (s, 144) and log-probabilities (s, 191), s = ceil((n // 160 + 1) / 2).
         """
+        blocks, log_probabilities = self.layers(audio)
+        return blocks[HIDDEN_BLOCK - 1], log_probabilities
+
+    def layers(self, audio: Float[Tensor, " n"]) -> tuple[Float[Tensor, "4 s 144"], Tensor]:
+        """What every block says, and the phoneme log-probabilities; else as `forward`."""
         x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
-        for index, block in enumerate(self.blocks, start=1):
+        outputs = []
+        for block in self.blocks:
             x = block(x)
-            if index == HIDDEN_BLOCK:
-                hidden = x
-        return hidden, torch.log_softmax(self.phonemes(x), dim=-1)
+            outputs.append(x)
+        return torch.stack(outputs), torch.log_softmax(self.phonemes(x), dim=-1)
 
     def log_mel(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "m 80"]:
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""

@@ -5,6 +5,7 @@ Encoders: "hama" (144 channels, everywhere) and "hubert-large" (1024, when its w
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +14,9 @@ from jaxtyping import Float, Int
 from scipy.ndimage import median_filter
 
 from geneface_kit.clip import SAMPLE_RATE
-from geneface_kit.speech.conformer import conformer_version, load_conformer
+from geneface_kit.speech.conformer import CHANNELS, conformer_version, load_conformer
 
-__all__ = ["ENCODERS", "Speech", "coarse_pitch", "encode", "log_mel", "pitch"]
+__all__ = ["ENCODERS", "Speech", "coarse_pitch", "encode", "hama_layers", "log_mel", "pitch"]
 
 ENCODERS = {"hama": 144, "hubert-large": 1024}
 """Name of each speech encoder -> its channels."""
@@ -66,11 +67,7 @@ def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: st
         raise ValueError("the sound is empty; use a recording of speech")
     if not np.isfinite(audio).all():
         raise ValueError("the sound holds NaN or infinite samples; use another recording")
-    n_steps = max(1, len(audio) // STEP)
-    peak = float(np.abs(audio).max())
-    level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
-    if len(level) < 3 * STEP:
-        level = np.pad(level, (0, 3 * STEP - len(level)))
+    n_steps, level = max(1, len(audio) // STEP), _levelled(audio)
     if encoder == "hama":
         features, version = _hama_features(level), conformer_version()
     else:
@@ -82,6 +79,18 @@ def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: st
         mel=_fit_length(log_mel(level), n_steps),
         version=version,
     )
+
+
+def hama_layers(audio: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "s _"]]:
+    """What the phoneme Conformer says inside: "block 1" to "block 4", and "log-probs".
+
+    `encode` gives block 3 of the same sound; the others are there to be compared with it.
+    """
+    n_steps = max(1, len(audio) // STEP)
+    steps = _fit_length(_in_pieces(_levelled(audio), _all_layers), n_steps)
+    cuts = [CHANNELS * index for index in range(1, 5)]
+    names = ["block 1", "block 2", "block 3", "block 4", "log-probs"]
+    return dict(zip(names, np.split(steps, cuts, axis=1), strict=True))
 
 
 def pitch(
@@ -144,16 +153,33 @@ def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
     return np.concatenate(parts)
 
 
+def _levelled(audio: np.ndarray) -> np.ndarray:
+    """Sound at full peak, and long enough for every encoder."""
+    peak = float(np.abs(audio).max())
+    level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
+    return np.pad(level, (0, max(0, 3 * STEP - len(level))))
+
+
 def _hama_features(audio: np.ndarray) -> np.ndarray:
-    model = load_conformer()
+    return _in_pieces(audio, lambda sound: load_conformer()(sound)[0])
+
+
+def _all_layers(sound: torch.Tensor) -> torch.Tensor:
+    """All four blocks and the log-probabilities side by side: (s, 4 * 144 + 191)."""
+    blocks, log_probabilities = load_conformer().layers(sound)
+    return torch.cat([*blocks, log_probabilities], dim=1)
+
+
+def _in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """A network's steps over long sound, piece by piece with overlap."""
     n_steps, piece, overlap = len(audio) // STEP, PIECE_S * 50, OVERLAP_S * 50
     parts = []
     for start in range(0, n_steps, piece):
         first, last = max(0, start - overlap), min(n_steps, start + piece + overlap)
         sound = torch.from_numpy(audio[first * STEP : last * STEP + 200])
         with torch.no_grad():
-            hidden, _ = model(sound)
-        parts.append(hidden[start - first : min(start + piece, n_steps) - first].numpy())
+            steps = network(sound)
+        parts.append(steps[start - first : min(start + piece, n_steps) - first].numpy())
     return np.concatenate(parts)
 
 

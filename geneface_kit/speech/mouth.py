@@ -22,10 +22,13 @@ from geneface_kit.tracking import track
 __all__ = [
     "Offset",
     "fit_mouth_ridge",
+    "in_context",
     "mouth_from_speech",
     "mouth_shape",
     "offset",
+    "predict_ridge",
     "save_mouth_ridge",
+    "solve_ridge",
 ]
 
 CONTEXT = 3
@@ -67,7 +70,7 @@ def mouth_from_speech(speech: Speech) -> Float[np.ndarray, "t 2"]:
     """
     if speech.encoder != "hama":
         raise ValueError(f'the mouth regression reads "hama" features, got {speech.encoder!r}')
-    return _predict(_mouth_ridge(), _in_context(speech))
+    return predict_ridge(_mouth_ridge(), in_context(speech.features))
 
 
 def offset(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> Offset:
@@ -99,17 +102,47 @@ def fit_mouth_ridge(
         found = np.full(len(mouths), np.nan)
         for fold in folds:
             others = np.setdiff1d(np.arange(len(mouths)), fold)
-            ridge = _solve_ridge(
+            ridge = _solve_in_step(
                 [predictors[k] for k in others], [mouths[k] for k in others], offsets[others]
             )
             for k in fold:
-                guess = _offset(_predict(ridge, predictors[k]), mouths[k])
+                guess = _offset(predict_ridge(ridge, predictors[k]), mouths[k])
                 found[k] = guess.seconds if guess.confidence > 0.3 else np.nan
         offsets = (
             np.nan_to_num(found - np.nanmedian(found)) if np.isfinite(found).any() else offsets
         )
         log.info("offsets of the clips: %s s", np.round(offsets, 3).tolist())
-    return _solve_ridge(predictors, mouths, offsets)
+    return _solve_in_step(predictors, mouths, offsets)
+
+
+def solve_ridge(
+    predictors: list[Float[np.ndarray, "_ c"]], wanted: list[Float[np.ndarray, "_ m"]]
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """Ridge regression of standardised inputs on several clips, in closed form.
+
+    Gives mean and std of the inputs (c,) and weights (c, m): w = (X'X + RIDGE I)^-1 X'Y. There is
+    no constant: what is wanted has mean 0.
+    """
+    x = np.concatenate(predictors).astype(np.float64)
+    y = np.concatenate(wanted).astype(np.float64)
+    mean, std = x.mean(0), x.std(0) + 1e-3
+    x = (x - mean) / std
+    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
+    return {"mean": mean, "std": std, "weights": weights}
+
+
+def predict_ridge(
+    ridge: dict[str, Float[np.ndarray, "..."]], inputs: Float[np.ndarray, "t c"]
+) -> Float[np.ndarray, "t m"]:
+    """What a regression of `solve_ridge` says to some inputs."""
+    return ((inputs - ridge["mean"]) / ridge["std"] @ ridge["weights"]).astype(np.float32)
+
+
+def in_context(features: Float[np.ndarray, "s c"]) -> Float[np.ndarray, "t d"]:
+    """Features of frames t - 3 .. t + 3 side by side: d = 7 * 2 * c, t = s // 2."""
+    frames = features[: len(features) // 2 * 2].reshape(len(features) // 2, -1)
+    padded = np.pad(frames, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
+    return np.concatenate([padded[k : k + len(frames)] for k in range(2 * CONTEXT + 1)], axis=1)
 
 
 def save_mouth_ridge(folder: Path | str, out: Path | str) -> None:
@@ -122,7 +155,7 @@ def save_mouth_ridge(folder: Path | str, out: Path | str) -> None:
             continue
         mesh = fill_gaps(detect(stream_frames(path, long_side=480)))
         mouth = mouth_shape(track(mesh, 480).landmarks)
-        inputs = _in_context(encode(audio))
+        inputs = in_context(encode(audio).features)
         n_frames = min(len(mouth), len(inputs))
         predictors.append(inputs[:n_frames])
         mouths.append(mouth[:n_frames])
@@ -168,37 +201,21 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / size) if size > 1e-9 else 0.0
 
 
-def _solve_ridge(
+def _solve_in_step(
     predictors: list[np.ndarray], mouths: list[np.ndarray], offsets: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The regression, each clip's sound being late by its offset in seconds."""
+    """The mouth regression, each clip's sound being late by its offset in seconds."""
     wanted = [
         _delayed(mouth - mouth.mean(0), offset_s)
         for mouth, offset_s in zip(mouths, offsets, strict=True)
     ]
-    x = np.concatenate(predictors).astype(np.float64)
-    y = np.concatenate(wanted).astype(np.float64)
-    mean, std = x.mean(0), x.std(0) + 1e-3
-    x = (x - mean) / std
-    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
-    return {"mean": mean, "std": std, "weights": weights}
-
-
-def _predict(ridge: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
-    return ((inputs - ridge["mean"]) / ridge["std"] @ ridge["weights"]).astype(np.float32)
+    return solve_ridge(predictors, wanted)
 
 
 def _delayed(mouth: np.ndarray, seconds: float) -> np.ndarray:
     """The mouth later by some seconds, ends repeated: in step with a sound late by as much."""
     at = np.arange(len(mouth)) - seconds * FPS
     return np.stack([np.interp(at, np.arange(len(mouth)), column) for column in mouth.T], axis=1)
-
-
-def _in_context(speech: Speech) -> np.ndarray:
-    """Features of frames t - 3 .. t + 3 side by side: (t, 7 * 2 * c)."""
-    frames = speech.features[: len(speech) // 2 * 2].reshape(len(speech) // 2, -1)
-    padded = np.pad(frames, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
-    return np.concatenate([padded[k : k + len(frames)] for k in range(2 * CONTEXT + 1)], axis=1)
 
 
 @functools.cache
