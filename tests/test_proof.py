@@ -145,7 +145,7 @@ def proved(tmp_path_factory):
 def test_every_clip_is_judged_once_and_every_network_learns(proved):
     found = scores.clip_scores(proved)
     for _, own in found.groupby("row"):
-        assert sorted(own.clip) == ["speaker0", "speaker1", "speaker2", "speaker3"]
+        assert sorted(own["clip"]) == ["speaker0", "speaker1", "speaker2", "speaker3"]
     means = found.groupby("row").r_opening.mean()
     assert (means > 0.3).all()
     spread = found.groupby("row").diversity.mean()

@@ -107,7 +107,7 @@ def _circumstances(proof: Proof, row: Row, own: pd.DataFrame) -> dict[str, objec
         "n_seeds": own.seed.nunique(),
         "n_folds": len(proof.folds),
         "n_speakers": len(proof.data.speakers),
-        "n_clips": own.clip.nunique(),
+        "n_clips": own["clip"].nunique(),
         "updates": config.steps if trained else 0,
         "batch": config.batch if trained else 0,
         "sync_updates": proof.settings.sync.steps if row.sync else 0,
