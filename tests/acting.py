@@ -95,6 +95,9 @@ class Portrait:
     def __init__(self, stop_at: int | None = None):
         self.stop_at = stop_at
 
+    def driving(self, landmarks, speech):
+        return landmarks
+
     def render(self, landmarks, poses, *, only=None):
         assert len(landmarks) == len(poses)
         opened = talk.mouth_opening(np.asarray(landmarks))

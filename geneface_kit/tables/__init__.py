@@ -162,7 +162,8 @@ def self_driven(
     planned = talk.plan(actor, sound, whole, generator)
     poses = person.poses[person.n_train : person.n_train + len(planned.landmarks)]
     only = (chosen - person.n_train).tolist()
-    frames = actor.portrait.render(planned.landmarks, poses, only=only)
+    track = actor.portrait.driving(planned.landmarks, planned.speech)
+    frames = actor.portrait.render(track, poses, only=only)
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
 
 
