@@ -140,14 +140,14 @@ class Views:
         shell = near_enough & outside_skull & (points[:, 2] > DEPTH_BEHIND)
         return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
 
-    def track(self, driven_by: str) -> Float[Tensor, "t *d"]:
+    def track(self, driven_by: str) -> Float[Tensor, "t ..."]:
         """What drives every frame, see `driving`."""
         if driven_by not in self._tracks:
             speech = torch.tensor(np.asarray(self.person.speech.features), dtype=torch.float32)
             self._tracks[driven_by] = driving(driven_by, self.landmarks, speech.to(self.device))
         return self._tracks[driven_by]
 
-    def windows(self, frames: Int[Tensor, " b"], config: Any) -> Float[Tensor, "b w *d"]:
+    def windows(self, frames: Int[Tensor, " b"], config: Any) -> Float[Tensor, "b w ..."]:
         """What a head of these settings, a HeadConfig, is given in frames: parts of its track."""
         return windows_of(self.track(config.driven_by), frames, config.attention_frames)
 
@@ -163,7 +163,7 @@ class Views:
 
 def driving(
     driven_by: str, landmarks: Float[Tensor, "t 68 3"], speech: Float[Tensor, "s c"]
-) -> Float[Tensor, "t *d"]:
+) -> Float[Tensor, "t ..."]:
     """What drives a head, frame by frame.
 
     "landmarks": they themselves. "speech": the SPEECH_STEPS features around each frame, (t, 16, c),
@@ -182,8 +182,8 @@ def driving(
 
 
 def windows_of(
-    track: Float[Tensor, "t *d"], frames: Int[Tensor, " b"], width: int
-) -> Float[Tensor, "b w *d"]:
+    track: Float[Tensor, "t ..."], frames: Int[Tensor, " b"], width: int
+) -> Float[Tensor, "b w ..."]:
     """Windows of a track, one entry a frame, centred on frames, the ends repeated."""
     reach = torch.arange(width, device=track.device) - width // 2
     numbers = frames.to(track.device)[:, None] + reach

@@ -21,15 +21,13 @@ CONFIG = dataclasses.replace(SMALL, driven_by="speech", steps=300, attention_fra
 
 
 def talking_puppet():
-    """The puppet, whose sound has one channel for an open mouth, one for a shut one, two of noise."""
+    """The puppet; its sound has a channel for open mouths, one for shut ones, two of noise."""
     person = puppet()
     opening = person.landmarks[:, 62, 1] - person.landmarks[:, 66, 1]
     is_open = np.repeat(np.abs(opening) > 0.3, 2).astype(np.float32)
     noise = np.random.default_rng(0).normal(size=(2, 2 * N_FRAMES)).astype(np.float32)
     features = np.stack([is_open, 1 - is_open, *noise], axis=1)
-    return dataclasses.replace(
-        person, speech=dataclasses.replace(person.speech, features=features)
-    )
+    return dataclasses.replace(person, speech=dataclasses.replace(person.speech, features=features))
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ class HeadField(nn.Module):
         self.register_buffer("softness", softness, persistent=False)
         self.dtype = precision(config.precision, torch.device("cpu"))
 
-    def condition(self, windows: Float[Tensor, "b w *d"]) -> Float[Tensor, "b c"]:
+    def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
         """Condition vectors of windows (b, w, 68, 3) of absolute canonical landmarks.
 
         Differs from the official code: the middle frame's lip movements (`learn_statistics`) stand
@@ -231,7 +231,7 @@ class HeadField(nn.Module):
 
     @torch.no_grad()
     def image(
-        self, window: Float[Tensor, "w *d"], pose: Float[Tensor, "4 4"], focal: float, size: int
+        self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int
     ) -> HeadImage:
         """The head as one camera sees it; deterministic. window: what drives it, see `views`."""
         pixels, ranges = self.footprint(pose, focal, size)

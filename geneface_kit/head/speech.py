@@ -40,7 +40,7 @@ class SpeechField(HeadField):
         self.register_buffer("speech_mean", torch.zeros(n_channels))
         self.register_buffer("speech_std", torch.ones(n_channels))
 
-    def condition(self, windows: Float[Tensor, "b w *d"]) -> Float[Tensor, "b c"]:
+    def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
         """Condition vectors of windows (b, w, 16, n_channels) of speech, see `views.driving`."""
         check_windows(windows, (SPEECH_STEPS, len(self.speech_mean)), "speech")
         limit = self.config.clamp

@@ -68,7 +68,7 @@ class Portrait:
 
     def render_frame(
         self,
-        window: Float[np.ndarray, "w *d"] | Float[Tensor, "w *d"],
+        window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
         pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
         *,
         focal: float | None = None,
@@ -80,7 +80,7 @@ class Portrait:
         pose: camera-to-world. The same input gives the same bytes: nothing is drawn at random.
         """
         window, pose = self._tensor(window), self._tensor(pose)
-        for name, values in ((self.head.config.driven_by, window), ("pose", pose)):
+        for name, values in ((self.driven_by, window), ("pose", pose)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} hold NaN or infinite values; nothing can be rendered")
         width = self.head.config.attention_frames
@@ -94,7 +94,7 @@ class Portrait:
 
     def render(
         self,
-        track: Float[np.ndarray, "t *d"] | Float[Tensor, "t *d"],
+        track: Float[np.ndarray, "t ..."] | Float[Tensor, "t ..."],
         poses: Float[np.ndarray, "p 4 4"] | Float[Tensor, "p 4 4"],
         *,
         only: Sequence[int] | None = None,
@@ -102,7 +102,8 @@ class Portrait:
         """Frames (h, w, 3) uint8, one after the other.
 
         track: (t, 68, 3) absolute canonical landmarks, or what `driving` gives, of consecutive
-        frames at 25 per second: the head looks at neighbours too. only: which of them to render; all if not given.
+        frames at 25 per second: the head looks at neighbours too. only: which of them to render;
+        all if not given.
         """
         if len(track) != len(poses):
             raise ValueError(f"{len(track)} frames need as many poses, got {len(poses)}")
@@ -117,13 +118,18 @@ class Portrait:
         frames = range(len(track)) if only is None else [int(frame) for frame in only]
         yield from map(picture, frames) if self.device.type != "cpu" else on_cores(picture, frames)
 
+    @property
+    def driven_by(self) -> str:
+        """What drives the head: landmarks or speech."""
+        return self.head.config.driven_by
+
     def driving(
         self, landmarks: Float[np.ndarray, "t 68 3"], speech: Speech
-    ) -> Float[Tensor, "t *d"]:
+    ) -> Float[Tensor, "t ..."]:
         """The track of a performance for `render`: its landmarks, or for a head that speech drives
         the features of its speech, as `views.driving` gives them."""
         features = self._tensor(speech.features)
-        return driving(self.head.config.driven_by, self._tensor(landmarks), features)
+        return driving(self.driven_by, self._tensor(landmarks), features)
 
     def resized(self, size: int) -> "Portrait":
         """The same person in another picture size; the plate is interpolated."""

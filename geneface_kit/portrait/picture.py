@@ -92,7 +92,7 @@ class Painter:
 
     @torch.no_grad()
     def head_image(
-        self, window: Float[Tensor, "w *d"], pose: Float[Tensor, "4 4"], focal: float, size: int
+        self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int
     ) -> HeadImage:
         """The head as one camera sees it.
 

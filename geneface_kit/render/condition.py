@@ -23,7 +23,9 @@ class ConditionNet(nn.Module):
     def __init__(self, n_inputs: int, n_channels: int, n_frames: int, n_steps: int = 1):
         super().__init__()
         if n_steps not in STRIDES:
-            raise ValueError(f"n_steps must be one of {', '.join(map(str, STRIDES))}, got {n_steps}")
+            raise ValueError(
+                f"n_steps must be one of {', '.join(map(str, STRIDES))}, got {n_steps}"
+            )
         self.n_steps, stride = n_steps, STRIDES[n_steps]
         leaky = lambda: nn.LeakyReLU(0.02)  # noqa: E731
         sizes = (n_inputs, 32, 32, 64, 64)
@@ -46,7 +48,7 @@ class ConditionNet(nn.Module):
             self.weigh = nn.Linear(n_frames, n_frames)
         self._start()
 
-    def forward(self, windows: Float[Tensor, "b w *d"]) -> Float[Tensor, "b c"]:
+    def forward(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
         """The condition of windows (b, w, n_inputs), or (b, w, n_steps, n_inputs)."""
         n, width = windows.shape[:2]
         steps = windows.reshape(n * width, self.n_steps, -1)
