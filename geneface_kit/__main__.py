@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         if stage_options:
             sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
             sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--method", default="full", help="a baseline or ablation by its name")
             sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
             sub.add_argument("--out", default="", help="folder of all runs (default: runs/)")
         return sub
@@ -84,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("all", _all, "make every stage for a person: a talking video and its scores")
     sub.add_argument("person", nargs="?", default="demo")
     sub.add_argument("--audio", default="", help="driving recording (default: the demo's)")
+    text = "table C: every method on persons, with seeds"
+    sub = command("ablations", _ablations, text, stage_options=False)
+    sub.add_argument("persons", nargs="*", default=["demo"], metavar="PERSON")
+    sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
+    sub.add_argument("--seeds", type=int, default=3, help="how many, of what needs no picture")
+    sub.add_argument("--methods", default="", metavar="full,lle", help="default: all")
+    sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+    sub.add_argument("--out", default="", help="folder of all runs (default: runs/)")
     sub = command("talk", _talk, "make a video of a person saying a recording or a text")
     sub.add_argument("person")
     sub.add_argument("audio", nargs="?", default="", help="file with sound; none with --text")
@@ -129,8 +138,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _require(chosen, stage, audio="", text=""):
     from geneface_kit import profiles, runs
+    from geneface_kit.tables import methods
 
-    overrides = profiles.parse(chosen.set)
+    overrides = methods.overrides(chosen.method, profiles.parse(chosen.set))
     if audio:
         overrides["talk.audio"] = str(Path(audio).resolve())
     if text:
@@ -159,6 +169,21 @@ def _all(chosen) -> None:
             video, verdict = run.folder / "talk.mp4", run.metrics["verdict"]
     _say("\n".join(verdict))
     _say(f"video: {video}\nall in {(time.perf_counter() - start) / 60:.1f} min")
+
+
+def _ablations(chosen) -> None:
+    from geneface_kit.tables import ablations
+
+    named = {"methods": tuple(chosen.methods.split(","))} if chosen.methods else {}
+    study = ablations.Study(
+        persons=tuple(chosen.persons),
+        profile=chosen.profile,
+        n_seeds=chosen.seeds,
+        overrides=chosen.set,
+        out=chosen.out,
+        **named,
+    )
+    _say(f"table C: {ablations.make(study)}")
 
 
 def _talk(chosen) -> None:

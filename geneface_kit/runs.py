@@ -28,16 +28,20 @@ SCHEMA = 1
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage: the module that makes it, its settings' sections, what it needs upstream."""
+    """One stage: the module that makes it, its settings' sections, what it needs upstream.
+
+    seeded: whether it draws at random; one that does not is the same run under every seed.
+    """
 
     module: str
     sections: tuple[str, ...]
     parents: tuple[str, ...]
     per_person: bool = True
+    seeded: bool = True
 
 
 STAGES = {
-    "person": Stage("person", ("person",), ()),
+    "person": Stage("person", ("person",), (), seeded=False),
     "motion": Stage("motion", ("corpus", "sync", "motion"), (), per_person=False),
     "adaptation": Stage("adaptation", ("adaptation",), ("person", "motion")),
     "nerf": Stage("portrait", ("head", "torso"), ("person",)),
@@ -188,7 +192,8 @@ def _require(stage: str, person: str, settings: Any, seed: int, home: Path) -> R
     module = importlib.import_module(f"geneface_kit.{spec.module}")
     subject = person if spec.per_person else "speakers"
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
-    what = [SCHEMA, stage, subject, config, seed]
+    own_seed = seed if spec.seeded else 0
+    what = [SCHEMA, stage, subject, config, own_seed]
     try:
         files = module.inputs(subject, settings) if hasattr(module, "inputs") else []
         inputs = {path.name: sha256(path) for path in files}
@@ -207,7 +212,7 @@ def _require(stage: str, person: str, settings: Any, seed: int, home: Path) -> R
         "stage": stage,
         "subject": subject,
         "profile": settings.profile,
-        "seed": seed,
+        "seed": own_seed,
         "status": "running",
         "data_kind": _kind(parents),
         "config": config,

@@ -4,6 +4,7 @@ Reads a person (frames stay memory-mapped); writes nothing.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ from torch.nn import functional
 from geneface_kit import camera
 from geneface_kit.person import Person
 
-__all__ = ["HEAD", "Pixels", "Views", "psnr", "windows_of"]
+__all__ = ["HEAD", "SPEECH_STEPS", "Pixels", "Views", "driving", "psnr", "windows_of"]
 
 HEAD = 1
 """The label of head pixels in a person's label maps."""
+SPEECH_STEPS = 16
+"""Steps of speech that drive a frame, 0.32 s about it (AD-NeRF; geneface-spec.md 4a)."""
 OUTER = (2.1, 2.2, 1.6)
 """Radii (inter-ocular distances) of an ellipsoid about the box's centre that any head fits in."""
 INNER = (0.5, 0.8, 0.6)
@@ -58,6 +61,7 @@ class Views:
         self.device = torch.device(device)
         self.poses = torch.tensor(person.poses, dtype=torch.float32, device=self.device)
         self.landmarks = torch.tensor(person.landmarks, dtype=torch.float32, device=self.device)
+        self._tracks = {"landmarks": self.landmarks}
         self.face_rects = self._clipped(person.face_rects)
         self.lip_rects = self._clipped(person.lip_rects)
         self.head_rects = self._clipped(_label_rects(person.labels, margin=self.size // 32))
@@ -136,6 +140,17 @@ class Views:
         shell = near_enough & outside_skull & (points[:, 2] > DEPTH_BEHIND)
         return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
 
+    def track(self, driven_by: str) -> Float[Tensor, "t ..."]:
+        """What drives every frame, see `driving`."""
+        if driven_by not in self._tracks:
+            speech = torch.tensor(np.asarray(self.person.speech.features), dtype=torch.float32)
+            self._tracks[driven_by] = driving(driven_by, self.landmarks, speech.to(self.device))
+        return self._tracks[driven_by]
+
+    def windows(self, frames: Int[Tensor, " b"], config: Any) -> Float[Tensor, "b w ..."]:
+        """What a head of these settings, a HeadConfig, is given in frames: parts of its track."""
+        return windows_of(self.track(config.driven_by), frames, config.attention_frames)
+
     def held_out(self, n: int) -> list[int]:
         """Up to n frames spread over the held-out part (the whole clip's end if there is none)."""
         first = self.n_train if self.n_train < self.n_frames else max(0, self.n_frames - n)
@@ -146,13 +161,33 @@ class Views:
         return torch.from_numpy(np.clip(np.asarray(rects), 0, self.size).astype(np.int64))
 
 
+def driving(
+    driven_by: str, landmarks: Float[Tensor, "t 68 3"], speech: Float[Tensor, "s c"]
+) -> Float[Tensor, "t ..."]:
+    """What drives a head, frame by frame.
+
+    "landmarks": they themselves. "speech": the SPEECH_STEPS features around each frame, (t, 16, c),
+    which know nothing of landmarks: frame k hears steps 2k - 7 to 2k + 8, the ends repeated.
+    Raises: ValueError for any other word.
+    """
+    if driven_by == "landmarks":
+        return landmarks
+    if driven_by != "speech":
+        raise ValueError(f"head.driven_by must be 'landmarks' or 'speech', got {driven_by!r}")
+    if len(speech) < 2:
+        raise ValueError(f"speech must have at least 2 steps, got {len(speech)}")
+    first = 2 * torch.arange(len(landmarks), device=speech.device) + 1 - SPEECH_STEPS // 2
+    steps = first[:, None] + torch.arange(SPEECH_STEPS, device=speech.device)
+    return speech[steps.clamp(0, len(speech) - 1)]
+
+
 def windows_of(
-    landmarks: Float[Tensor, "t 68 3"], frames: Int[Tensor, " b"], width: int
-) -> Float[Tensor, "b w 68 3"]:
-    """Windows of landmarks centred on frames, the ends repeated."""
-    reach = torch.arange(width, device=landmarks.device) - width // 2
-    numbers = frames.to(landmarks.device)[:, None] + reach
-    return landmarks[numbers.clamp(0, len(landmarks) - 1)]
+    track: Float[Tensor, "t ..."], frames: Int[Tensor, " b"], width: int
+) -> Float[Tensor, "b w ..."]:
+    """Windows of a track, one entry a frame, centred on frames, the ends repeated."""
+    reach = torch.arange(width, device=track.device) - width // 2
+    numbers = frames.to(track.device)[:, None] + reach
+    return track[numbers.clamp(0, len(track) - 1)]
 
 
 def psnr(squared_error: float) -> float:

@@ -92,8 +92,13 @@ class Adaptation:
 class Portrait:
     """Grey frames as bright as the mouth is open; can break off."""
 
+    driven_by = "landmarks"
+
     def __init__(self, stop_at: int | None = None):
         self.stop_at = stop_at
+
+    def driving(self, landmarks, speech):
+        return landmarks
 
     def render(self, landmarks, poses, *, only=None):
         assert len(landmarks) == len(poses)

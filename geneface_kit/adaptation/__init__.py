@@ -128,19 +128,8 @@ def make(run: Any, settings: Any) -> None:
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
         task = AdaptationTask(generator, who, corpus.speeches(settings.corpus), config)
         start = _start(task)
-        history = fit(
-            task,
-            run.folder,
-            name="adaptation",
-            steps=config.steps,
-            generator=run.generator("train"),
-            validate_every=config.validate_every,
-            keep="best",
-        )
-    best_step = history.best_step
-    if start["score"] <= history.best_score:
-        task.postnet.silence()
-        best_step = 0
+        best_step = _train(task, run, start["score"]) if config.postnet else 0
+    if config.postnet and not best_step:
         log.info("%s: no trained post-net scores better than the transport alone", who.name)
     run.record("best_step", best_step)
     run.record("score_start", round(start["score"], 5))
@@ -176,6 +165,23 @@ def load(folder: Path) -> Adaptation:
     about = load_weights(path, adapter, kind="adaptation", pitch=channels)
     adapter.eval().requires_grad_(False)
     return Adaptation(adapter, float(about["unit"]))
+
+
+def _train(task: AdaptationTask, run: Any, score_start: float) -> int:
+    """Trains the post-net; the step whose weights it keeps, 0 when the fresh one is the best."""
+    history = fit(
+        task,
+        run.folder,
+        name="adaptation",
+        steps=task.config.steps,
+        generator=run.generator("train"),
+        validate_every=task.config.validate_every,
+        keep="best",
+    )
+    if score_start > history.best_score:
+        return history.best_step
+    task.postnet.silence()
+    return 0
 
 
 def _start(task: AdaptationTask) -> dict[str, float]:

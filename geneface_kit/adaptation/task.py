@@ -29,6 +29,7 @@ HELD_OUT = 0.2
 class AdaptationConfig:
     """Settings of the post-net's training; the defaults are the smoke profile's."""
 
+    postnet: bool = True  # false leaves the transport alone (an ablation)
     steps: int = 80  # updates; official 20,000
     lr: float = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
     critic_lr: float = 1e-4  # RMSprop of the critic (code)

@@ -1,4 +1,4 @@
-"""Head: landmarks and a camera pose -> colour, opacity and depth of the head.
+"""Head: landmarks (or speech) and a camera pose -> colour, opacity and depth of the head.
 
 The grid renderer of method.md 5b. Reads a person; `portrait` writes the weights.
 """

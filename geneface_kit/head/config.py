@@ -10,6 +10,7 @@ class HeadConfig:
     """The head field and its training. Defaults: smoke."""
 
     field: str = "grid"  # or "vanilla", the paper's own (method.md 5a); give it hidden=256 and time
+    driven_by: str = "landmarks"  # or "speech", the sound itself (the AD-NeRF and RAD-NeRF idea)
     steps: int = 450  # updates; paper code: 250,000
     n_samples: int = 12_000  # field samples per update, rays adapt to it (ours)
     n_frames: int = 16  # frames per update; paper code: 1

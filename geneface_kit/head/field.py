@@ -94,14 +94,15 @@ class HeadField(nn.Module):
         self.register_buffer("softness", softness() / BOX, persistent=False)
         self.dtype = precision(config.precision, torch.device("cpu"))
 
-    def condition(self, windows: Float[Tensor, "b w 68 3"]) -> Float[Tensor, "b c"]:
-        """Condition vectors of windows of absolute canonical landmarks (see `windows_of`).
+    def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
+        """Condition vectors of windows (b, w, 68, 3) of absolute canonical landmarks.
 
         Differs from the official code: the middle frame's lip movements (`learn_statistics`) stand
         beside what the network makes of the landmarks. In a short training the network has not
         yet learned to tell mouths apart when the fields have already settled on a mean one. Behind
         them come the middle frame's places of the landmarks, which carry points (N_MARKS numbers).
         """
+        check_windows(windows, (68, 3), "landmarks")
         limit = self.config.clamp
         moved = windows.flatten(2) - self.landmark_mean
         learned = self.condition_net((moved / self.landmark_std).clamp(-limit, limit))
@@ -227,9 +228,9 @@ class HeadField(nn.Module):
 
     @torch.no_grad()
     def image(
-        self, window: Float[Tensor, "w 68 3"], pose: Float[Tensor, "4 4"], focal: float, size: int
+        self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int
     ) -> HeadImage:
-        """The head as one camera sees it; deterministic."""
+        """The head as one camera sees it; deterministic. window: what drives it, see `views`."""
         pixels, ranges = self.footprint(pose, focal, size)
         rays = camera.rays(pose, focal, size, pixels)
         field = self.at(self.condition(window[None]), self.mean_code(), None)
@@ -257,14 +258,36 @@ class HeadField(nn.Module):
         return pixels, ranges / BOX
 
 
-def make_field(config: HeadConfig, n_frames: int) -> HeadField:
-    """A new field of the kind that the settings name, for a clip of n_frames."""
+def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadField:
+    """A new field of the kind that the settings name, for a clip of n_frames.
+
+    n_speech: channels of the speech features; only a head that speech drives needs them.
+    """
+    from geneface_kit.head.speech import SpeechField
     from geneface_kit.head.vanilla import VanillaField
 
     kinds = {"grid": HeadField, "vanilla": VanillaField}
     if config.field not in kinds:
         raise ValueError(f"head.field must be one of {', '.join(kinds)}, got {config.field!r}")
-    return kinds[config.field](config, n_frames)
+    if config.driven_by == "landmarks":
+        return kinds[config.field](config, n_frames)
+    if config.driven_by != "speech":
+        raise ValueError(
+            f"head.driven_by must be 'landmarks' or 'speech', got {config.driven_by!r}"
+        )
+    if config.field != "grid":
+        raise ValueError(f"head.driven_by=speech needs head.field=grid, got {config.field!r}")
+    return SpeechField(config, n_frames, n_speech)
+
+
+def check_windows(windows: Tensor, shape: tuple[int, ...], driven_by: str) -> None:
+    """Raises ValueError when windows are not (b, w, *shape): something else was to drive a head."""
+    if windows.shape[2:] != shape:
+        wanted = ", ".join(["b", "w", *map(str, shape)])
+        raise ValueError(
+            f"this head is driven by {driven_by}: its windows must be ({wanted}), got "
+            f"{tuple(windows.shape)}; make them with `Portrait.driving` or `Views.windows`"
+        )
 
 
 def _flat_marks(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136"]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from geneface_kit import camera, fitting
 from geneface_kit.head.config import HeadConfig
 from geneface_kit.head.field import BOX, HeadField, make_field
-from geneface_kit.views import HEAD, Pixels, Views, psnr, windows_of
+from geneface_kit.views import HEAD, Pixels, Views, psnr
 
 __all__ = ["HeadTask"]
 
@@ -36,9 +36,10 @@ class HeadTask(fitting.Task):
         """A new field for a person: its landmark statistics, and the cells its cameras see."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-            field = make_field(config, views.n_train).to(views.device)
+            n_speech = views.person.speech.features.shape[1]
+            field = make_field(config, views.n_train, n_speech).to(views.device)
         occupancy = field.occupancy
-        field.learn_statistics(views.landmarks[: views.n_train])
+        field.learn_statistics(views.track(config.driven_by)[: views.n_train])
         cell = BOX / occupancy.resolution
         points = camera.from_box(occupancy.centres()).cpu()
         occupancy.restrict(views.hull(points, reach=cell).to(views.device))
@@ -102,7 +103,7 @@ class HeadTask(fitting.Task):
     def errors(self, frame: int) -> tuple[float, float]:
         """Mean squared error of one frame over head pixels and over lip pixels of the head."""
         views = self.views
-        window = windows_of(views.landmarks, torch.tensor([frame]), self.config.attention_frames)[0]
+        window = views.windows(torch.tensor([frame]), self.config)[0]
         found = self.field.image(window, views.poses[frame], views.focal, views.size)
         rows, columns = np.nonzero(np.asarray(views.person.labels[frame] == HEAD))
         at = torch.from_numpy(np.stack([columns, rows], -1))
@@ -120,9 +121,9 @@ class HeadTask(fitting.Task):
         self.n_rays = float(state["n_rays"])
 
     def _field_of(self, pixels: Pixels) -> Callable:
-        """The field under the landmarks of each pixel's frame. Lip pixels take the mean code, so
+        """The field under what drives each pixel's frame. Lip pixels take the mean code, so
         that no code can explain the shape of the mouth."""
-        windows = windows_of(self.views.landmarks, pixels.frames, self.config.attention_frames)
+        windows = self.views.windows(pixels.frames, self.config)
         codes = self.field.codes[pixels.frames[pixels.frame_of_pixel]]
         codes = torch.where(pixels.in_lips[:, None], self.field.mean_code(), codes)
         return self.field.at(self.field.condition(windows), codes, pixels.frame_of_pixel)
@@ -136,10 +137,10 @@ class HeadTask(fitting.Task):
 
     @torch.no_grad()
     def _update_occupancy(self, generator: torch.Generator) -> None:
-        """Density under one random frame's landmarks; then what light reaches in random frames."""
+        """Density under one random frame's condition; then what light reaches in random frames."""
         config, field, views = self.config, self.field, self.views
         frame = torch.randint(views.n_train, (1,), generator=generator)
-        condition = field.condition(windows_of(views.landmarks, frame, config.attention_frames))
+        condition = field.condition(views.windows(frame, config))
         threshold = 0.1 * BOX / config.step_length  # a tenth of an optical depth per step
         field.occupancy.update(
             lambda points: field.density(points, condition),

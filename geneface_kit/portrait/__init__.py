@@ -26,8 +26,9 @@ from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
 from geneface_kit.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
 from geneface_kit.portrait.survey import load_shell, save_shell, surveyed
 from geneface_kit.render import Occupancy, backend_for
+from geneface_kit.speech import Speech
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
-from geneface_kit.views import Views, windows_of
+from geneface_kit.views import Views, driving, windows_of
 
 __all__ = [
     "Following",
@@ -59,7 +60,7 @@ class Portrait:
         shell: Occupancy | None = None,
         config: PictureConfig | None = None,
     ):
-        self.device = head.landmark_mean.device
+        self.device = head.codes.device
         self.head, self.torso = head.train(False), torso.train(False)
         self.plate = torch.from_numpy(np.array(plate)).to(self.device).float() / 255
         self.focal, self.size = float(focal), int(plate.shape[0])
@@ -67,19 +68,19 @@ class Portrait:
 
     def render_frame(
         self,
-        landmarks: Float[np.ndarray, "w 68 3"] | Float[Tensor, "w 68 3"],
+        window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
         pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
         *,
         focal: float | None = None,
     ) -> Frame:
         """One frame: head + (1 - head opacity) * (torso over plate).
 
-        landmarks: (w, 68, 3) absolute canonical landmarks around the frame, its own in the
-        middle; w = 1 stands for a face at rest. pose: camera-to-world. The same input gives the
-        same bytes: nothing is drawn at random.
+        window: what drives the frames around this one, its own in the middle: absolute canonical
+        landmarks (w, 68, 3), or a part of `driving`; w = 1 stands for a face at rest.
+        pose: camera-to-world. The same input gives the same bytes: nothing is drawn at random.
         """
-        window, pose = self._tensor(landmarks), self._tensor(pose)
-        for name, values in (("landmarks", window), ("pose", pose)):
+        window, pose = self._tensor(window), self._tensor(pose)
+        for name, values in ((self.driven_by, window), ("pose", pose)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} hold NaN or infinite values; nothing can be rendered")
         width = self.head.config.attention_frames
@@ -93,21 +94,20 @@ class Portrait:
 
     def render(
         self,
-        landmarks: Float[np.ndarray, "t 68 3"] | Float[Tensor, "t 68 3"],
+        track: Float[np.ndarray, "t ..."] | Float[Tensor, "t ..."],
         poses: Float[np.ndarray, "p 4 4"] | Float[Tensor, "p 4 4"],
         *,
         only: Sequence[int] | None = None,
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Frames (h, w, 3) uint8, one after the other.
 
-        landmarks: (t, 68, 3) absolute canonical, consecutive frames at 25 per second: the head
-        looks at neighbours too. only: which of them to render; all if not given.
+        track: (t, 68, 3) absolute canonical landmarks, or what `driving` gives, of consecutive
+        frames at 25 per second: the head looks at neighbours too. only: which of them to render;
+        all if not given.
         """
-        if len(landmarks) != len(poses):
-            raise ValueError(
-                f"{len(landmarks)} landmark frames need as many poses, got {len(poses)}"
-            )
-        track, poses = self._tensor(landmarks), self._tensor(poses)
+        if len(track) != len(poses):
+            raise ValueError(f"{len(track)} frames need as many poses, got {len(poses)}")
+        track, poses = self._tensor(track), self._tensor(poses)
         width = self.head.config.attention_frames
 
         def picture(frame: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -117,6 +117,19 @@ class Portrait:
 
         frames = range(len(track)) if only is None else [int(frame) for frame in only]
         yield from map(picture, frames) if self.device.type != "cpu" else on_cores(picture, frames)
+
+    @property
+    def driven_by(self) -> str:
+        """What drives the head: landmarks or speech."""
+        return self.head.config.driven_by
+
+    def driving(
+        self, landmarks: Float[np.ndarray, "t 68 3"], speech: Speech
+    ) -> Float[Tensor, "t ..."]:
+        """The track of a performance for `render`: its landmarks, or for a head that speech drives
+        the features of its speech, as `views.driving` gives them."""
+        features = self._tensor(speech.features)
+        return driving(self.driven_by, self._tensor(landmarks), features)
 
     def resized(self, size: int) -> "Portrait":
         """The same person in another picture size; the plate is interpolated."""
@@ -194,7 +207,8 @@ def load(folder: Path, person: Person) -> Portrait:
             f"not of {person.name} at {person.size} px"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    head = make_field(HeadConfig(**facts["head"]), facts["n_train"])
+    n_speech = person.speech.features.shape[1]
+    head = make_field(HeadConfig(**facts["head"]), facts["n_train"], n_speech)
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
     fitting.load_weights(folder / "head.safetensors", head, person=person.name)
     fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)
@@ -259,10 +273,9 @@ def _save(path: Path, field: HeadField | TorsoField, person: Person) -> None:
 
 
 def _rendered(portrait: Portrait, views: Views, frame: int, mouth_of: int | None = None) -> Frame:
-    """A frame of the person; mouth_of: with the landmarks of another frame."""
-    width = portrait.head.config.attention_frames
+    """A frame of the person; mouth_of: driven by another frame."""
     source = torch.tensor([frame if mouth_of is None else mouth_of])
-    window = windows_of(views.landmarks, source, width)[0]
+    window = views.windows(source, portrait.head.config)[0]
     return portrait.render_frame(window, views.poses[frame])
 
 

@@ -92,11 +92,11 @@ class Painter:
 
     @torch.no_grad()
     def head_image(
-        self, window: Float[Tensor, "w 68 3"], pose: Float[Tensor, "4 4"], focal: float, size: int
+        self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int
     ) -> HeadImage:
         """The head as one camera sees it.
 
-        window: (w, 68, 3) absolute canonical landmarks around the frame.
+        window: what drives it around the frame, absolute canonical landmarks (w, 68, 3) as a rule.
         """
         with record_function("head"):
             return self._head_image(window, pose, focal, size)

@@ -17,7 +17,7 @@ from geneface_kit import camera
 from geneface_kit.head import BOX, HeadField
 from geneface_kit.portrait.picture import EXACT, PictureConfig
 from geneface_kit.render import Occupancy, look_through, shell_of
-from geneface_kit.views import Views, psnr, windows_of
+from geneface_kit.views import Views, psnr
 
 __all__ = ["load_shell", "save_shell", "surveyed", "weights_seen"]
 
@@ -43,10 +43,9 @@ def surveyed(portrait: Any, views: Views, *, n_frames: int = 3) -> Any:
     of the reference; without any such, the portrait as it was. Costs a few reference pictures.
     """
     weights = weights_seen(portrait.head, views)
-    width = portrait.head.config.attention_frames
     frames = np.linspace(0, views.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
     scenes = [
-        (windows_of(views.landmarks, torch.tensor([frame]), width)[0], views.poses[frame])
+        (views.windows(torch.tensor([frame]), portrait.head.config)[0], views.poses[frame])
         for frame in frames
     ]
     exact = portrait.configured(EXACT)
@@ -82,7 +81,7 @@ def weights_seen(head: HeadField, views: Views, *, size: int = 128) -> Float[Ten
     for frame in _telling_frames(views):
         pixels, _ = head.footprint(views.poses[frame], focal, size)
         rays = camera.rays(views.poses[frame], focal, size, pixels)
-        window = windows_of(views.landmarks, torch.tensor([frame]), head.config.attention_frames)
+        window = views.windows(torch.tensor([frame]), head.config)
         with torch.no_grad():
             field = head.at(head.condition(window), head.mean_code(), None)
         origins = camera.to_box(rays.origins)

@@ -21,6 +21,7 @@ from geneface_kit.clip import read_audio
 from geneface_kit.metrics import NotMeasured
 from geneface_kit.tables.collect import check_run, collect
 from geneface_kit.tables.latex import to_latex, write_latex
+from geneface_kit.tables.methods import FULL, check
 from geneface_kit.tables.rows import (
     Row,
     beside_published,
@@ -53,6 +54,7 @@ __all__ = [
     "cross_driven",
     "expert_score",
     "held_out",
+    "held_out_plan",
     "inputs",
     "landmark_driven",
     "listing",
@@ -72,6 +74,14 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+OF_LANDMARKS = (
+    "mouth correlation",
+    "sync expert",
+    "mouth correlation with speech",
+    "mouth motion ratio",
+)
+"""Metrics of planned landmarks; no picture is looked at."""
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -80,6 +90,7 @@ class EvaluationConfig:
     n_frames: int = 12  # held-out frames that are rendered, evenly spaced; 0 means all (ours)
     recordings: str = ""  # files for the cross-driven table, comma between; "" = held-out demo
     cross_s: float = 4.0  # seconds of each recording; 0 means all of it (ours)
+    method: str = FULL  # whose settings these are, a name of tables.methods (ours)
 
 
 CPU = {"n_frames": 44, "cross_s": 10.0}
@@ -97,18 +108,21 @@ def make(run: Any, settings: Any) -> None:
     """Scores the person of a run by the three protocols and writes tables A, B and D."""
     config = settings.evaluation
     check_run(run, finished=False)
+    check(settings)
     actor = talk.load_actor(run.parents)
     chosen = held_out(actor.person, config.n_frames)
     scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}
 
-    def note(table, protocol, measured, n_frames, method="full"):
-        scored[table] += _rows(run, table, protocol, method, measured, n_frames)
+    def note(table, protocol, measured, n_frames):
+        measured = _told(measured, actor.portrait.driven_by)
+        scored[table] += _rows(run, table, protocol, config.method, measured, n_frames)
 
     started = time.perf_counter()
     frames = landmark_driven(actor, chosen)
     fps = len(frames) / (time.perf_counter() - started)
-    _store(run.folder / "landmark_driven.npy", frames)
-    note("a", "landmark-driven", score_pictures(actor.person, chosen, frames), len(frames))
+    if actor.portrait.driven_by == "landmarks":
+        _store(run.folder / "landmark_driven.npy", frames)
+        note("a", "landmark-driven", score_pictures(actor.person, chosen, frames), len(frames))
     planned, frames = self_driven(actor, chosen, settings.talk, run.generator("self-driven"))
     _store(run.folder / "self_driven.npy", frames)
     measured = score_pictures(actor.person, chosen, frames)
@@ -155,9 +169,13 @@ def held_out(person: Any, n_frames: int) -> Int[np.ndarray, " n"]:
 def landmark_driven(
     actor: talk.Actor, chosen: Int[np.ndarray, " n"]
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """Frames rendered from the tracked landmarks and poses: what the renderer alone can do."""
+    """Frames rendered from the tracked landmarks and poses: what the renderer alone can do.
+
+    A head that speech drives gets their own sound instead.
+    """
     person = actor.person
-    frames = actor.portrait.render(person.landmarks, person.poses, only=chosen.tolist())
+    track = actor.portrait.driving(person.landmarks, person.speech)
+    frames = actor.portrait.render(track, person.poses, only=chosen.tolist())
     return np.stack(list(live.progress(frames, "landmark-driven", len(chosen))))
 
 
@@ -172,20 +190,30 @@ def self_driven(
     The landmarks come from speech alone; the eyes are replayed from frames of training.
     """
     person = actor.person
-    sound = person.audio[person.n_train * talk.SAMPLES : len(person.landmarks) * talk.SAMPLES]
-    whole = dataclasses.replace(config, max_s=0.0)
-    planned = talk.plan(actor, sound, whole, generator)
+    planned = held_out_plan(actor, config, generator)
     poses = person.poses[person.n_train : person.n_train + len(planned.landmarks)]
     only = (chosen - person.n_train).tolist()
-    frames = actor.portrait.render(planned.landmarks, poses, only=only)
+    track = actor.portrait.driving(planned.landmarks, planned.speech)
+    frames = actor.portrait.render(track, poses, only=only)
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
+
+
+def held_out_plan(
+    actor: talk.Actor, config: talk.TalkConfig, generator: torch.Generator
+) -> talk.Plan:
+    """What the face does for all of the person's own held-out sound, from speech alone."""
+    person = actor.person
+    sound = person.audio[person.n_train * talk.SAMPLES : len(person.landmarks) * talk.SAMPLES]
+    whole = dataclasses.replace(config, max_s=0.0)
+    return talk.plan(actor, sound, whole, generator)
 
 
 def _for_syncnet(actor: talk.Actor, planned: talk.Plan) -> UInt8[np.ndarray, "t h w 3"] | None:
     """All frames of a plan when SyncNet is there to see them; else nothing is rendered."""
     if isinstance(metrics.network("syncnet"), NotMeasured):
         return None
-    frames = actor.portrait.render(planned.landmarks, planned.poses)
+    track = actor.portrait.driving(planned.landmarks, planned.speech)
+    frames = actor.portrait.render(track, planned.poses)
     return np.stack(list(live.progress(frames, "cross-driven", len(planned.landmarks))))
 
 
@@ -208,6 +236,19 @@ def _rows(run, table, protocol, method, measured, n_frames) -> list[Row]:
         )
         for metric, (value, unit) in measured.items()
     ]
+
+
+def _told(
+    measured: dict[str, tuple[float | NotMeasured, str]], driven_by: str
+) -> dict[str, tuple[float | NotMeasured, str]]:
+    """Without the measures of planned landmarks where these are not what a head is driven by."""
+    if driven_by == "landmarks":
+        return measured
+    missing = NotMeasured(f"{driven_by} drives this head: it never gets the planned landmarks")
+    return {
+        metric: (missing if metric in OF_LANDMARKS else value, unit)
+        for metric, (value, unit) in measured.items()
+    }
 
 
 def _store(path: Path, frames: np.ndarray) -> None:

@@ -215,7 +215,8 @@ def talk(
     n_frames = len(planned.landmarks)
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []
-    frames = actor.portrait.render(planned.landmarks, planned.poses)
+    track = actor.portrait.driving(planned.landmarks, planned.speech)
+    frames = actor.portrait.render(track, planned.poses)
     frames, flicker = live.progress(frames, "rendering", n_frames), Flicker()
     notes = provenance(actor.person, planned.audio)
     title = f"{actor.person.name} (synthetic)"

@@ -10,7 +10,7 @@ from geneface_kit.head import HeadField
 from geneface_kit.torso import sway
 from geneface_kit.torso.config import TorsoConfig
 from geneface_kit.torso.field import TorsoField, unit_pixels
-from geneface_kit.views import Views, windows_of
+from geneface_kit.views import Views
 
 __all__ = ["TorsoTask"]
 
@@ -107,9 +107,8 @@ class TorsoTask(fitting.Task):
         """The head's colour and opacity in the training frames, (k, h, w, 4) uint8."""
         views, rendered = self.views, []
         head.train(False)
-        width = head.config.attention_frames
         for frame in self.frames.tolist():
-            window = windows_of(views.landmarks, torch.tensor([frame]), width)[0]
+            window = views.windows(torch.tensor([frame]), head.config)[0]
             image = head.image(window, views.poses[frame], views.focal, views.size)
             rgba = torch.cat([image.colour, image.alpha[..., None]], dim=-1)
             rendered.append((rgba * 255).round().clamp(0, 255).to(torch.uint8).cpu())

@@ -1,0 +1,203 @@
+"""Ablations: methods x persons x seeds -> table C.
+
+Makes the runs that are missing; writes figures/table_c.csv. What drives the face is measured on
+landmarks, with several seeds; what only a picture shows, on rendered held-out frames, with one.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geneface_kit import adaptation, metrics, motion, runs, tables, talk
+from geneface_kit import person as person_stage
+from geneface_kit.metrics import NotMeasured
+from geneface_kit.motion.weights import load_files, shipped
+from geneface_kit.tables.methods import FULL, STUDY, overrides
+from geneface_kit.tables.rows import Row
+
+__all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_path"]
+
+log = logging.getLogger(__name__)
+
+LIPS = slice(48, 68)
+PICTURES = ("PSNR", "PSNR head", "SSIM", "LMD", "LMD lips", "mouth correlation seen")
+"""Metrics of table A that table C repeats."""
+SELF_DRIVEN = "self-driven, landmarks"
+FOREIGN = "corpus speech, landmarks"
+Scores = dict[tuple[str, str], tuple[float | NotMeasured, str]]
+"""(protocol, metric) -> value and unit."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared: every method, on every person, with every seed."""
+
+    persons: tuple[str, ...]
+    methods: tuple[str, ...] = tuple(STUDY)
+    profile: str = "smoke"
+    n_seeds: int = 3  # of what is measured on landmarks; pictures have one
+    overrides: str = ""  # dotted settings of every run, commas between
+    out: str = ""  # folder of all runs; "" = runs/ of the project
+
+
+def make(study: Study, folder: Path | None = None) -> Path:
+    """Writes table C of a study and returns its file; the same call goes on where one stopped.
+
+    folder: receives the table; default: figures/ of the project.
+    Raises: ValueError for an unknown method, no method or person, or persons of whom some are
+    synthetic and some real.
+    """
+    if not study.persons or not study.methods or study.n_seeds < 1:
+        raise ValueError("a study needs at least one person, one method and one seed")
+    for name in study.methods:
+        _overrides(study, name)
+    kinds = {name: _require(study, "person", name, FULL, 0).data_kind for name in study.persons}
+    if len(set(kinds.values())) > 1:
+        said = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
+        raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
+    rows = [row for person in study.persons for row in _rows_of(study, person)]
+    path = table_path(folder or runs.root() / "figures", study.profile, kinds[study.persons[0]])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables.write_table(path, rows)
+    return path
+
+
+def table_path(folder: Path, profile: str, data_kind: str) -> Path:
+    """table_c.csv for real persons beyond the smoke profile; other tables carry what they are."""
+    before = "" if data_kind == "real" else f"{data_kind}_"
+    return folder / f"{before}{'smoke_' if profile == 'smoke' else ''}table_c.csv"
+
+
+def landmark_scores(run: runs.Run, settings: Any) -> Scores:
+    """An adaptation run, measured without a picture.
+
+    On the person's held-out sound, planned as `talk` plans it, against the tracked landmarks:
+    lip error: mean distance of the 20 lip points, inter-ocular distances (iod); mouth correlation
+    and mouth motion ratio (spread over the tracked one) of the opening; sync expert: the shipped
+    expert's cosine, one judge for every method (it taught the shipped generator, so "retrained"
+    and what stands beside it should not be compared with the others by it).
+    On held-out corpus speech: domain distance, Fréchet, iod^2, of motion from the person's own.
+    post-net updates: after how many its weights were kept; 0: the fresh one scored best.
+    """
+    person = person_stage.load(run.parents["person"].folder)
+    actor = talk.Actor(
+        person,
+        motion.load(run.parents["motion"].folder),
+        adaptation.load(run.folder),
+        None,  # no picture is made
+    )
+    planned = tables.held_out_plan(actor, settings.talk, run.generator("self-driven"))
+    true = person.landmarks[person.n_train :]
+    error = np.linalg.norm((planned.landmarks - true)[:, LIPS], axis=-1).mean()
+    ours, theirs = talk.mouth_opening(planned.landmarks), talk.mouth_opening(true)
+    ratio = float(ours.std()) / max(float(theirs.std()), 1e-6)
+    return {
+        (SELF_DRIVEN, "lip error"): (float(error), "iod"),
+        (SELF_DRIVEN, "mouth correlation"): (metrics.correlation(ours, theirs), "r"),
+        (SELF_DRIVEN, "mouth motion ratio"): (ratio, ""),
+        (SELF_DRIVEN, "sync expert"): (_judged(planned, person), "cosine"),
+        (FOREIGN, "domain distance"): (float(run.metrics["distance_after"]), "iod^2"),
+        (FOREIGN, "post-net updates"): (float(run.metrics["best_step"]), ""),
+    }
+
+
+def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
+    """Table C of one person, a line per method and protocol, mean ± standard deviation over seeds.
+
+    table: as `tables.read_table` gives it. One seed has no spread; a gap reads as it does there.
+    """
+    ours = table[table["person"] == person]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for (method, protocol, metric), rows in ours.groupby(
+        ["method", "protocol", "metric"], sort=False
+    ):
+        line = lines.setdefault((method, protocol), {"method": method, "protocol": protocol})
+        line["beside"] = STUDY[method].beside if method in STUDY else ""
+        line["seeds"] = str(rows["seed"].nunique())
+        line[metric] = _spread(rows["value"])
+    return pd.DataFrame(lines.values()).fillna("—")
+
+
+def _rows_of(study: Study, person: str) -> Iterator[Row]:
+    """Every row of one person, method by method."""
+    with_pictures = any(STUDY[name].measured == "pictures" for name in study.methods)
+    for name in study.methods:
+        log.info("%s: %s", person, name)
+        settings = _settings(study, name)
+        if STUDY[name].measured == "landmarks":
+            for seed in range(study.n_seeds):
+                run = _require(study, "adaptation", person, name, seed)
+                yield from _landmark_rows(run, name, seed, settings)
+        if STUDY[name].measured == "pictures" or (name == FULL and with_pictures):
+            yield from _picture_rows(_require(study, "evaluation", person, name, 0))
+
+
+def _landmark_rows(run: runs.Run, method: str, seed: int, settings: Any) -> Iterator[Row]:
+    sources = tuple(parent.id for parent in run.parents.values()) + (run.id,)
+    person = person_stage.load(run.parents["person"].folder)
+    n_frames = len(person.landmarks) - person.n_train
+    for (protocol, metric), (value, unit) in landmark_scores(run, settings).items():
+        yield Row(
+            table="c",
+            person=run.subject,
+            protocol=protocol,
+            method=method,
+            metric=metric,
+            value=value,
+            unit=unit,
+            n_frames=n_frames if protocol == SELF_DRIVEN else 0,
+            runs=sources,
+            seed=seed,
+            profile=run.profile,
+            data_kind=run.data_kind,
+        )
+
+
+def _picture_rows(run: runs.Run) -> Iterator[Row]:
+    """The rows of an evaluation's table A that stand in table C, unchanged but for its letter."""
+    found = tables.read_table(run.folder / "table_a.csv")
+    for line in found[found["metric"].isin(PICTURES)].to_dict("records"):
+        reason = line.pop("reason")
+        missing = line["value"] == "not measured"
+        line |= {"table": "c", "value": NotMeasured(reason) if missing else float(line["value"])}
+        line |= {"runs": tuple(line["runs"].split()), "seed": int(line["seed"])}
+        yield Row(**(line | {"n_frames": int(line["n_frames"])}))
+
+
+def _judged(planned: talk.Plan, person: Any) -> float | NotMeasured:
+    judge = load_files(shipped("motion"), shipped("sync"))
+    if planned.speech.encoder != judge.encoder:
+        return NotMeasured(f"the shipped expert does not read {planned.speech.encoder} features")
+    return tables.expert_score(judge.expert, judge.unit, planned, person.landmark_mean)
+
+
+def _require(study: Study, stage: str, person: str, method: str, seed: int) -> runs.Run:
+    chosen = {"profile": study.profile, "seed": seed, "out": study.out}
+    return runs.require(stage, person, overrides=_overrides(study, method), **chosen)
+
+
+def _settings(study: Study, method: str) -> Any:
+    from geneface_kit import profiles  # above all stages: known only when all are
+
+    return profiles.resolve(study.profile, _overrides(study, method))
+
+
+def _overrides(study: Study, method: str) -> dict[str, Any]:
+    from geneface_kit import profiles
+
+    return overrides(method, profiles.parse(study.overrides))
+
+
+def _spread(values: pd.Series) -> str:
+    """One value as it is, several as mean ± standard deviation (n - 1), a gap in its words."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        return str(values[numbers.isna()].iloc[0])
+    if len(numbers) == 1:
+        return f"{numbers.iloc[0]:.4g}"
+    return f"{numbers.mean():.4g} ± {numbers.std():.2g}"
