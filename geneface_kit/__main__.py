@@ -110,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--cores", type=int, default=0, help="default: all")
     sub.add_argument("--against", default="", help="folder of all runs whose tables must agree")
     sub.add_argument("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
+    sub = command("filmstrips", _filmstrips, "one picture of several persons and recordings")
+    sub.add_argument("talks", nargs="+", metavar="PERSON=RECORDING")
     sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
     sub.add_argument("--check", action="store_true", help="compare instead of writing")
     sub = command("export", _export, "pack a run and its upstream", stage_options=False)
@@ -213,6 +215,23 @@ def _reproduce(chosen) -> int:
         wrong = batch.tables_that_differ(tables, Path(chosen.against) / "tables")
         _say("\n".join(wrong) or "every number but the clock times agrees")
     return 1 if wrong else 0
+
+
+def _filmstrips(chosen) -> None:
+    from geneface_kit import figures, profiles, runs
+
+    talks = []
+    for pair in chosen.talks:
+        person, equals, audio = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{pair!r} must look like PERSON=RECORDING")
+        overrides = profiles.parse(chosen.set) | {"talk.audio": str(Path(audio).resolve())}
+        options = {"profile": chosen.profile, "seed": chosen.seed, "out": chosen.out}
+        talks.append(runs.require("talk", person, overrides=overrides, **options))
+    name, folder = f"filmstrips_{chosen.profile}", runs.root() / "figures"
+    title = f"Driven by other voices ({chosen.profile})"
+    figures.save_filmstrips(folder, name, talks, title=title)
+    _say(f"drawn: {folder / name}.png")
 
 
 def _figures(chosen) -> int:

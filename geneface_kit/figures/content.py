@@ -11,6 +11,7 @@ from geneface_kit import person as person_stage
 from geneface_kit.talk import mouth_opening
 
 __all__ = [
+    "ablations_data",
     "bars_data",
     "domain_groups",
     "domains_data",
@@ -158,6 +159,21 @@ def bars_data(tables: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFr
     rows = rows[rows["metric"].isin(metrics) & (rows["value"] != "not measured")]
     columns = ["person", "protocol", "method", "metric", "value", "unit", "data_kind", "runs"]
     return rows[columns]
+
+
+def ablations_data(table: pd.DataFrame | None, person: str) -> pd.DataFrame:
+    """The rows of Table C for one person, in its order; none when there is no table yet.
+
+    table: rows as `tables.read_table` gives them. Rows of synthetic and of real data never meet.
+    Raises: ValueError when a person has both.
+    """
+    columns = ["person", "method", "metric", "value", "unit", "seed", "data_kind", "runs"]
+    if table is None:
+        return pd.DataFrame(columns=columns)
+    rows = table[table["person"] == person][columns]
+    if rows["data_kind"].nunique() > 1:
+        raise ValueError(f"Table C mixes synthetic and real data of {person}")
+    return rows
 
 
 def _neighbour_plane(frames: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 2"]:

@@ -213,7 +213,10 @@ def from_config(values: Mapping[str, Any]) -> Study:
     if unknown:
         known = ", ".join(Study.__dataclass_fields__)
         raise ValueError(f"unknown setting {sorted(unknown)[0]!r} of the workflow; it has {known}")
-    return Study(**{key: tuple(v) if isinstance(v, list) else v for key, v in given.items()})
+    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    if "seeds" in fields:
+        fields["seeds"] = tuple(int(seed) for seed in fields["seeds"])  # Snakemake reads text
+    return Study(**fields)
 
 
 def _job(

@@ -72,7 +72,7 @@ def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: st
     if len(level) < 3 * STEP:
         level = np.pad(level, (0, 3 * STEP - len(level)))
     if encoder == "hama":
-        features, version = _hama_features(level), conformer_version()
+        features, version = hama_steps(level)[0], conformer_version()
     else:
         features, version = _hubert_features(level, weights)
     return Speech(
@@ -144,17 +144,24 @@ def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
     return np.concatenate(parts)
 
 
-def _hama_features(audio: np.ndarray) -> np.ndarray:
+def hama_steps(
+    audio: Float[np.ndarray, " n"],
+) -> tuple[Float[np.ndarray, "s 144"], Float[np.ndarray, "s 191"]]:
+    """Hidden states and phoneme log-probabilities of the Conformer, one per whole 20 ms.
+
+    audio: 16 kHz, at least three steps long, brought to a peak of 1. Read in overlapping pieces.
+    """
     model = load_conformer()
     n_steps, piece, overlap = len(audio) // STEP, PIECE_S * 50, OVERLAP_S * 50
-    parts = []
+    hidden, heard = [], []
     for start in range(0, n_steps, piece):
         first, last = max(0, start - overlap), min(n_steps, start + piece + overlap)
         sound = torch.from_numpy(audio[first * STEP : last * STEP + 200])
         with torch.no_grad():
-            hidden, _ = model(sound)
-        parts.append(hidden[start - first : min(start + piece, n_steps) - first].numpy())
-    return np.concatenate(parts)
+            both = model(sound)
+        for parts, values in zip((hidden, heard), both, strict=True):
+            parts.append(values[start - first : min(start + piece, n_steps) - first].numpy())
+    return np.concatenate(hidden), np.concatenate(heard)
 
 
 def _hubert_features(audio: np.ndarray, weights: str) -> tuple[np.ndarray, str]:
