@@ -38,11 +38,12 @@ def draw_training(data: pd.DataFrame, title: str) -> Figure:
 
 
 def training_twin(data: pd.DataFrame) -> Any:
-    """Every curve as a plotly figure, all measures, in their own units."""
+    """Every curve as a plotly figure, in its own units, thinned to 50 steps."""
     import plotly.graph_objects as go
 
     twin = go.Figure()
     for (part, measure), curve in data.groupby(["part", "measure"], sort=False):
+        curve = curve.iloc[:: -(-len(curve) // 50)].round(5)
         name = f"{part}: {measure}"
         twin.add_scatter(x=curve["step"].tolist(), y=curve["value"].tolist(), name=name)
     return twin.update_yaxes(type="log")
@@ -80,7 +81,7 @@ def opening_twin(data: pd.DataFrame) -> Any:
     twin = go.Figure()
     for column, (name, colour) in CURVES.items():
         if column in data:
-            x, y = data["seconds"].tolist(), data[column].tolist()
+            x, y = data["seconds"].tolist(), data[column].round(3).tolist()
             twin.add_scatter(x=x, y=y, name=name, line={"color": colour})
     return twin
 

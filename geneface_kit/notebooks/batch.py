@@ -5,7 +5,7 @@ folder of its run, and what two methods share is made once.
 """
 
 import json
-import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -30,11 +30,10 @@ __all__ = [
     "keep",
     "method_overrides",
     "plan",
+    "project",
     "reproduce",
     "tables_that_differ",
 ]
-
-log = logging.getLogger(__name__)
 
 METHOD = "full"
 """The method without overrides."""
@@ -201,9 +200,16 @@ def reproduce(study: Study, *, cores: int = 0, snakemake: str = "") -> Path:
         *["--quiet", "host", "progress"],
         *["--config", f"study={_as_json(study)}", *shlex.split(snakemake)],
     ]
-    if subprocess.run(command, cwd=runs.root()).returncode:
+    environment = os.environ | {"GENEFACE_KIT_ROOT": str(project())}
+    if subprocess.run(command, cwd=home(study), env=environment).returncode:
         raise ValueError("the workflow failed; the same command goes on where it stopped")
     return home(study) / "tables"
+
+
+def project() -> Path:
+    """The project whose notebooks are executed: the one around us, or that of this package."""
+    around = runs.root()
+    return around if (around / "notebooks").is_dir() else Path(__file__).parents[2]
 
 
 def from_config(values: Mapping[str, Any]) -> Study:

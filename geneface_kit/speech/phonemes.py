@@ -25,10 +25,10 @@ SHAPES = {
 """Shape that is seen on the lips -> the network's symbols for it: closed, lip on teeth, rounded,
 open."""
 
-LEAD = 2
-"""Frames by which lips take their shape before the network is sure of the sound. Over the marks of
-three tracked persons the mouth is smallest 2 frames before m b p and widest 1 to 2 before a (ours).
-"""
+LEADS = {"m b p": 2, "f v": 2, "o u w": 1, "a": 1}
+"""Frames by which lips take their shape before the network is sure of the sound (ours): over the
+marks of three tracked persons and the demo the mouth is smallest 2 frames before m b p and f v, and
+widest 1 to 2 before a."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ def certain_marks(
     """The most certain moments of each shape, in order of time.
 
     n_frames: marks lie in frames 0 to n_frames - 1. A mark's frame is when the lips have the shape,
-    LEAD before the network's peak; two steps are one frame. per_shape: at most so many of each.
+    LEADS before the network's peak; two steps are one frame. per_shape: at most so many of each.
     least: the probability that a mark needs; a shape that is not heard has none. apart: frames
     between two marks of one shape. Of equals the earliest is taken.
     """
     marks = []
     for shape, values in probabilities.items():
-        values = values[2 * LEAD : 2 * (n_frames + LEAD)].copy()
+        lead = LEADS[shape]
+        values = values[2 * lead : 2 * (n_frames + lead)].copy()
         for _ in range(per_shape):
             step = int(values.argmax()) if len(values) else 0
             if not len(values) or values[step] < least:
