@@ -1,6 +1,5 @@
 """Batch: a plan knows its runs beforehand, shares them, resumes; clean runs agree."""
 
-import json
 import os
 import subprocess
 import sys
@@ -87,6 +86,13 @@ def test_a_study_goes_through_the_config_of_the_workflow():
         batch.from_config({"person": "demo"})
 
 
+def test_a_notebook_that_cannot_run_leaves_nothing(tmp_path):
+    target = tmp_path / "demo" / "person-smoke-1" / "00_prepare_person.ipynb"
+    with pytest.raises(ValueError, match="no parameter 'persn'"):
+        batch.keep("00_prepare_person", {"persn": "demo"}, target)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def row(value, metric="PSNR", method="full"):
     cells = ("a", "demo", "self-driven", method, metric, value, "dB", 3, ("r",), 0)
     return tables.Row(*cells, "smoke", "synthetic")
@@ -112,32 +118,42 @@ def test_gathered_tables_name_their_methods_and_are_compared_without_clock_times
     ]
 
 
-def reproduce(*options):
-    """The command in a process of its own; what it wrote."""
+def command(*words):
+    """A command of the kit in a process of its own, on this checkout."""
     places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "geneface_kit", "reproduce", "--profile", "smoke", *options]
-    done = subprocess.run(
-        command,
+    return subprocess.Popen(
+        [sys.executable, "-m", "geneface_kit", *words],
         env=os.environ | {"PYTHONPATH": places},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
+
+
+def reproduce(home):
+    """The smoke workflow of the demo person up to its tables, through papermill; what it says."""
+    units = ["demo", "--profile", "smoke", "--set", SMALL, "--until", "evaluation"]
+    done = command("reproduce", *units, "--out", str(home))
+    said, _ = done.communicate()
+    assert done.returncode == 0, said[-3000:]
+    return said
 
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory):
-    """The smoke workflow of the demo person up to its tables, through papermill."""
+    """Folder and words of a reproduction; folder of the same runs, made beside it by `run`."""
     pytest.importorskip("snakemake", reason="an extra: pip install 'geneface-kit[batch]'")
-    home = tmp_path_factory.mktemp("reproduced")
-    said = reproduce("demo", "--out", str(home), "--set", SMALL, "--until", "evaluation")
-    return home, said
+    home, alone = (tmp_path_factory.mktemp(name) for name in ("reproduced", "alone"))
+    other = command("run", "evaluation", "demo", "--out", str(alone), "--set", SMALL)
+    said = reproduce(home)
+    words, _ = other.communicate()
+    assert other.returncode == 0, words[-3000:]
+    return home, said, alone
 
 
 @pytest.mark.slow
 def test_every_notebook_is_kept_whole_with_its_run(reproduced):
-    home, said = reproduced
+    home, said, _ = reproduced
     jobs = batch.plan(batch.Study(out=str(home), overrides=SMALL, until="evaluation"))
     assert stages(jobs) == ["person", "motion", "adaptation", "nerf", "evaluation"]
     for place, job in jobs.items():
@@ -153,17 +169,16 @@ def test_every_notebook_is_kept_whole_with_its_run(reproduced):
 
 @pytest.mark.slow
 def test_a_second_call_makes_nothing(reproduced):
-    home, _ = reproduced
-    before = {path: path.stat().st_mtime_ns for path in home.glob("*/*/*")}
-    again = reproduce("demo", "--out", str(home), "--set", SMALL, "--until", "evaluation")
-    assert {path: path.stat().st_mtime_ns for path in home.glob("*/*/*")} == before
-    assert "Nothing to be done" in again
+    home, _, _ = reproduced
+    before = {path: path.stat().st_mtime_ns for path in home.glob("[!.]*/*/*")}
+    assert "Nothing to be done" in reproduce(home)
+    assert {path: path.stat().st_mtime_ns for path in home.glob("[!.]*/*/*")} == before
 
 
 @pytest.mark.slow
 def test_a_crate_takes_the_notebooks_along_and_verifies(reproduced, tmp_path):
-    home, _ = reproduced
-    (folder,) = (home / "demo").glob("evaluation-*")
+    home, _, _ = reproduced
+    folder = next((home / "demo").glob("evaluation-*/run.json")).parent
     out = crate.export(runs.open_run(folder), tmp_path / "crate")
     kept = {path.name for path in (out / "runs").rglob("*.ipynb")}
     assert {"00_prepare_person.ipynb", "03_train_nerf.ipynb", "05_evaluation_tables.ipynb"} <= kept
@@ -172,14 +187,9 @@ def test_a_crate_takes_the_notebooks_along_and_verifies(reproduced, tmp_path):
 
 @pytest.mark.slow
 def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
-    """Another process, another folder, no notebooks: every number but the clock times agrees."""
-    home, _ = reproduced
-    command = [sys.executable, "-m", "geneface_kit", "run", "evaluation", "demo", "--out"]
-    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": places}
-    subprocess.run([*command, str(tmp_path), "--set", SMALL], env=environment, check=True)
-    (folder,) = (tmp_path / "demo").glob("evaluation-*")
-    batch.gather({str(folder): "full"}, tmp_path / "tables")
-    assert batch.tables_that_differ(home / "tables", tmp_path / "tables") == []
-    numbers = pd.read_csv(tmp_path / "tables" / "table_a.csv")
-    assert len(numbers) > 8 and json.loads((folder / "run.json").read_text())["status"] == "ok"
+    """Other processes, another folder, no notebooks: every number but the clock times agrees."""
+    home, _, alone = reproduced
+    folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
+    (path, *_) = batch.gather({str(folder): "full"}, tmp_path)
+    assert batch.tables_that_differ(home / "tables", tmp_path) == []
+    assert (tables.read_table(path)["value"] != "not measured").sum() > 8

@@ -86,6 +86,7 @@ def table_c():
     rows = pd.DataFrame(cells, columns=["method", "value", "seed"]).astype(str)
     rows = rows.assign(person="demo", metric="sync expert", unit="", data_kind="synthetic")
     rows.loc[len(rows)] = ["flat", "not measured", "0", "demo", "sync expert", "", "synthetic"]
+    rows = rows.assign(protocol="self-driven", profile="smoke")
     return rows.assign(runs=[f"evaluation-{k}" for k in range(len(rows))])
 
 
@@ -93,7 +94,9 @@ DATA = {
     "grid": grid,
     "filmstrips": strips,
     "opening": openings,
-    "ablations": lambda: figures.ablations_data(table_c(), "demo").assign(data_kind="real"),
+    "ablations": lambda: figures.ablations_data([table_c()], "demo", "smoke").assign(
+        data_kind="real"
+    ),
     "pipeline": figures.pipeline_data,
     "mouth": curves,
     "filmstrip": strip,
@@ -274,20 +277,23 @@ def test_agreement_is_in_the_legend_by_hand():
 
 
 def test_ablations_without_a_table_say_so_and_never_mix_data():
-    empty = figures.draw_ablations(figures.ablations_data(None, "demo"), "T")
+    empty = figures.draw_ablations(figures.ablations_data([], "demo", "smoke"), "T")
     assert [text.get_text() for text in empty.axes[0].texts] == ["not measured"]
-    drawn = figures.draw_ablations(figures.ablations_data(table_c(), "demo"), "T").axes[0]
+    drawn = figures.draw_ablations(figures.ablations_data([table_c()], "demo", "smoke"), "T").axes[
+        0
+    ]
     texts = [text.get_text().strip() for text in drawn.texts]
     assert texts == ["0.85 (2 seeds)", "0.5", "not measured"]
     mixed = table_c()
     mixed.loc[0, "data_kind"] = "real"
     with pytest.raises(ValueError, match="mixes synthetic and real data of demo"):
-        figures.ablations_data(mixed, "demo")
-    assert figures.ablations_data(table_c(), "ada").empty
+        figures.ablations_data([mixed], "demo", "smoke")
+    assert figures.ablations_data([table_c()], "ada", "smoke").empty
+    assert figures.ablations_data([table_c()], "demo", "cpu").empty
 
 
 def test_a_figure_names_the_runs_and_the_kind_of_its_rows(folder):
-    data = figures.ablations_data(table_c(), "demo")
+    data = figures.ablations_data([table_c()], "demo", "smoke")
     figures.save(folder, "a", "ablations", data, title="T", sources=[])
     facts = json.loads((folder / "a.json").read_text())
     assert facts["synthetic"] and facts["runs"] == [f"evaluation-{k}" for k in range(4)]

@@ -141,6 +141,22 @@ def test_a_run_with_a_missing_file_is_made_again(kitchen):
     assert kitchen.calls == ["bread", "toast", "toast"]
 
 
+def test_a_run_is_located_before_it_is_made(kitchen):
+    folder = runs.locate("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == [] and list(kitchen.out.iterdir()) == []
+    assert runs.require("toast", "anna", out=kitchen.out).folder == folder
+    assert runs.locate("toast", "anna", out=kitchen.out, seed=1) != folder
+
+
+def test_a_notebook_kept_with_a_run_is_none_of_its_outputs(kitchen):
+    folder = runs.locate("toast", "anna", out=kitchen.out)
+    folder.mkdir(parents=True)
+    (folder / "03_toast.ipynb").write_text("{}")
+    run = runs.require("toast", "anna", out=kitchen.out)
+    assert list(run.facts["outputs"]) == ["toast.txt"]
+    assert (folder / "03_toast.ipynb").exists()
+
+
 def test_an_unknown_stage_is_refused(kitchen):
     with pytest.raises(ValueError, match="unknown stage 'tost': choose one of bread, toast"):
         runs.require("tost", out=kitchen.out)

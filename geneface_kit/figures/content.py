@@ -21,6 +21,8 @@ __all__ = [
     "training_data",
 ]
 
+ABLATED = ("lip error", "mouth correlation", "sync expert", "domain distance", "PSNR", "LMD lips")
+"""Metrics of Table C that are drawn."""
 GIVES = {
     "person": "landmarks, pose,\nlayers, speech",
     "motion": "speech to landmarks,\nany voice",
@@ -161,19 +163,22 @@ def bars_data(tables: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFr
     return rows[columns]
 
 
-def ablations_data(table: pd.DataFrame | None, person: str) -> pd.DataFrame:
-    """The rows of Table C for one person, in its order; none when there is no table yet.
+def ablations_data(tables: list[pd.DataFrame], person: str, profile: str) -> pd.DataFrame:
+    """The rows of Table C that are drawn, of one person and profile; none without a table.
 
-    table: rows as `tables.read_table` gives them. Rows of synthetic and of real data never meet.
-    Raises: ValueError when a person has both.
+    tables: as `tables.read_table` gives them. Drawn are the metrics of ABLATED, driven by sound.
+    Raises: ValueError when rows of synthetic and of real data meet.
     """
-    columns = ["person", "method", "metric", "value", "unit", "seed", "data_kind", "runs"]
-    if table is None:
+    columns = ["person", "protocol", "method", "metric", "value", "unit", "seed"]
+    columns += ["data_kind", "runs"]
+    if not tables:
         return pd.DataFrame(columns=columns)
-    rows = table[table["person"] == person][columns]
+    rows = pd.concat(tables)
+    rows = rows[(rows["person"] == person) & (rows["profile"] == profile)]
+    rows = rows[rows["metric"].isin(ABLATED) & (rows["protocol"] != "landmark-driven")]
     if rows["data_kind"].nunique() > 1:
         raise ValueError(f"Table C mixes synthetic and real data of {person}")
-    return rows
+    return rows[columns]
 
 
 def _neighbour_plane(frames: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 2"]:
