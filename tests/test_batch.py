@@ -210,4 +210,4 @@ def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
     folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
     (path, *_) = batch.gather({str(folder): "full"}, tmp_path)
     assert batch.tables_that_differ(home / "tables", tmp_path) == []
-    assert (tables.read_table(path)["value"] != "not measured").sum() > 8
+    assert (tables.read_table(path)["value"] != "not measured").sum() > 5

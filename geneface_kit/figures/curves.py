@@ -81,8 +81,8 @@ def opening_twin(data: pd.DataFrame) -> Any:
     twin = go.Figure()
     for column, (name, colour) in CURVES.items():
         if column in data:
-            x, y = data["seconds"].tolist(), data[column].round(3).tolist()
-            twin.add_scatter(x=x, y=y, name=name, line={"color": colour})
+            y = data[column].round(3).tolist()
+            twin.add_scatter(x0=0, dx=0.04, y=y, name=name, line={"color": colour})
     return twin
 
 
