@@ -197,8 +197,20 @@ def test_stage_writes_what_load_reads(tmp_path, stage):
     np.testing.assert_allclose(ready.adapter.mean.numpy(), own_mean, rtol=1e-6)
     curves = {"held_out_mse", "corpus_sync", "distance", "variance_ratio"}
     sides = {"distance_before", "distance_after", "overlap_before", "overlap_after"}
+    sides |= {"mouth_r_before", "mouth_r_after"}
     assert {"best_step", "score", "collapsed"} | curves | sides <= run.metrics.keys()
     assert run.data_kind == "synthetic"
+
+
+def test_the_mouths_correlation_is_of_the_held_out_frames():
+    """r is 1 where the generator moves as the person does, -1 where it does the opposite."""
+    task = fresh_task()
+    raw = task.held_out(adapted=False)
+    for sign in (1.0, -1.0):
+        task.own_held_out = sign * raw
+        assert adaptation._mouth(task)["mouth_r_before"] == pytest.approx(sign, abs=1e-3)
+    task.own_held_out = torch.zeros_like(raw)
+    assert adaptation._mouth(task) == {}
 
 
 def test_a_still_mouth_is_noticed(tmp_path, stage, monkeypatch, caplog):

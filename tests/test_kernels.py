@@ -214,14 +214,15 @@ def test_spread_runs_every_part_and_passes_errors_on():
 
 
 def carried(backend, device="cpu", sets=None, **options):
-    """Random points led by two sets of five marks."""
+    """Random points led by two sets of five lines, the last of them points."""
     draw = generator()
-    points, marks = torch.rand(3000, 3, generator=draw), torch.rand(2, 5, 2, generator=draw)
-    rest = marks[0] + 0.02 * torch.randn(5, 2, generator=draw)
+    points, lines = torch.rand(3000, 3, generator=draw), torch.rand(2, 5, 2, 2, generator=draw)
+    lines[:, 4, 1] = lines[:, 4, 0]
+    rest = lines[0] + 0.02 * torch.randn(5, 2, 2, generator=draw)
     softness = torch.tensor([0.01, 0.01, 0.05, 0.05, 0.0])
     given = {"reach": 0.1, "fade": (0.2, 0.6), "backend": backend} | options
-    marks = marks[:1] if sets is None else marks
-    tensors = (tensor.to(device) for tensor in (points, marks, rest, softness))
+    lines = lines[:1] if sets is None else lines
+    tensors = (tensor.to(device) for tensor in (points, lines, rest, softness))
     return carry(*tensors, None if sets is None else sets.to(device), **given).cpu()
 
 
@@ -234,8 +235,8 @@ def test_carry_agrees_with_its_twin(device):
 
 
 def test_a_mark_takes_its_own_point_along_and_far_points_stay():
-    marks = torch.tensor([[[0.5, 0.5], [0.5, 0.4]]])
-    rest = torch.tensor([[0.52, 0.5], [0.5, 0.4]])
+    marks = torch.tensor([[[0.5, 0.5], [0.5, 0.4]]])[:, :, None].expand(1, 2, 2, 2)
+    rest = torch.tensor([[0.52, 0.5], [0.5, 0.4]])[:, None].expand(2, 2, 2)
     points = torch.tensor([[0.5, 0.5, 0.9], [0.5, 0.4, 0.9], [0.9, 0.9, 0.9], [0.5, 0.5, 0.0]])
     for backend in ("warp", "torch"):
         found = carry(
@@ -250,6 +251,19 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
     assert carry(
         points[:0], marks, rest, torch.ones(2), None, reach=0.1, fade=(0.0, 1.0)
     ).shape == (0, 3)  # fmt: skip
+
+
+def test_a_line_takes_its_points_along_by_what_its_ends_move():
+    line = torch.tensor([[[[0.2, 0.5], [0.6, 0.5]]]])
+    rest = torch.tensor([[[0.2, 0.5], [0.6, 0.6]]])  # the right end has come down by 0.1
+    points = torch.tensor([[0.3, 0.5, 0.9], [0.5, 0.5, 0.9], [0.62, 0.5, 0.9]])
+    for backend in ("warp", "torch"):
+        found = carry(
+            points, line, rest, torch.full((1,), 1e-3), None,
+            reach=1.0, fade=(0.2, 0.6), backend=backend,
+        )  # fmt: skip
+        up = (found - points)[:, 1].tolist()
+        assert up == pytest.approx([0.025, 0.075, 0.1], abs=1e-4)
 
 
 def test_what_is_loaded_once_is_made_by_one_thread_only():

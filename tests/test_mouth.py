@@ -133,6 +133,25 @@ def test_a_face_that_moves_as_a_whole_is_looked_up_where_it_was():
     assert not torch.allclose(field.density(places[1], rest), at_rest, rtol=5e-2)
 
 
+def test_a_lid_closes_between_its_landmarks_too():
+    """Half-way between two landmarks of a lid its skin moves as they do, though the other lid,
+    which stays, is as near as they are."""
+    config = HeadConfig(hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8)
+    field = HeadField(config, 4).train(False)
+    open_eye = torch.from_numpy(faces(np.array([0.3], np.float32)))
+    upper = [37, 38]
+    lid = [[-0.68, 0.3], [-0.56, 0.34], [-0.44, 0.34], [-0.32, 0.3], [-0.44, 0.26], [-0.56, 0.26]]
+    open_eye[0, 36:42, :2] = torch.tensor(lid)
+    field.landmark_mean.copy_(open_eye.flatten())
+    closed, drop = open_eye.clone(), torch.tensor([0.0, 0.07, 0.0])
+    closed[0, upper] -= drop
+    half_way = closed[0, upper].mean(0, keepdim=True)
+    marks = field.condition(closed[:, None])[:, field.n_condition :]
+    carried = camera.from_box(field._carried(camera.to_box(half_way), marks, None))
+    moved = float((carried - half_way)[0, 1])
+    assert moved > 0.7 * float(drop[1])
+
+
 @pytest.mark.slow
 def test_the_trained_mouth_follows_its_landmarks(trained):
     _, recorded = trained

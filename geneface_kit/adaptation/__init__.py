@@ -19,7 +19,7 @@ from geneface_kit.adaptation.domain import Transport, domain_distance, domain_ov
 from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighbours
 from geneface_kit.adaptation.task import AdaptationConfig, AdaptationTask
 from geneface_kit.fitting import fit, load_weights, read_metadata, save_weights
-from geneface_kit.speech import Speech, coarse_pitch
+from geneface_kit.speech import Speech, coarse_pitch, mouth_shape
 
 __all__ = [
     "CPU",
@@ -149,7 +149,7 @@ def make(run: Any, settings: Any) -> None:
     measures = task.validate(best_step)
     for name, value in measures.items():
         run.record(name, round(value, 5))
-    for name, value in _domains(task).items():
+    for name, value in (_domains(task) | _mouth(task)).items():
         run.record(name, round(value, 5))
     if measures["variance_ratio"] < config.least_motion:
         log.warning(
@@ -209,4 +209,19 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
         frames = torch.cat(task.predictions(adapted=adapted)).numpy()
         found[f"distance_{name}"] = unit**2 * domain_distance(frames, own)
         found[f"overlap_{name}"] = domain_overlap(frames, own)
+    return found
+
+
+def _mouth(task: AdaptationTask) -> dict[str, float]:
+    """Pearson r of the mouth's opening with the tracked one on the person's held-out sound, before
+    and after adaptation; nothing where the mouth is at rest throughout.
+    """
+    shape = (-1, 68, 3)
+    true = mouth_shape(task.own_held_out.numpy().reshape(shape))[:, 0]
+    found = {}
+    for name, adapted in (("before", False), ("after", True)):
+        moved = task.held_out(adapted=adapted).numpy().reshape(shape)
+        opening = mouth_shape(moved)[:, 0]
+        if min(opening.std(), true.std()) > 1e-6:
+            found[f"mouth_r_{name}"] = float(np.corrcoef(opening, true)[0, 1])
     return found

@@ -216,13 +216,18 @@ class AdaptationTask(Task):
         ]
 
     @torch.no_grad()
+    def held_out(self, *, adapted: bool) -> Float[Tensor, "t 204"]:
+        """Motion for the person's own held-out sound, network units, before or after adaptation."""
+        raw = self.own_held_out_still
+        return (self.adapt(raw, _f0(self.held_out_speech)) if adapted else raw)[0]
+
+    @torch.no_grad()
     def _measures(self, *, adapted: bool) -> dict[str, float]:
         n_windows = self.config.sync_windows
         draw = torch.Generator().manual_seed(1)
-        still, held_out = self.own_still, self.own_held_out_still
+        still = self.own_still
         if adapted:
             still = self.adapt(still, _f0(self.own_speech))
-            held_out = self.adapt(held_out, _f0(self.held_out_speech))
         moved = self.predictions(adapted=adapted)
         losses = []
         for one, heard in zip(moved, self.unheard, strict=True):
@@ -235,7 +240,9 @@ class AdaptationTask(Task):
         frames = torch.cat(moved)
         own_variance = max(_opening_variance(self.own), 1e-9)
         return {
-            "held_out_mse": ((held_out[0] - self.own_held_out) ** 2).mean().item(),
+            "held_out_mse": ((self.held_out(adapted=adapted) - self.own_held_out) ** 2)
+            .mean()
+            .item(),
             "corpus_sync": float(np.mean(losses)),
             "distance": domain_distance(frames.numpy(), self.own.numpy()),
             "variance_ratio": _opening_variance(still[0]) / own_variance,

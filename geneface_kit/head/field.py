@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geneface_kit import camera
 from geneface_kit.head.config import HeadConfig
+from geneface_kit.head.marks import line_ends, softness
 from geneface_kit.render import (
     ConditionNet,
     FieldSamples,
@@ -36,12 +37,8 @@ STD_FLOOR = 0.03
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
 LIPS = slice(48, 68)
 """The lip points among the 68."""
-EYES_AND_LIPS = slice(36, 68)
-"""The points whose edges are sharp."""
 N_MARKS = 2 * 68
 """Numbers of a frame's landmarks that carry points: x and y of each."""
-FINE, COARSE = 0.012, 0.05
-"""Softness of the carrying landmarks, iod: of eyes and lips, whose edges are sharp, and others."""
 FADE = (-1.1, -0.6)
 """Depth in the head frame, iod, between which carrying sets in: the back of the head stays."""
 
@@ -93,9 +90,8 @@ class HeadField(nn.Module):
         self.register_buffer("landmark_mean", torch.zeros(204))
         self.register_buffer("landmark_std", torch.ones(204))
         self.register_buffer("lip_modes", torch.zeros(204, config.lip_modes))
-        softness = torch.full((68,), COARSE / BOX)
-        softness[EYES_AND_LIPS] = FINE / BOX
-        self.register_buffer("softness", softness, persistent=False)
+        self.register_buffer("line_ends", line_ends(), persistent=False)
+        self.register_buffer("softness", softness() / BOX, persistent=False)
         self.dtype = precision(config.precision, torch.device("cpu"))
 
     def condition(self, windows: Float[Tensor, "b w 68 3"]) -> Float[Tensor, "b c"]:
@@ -182,12 +178,13 @@ class HeadField(nn.Module):
 
     def _carried(self, positions: Tensor, marks: Tensor, frame: Tensor | None) -> Tensor:
         """Positions of the box, carried to where they are on the mean face."""
-        rest = _flat_marks(self.landmark_mean.view(1, 68, 3))
+        rest = _flat_marks(self.landmark_mean.view(1, 68, 3)).view(68, 2)
+        marks = marks.detach().unflatten(1, (68, 2))
         depth = [(z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE]
         return carry(
             positions,
-            marks.detach().unflatten(1, (68, 2)),
-            rest.view(68, 2),
+            marks[:, self.line_ends],
+            rest[self.line_ends],
             self.softness,
             frame,
             reach=self.config.carry_reach / BOX,

@@ -1,4 +1,4 @@
-"""Carry: points of a moved shape -> where they were at rest, led by marks on it.
+"""Carry: points of a moved shape -> where they were at rest, led by lines drawn on it.
 
 The public function, its Warp kernel, and below it the torch twin, which is its specification.
 """
@@ -14,14 +14,16 @@ from geneface_kit.render.kernels import array, backend_for, launch
 
 __all__ = ["carry", "carry_torch"]
 
-PIECE = 16_384
+PIECE = 8192
 """Points that the twin handles at a time."""
+SHORTEST = 1e-12
+"""Squared length below which a line is a point."""
 
 
 def carry(
     positions: Float[Tensor, "n 3"],
-    marks: Float[Tensor, "k m 2"],
-    rest: Float[Tensor, "m 2"],
+    lines: Float[Tensor, "k m 2 2"],
+    rest: Float[Tensor, "m 2 2"],
     softness: Float[Tensor, " m"],
     set_of_point: Int[Tensor, " n"] | None,
     *,
@@ -29,26 +31,34 @@ def carry(
     fade: tuple[float, float],
     backend: str = "auto",
 ) -> Float[Tensor, "n 3"]:
-    """Points carried back, x and y only: p - s(z) sum_i w_i (mark_i - rest_i) / (sum_i w_i + w_0).
+    """Points carried back, x and y only: p - s(z) sum_i w_i u_i / (sum_i w_i + w_0).
 
-    w_i = (|p - mark_i|^2 + softness_i^2)^-2 and w_0 = reach^-4 (Shepard 1968, power 4): at a mark
-    the movement is that mark's own, and it dies away beyond `reach`. s rises from 0 at z = fade[0]
+    u_i is the movement of line i at its point nearest to p, q_i, interpolated between its ends;
+    w_i = (|p - q_i|^2 + softness_i^2)^-2 and w_0 = reach^-4 (Shepard 1968, power 4): on a line the
+    movement is that line's own, and it dies away beyond `reach`. s rises from 0 at z = fade[0]
     to 1 at fade[1]. Constant with respect to differentiation: nothing here is learned.
 
-    marks: (k, m, 2) sets of moved marks; set_of_point: (n,) whose marks lead each point, None for
-    one set; rest: (m, 2) the marks at rest. All lengths in the unit of the positions.
+    lines: (k, m, 2, 2) sets of moved lines, the two ends of each (equal: a point), x and y;
+    set_of_point: (n,) whose lines lead each point, None for one set; rest: (m, 2, 2) the lines at
+    rest. All lengths in the unit of the positions.
     """
-    arguments = (positions, marks, rest, softness, set_of_point)
+    arguments = (positions, lines, rest, softness, set_of_point)
     if backend_for(backend, positions.device) == "torch" or positions.dtype != torch.float32:
         return carry_torch(*arguments, reach=reach, fade=fade)
     carried = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)
     sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
+    along = lines[..., 1, :] - lines[..., 0, :]
+    length = along.square().sum(-1, keepdim=True)
+    moved = lines - rest
     inputs = [
         array(positions.contiguous(), wp.vec3),
-        array(marks.contiguous(), wp.vec2),
-        array(rest.contiguous(), wp.vec2),
-        array(softness.contiguous()),
+        array(lines[..., 0, :].contiguous(), wp.vec2),
+        array(along.contiguous(), wp.vec2),
+        array((along / length.clamp(min=SHORTEST)).contiguous(), wp.vec2),
+        array(moved[..., 0, :].contiguous(), wp.vec2),
+        array((moved[..., 1, :] - moved[..., 0, :]).contiguous(), wp.vec2),
+        array(softness.square()),
         array(sets),
         int(set_of_point is not None),
         reach**-4.0,
@@ -64,8 +74,11 @@ def carry(
 @wp.kernel(enable_backward=False)
 def _carry(
     positions: wp.array(dtype=wp.vec3),
-    marks: wp.array2d(dtype=wp.vec2),
-    rest: wp.array(dtype=wp.vec2),
+    starts: wp.array2d(dtype=wp.vec2),
+    along: wp.array2d(dtype=wp.vec2),
+    per_length: wp.array2d(dtype=wp.vec2),
+    moved: wp.array2d(dtype=wp.vec2),
+    change: wp.array2d(dtype=wp.vec2),
     softness: wp.array(dtype=float),
     sets: wp.array(dtype=wp.int32),
     many: int,
@@ -83,21 +96,22 @@ def _carry(
     place = wp.vec2(p[0], p[1])
     total = wp.vec2(0.0, 0.0)
     weights = far
-    for m in range(rest.shape[0]):
-        mark = marks[chosen, m]
-        away = place - mark
-        near = wp.dot(away, away) + softness[m] * softness[m]
+    for m in range(softness.shape[0]):
+        away = place - starts[chosen, m]
+        t = wp.clamp(wp.dot(away, per_length[chosen, m]), 0.0, 1.0)
+        away = away - t * along[chosen, m]
+        near = wp.dot(away, away) + softness[m]
         w = 1.0 / (near * near)
         weights += w
-        total += w * (mark - rest[m])
+        total += w * (moved[chosen, m] + t * change[chosen, m])
     share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights
     carried[i] = wp.vec3(p[0] - share * total[0], p[1] - share * total[1], p[2])
 
 
 def carry_torch(
     positions: Float[Tensor, "n 3"],
-    marks: Float[Tensor, "k m 2"],
-    rest: Float[Tensor, "m 2"],
+    lines: Float[Tensor, "k m 2 2"],
+    rest: Float[Tensor, "m 2 2"],
     softness: Float[Tensor, " m"],
     set_of_point: Int[Tensor, " n"] | None,
     *,
@@ -109,10 +123,16 @@ def carry_torch(
     with torch.no_grad():
         for start in range(0, len(positions), PIECE):
             p = positions[start : start + PIECE]
-            lead = marks if set_of_point is None else marks[set_of_point[start : start + PIECE]]
-            near = (p[:, None, :2] - lead).square().sum(-1) + softness**2  # (n, m)
+            lead = lines if set_of_point is None else lines[set_of_point[start : start + PIECE]]
+            first, along = lead[..., 0, :], lead[..., 1, :] - lead[..., 0, :]  # (1 or n, m, 2)
+            length = along.square().sum(-1).clamp(min=SHORTEST)
+            away = p[:, None, :2] - first
+            t = ((away * along).sum(-1) / length).clamp(0, 1)[..., None]
+            near = (away - t * along).square().sum(-1) + softness**2
             w = near**-2
-            moved = (w[..., None] * (lead - rest)).sum(1) / (w.sum(1, keepdim=True) + reach**-4)
+            movement = lead - rest
+            movement = (1 - t) * movement[..., 0, :] + t * movement[..., 1, :]
+            moved = (w[..., None] * movement).sum(1) / (w.sum(1, keepdim=True) + reach**-4)
             share = ((p[:, 2:] - fade[0]) / (fade[1] - fade[0])).clamp(0, 1)
             pieces.append(torch.cat([p[:, :2] - share * moved, p[:, 2:]], -1))
     return torch.cat(pieces) if pieces else positions.clone()
