@@ -33,6 +33,13 @@ def test_two_marks_of_a_shape_are_apart_and_inside():
     assert speech.certain_marks(heard, 0) == []
 
 
+def test_no_face_stands_for_two_sounds():
+    """Frame 10 is a closure (step 24) and a vowel (step 22): the surer one has it."""
+    heard = peaks(**{"m b p": [(24, 0.9)], "a": [(22, 0.8), (50, 0.6)]})
+    marks = speech.certain_marks(heard, 30)
+    assert [(mark.frame, mark.shape) for mark in marks] == [(10, "m b p"), (24, "a")]
+
+
 def test_shapes_are_symbols_of_the_network_and_share_none():
     every = [symbol for symbols in speech.SHAPES.values() for symbol in symbols]
     assert len(set(every)) == len(every) and set(every) <= set(phonemes._symbols())

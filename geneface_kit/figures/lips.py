@@ -26,12 +26,15 @@ MARGIN = 1.3
 """Side of the square around a face, over the extent of its landmarks (ours)."""
 
 
-def moments(audio: Float[np.ndarray, " n"], n_frames: int, *, per_shape: int = 1) -> list[Mark]:
+def moments(
+    audio: Float[np.ndarray, " n"], n_frames: int, *, per_shape: int = 1, apart: int = 3
+) -> list[Mark]:
     """The frames that are looked at: where the recording is most certain of each shape of lips.
 
     The rule of grid and strips: the peaks of the phoneme network, no frame is picked by hand.
     """
-    return certain_marks(shape_probabilities(audio), n_frames, per_shape=per_shape)
+    heard = shape_probabilities(audio)
+    return certain_marks(heard, n_frames, per_shape=per_shape, apart=apart)
 
 
 def spoken_row(
@@ -100,7 +103,7 @@ def strip_row(talked: runs.Run, *, per_shape: int = 2) -> dict[str, np.ndarray]:
         raise ValueError(f"run {talked.id}: no sound of {', '.join(SHAPES)} is heard in it")
     frames = [mark.frame for mark in chosen]
     actor = talk.load_actor(talked.parents)
-    marks = moments(kept["audio"], n_frames, per_shape=n_frames)
+    marks = moments(kept["audio"], n_frames, per_shape=n_frames, apart=0)
     return {
         "pictures": rendered_at(actor, kept["landmarks"], kept["poses"], frames),
         "frames": np.array(frames),

@@ -28,7 +28,6 @@ __all__ = [
     "open_run",
     "require",
     "root",
-    "seed_everything",
     "sha256",
     "write_json",
 ]
@@ -192,15 +191,6 @@ def root() -> Path:
         if project.exists() and 'name = "geneface-kit"' in project.read_text():
             return folder
     return Path.cwd()
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds the global generators, for third-party code; the kit's own never uses them."""
-    import random
-
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 @dataclasses.dataclass(frozen=True)

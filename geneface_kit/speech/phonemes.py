@@ -68,19 +68,22 @@ def certain_marks(
     n_frames: marks lie in frames 0 to n_frames - 1. A mark's frame is when the lips have the shape,
     LEADS before the network's peak; two steps are one frame. per_shape: at most so many of each.
     least: the probability that a mark needs; a shape that is not heard has none. apart: frames
-    between two marks of one shape. Of equals the earliest is taken.
+    between any two marks, so that no face stands for two sounds. Of equals the earliest is taken.
     """
-    marks = []
-    for shape, values in probabilities.items():
-        lead = LEADS[shape]
-        values = values[2 * lead : 2 * (n_frames + lead)].copy()
-        for _ in range(per_shape):
-            step = int(values.argmax()) if len(values) else 0
-            if not len(values) or values[step] < least:
-                break
-            marks.append(Mark(step // 2, shape, round(float(values[step]), 4)))
-            values[max(0, step - 2 * apart) : step + 2 * apart + 1] = 0
-    return sorted(marks, key=lambda mark: (mark.frame, mark.shape))
+    left = {
+        shape: values[2 * LEADS[shape] : 2 * (n_frames + LEADS[shape])].copy()
+        for shape, values in probabilities.items()
+    }
+    marks: list[Mark] = []
+    while left := {shape: v for shape, v in left.items() if len(v) and v.max() >= least}:
+        shape = max(left, key=lambda name: float(left[name].max()))
+        frame = int(left[shape].argmax()) // 2
+        marks.append(Mark(frame, shape, round(float(left[shape].max()), 4)))
+        for values in left.values():
+            values[2 * max(0, frame - apart) : 2 * (frame + apart + 1)] = 0
+        if sum(mark.shape == shape for mark in marks) == per_shape:
+            del left[shape]
+    return sorted(marks, key=lambda mark: mark.frame)
 
 
 @functools.cache
