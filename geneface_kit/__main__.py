@@ -213,7 +213,7 @@ def _reproduce(chosen) -> int:
     wrong = []
     if chosen.against:
         wrong = batch.tables_that_differ(tables, Path(chosen.against) / "tables")
-        _say("\n".join(wrong) or "every number but the clock times agrees")
+        _say("\n".join(wrong) or "every number but those of time and memory agrees")
     return 1 if wrong else 0
 
 

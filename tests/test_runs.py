@@ -9,8 +9,10 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from geneface_kit import profiles, runs
+from geneface_kit.runs.machine import repeatable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,3 +214,18 @@ def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen, monkeypatch):
         runs.require("bread", "ada", seed=1, out=kitchen.out)
     with pytest.raises(FileNotFoundError, match="no flour"):
         runs.require("bread", "bob", out=kitchen.out)
+
+
+def test_gradients_of_gathered_values_repeat_while_a_run_is_made():
+    """Many values are gathered from few, so that two threads would often meet."""
+    values = torch.randn(50, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    index = torch.randint(50, (4000,), generator=torch.Generator().manual_seed(1))
+    weight = torch.randn(4000, 64, generator=torch.Generator().manual_seed(2))
+    with repeatable():
+        assert torch.are_deterministic_algorithms_enabled() != torch.cuda.is_available()
+        sums = {
+            torch.autograd.grad((values[index] * weight).sum(), values)[0].numpy().tobytes()
+            for _ in range(20)
+        }
+    assert len(sums) == 1
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -123,8 +123,7 @@ class HeadTask(fitting.Task):
         """The field under the landmarks of each pixel's frame. Lip pixels take the mean code, so
         that no code can explain the shape of the mouth."""
         windows = windows_of(self.views.landmarks, pixels.frames, self.config.attention_frames)
-        # index_select: the gradient of [] is summed by several threads, never twice the same
-        codes = self.field.codes.index_select(0, pixels.frames[pixels.frame_of_pixel])
+        codes = self.field.codes[pixels.frames[pixels.frame_of_pixel]]
         codes = torch.where(pixels.in_lips[:, None], self.field.mean_code(), codes)
         return self.field.at(self.field.condition(windows), codes, pixels.frame_of_pixel)
 

@@ -107,7 +107,7 @@ class VanillaField(HeadField):
             if frame_of_ray is None:
                 condition = conditions.expand(len(positions), -1)
             else:
-                condition = conditions.index_select(0, frame_of_ray[ray_index])
+                condition = conditions[frame_of_ray[ray_index]]
             density, colour = self.net(
                 2 * positions - 1, condition, directions[ray_index], self.dtype
             )

@@ -48,8 +48,8 @@ NOTEBOOKS = {
 }
 """Stage -> its notebook, and the stages whose notebooks come before. Figures tell of the
 evaluation and lie in its run."""
-TIMINGS = ("FPS", "training minutes")
-"""Metrics that are clock times: two runs on one machine agree in every number but these."""
+TIMINGS = ("FPS", "training minutes", "peak memory")
+"""Metrics of time and memory: two runs on one machine agree in every number but these."""
 
 
 @dataclass(frozen=True)

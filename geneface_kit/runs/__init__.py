@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 
 from geneface_kit.runs.files import plain, sha256, write_json
-from geneface_kit.runs.machine import machine
+from geneface_kit.runs.machine import machine, repeatable
 
 __all__ = [
     "STAGES",
@@ -274,7 +274,8 @@ def _make(run: Run, module: Any, settings: Any) -> None:
     log.info("%s: making", run.id)
     status = "failed"
     try:
-        module.make(run, settings)
+        with repeatable():
+            module.make(run, settings)
         status = "ok"
     except KeyboardInterrupt:
         status = "interrupted"

@@ -102,9 +102,7 @@ class TorsoField(nn.Module):
             parts.append((self.head_net([(head, None)], self.dtype), None))
         shift = self.deform_net(parts, self.dtype).float()
         if self.config.sway:
-            strengths = torch.cat([numbers, codes], dim=-1)
-            # index_select: the gradient of [] is summed by several threads, never twice the same
-            strengths = strengths.index_select(0, frame)  # (n, patterns)
+            strengths = torch.cat([numbers, codes], dim=-1)[frame]  # (n, patterns)
             shift = (shift.view(len(shift), 2, -1) * strengths[:, None]).sum(-1)
         canonical = 0.5 * (place + shift).clamp(-1, 1) + 0.5
         output = torch.sigmoid(
