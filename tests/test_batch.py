@@ -59,10 +59,12 @@ def test_methods_share_what_they_do_not_change():
 def test_seeds_and_persons_are_units_of_their_own(tmp_path):
     clip = tmp_path / "ada.mp4"
     clip.write_bytes((Path(batch.__file__).parents[1] / "demo" / "demo_b.mp4").read_bytes())
-    study = batch.Study(persons=("demo", str(clip)), seeds=(0, 1), until="person")
+    study = batch.Study(persons=("demo", str(clip)), seeds=(0, 1), until="nerf")
     jobs = batch.plan(study)
     assert sorted({place.split("/")[0] for place in jobs}) == ["ada", "demo"]
-    assert sorted(job.parameters["seed"] for job in jobs.values()) == [0, 0, 1, 1]
+    assert sorted(stages(jobs)) == ["nerf"] * 4 + ["person"] * 2  # nothing is drawn in person
+    seeds = [job.parameters["seed"] for job in jobs.values() if job.stage == "nerf"]
+    assert sorted(seeds) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -41,16 +41,20 @@ NOTEBOOK = ".ipynb"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage: the module that makes it, its settings' sections, what it needs upstream."""
+    """One stage: the module that makes it, its settings' sections, what it needs upstream.
+
+    seeded: whether it draws at random; one that does not is the same run under every seed.
+    """
 
     module: str
     sections: tuple[str, ...]
     parents: tuple[str, ...]
     per_person: bool = True
+    seeded: bool = True
 
 
 STAGES = {
-    "person": Stage("person", ("person",), ()),
+    "person": Stage("person", ("person",), (), seeded=False),
     "motion": Stage("motion", ("corpus", "sync", "motion"), (), per_person=False),
     "adaptation": Stage("adaptation", ("adaptation",), ("person", "motion")),
     "nerf": Stage("portrait", ("head", "torso"), ("person",)),
@@ -214,7 +218,8 @@ def _identity(stage: str, person: str, settings: Any, seed: int, home: Path) -> 
     module = importlib.import_module(f"geneface_kit.{spec.module}")
     subject = person if spec.per_person else "speakers"
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
-    what = [SCHEMA, stage, subject, config, seed]
+    own_seed = seed if spec.seeded else 0
+    what = [SCHEMA, stage, subject, config, own_seed]
     try:
         files = module.inputs(subject, settings) if hasattr(module, "inputs") else []
         inputs = {path.name: sha256(path) for path in files}
@@ -226,7 +231,7 @@ def _identity(stage: str, person: str, settings: Any, seed: int, home: Path) -> 
     digest = _digest([*what, inputs, [parent.id for parent in parents.values()]])
     where = f"{_label(subject)}/{stage}-{settings.profile}-{digest}"
     run_id = f"{stage}-{_label(subject)}-{settings.profile}-{digest}"
-    return _Identity(stage, subject, seed, config, inputs, parents, run_id, where)
+    return _Identity(stage, subject, own_seed, config, inputs, parents, run_id, where)
 
 
 def _require(identity: _Identity, settings: Any, home: Path) -> Run:
