@@ -120,6 +120,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("subject", nargs="?", default="", help="a person or folder (default: demo)")
     sub = command("notebooks", _notebooks, "execute notebooks, keep them tidy", stage_options=False)
     sub.add_argument("names", nargs="*", help="default: all of them, in order")
+    sub = command("reproduce", _reproduce, "every notebook of a study, kept with its run; tables")
+    sub.add_argument("persons", nargs="*", help="default: demo")
+    sub.add_argument("--seeds", default="", metavar="0,1,2", help="default: the one of --seed")
+    sub.add_argument("--methods", default="full", metavar="full,...", help="of tables.methods")
+    sub.add_argument("--recordings", default="", help="files of the cross-driven table")
+    sub.add_argument("--until", default="figures", metavar="STAGE", help="last stage")
+    sub.add_argument("--cores", type=int, default=0, help="default: all")
+    sub.add_argument("--against", default="", help="folder of all runs whose tables must agree")
+    sub.add_argument("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
+    sub = command("filmstrips", _filmstrips, "one picture of several persons and recordings")
+    sub.add_argument("talks", nargs="+", metavar="PERSON=RECORDING")
     sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
     sub.add_argument("--check", action="store_true", help="compare instead of writing")
     sub = command("tables", _tables, "tables of several persons' evaluations", stage_options=False)
@@ -248,6 +259,46 @@ def _notebooks(chosen) -> None:
 
     for path in notebooks.refresh(chosen.names):
         _say(f"executed {path.name}")
+
+
+def _reproduce(chosen) -> int:
+    from geneface_kit.notebooks import batch
+
+    study = batch.Study(
+        persons=tuple(chosen.persons) or ("demo",),
+        profile=chosen.profile,
+        seeds=tuple(int(seed) for seed in chosen.seeds.split(",") if seed) or (chosen.seed,),
+        methods=tuple(chosen.methods.split(",")),
+        overrides=chosen.set,
+        recordings=chosen.recordings,
+        until=chosen.until,
+        out=chosen.out,
+    )
+    tables = batch.reproduce(study, cores=chosen.cores, snakemake=chosen.snakemake)
+    for path in sorted(tables.glob("table_*.csv")):
+        _say(f"table: {path}")
+    wrong = []
+    if chosen.against:
+        wrong = batch.tables_that_differ(tables, Path(chosen.against) / "tables")
+        _say("\n".join(wrong) or "every number but those of time and memory agrees")
+    return 1 if wrong else 0
+
+
+def _filmstrips(chosen) -> None:
+    from geneface_kit import figures, profiles, runs
+
+    talks = []
+    for pair in chosen.talks:
+        person, equals, audio = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{pair!r} must look like PERSON=RECORDING")
+        overrides = profiles.parse(chosen.set) | {"talk.audio": str(Path(audio).resolve())}
+        options = {"profile": chosen.profile, "seed": chosen.seed, "out": chosen.out}
+        talks.append(runs.require("talk", person, overrides=overrides, **options))
+    name, folder = f"filmstrips_{chosen.profile}", runs.root() / "figures"
+    title = f"Driven by other voices ({chosen.profile})"
+    figures.save_filmstrips(folder, name, talks, title=title)
+    _say(f"drawn: {folder / name}.png")
 
 
 def _figures(chosen) -> int:

@@ -122,6 +122,19 @@ def test_changed_missing_and_added_files_are_found(home):
     ]
 
 
+def test_an_executed_notebook_travels_with_its_run(home):
+    """It is none of the run's outputs, and yet no byte of it may change."""
+    run = crate.named_run("evaluation-pretend")
+    (run.folder / "05_evaluation_tables.ipynb").write_text('{"cells": []}')
+    folder = exported(home, "folder")
+    kept = folder / "runs" / "pretend" / "evaluation-smoke-1" / "05_evaluation_tables.ipynb"
+    assert crate.verify(folder) == [] and kept.read_text() == '{"cells": []}'
+    kept.write_text("{}")
+    assert crate.verify(folder) == [
+        "runs/pretend/evaluation-smoke-1/05_evaluation_tables.ipynb was changed"
+    ]
+
+
 def test_a_table_that_its_frames_do_not_give_is_found(home):
     """Somebody writes a better number and renews every checksum: the frames still tell."""
     run = crate.named_run("evaluation-pretend")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import acting
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geneface_kit import figures, runs, talk
+from geneface_kit import figures, runs, speech, talk
 
 
 def run(name="talk-demo-smoke-1", kind="synthetic", status="ok", folder=Path("nowhere")):
@@ -40,11 +41,11 @@ def groups():
     }
 
 
-def bars():
+def bars(kind="real"):
     rows = [("PSNR", "28.5", "dB"), ("SSIM", "0.9", ""), ("FID", "not measured", "")]
     table = pd.DataFrame(rows, columns=["metric", "value", "unit"])
     table = table.assign(person="demo", protocol="self-driven", method="full")
-    table = table.assign(data_kind="synthetic", runs="nerf-1")
+    table = table.assign(data_kind=kind, runs="nerf-1")
     return figures.bars_data([table], ("PSNR", "SSIM", "FID"))
 
 
@@ -54,7 +55,48 @@ def history():
     return table.assign(stage="nerf", part="head", measure="loss")
 
 
+MARKS = [speech.Mark(3, "m b p", 0.9), speech.Mark(8, "a", 0.8)]
+
+
+def faces(n, seed=0, size=40):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), np.uint8)
+
+
+def grid():
+    return figures.grid_data({"full": faces(2), "no post-net": faces(2, 1)}, MARKS, size=24)
+
+
+def strips():
+    row = {"pictures": faces(2), "frames": np.array([3, 8]), "shapes": np.array(["m b p", "a"])}
+    row |= {"loudness": np.linspace(0, 1, 20, dtype="f")}
+    row |= {"mark_frames": np.array([3, 8, 12]), "mark_shapes": np.array(["m b p", "a", "f v"])}
+    longer = row | {"loudness": np.linspace(1, 0, 50, dtype="f")}
+    return figures.filmstrips_data({"ada · song.wav": row, "ben · news.wav": longer}, size=24)
+
+
+def openings(n=60):
+    time = np.arange(n) / 25
+    table = pd.DataFrame({"seconds": time, "held_out": (time > 2).astype(int)})
+    table["tracked"] = 0.1 + 0.1 * np.sin(9 * time)
+    return table.assign(kit=table["tracked"] / 2, ridge=0.1 + 0.01 * np.cos(9 * time), mean=0.1)
+
+
+def table_c():
+    cells = [("full", "0.8", 0), ("full", "0.9", 1), ("no sync", "0.5", 0)]
+    rows = pd.DataFrame(cells, columns=["method", "value", "seed"]).astype(str)
+    rows = rows.assign(person="demo", metric="sync expert", unit="", data_kind="synthetic")
+    rows.loc[len(rows)] = ["flat", "not measured", "0", "demo", "sync expert", "", "synthetic"]
+    rows = rows.assign(protocol="self-driven", profile="smoke")
+    return rows.assign(runs=[f"evaluation-{k}" for k in range(len(rows))])
+
+
 DATA = {
+    "grid": grid,
+    "filmstrips": strips,
+    "opening": openings,
+    "ablations": lambda: figures.ablations_data([table_c()], "demo", "smoke").assign(
+        data_kind="real"
+    ),
     "pipeline": figures.pipeline_data,
     "mouth": curves,
     "filmstrip": strip,
@@ -77,7 +119,7 @@ def test_every_kind_is_tested_here():
 def test_a_figure_is_redrawn_from_its_data_alone(folder, kind):
     figures.save(folder, kind, kind, DATA[kind](), title="A title", sources=[run()])
     facts = json.loads((folder / f"{kind}.json").read_text())
-    assert facts["runs"] == ["talk-demo-smoke-1"] and facts["synthetic"]
+    assert facts["runs"][0] == "talk-demo-smoke-1" and facts["synthetic"]
     assert figures.redraw(folder, check=True) == 0
     picture = (folder / f"{kind}.png").read_bytes()
     (folder / f"{kind}.png").unlink()
@@ -180,3 +222,84 @@ def test_filmstrip_is_small_and_keeps_its_frames():
     assert data["stills"].shape == (4, 32, 32, 3)
     assert data["still_frames"].tolist() == [0, 10, 20, 29]
     assert len(data["loudness"]) == 30 and talk.FPS == 25
+
+
+def test_rows_of_a_grid_show_the_same_moments():
+    with pytest.raises(ValueError, match="row 'full' has 3 pictures for 2 marks"):
+        figures.grid_data({"full": faces(3)}, MARKS)
+    data = grid()
+    assert data["pictures"].shape == (2, 2, 24, 24, 3) and data["frames"].tolist() == [3, 8]
+
+
+def test_a_real_persons_frames_enter_no_figure():
+    with pytest.raises(ValueError, match="ada is a real person"):
+        figures.true_row(SimpleNamespace(data_kind="real", name="ada"), [0])
+
+
+def test_faces_are_cut_out_where_the_landmarks_are():
+    """A face 100 px wide at the middle of a 400 px picture: a square of 1.3 times that."""
+    points = np.zeros((2, 68, 3), np.float32)
+    points[:, 0], points[:, 1] = (-0.5, 0, 0), (0.5, 0, 0)
+    pose = np.eye(4, dtype=np.float32)
+    pose[2, 3] = 4.0
+    poses = np.stack([pose, pose])
+    poses[1, 0, 3] = -0.5  # the camera goes left, the face is seen 50 px further right
+    frames = np.zeros((2, 400, 400, 3), np.uint8)
+    frames[..., 0] = (np.arange(400) // 2).astype(np.uint8)
+    person = SimpleNamespace(data_kind="synthetic", name="demo", focal=400.0)
+    person = SimpleNamespace(
+        **vars(person), frames=frames, landmarks=points, poses=poses, landmark_mean=points[0]
+    )
+    cut = figures.true_row(person, [0, 1])
+    assert cut.shape == (2, 131, 131, 3) or cut.shape == (2, 130, 130, 3)
+    assert cut[0, 0, 0, 0] == (200 - 65) // 2 and cut[1, 0, 0, 0] == (250 - 65) // 2
+
+
+def test_opening_data_compares_one_clip_in_four_ways(tmp_path, monkeypatch):
+    monkeypatch.setattr(talk, "encode", acting.speech)
+    heard = np.tile([[0.05, 0.0], [-0.05, 0.0]], (22, 1)).astype(np.float32)
+    monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken: heard)
+    actor = acting.actor(tmp_path)
+    data = figures.opening_data(actor, talk.TalkConfig(temperature=0.0), run())
+    tracked = talk.mouth_opening(actor.person.landmarks)
+    assert data["tracked"].to_numpy() == pytest.approx(tracked, abs=1e-5)
+    assert data["held_out"].sum() == 44 - actor.person.n_train
+    level = tracked[: actor.person.n_train].mean()
+    assert data["mean"].to_numpy() == pytest.approx(level, abs=1e-5)
+    assert data["ridge"][:2].tolist() == pytest.approx([level + 0.05, level - 0.05], abs=1e-5)
+
+
+def test_agreement_is_in_the_legend_by_hand():
+    """Half the tracked curve has r = 1 and half its spread; the mean face has none."""
+    figure = figures.draw_opening(openings(), "T")
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "by this kit: r 1.00, spread 0.50" in labels and "mean face: spread 0.00" in labels
+
+
+def test_ablations_without_a_table_say_so_and_never_mix_data():
+    empty = figures.draw_ablations(figures.ablations_data([], "demo", "smoke"), "T")
+    assert [text.get_text() for text in empty.axes[0].texts] == ["not measured"]
+    drawn = figures.draw_ablations(figures.ablations_data([table_c()], "demo", "smoke"), "T").axes[
+        0
+    ]
+    texts = [text.get_text().strip() for text in drawn.texts]
+    assert texts == ["0.85 (2 seeds)", "0.5", "not measured"]
+    mixed = table_c()
+    mixed.loc[0, "data_kind"] = "real"
+    with pytest.raises(ValueError, match="mixes synthetic and real data of demo"):
+        figures.ablations_data([mixed], "demo", "smoke")
+    assert figures.ablations_data([table_c()], "ada", "smoke").empty
+    assert figures.ablations_data([table_c()], "demo", "cpu").empty
+
+
+def test_a_figure_names_the_runs_and_the_kind_of_its_rows(folder):
+    data = figures.ablations_data([table_c()], "demo", "smoke")
+    figures.save(folder, "a", "ablations", data, title="T", sources=[])
+    facts = json.loads((folder / "a.json").read_text())
+    assert facts["synthetic"] and facts["runs"] == [f"evaluation-{k}" for k in range(4)]
+
+
+def test_twins_hold_every_curve():
+    assert [line.name for line in figures.training_twin(history()).data] == ["head: loss"]
+    names = [line.name for line in figures.opening_twin(openings()).data]
+    assert names == ["tracked (true)", "by this kit", "ridge regression", "mean face"]

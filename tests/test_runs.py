@@ -9,8 +9,10 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from geneface_kit import profiles, runs
+from geneface_kit.runs.machine import repeatable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +143,22 @@ def test_a_run_with_a_missing_file_is_made_again(kitchen):
     assert kitchen.calls == ["bread", "toast", "toast"]
 
 
+def test_a_run_is_located_before_it_is_made(kitchen):
+    folder = runs.locate("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == [] and list(kitchen.out.iterdir()) == []
+    assert runs.require("toast", "anna", out=kitchen.out).folder == folder
+    assert runs.locate("toast", "anna", out=kitchen.out, seed=1) != folder
+
+
+def test_a_notebook_kept_with_a_run_is_none_of_its_outputs(kitchen):
+    folder = runs.locate("toast", "anna", out=kitchen.out)
+    folder.mkdir(parents=True)
+    (folder / "03_toast.ipynb").write_text("{}")
+    run = runs.require("toast", "anna", out=kitchen.out)
+    assert list(run.facts["outputs"]) == ["toast.txt"]
+    assert (folder / "03_toast.ipynb").exists()
+
+
 def test_an_unknown_stage_is_refused(kitchen):
     with pytest.raises(ValueError, match="unknown stage 'tost': choose one of bread, toast"):
         runs.require("tost", out=kitchen.out)
@@ -196,3 +214,18 @@ def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen, monkeypatch):
         runs.require("bread", "ada", seed=1, out=kitchen.out)
     with pytest.raises(FileNotFoundError, match="no flour"):
         runs.require("bread", "bob", out=kitchen.out)
+
+
+def test_gradients_of_gathered_values_repeat_while_a_run_is_made():
+    """Many values are gathered from few, so that two threads would often meet."""
+    values = torch.randn(50, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    index = torch.randint(50, (4000,), generator=torch.Generator().manual_seed(1))
+    weight = torch.randn(4000, 64, generator=torch.Generator().manual_seed(2))
+    with repeatable():
+        assert torch.are_deterministic_algorithms_enabled() != torch.cuda.is_available()
+        sums = {
+            torch.autograd.grad((values[index] * weight).sum(), values)[0].numpy().tobytes()
+            for _ in range(20)
+        }
+    assert len(sums) == 1
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -34,6 +34,16 @@ def test_log_probabilities_are_those_of_the_packages_engine(demo_sound):
     assert (engine.argmax(1) == ours.argmax(1)).mean() > 0.99
 
 
+def test_loading_the_network_leaves_the_random_stream_alone():
+    """A training seeded before it was loaded began with other weights than one seeded after."""
+    conformer.load_conformer.cache_clear()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    conformer.load_conformer()
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_a_foreign_file_is_no_hama_file():
     with pytest.raises(ValueError, match=r"\.hama"):
         conformer.read_hama_file(b"PK\x03\x04 something else")
@@ -139,7 +149,7 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
         predictors.append(sound.astype(np.float32))
         mouths.append(np.roll(sound @ truth, -late, axis=0).astype(np.float32))
     ridge = speech.fit_mouth_ridge(predictors, mouths, n_folds=3)
-    guess = speech.mouth._predict(ridge, predictors[2])
+    guess = speech.mouth.predict_ridge(ridge, predictors[2])
     assert np.corrcoef(guess[:-5, 0], np.roll(mouths[2], 5, axis=0)[:-5, 0])[0, 1] > 0.8
     assert speech.mouth._offset(guess, mouths[2]).seconds == pytest.approx(0.2, abs=0.02)
 

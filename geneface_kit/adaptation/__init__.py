@@ -124,9 +124,10 @@ def make(run: Any, settings: Any) -> None:
             f"{who.name} was prepared with {who.speech.encoder!r} features, the generator reads "
             f"{generator.encoder!r}; prepare the person again with that encoder"
         )
+    foreign = corpus.speeches(settings.corpus)  # before the seed: reading may draw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
-        task = AdaptationTask(generator, who, corpus.speeches(settings.corpus), config)
+        task = AdaptationTask(generator, who, foreign, config)
         start = _start(task)
         best_step = _train(task, run, start["score"]) if config.postnet else 0
     if config.postnet and not best_step:

@@ -19,7 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from geneface_kit import runs
+from geneface_kit.figures.colours import GREY, INK
 from geneface_kit.figures.content import (
+    ablations_data,
     bars_data,
     domain_groups,
     domains_data,
@@ -28,40 +30,70 @@ from geneface_kit.figures.content import (
     pipeline_data,
     training_data,
 )
+from geneface_kit.figures.curves import (
+    draw_ablations,
+    draw_opening,
+    draw_training,
+    opening_twin,
+    training_twin,
+)
 from geneface_kit.figures.drawings import (
-    GREY,
-    INK,
     domains_twin,
     draw_bars,
     draw_domains,
-    draw_filmstrip,
     draw_mouth,
     draw_pipeline,
-    draw_training,
+)
+from geneface_kit.figures.faces import draw_filmstrip, draw_filmstrips, draw_grid
+from geneface_kit.figures.lips import (
+    filmstrips_data,
+    grid_data,
+    moments,
+    opening_data,
+    rendered_at,
+    spoken_row,
+    strip_row,
+    true_row,
 )
 
 __all__ = [
     "DRAW",
+    "ablations_data",
     "bars_data",
-    "draw",
-    "draw_bars",
-    "draw_domains",
-    "draw_filmstrip",
-    "draw_mouth",
-    "draw_pipeline",
-    "draw_training",
     "domain_groups",
     "domains_data",
     "domains_twin",
+    "draw",
+    "draw_ablations",
+    "draw_bars",
+    "draw_domains",
+    "draw_filmstrip",
+    "draw_filmstrips",
+    "draw_grid",
+    "draw_mouth",
+    "draw_opening",
+    "draw_pipeline",
+    "draw_training",
     "filmstrip_data",
+    "filmstrips_data",
+    "grid_data",
+    "moments",
     "mouth_data",
     "names",
+    "opening_data",
+    "opening_twin",
     "pipeline_data",
     "pixels",
     "redraw",
+    "rendered_at",
     "save",
+    "save_filmstrips",
+    "spoken_row",
+    "strip_row",
     "style",
     "training_data",
+    "training_twin",
+    "true_row",
 ]
 
 log = logging.getLogger(__name__)
@@ -102,19 +134,23 @@ def save(
 ) -> Figure:
     """Writes a figure's data, facts and picture under one name; returns the figure.
 
-    sources: the runs that the data came from. All must be finished; if one is of synthetic
-    data, the title says so.
+    sources: the runs that the data came from, besides those that a column `runs` of the data
+    names. All must be finished; if one is of synthetic data, the title says so.
     """
     for run in sources:
         if run.status != "ok":
             raise ValueError(f"figure {name}: run {run.id} is {run.status}, only ok runs are drawn")
     folder.mkdir(parents=True, exist_ok=True)
+    ids, kinds = [run.id for run in sources], {run.data_kind for run in sources}
+    if isinstance(data, pd.DataFrame) and "runs" in data:
+        ids += " ".join(data["runs"]).split()
+        kinds |= set(data["data_kind"])
     facts = {
         "schema": SCHEMA,
         "kind": kind,
         "title": title,
-        "synthetic": any(run.data_kind == "synthetic" for run in sources),
-        "runs": [run.id for run in sources],
+        "synthetic": "synthetic" in kinds,
+        "runs": list(dict.fromkeys(ids)),
         "profiles": sorted({run.profile for run in sources}),
     }
     for stale in (folder / f"{name}.csv", folder / f"{name}.npz"):
@@ -124,6 +160,19 @@ def save(
     figure = draw(folder, name)
     _write_png(folder / f"{name}.png", figure)
     return figure
+
+
+def save_filmstrips(folder: Path, name: str, talks: list[runs.Run], *, title: str) -> Figure:
+    """Saves strips of several talks, of any persons and recordings, under each other.
+
+    Each row is named by its person and its recording. Frames are chosen by `moments`.
+    """
+    rows = {}
+    for talked in talks:
+        recording = next(iter(talked.facts["inputs"]), "text")
+        rows[f"{Path(talked.subject).stem} · {recording}"] = strip_row(talked)
+    data = filmstrips_data(rows)
+    return save(folder, name, "filmstrips", data, title=title, sources=talks)
 
 
 def draw(folder: Path, name: str) -> Figure:
@@ -175,6 +224,10 @@ DRAW = {
     "domains": draw_domains,
     "training": draw_training,
     "bars": draw_bars,
+    "filmstrips": draw_filmstrips,
+    "grid": draw_grid,
+    "opening": draw_opening,
+    "ablations": draw_ablations,
 }
 """Kind of figure -> the function that draws its data."""
 

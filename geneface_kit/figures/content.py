@@ -11,6 +11,7 @@ from geneface_kit import person as person_stage
 from geneface_kit.talk import mouth_opening
 
 __all__ = [
+    "ablations_data",
     "bars_data",
     "domain_groups",
     "domains_data",
@@ -20,6 +21,8 @@ __all__ = [
     "training_data",
 ]
 
+ABLATED = ("lip error", "mouth correlation", "sync expert", "domain distance", "PSNR", "LMD lips")
+"""Metrics of Table C that are drawn."""
 GIVES = {
     "person": "landmarks, pose,\nlayers, speech",
     "motion": "speech to landmarks,\nany voice",
@@ -157,6 +160,24 @@ def bars_data(tables: list[pd.DataFrame], metrics: tuple[str, ...]) -> pd.DataFr
     rows = pd.concat(tables)
     rows = rows[rows["metric"].isin(metrics) & (rows["value"] != "not measured")]
     columns = ["person", "protocol", "method", "metric", "value", "unit", "data_kind", "runs"]
+    return rows[columns]
+
+
+def ablations_data(tables: list[pd.DataFrame], person: str, profile: str) -> pd.DataFrame:
+    """The rows of Table C that are drawn, of one person and profile; none without a table.
+
+    tables: as `tables.read_table` gives them. Drawn are the metrics of ABLATED, driven by sound.
+    Raises: ValueError when rows of synthetic and of real data meet.
+    """
+    columns = ["person", "protocol", "method", "metric", "value", "unit", "seed"]
+    columns += ["data_kind", "runs"]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    rows = pd.concat(tables)
+    rows = rows[(rows["person"] == person) & (rows["profile"] == profile)]
+    rows = rows[rows["metric"].isin(ABLATED) & (rows["protocol"] != "landmark-driven")]
+    if rows["data_kind"].nunique() > 1:
+        raise ValueError(f"Table C mixes synthetic and real data of {person}")
     return rows[columns]
 
 

@@ -7,20 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from geneface_kit.figures.colours import BLUE, GREEN, GREY, INK, PALE, RED, YELLOW
+
 __all__ = [
-    "GREY",
-    "INK",
     "domains_twin",
     "draw_bars",
     "draw_domains",
-    "draw_filmstrip",
     "draw_mouth",
     "draw_pipeline",
-    "draw_training",
 ]
-
-INK, GREY, PALE = "#1d2733", "#8a94a0", "#dfe5ea"
-BLUE, RED, YELLOW, GREEN = "#2f6db5", "#c8442f", "#e2a100", "#3d8f5f"
 
 
 def draw_pipeline(data: pd.DataFrame, title: str) -> Figure:
@@ -67,26 +62,6 @@ def draw_mouth(data: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def draw_filmstrip(data: dict[str, np.ndarray], title: str) -> Figure:
-    """A row of rendered frames over the envelope of the sound; ticks mark their times."""
-    stills, at = data["stills"], data["still_frames"] / 25
-    n = len(stills)
-    figure = Figure(figsize=(1.15 * n, 2.15))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    for k, still in enumerate(stills):
-        axis = figure.add_axes((k / n + 0.002, 0.31, 1 / n - 0.004, 0.57))
-        axis.imshow(still)
-        axis.set_axis_off()
-    axis = figure.add_axes((0.5 / n, 0.14, 1 - 1 / n, 0.15))
-    seconds = np.arange(len(data["loudness"])) / 25
-    axis.fill_between(seconds, data["loudness"], color=GREY, lw=0)
-    axis.vlines(at, 0, float(data["loudness"].max()) or 1, color=BLUE, lw=1)
-    axis.set(xlim=(0, max(float(seconds[-1]), 0.04)), yticks=[])
-    axis.set_xticks(at, [f"{time:.2f} s" for time in at], fontsize=7)
-    axis.spines["left"].set_visible(False)
-    return figure
-
-
 DOMAIN_COLOURS = {
     "corpus": GREEN,
     "person": BLUE,
@@ -128,25 +103,6 @@ def domains_twin(data: pd.DataFrame) -> Any:
             x=points["x"], y=points["y"], mode="markers", name=name, marker={"color": colour}
         )
     return twin
-
-
-def draw_training(data: pd.DataFrame, title: str) -> Figure:
-    """One panel per trained network, up to six measures, each as a share of its largest value."""
-    panels = list(data.groupby("part", sort=False))
-    n = max(1, len(panels))
-    figure = Figure(figsize=(2.9 * n, 3.4), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    for axis, (part, rows) in zip(figure.subplots(1, n, squeeze=False)[0], panels, strict=False):
-        measures = sorted(dict.fromkeys(rows["measure"]), key=lambda name: name != "score")
-        for measure in measures[:6]:
-            curve = rows[rows["measure"] == measure]
-            top = max(float(curve["value"].abs().max()), 1e-12)
-            axis.plot(curve["step"], curve["value"] / top, lw=1.1, label=f"{measure} ({top:.2g})")
-        axis.set_title(part)
-        axis.set(xlabel="step", ylim=(min(0, axis.get_ylim()[0]), 1.05))
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 2}
-        axis.legend(fontsize=6, title="measure (its largest)", title_fontsize=6, **below)
-    return figure
 
 
 def draw_bars(data: pd.DataFrame, title: str) -> Figure:

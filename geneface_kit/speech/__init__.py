@@ -17,11 +17,15 @@ from geneface_kit.speech.mouth import (
     offset,
     save_mouth_ridge,
 )
+from geneface_kit.speech.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 
 __all__ = [
     "ENCODERS",
+    "SHAPES",
+    "Mark",
     "Offset",
     "Speech",
+    "certain_marks",
     "coarse_pitch",
     "encode",
     "fit_mouth_ridge",
@@ -32,4 +36,5 @@ __all__ = [
     "offset",
     "pitch",
     "save_mouth_ridge",
+    "shape_probabilities",
 ]

@@ -115,8 +115,12 @@ class FeedForward(nn.Module):
 
 @functools.cache
 def load_conformer() -> Conformer:
-    """The Conformer with the weights of the installed `hama` package, ready for use."""
-    model = Conformer()
+    """The Conformer with the weights of the installed `hama` package, ready for use.
+
+    The global random stream is left alone: who seeded it cannot know what is loaded already.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = Conformer()
     model.load_state_dict(_renamed(read_hama_file(_hama_file())), strict=True)
     return model.eval().requires_grad_(False)
 

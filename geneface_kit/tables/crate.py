@@ -1,7 +1,8 @@
 """Crate: a finished run with all it came from -> one RO-Crate that anybody can check.
 
-Reads runs/, figures/, notebooks/; writes a folder or a zip with ro-crate-metadata.json and
-checksums.json. `verify` needs nothing but the crate and this package.
+Reads runs/ with the executed notebooks kept there, figures/, notebooks/; writes a folder or a zip
+with ro-crate-metadata.json and checksums.json. `verify` needs nothing but the crate and this
+package.
 """
 
 import json

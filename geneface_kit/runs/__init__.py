@@ -3,14 +3,12 @@
 import dataclasses
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import logging
 import os
 import platform
 import resource
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,26 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-__all__ = ["STAGES", "Run", "Stage", "open_run", "require", "root", "seed_everything", "sha256"]
+from geneface_kit.runs.files import plain, sha256, write_json
+from geneface_kit.runs.machine import machine, repeatable
+
+__all__ = [
+    "STAGES",
+    "Run",
+    "Stage",
+    "locate",
+    "open_run",
+    "require",
+    "root",
+    "sha256",
+    "write_json",
+]
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+NOTEBOOK = ".ipynb"
+"""Executed notebooks are kept beside a run's outputs and tell of it: they are none of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +110,7 @@ class Run:
 
     def record(self, name: str, value: Any) -> None:
         """Keeps a number (or a list or dict of numbers) in run.json."""
-        self.facts["metrics"][name] = json.loads(json.dumps(value, default=_plain))
+        self.facts["metrics"][name] = json.loads(json.dumps(value, default=plain))
 
     def add_input(self, path: Path) -> None:
         """Names a file this run reads, with its digest."""
@@ -135,10 +148,29 @@ def require(
     """
     from geneface_kit import profiles
 
-    if stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     settings = profiles.resolve(profile, overrides)
-    return _require(stage, person, settings, seed, Path(out) if out else root() / "runs")
+    home = Path(out) if out else root() / "runs"
+    return _require(_identity(stage, person, settings, seed, home), settings, home)
+
+
+def locate(
+    stage: str,
+    person: str = "demo",
+    *,
+    profile: str = "smoke",
+    seed: int = 0,
+    overrides: dict[str, Any] | str | None = None,
+    out: Path | str = "",
+) -> Path:
+    """The folder of the run that `require` would give; nothing is made, whether it is there or not.
+
+    The name follows from settings, seed, inputs and parents alone, so it is known beforehand.
+    """
+    from geneface_kit import profiles
+
+    settings = profiles.resolve(profile, overrides)
+    home = Path(out) if out else root() / "runs"
+    return home / _identity(stage, person, settings, seed, home).where
 
 
 def open_run(folder: Path) -> Run:
@@ -165,29 +197,23 @@ def root() -> Path:
     return Path.cwd()
 
 
-def sha256(path: Path) -> str:
-    """The digest of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclasses.dataclass(frozen=True)
+class _Identity:
+    """What makes a run this run, and the folder (under that of all runs) which follows from it."""
+
+    stage: str
+    subject: str
+    seed: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    parents: "dict[str, _Identity]"
+    id: str
+    where: str
 
 
-def seed_everything(seed: int) -> None:
-    """Seeds the global generators, for third-party code; the kit's own never uses them."""
-    import random
-
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes json through a temporary name."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1, default=_plain))
-    os.replace(partial, path)
-
-
-def _require(stage: str, person: str, settings: Any, seed: int, home: Path) -> Run:
+def _identity(stage: str, person: str, settings: Any, seed: int, home: Path) -> _Identity:
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     spec = STAGES[stage]
     module = importlib.import_module(f"geneface_kit.{spec.module}")
     subject = person if spec.per_person else "speakers"
@@ -201,28 +227,35 @@ def _require(stage: str, person: str, settings: Any, seed: int, home: Path) -> R
         inputs = _inputs_of_old(home / _label(subject), f"{stage}-{settings.profile}", what)
         if spec.parents or inputs is None:
             raise
-    parents = {name: _require(name, person, settings, seed, home) for name in spec.parents}
-    digest = _digest([*what, inputs, [run.id for run in parents.values()]])
+    parents = {name: _identity(name, person, settings, seed, home) for name in spec.parents}
+    digest = _digest([*what, inputs, [parent.id for parent in parents.values()]])
     where = f"{_label(subject)}/{stage}-{settings.profile}-{digest}"
-    folder = home / where
+    run_id = f"{stage}-{_label(subject)}-{settings.profile}-{digest}"
+    return _Identity(stage, subject, own_seed, config, inputs, parents, run_id, where)
+
+
+def _require(identity: _Identity, settings: Any, home: Path) -> Run:
+    module = importlib.import_module(f"geneface_kit.{STAGES[identity.stage].module}")
+    parents = {name: _require(one, settings, home) for name, one in identity.parents.items()}
+    folder = home / identity.where
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "schema": SCHEMA,
-        "id": f"{stage}-{_label(subject)}-{settings.profile}-{digest}",
-        "stage": stage,
-        "subject": subject,
+        "id": identity.id,
+        "stage": identity.stage,
+        "subject": identity.subject,
         "profile": settings.profile,
-        "seed": own_seed,
+        "seed": identity.seed,
         "status": "running",
         "data_kind": _kind(parents),
-        "config": config,
-        "inputs": inputs,
-        "parents": {name: str(run.folder.relative_to(home)) for name, run in parents.items()},
+        "config": identity.config,
+        "inputs": identity.inputs,
+        "parents": {name: one.where for name, one in identity.parents.items()},
         "outputs": {},
         "metrics": {},
         "wall_s": 0.0,
         "peak_memory_mb": 0.0,
-        "machine": _machine(),
+        "machine": machine(),
     }
     with FileLock(str(folder) + ".lock"):
         run = Run(folder, facts, parents)
@@ -246,7 +279,8 @@ def _make(run: Run, module: Any, settings: Any) -> None:
     log.info("%s: making", run.id)
     status = "failed"
     try:
-        module.make(run, settings)
+        with repeatable():
+            module.make(run, settings)
         status = "ok"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -264,7 +298,7 @@ def _make(run: Run, module: Any, settings: Any) -> None:
             run.facts["outputs"] = {
                 str(path.relative_to(run.folder)): sha256(path)
                 for path in sorted(run.folder.rglob("*"))
-                if path.is_file() and path.name != "run.json"
+                if path.is_file() and path.name != "run.json" and path.suffix != NOTEBOOK
             }
         try:
             run.save()
@@ -314,41 +348,3 @@ def _label(subject: str) -> str:
 def _stream(seed: int, stage: str, name: str) -> int:
     digest = hashlib.sha256(f"{seed}/{stage}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-def _machine() -> dict[str, Any]:
-    cuda = torch.cuda.is_available()
-    return {
-        "kit": importlib.metadata.version("geneface-kit"),
-        "git": _git(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "cuda": torch.version.cuda if cuda else None,
-        "device": torch.cuda.get_device_name() if cuda else f"cpu ({os.cpu_count()} cores)",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _git() -> dict[str, Any]:
-    """The checkout's commit and whether it was changed; empty outside a checkout."""
-    folder = Path(__file__).parent
-    ask = ["git", "-C", str(folder)]
-    try:
-        commit = subprocess.run(
-            [*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(
-            [*ask, "status", "--porcelain"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
-        return value.tolist()
-    if isinstance(value, Path):
-        return value.name
-    raise TypeError(f"run.json cannot hold a {type(value).__name__}")

@@ -1,0 +1,215 @@
+"""Batch: a plan knows its runs beforehand, shares them, resumes; clean runs agree."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from geneface_kit import runs, tables
+from geneface_kit.notebooks import batch
+from geneface_kit.tables import crate
+
+SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
+METHODS = {"no sync": {"adaptation.sync_weight": 0.0}, "plain torso": {"torso.steps": 3}}
+SMALL = (
+    "head.steps=20,torso.steps=20,adaptation.steps=8,sync.steps=4,motion.steps=4,"
+    "evaluation.n_frames=3,evaluation.cross_s=1.0"
+)
+"""A smoke profile that ends sooner."""
+
+
+def stages(jobs):
+    return [job.stage for job in jobs.values()]
+
+
+def test_a_place_is_the_folder_of_the_run_and_nothing_is_made(tmp_path):
+    jobs = batch.plan(batch.Study(out=str(tmp_path), until="nerf"))
+    assert stages(jobs) == ["person", "nerf"]
+    assert list(tmp_path.iterdir()) == []
+    place = list(jobs)[0]
+    assert place.startswith("demo/person-smoke-") and place.endswith("/00_prepare_person.ipynb")
+    assert jobs[list(jobs)[1]].after == (place,)
+
+
+def test_all_seven_notebooks_come_in_order():
+    jobs = batch.plan(batch.Study())
+    assert [job.notebook[:2] for job in jobs.values()] == [f"0{k}" for k in range(7)]
+    done = set()
+    for place, job in jobs.items():
+        assert set(job.after) <= done
+        done.add(place)
+
+
+def test_methods_share_what_they_do_not_change():
+    study = batch.Study(methods=("full", "no sync", "plain torso"), until="evaluation")
+    jobs = batch.plan(study, METHODS)
+    # A changed post-net leaves the head alone, and a changed torso leaves the post-net alone.
+    assert sorted(stages(jobs)) == sorted(
+        ["person", "motion", *["adaptation"] * 2, *["nerf"] * 2, *["evaluation"] * 3]
+    )
+    passed = {job.parameters["overrides"] for job in jobs.values() if job.stage == "nerf"}
+    assert passed == {"", "torso.steps=3"}
+
+
+def test_seeds_and_persons_are_units_of_their_own(tmp_path):
+    clip = tmp_path / "ada.mp4"
+    clip.write_bytes((Path(batch.__file__).parents[1] / "demo" / "demo_b.mp4").read_bytes())
+    study = batch.Study(persons=("demo", str(clip)), seeds=(0, 1), until="nerf")
+    jobs = batch.plan(study)
+    assert sorted({place.split("/")[0] for place in jobs}) == ["ada", "demo"]
+    assert sorted(stages(jobs)) == ["nerf"] * 4 + ["person"] * 2  # nothing is drawn in person
+    seeds = [job.parameters["seed"] for job in jobs.values() if job.stage == "nerf"]
+    assert sorted(seeds) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "study, sentence",
+    [
+        (batch.Study(until="tlak"), "unknown stage 'tlak': choose one of person, motion"),
+        (batch.Study(profile="big"), "unknown profile 'big'"),
+        (batch.Study(overrides="head.stepz=1"), "unknown setting 'head.stepz'"),
+        (batch.Study(methods=("vanila",)), "unknown method 'vanila': choose one of no sync"),
+        (batch.Study(overrides="evaluation.recordings=a.wav"), "a field of its own here"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(study, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        batch.plan(study, METHODS)
+
+
+def test_a_study_goes_through_the_config_of_the_workflow():
+    study = batch.from_config({"study": {"persons": ["demo"], "seeds": ["0", "2"]}})
+    assert study == batch.Study(seeds=(0, 2))
+    assert batch.from_config({"profile": "cpu"}) == batch.Study(profile="cpu")
+    with pytest.raises(ValueError, match="unknown setting 'person' of the workflow; it has pers"):
+        batch.from_config({"person": "demo"})
+
+
+def test_a_notebook_that_cannot_run_leaves_nothing(tmp_path):
+    target = tmp_path / "demo" / "person-smoke-1" / "00_prepare_person.ipynb"
+    with pytest.raises(ValueError, match="no parameter 'persn'"):
+        batch.keep("00_prepare_person", {"persn": "demo"}, target)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def row(value, metric="PSNR", method="full"):
+    cells = ("a", "demo", "self-driven", method, metric, value, "dB", 3, ("r",), 0)
+    return tables.Row(*cells, "smoke", "synthetic")
+
+
+def test_gathered_tables_name_their_methods_and_are_compared_without_clock_times(tmp_path):
+    for name, fps in (("one", 3.0), ("two", 4.0)):
+        for unit, psnr in (("full", 30.0), ("ablated", 29.0)):
+            (tmp_path / name / unit).mkdir(parents=True)
+            written = [row(psnr), row(fps, "FPS")]
+            tables.write_table(tmp_path / name / unit / "table_a.csv", written)
+        scored = {str(tmp_path / name / unit): unit for unit in ("full", "ablated")}
+        (path,) = batch.gather(scored, tmp_path / name)
+    assert pd.read_csv(path)["method"].tolist() == ["full", "full", "ablated", "ablated"]
+    assert batch.tables_that_differ(tmp_path / "one", tmp_path / "two") == []
+    changed = path.read_text().replace("29", "29.5")
+    path.write_text(changed)
+    wrong = batch.tables_that_differ(tmp_path / "one", tmp_path / "two")
+    assert len(wrong) == 2 and all("PSNR" in sentence for sentence in wrong)
+    path.unlink()
+    assert batch.tables_that_differ(tmp_path / "one", tmp_path / "two") == [
+        "table_a.csv is in one folder only"
+    ]
+
+
+def command(*words):
+    """A command of the kit in a process of its own, on this checkout."""
+    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "geneface_kit", *words],
+        env=os.environ | {"PYTHONPATH": places},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def reproduce(home):
+    """The smoke workflow of the demo person up to its tables, through papermill; what it says."""
+    units = ["demo", "--profile", "smoke", "--set", SMALL, "--until", "evaluation"]
+    done = command("reproduce", *units, "--out", str(home))
+    said, _ = done.communicate()
+    assert done.returncode == 0, said[-3000:]
+    return said
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """Folder and words of a reproduction; folder of the same runs, made beside it by `run`."""
+    pytest.importorskip("snakemake", reason="an extra: pip install 'geneface-kit[batch]'")
+    home, alone = (tmp_path_factory.mktemp(name) for name in ("reproduced", "alone"))
+    other = command("run", "evaluation", "demo", "--out", str(alone), "--set", SMALL)
+    said = reproduce(home)
+    words, _ = other.communicate()
+    assert other.returncode == 0, words[-3000:]
+    return home, said, alone
+
+
+@pytest.mark.slow
+def test_every_notebook_is_kept_whole_with_its_run(reproduced):
+    home, said, _ = reproduced
+    jobs = batch.plan(batch.Study(out=str(home), overrides=SMALL, until="evaluation"))
+    assert stages(jobs) == ["person", "motion", "adaptation", "nerf", "evaluation"]
+    for place, job in jobs.items():
+        kept = nbformat.read(home / place, as_version=4)
+        assert kept.metadata.papermill.exception is None
+        assert kept.metadata.papermill.input_path == f"{job.notebook}.ipynb"
+        run = runs.open_run((home / place).parent)
+        assert run.status == "ok" and run.stage == job.stage
+        assert Path(place).name not in run.facts["outputs"]
+    assert not list(home.rglob("*.part*"))
+    assert (home / "tables" / "table_a.csv").is_file() and "table_a.csv" in said
+
+
+@pytest.mark.slow
+def test_a_second_call_makes_nothing(reproduced):
+    home, _, _ = reproduced
+    before = {path: path.stat().st_mtime_ns for path in home.glob("[!.]*/*/*")}
+    assert "Nothing to be done" in reproduce(home)
+    assert {path: path.stat().st_mtime_ns for path in home.glob("[!.]*/*/*")} == before
+
+
+@pytest.mark.slow
+def test_a_crate_takes_the_notebooks_along_and_verifies(reproduced, tmp_path):
+    home, _, _ = reproduced
+    folder = next((home / "demo").glob("evaluation-*/run.json")).parent
+    out = crate.export(runs.open_run(folder), tmp_path / "crate")
+    kept = {path.name for path in (out / "runs").rglob("*.ipynb")}
+    assert {"00_prepare_person.ipynb", "03_train_nerf.ipynb", "05_evaluation_tables.ipynb"} <= kept
+    assert crate.verify(out) == []
+
+
+@pytest.mark.slow
+def test_two_clean_runs_train_the_same_networks(reproduced):
+    """Weights, curves and predictions agree to the last bit, made in one process or in many."""
+    home, _, alone = reproduced
+    made = [path.relative_to(home) for path in home.glob("*/*/*") if path.suffix in SAME_BYTES]
+    made = [place for place in made if (alone / place).exists() and place.stem != "table_d"]
+    assert len(made) > 15
+    for place in made:
+        assert (home / place).read_bytes() == (alone / place).read_bytes(), place
+    weights = [path.relative_to(alone) for path in alone.glob("demo/*/*.safetensors")]
+    assert len(weights) == 3
+    for place in weights:  # their headers list the notes in any order
+        ours, theirs = (load_file(folder / place) for folder in (home, alone))
+        assert all((ours[name] == theirs[name]).all() for name in ours | theirs), place
+
+
+@pytest.mark.slow
+def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
+    """Other processes, another folder, no notebooks: every number but the clock times agrees."""
+    home, _, alone = reproduced
+    folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
+    (path, *_) = batch.gather({str(folder): "full"}, tmp_path)
+    assert batch.tables_that_differ(home / "tables", tmp_path) == []
+    assert (tables.read_table(path)["value"] != "not measured").sum() > 5
