@@ -149,7 +149,7 @@ def test_every_clip_is_judged_once_and_every_network_learns(proved):
     means = found.groupby("row").r_opening.mean()
     assert (means > 0.3).all()
     spread = found.groupby("row").diversity.mean()
-    assert spread["ridge"] == spread["regressor"] == 0 < spread["VAE, Gaussian prior"]
+    assert max(spread["ridge"], spread["regressor"]) < 1e-6 < spread["VAE, Gaussian prior"]
 
 
 def test_held_out_speakers_never_train(tmp_path, monkeypatch):
