@@ -46,12 +46,17 @@ class Conformer(nn.Module):
 
         Returns hidden (s, 144) and log-probabilities (s, 191), s = ceil((n // 160 + 1) / 2).
         """
-        x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
-        for index, block in enumerate(self.blocks, start=1):
+        x = hidden = self.hidden(audio)
+        for block in self.blocks[HIDDEN_BLOCK:]:
             x = block(x)
-            if index == HIDDEN_BLOCK:
-                hidden = x
         return hidden, torch.log_softmax(self.phonemes(x), dim=-1)
+
+    def hidden(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "s 144"]:
+        """The hidden states alone; blocks above HIDDEN_BLOCK are not computed."""
+        x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
+        for block in self.blocks[:HIDDEN_BLOCK]:
+            x = block(x)
+        return x
 
     def log_mel(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "m 80"]:
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""
