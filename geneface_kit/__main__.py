@@ -22,6 +22,7 @@ SYSTEM_LIBRARIES = {
 BENCHES = {
     "person": "geneface_kit.person.bench:run",
     "corpus": "geneface_kit.corpus.bench:run",
+    "motion": "geneface_kit.motion.bench:run",
     "render": "geneface_kit.portrait.bench:bench_render",
     "train": "geneface_kit.portrait.bench:bench_train",
 }

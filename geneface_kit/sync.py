@@ -5,7 +5,7 @@ The score is the cosine of two embeddings, in [0, 1] (GeneFace, sec. 3.2; Prajwa
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -191,7 +191,7 @@ def aligned_windows(
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "n 10 c"], Float[Tensor, "n 5 60"]]:
     """Speech and mouth windows of the same instants, for judging a generator's motion."""
-    starts = (mask.sum(1) - WINDOW + 1).clamp(min=1)
+    starts = (mask.sum(1) - WINDOW + 1).clamp(min=1).cpu()
     piece = (torch.rand(n_windows, generator=generator) * len(starts)).long()
     start = (torch.rand(n_windows, generator=generator) * starts[piece]).long()
     mouth = _windows(lips(motion), piece, start, WINDOW)
@@ -219,8 +219,11 @@ def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:
 class SyncTask(Task):
     """Trains the sync expert on pairs drawn from random pieces.
 
-    train, held_out: (utterances, motions in network units); held_out may be empty.
+    train, held_out: (utterances, motions in network units); held_out may be empty. Several
+    processes share the pairs.
     """
+
+    shares = True
 
     def __init__(self, expert: SyncExpert, train, held_out, config: SyncConfig) -> None:
         self.expert, self.config = expert, config
@@ -234,13 +237,12 @@ class SyncTask(Task):
         config = self.config
         phase = math.pi * index / config.steps
         self.adam.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(phase))
-        pairs = self._pairs(self.train, generator)
-        cosine = self.expert(pairs.speech, pairs.mouth)
+        pairs, team = self._pairs(self.train, generator), self.team
+        with team.autocast():
+            cosine = self.expert(team.part(pairs.speech), team.part(pairs.mouth))
+        cosine = team.whole(cosine)
         loss = sync_loss(cosine, pairs.label)
-        self.adam.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.expert.parameters(), 1.0)
-        self.adam.step()
+        team.update(self.adam, self.expert, loss)
         return {"loss": loss.item(), "accuracy": _accuracy(cosine, pairs)}
 
     def validate(self, index: int) -> dict[str, float]:
@@ -254,7 +256,9 @@ class SyncTask(Task):
 
     def _pairs(self, part, generator: torch.Generator) -> Pairs:
         batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
-        return draw_pairs(batch, self.config.pairs, self.config, generator)
+        pairs = draw_pairs(batch, self.config.pairs, self.config, generator)
+        device = next(self.expert.parameters()).device
+        return Pairs(*(getattr(pairs, field.name).to(device) for field in fields(pairs)))
 
 
 def _accuracy(cosine: Tensor, pairs: Pairs) -> float:

@@ -217,8 +217,9 @@ def generate(
             raise ValueError("a temperature above 0 needs a generator")
         noise = temperature * torch.randn(noise.shape, generator=generator)
     features, f0 = (torch.from_numpy(part).float()[None] for part in (padded.features, padded.f0))
-    motion = vae.amplitude * vae.sample(features, f0, noise)
-    return motion[0, :n_frames].numpy()
+    device = vae.amplitude.device
+    motion = vae.amplitude * vae.sample(features.to(device), f0.to(device), noise.to(device))
+    return motion[0, :n_frames].cpu().numpy()
 
 
 def score_motion(
@@ -267,6 +268,7 @@ def sync_of(
         motion = torch.from_numpy(generate(vae, utterance.speech))[None]
         speech = torch.from_numpy(utterance.speech.features).float()[None]
         mask = torch.ones(1, motion.shape[1], dtype=torch.bool)
+        motion, speech = motion.to(vae.amplitude.device), speech.to(vae.amplitude.device)
         losses.append(sync.judge(expert, speech, motion, mask, n_windows, generator).item())
     return float(np.mean(losses))
 

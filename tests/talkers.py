@@ -34,6 +34,7 @@ def made_up_speech(n_frames: int, seed: int) -> tuple[Speech, np.ndarray]:
 def made_up_landmarks(signal: np.ndarray, seed: int) -> np.ndarray:
     """(t, 68, 3): a face of its own, whose lower lip falls and mouth narrows with the signal."""
     face = np.random.default_rng(1000 + seed).standard_normal((68, 3))
+    face[36], face[45] = (-0.5, 0, 0), (0.5, 0, 0)  # inter-ocular distances
     landmarks = np.repeat(face[None], len(signal), axis=0)
     landmarks[:, 55:60, 1] -= 0.03 * signal[:, None]
     landmarks[:, 64:68, 1] -= 0.03 * signal[:, None]

@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fitting, "save_file", full)
+    monkeypatch.setattr(fitting.files, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         fitting.save_weights(tmp_path / "net.safetensors", nn.Linear(1, 1))
     assert list(tmp_path.iterdir()) == []

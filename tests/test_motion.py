@@ -180,10 +180,24 @@ def test_temperature_zero_is_deterministic_and_draws_nothing(tmp_path):
         ready.sample(speech, temperature=0.5)
 
 
-@pytest.mark.parametrize("n_frames", [1, 4, 30, 31])
+@pytest.mark.parametrize("n_frames", [4, 5, 30, 31])
 def test_any_length_gives_one_frame_for_two_steps(tmp_path, n_frames):
     speech, _ = made_up_speech(n_frames, seed=5)
     assert trained(tmp_path).sample(speech).shape == (n_frames, 68, 3)
+
+
+def test_speech_that_cannot_be_used_gets_one_sentence(tmp_path):
+    ready = trained(tmp_path)
+    short, _ = made_up_speech(3, seed=5)
+    with pytest.raises(ValueError, match=r"lasts 0\.12 s and the generator makes 0\.16 s"):
+        ready.sample(short)
+    speech, _ = made_up_speech(12, seed=5)
+    features = speech.features.copy()
+    features[10, 2] = np.nan
+    with pytest.raises(ValueError, match=r"NaN or infinite numbers from 0\.20 s on"):
+        ready.sample(dataclasses.replace(speech, features=features))
+    with pytest.raises(ValueError, match=f"have {CHANNELS} channels, got {CHANNELS - 1}"):
+        ready.sample(dataclasses.replace(speech, features=speech.features[:, 1:]))
 
 
 def test_amplitude_scales_the_motion(tmp_path):

@@ -3,6 +3,8 @@
 Motion is (n, 204): displacements from a mean face, frames in any order.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -38,12 +40,23 @@ class Transport(nn.Module):
         noise: motion of this standard deviation is added to the source's covariance, so that
         directions in which it hardly moves are not blown up. Units of the motion.
         """
-        a, b = (values.detach().double() for values in (source, target))
-        covariance_a = torch.cov(a.T) + noise**2 * torch.eye(a.shape[1], dtype=a.dtype)
+        return self.fit_pieces([source], target, noise=noise)
+
+    def fit_pieces(
+        self,
+        source: Iterable[Float[Tensor, "_ m"]],
+        target: Float[Tensor, "k m"],
+        *,
+        noise: float,
+    ) -> "Transport":
+        """`fit` to the pieces of a source together, one of them in memory at a time."""
+        mean_a, covariance_a = _pooled(source)
+        b = target.detach().double()
+        covariance_a = covariance_a + noise**2 * torch.eye(len(mean_a), dtype=mean_a.dtype)
         root, inverse = _roots(covariance_a)
         middle, _ = _roots(root @ torch.cov(b.T) @ root)
         self.matrix.copy_(inverse @ middle @ inverse)
-        self.mean_from.copy_(a.mean(0))
+        self.mean_from.copy_(mean_a)
         self.mean_to.copy_(b.mean(0))
         return self
 
@@ -87,6 +100,20 @@ def domain_overlap(predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "
         raise ValueError(f"own must hold more than {NEIGHBOURS} frames, got {len(own)}")
     reach = torch.cdist(own, own).kthvalue(NEIGHBOURS + 1, dim=1).values  # itself is the first
     return float((torch.cdist(predicted, own) <= reach).any(1).float().mean())
+
+
+def _pooled(pieces: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of all rows, by Chan's formula (see `corpus.feature_statistics`)."""
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for piece in pieces:
+        rows = piece.detach().double()
+        n, centre = len(rows), rows.mean(0)
+        apart, centred = centre - mean, rows - centre
+        squares = squares + centred.T @ centred
+        squares = squares + torch.outer(apart, apart) * (count * n / (count + n))
+        mean = mean + apart * (n / (count + n))
+        count += n
+    return mean, squares / (count - 1)
 
 
 def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit import motion, person, sync
+from geneface_kit import corpus, motion, person, sync
 from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
 from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
+from geneface_kit.clip import FPS
 from geneface_kit.fitting import Task
 from geneface_kit.speech import Speech, mouth_shape
 from geneface_kit.vae import generate
@@ -23,6 +24,9 @@ __all__ = ["AdaptationConfig", "AdaptationTask", "speech_part"]
 
 HELD_OUT = 0.2
 """Share at the end of every corpus recording that only validates (ours)."""
+TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
+"""Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
+memory and time do not grow with the corpus (ours)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class AdaptationTask(Task):
     """Post-net against critic: corpus speech must look like the person and stay in sync; the
     person's own speech must give the person's own motion.
 
-    foreign: speech of the corpus, without faces. ended: why the run stopped early, "" if not.
+    foreign: speech of the corpus, without faces, mapped from disk: a step reads only the pieces it
+    draws. ended: why the run stopped early, "" if not.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class AdaptationTask(Task):
         self.critic_optimizer = torch.optim.RMSprop(self.critic.parameters(), lr=config.critic_lr)
         self.optimizers = {"postnet": self.postnet_optimizer, "critic": self.critic_optimizer}
         self.mean = who.landmarks[: who.n_train].mean(0)
+        corpus.check_unit(self.mean, who.name)
         displaced = (who.landmarks - self.mean) / generator.unit
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
@@ -89,9 +95,11 @@ class AdaptationTask(Task):
         self.held_out_speech = speech_part(who.speech, who.n_train, len(own))
         draw = torch.Generator().manual_seed(0)
         if config.transport_noise:
-            raw = [self._raw(one, config.talk_temperature, draw)[0] for one in self.train_speech]
+            heard = _at_most(TRANSPORT_S, self.train_speech)
+            raw = (self._raw(one, config.talk_temperature, draw)[0] for one in heard)
             noise = config.transport_noise / generator.unit
-            self.transport.fit(torch.cat(raw), self.own, noise=noise)
+            self.transport.fit_pieces(raw, self.own, noise=noise)
+        self.unheard = _at_most(UNHEARD_S, self.unheard)
         self.own_still = self._raw(self.own_speech)
         self.own_held_out_still = self._raw(self.held_out_speech)
         self.unheard_raw = [self._raw(one, config.talk_temperature, draw) for one in self.unheard]
@@ -297,6 +305,15 @@ def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
             "in corpus.folder"
         )
     return train, unheard
+
+
+def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
+    """Every k-th recording, with the least k for which they last no longer; one at least."""
+    lengths = [len(speech) / 2 / FPS for speech in speeches]
+    every = next(
+        k for k in range(1, len(lengths) + 1) if sum(lengths[::k]) <= seconds or k == len(lengths)
+    )
+    return list(speeches[::every])
 
 
 def _f0(speech: Speech) -> Float[Tensor, "1 s"]:

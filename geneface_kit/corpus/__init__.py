@@ -2,7 +2,8 @@
 
 Reads any video PyAV reads (with a .wav of the same name beside it when the picture is silent).
 `source` lists the clips, `reading` is the unit of work on one of them, `pool` and `cluster` are
-where units run, `packing` and `shards` are the storage, `batches` what training draws. A broken
+where units run, `packing` and `shards` are the storage, `batches` what training draws; `spoken`
+keeps the speech alone, for those who need no faces. A broken
 clip is listed in broken.csv, never fatal. The speaker of a clip is the sub-folder it lies in, else
 its name before "_clip".
 """
@@ -14,12 +15,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from geneface_kit import clip, live, speech
+from geneface_kit import clip, live
 from geneface_kit.corpus import cluster, packing, pool, reading, shards, source
 from geneface_kit.corpus.batches import (
     Displacement,
     Sequences,
     Track,
+    check_unit,
     collate,
     cut,
     displacements,
@@ -29,6 +31,7 @@ from geneface_kit.corpus.batches import (
 )
 from geneface_kit.corpus.shards import Corpus, Utterance, open_corpus
 from geneface_kit.corpus.source import CorpusConfig, Unit, clip_paths
+from geneface_kit.corpus.spoken import speeches
 
 __all__ = [
     "CPU",
@@ -39,6 +42,7 @@ __all__ = [
     "Track",
     "Sequences",
     "Utterance",
+    "check_unit",
     "clip_paths",
     "collate",
     "cut",
@@ -119,19 +123,6 @@ def summary(data: Corpus) -> str:
         f"moved in {moved}), {len(data.broken)} broken; in {data.folder}, reasons in "
         f"{packing.BROKEN} there"
     )
-
-
-def speeches(config: CorpusConfig) -> list[speech.Speech]:
-    """Only the speech of every clip of the folder, for stages that need no faces."""
-    spoken = []
-    for path in clip_paths(config.folder):
-        try:
-            audio = clip.sound_of(path)
-            if audio is not None:
-                spoken.append(speech.encode(audio, config.encoder))
-        except ValueError as error:
-            log.warning("the sound of %s is left out: %s", path.name, error)
-    return spoken
 
 
 def _todo(units: list[Unit], known: set[str], retry: bool) -> list[Unit]:

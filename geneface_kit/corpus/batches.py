@@ -1,7 +1,7 @@
 """Batches: utterances -> random, masked pieces of speech and motion, as a network wants them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ __all__ = [
     "Displacement",
     "Track",
     "Sequences",
+    "check_unit",
     "collate",
     "cut",
     "displacements",
@@ -65,6 +66,10 @@ class Sequences:
     mask: Bool[Tensor, "b t"]
     clips: Int[Tensor, " b"]
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
+        """The batch with every tensor changed: moved to a device, or cut to some rows."""
+        return Sequences(*(change(getattr(self, field.name)) for field in fields(self)))
+
 
 def folds(speakers: Sequence[str], n_folds: int) -> list[list[str]]:
     """Speakers dealt into n groups, for validation by speaker: a b c d e in 2 -> ace, bd."""
@@ -77,6 +82,7 @@ def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list
     remove_identity: landmarks minus the mean over all frames of that speaker, so that the
     generator learns motion and not faces. Differs from the official code, which subtracts one
     mean face and keeps identity; False does that with the corpus' mean.
+    Raises: ValueError when landmarks are of another unit, see `check_unit`.
     """
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = {}
@@ -85,10 +91,25 @@ def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list
         sums[key] = sums.get(key, 0) + utterance.landmarks.sum(0, dtype=np.float64)
         counts[key] = counts.get(key, 0) + len(utterance)
     means = {key: (sums[key] / counts[key]).astype(np.float32) for key in sums}
+    for key, mean in means.items():
+        check_unit(mean, key or "the corpus")
     return [
         Displacement(utterance.landmarks, means[key], config.unit)
         for key, utterance in zip(keys, utterances, strict=True)
     ]
+
+
+def check_unit(face: Float[np.ndarray, "68 3"], name: str) -> None:
+    """Raises ValueError when a mean face is not in inter-ocular distances.
+
+    The outer eye corners (36 and 45) of such a face are 1 apart; half to double passes.
+    """
+    apart = float(np.linalg.norm(face[45] - face[36]))
+    if not 0.5 < apart < 2:
+        raise ValueError(
+            f"the landmarks of {name} are in another unit: its outer eye corners are {apart:.3g} "
+            "apart, and must be 1 (inter-ocular distances); divide them by that distance"
+        )
 
 
 def feature_statistics(

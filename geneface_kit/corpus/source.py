@@ -20,6 +20,7 @@ __all__ = [
     "find_folder",
     "home",
     "read_settings",
+    "stamp",
     "units",
 ]
 
@@ -123,8 +124,8 @@ def units(config: CorpusConfig, where: Path) -> list[Unit]:
     found = []
     for path in paths:
         file, name = path.relative_to(place).as_posix(), _name(path, place)
-        seen = [SCHEMA, file, *_stamp(path), config.max_s]
-        heard = [*_stamp(path.with_suffix(".wav")), encoder_version(config.encoder)]
+        seen = [SCHEMA, file, *stamp(path), config.max_s]
+        heard = [*stamp(path.with_suffix(".wav")), encoder_version(config.encoder)]
         key = digest([seen, heard, where.name])[:16]
         found.append(
             Unit(
@@ -162,7 +163,7 @@ def _name(path: Path, place: Path) -> str:
     return path.relative_to(place).with_suffix("").as_posix()
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path) -> tuple[int, int]:
     """Size and time of change of a file; zeros when there is none."""
     if not path.exists():
         return 0, 0

@@ -2,6 +2,8 @@
 
 The generator is GeneFace's VAE with a flow prior (sec. 3.2; method.md 3). It gives displacements
 from a speaker's mean landmarks; `adaptation` makes them this person's own.
+`motion.devices=2` trains on two devices of this machine (`devices`, the extra `multi`); on CUDA
+networks compute in bfloat16, on a CPU in float32.
 """
 
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from geneface_kit import corpus
 from geneface_kit.motion.config import CPU, PAPER, MotionConfig
+from geneface_kit.motion.devices import train_on
 from geneface_kit.motion.task import MotionTask, cross_validate, train
 from geneface_kit.motion.weights import Motion, files_of, load, load_files, save, ship, shipped
 
@@ -24,6 +27,7 @@ __all__ = [
     "make",
     "ship",
     "train",
+    "train_on",
 ]
 
 
@@ -54,7 +58,8 @@ def make(run: Any, settings: Any) -> None:
     run.data_kind = "real" if settings.corpus.folder else "synthetic"
     every = settings.motion.held_out
     held_out = data.speakers[every - 1 :: every] if every else []
-    motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
+    devices, generator = settings.motion.devices, run.generator("train")
+    motion, scores = train_on(devices, data, held_out, settings, run.folder, generator)
     save(*files_of(run.folder), motion, run.facts["id"])
     run.record("broken_clips", data.broken)
     run.record("held_out_speakers", held_out)

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from geneface_kit import corpus, sync
 from geneface_kit.corpus import Sequences
-from geneface_kit.fitting import Task, fit
+from geneface_kit.fitting import Task, Team, fit
 from geneface_kit.motion.weights import Motion
 from geneface_kit.vae import (
     MotionVAE,
@@ -34,12 +34,16 @@ def train(
     settings: Any,
     folder: Path,
     generator: torch.Generator,
+    *,
+    fabric: Any = None,
 ) -> tuple[Motion, dict[str, float]]:
     """Trains the sync expert, then the generator; returns them with their held-out measures.
 
     held_out: speakers that only validate. folder: receives histories and checkpoints.
+    fabric: see `fit`. On CUDA networks run in bfloat16 under autocast, weights and losses stay
+    float32; on a CPU all is float32. Not yet run on CUDA.
     """
-    config = settings.motion
+    config, device = settings.motion, Team(fabric).device
     motions = corpus.displacements(data.utterances, settings.corpus)
     train_part, held_part = _split(data.utterances, motions, held_out)
     channels = train_part[0][0].speech.features.shape[1]
@@ -51,25 +55,28 @@ def train(
         expert = sync.SyncExpert(channels, width=width, dropout=dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
+            network.to(device)
         sync_task = sync.SyncTask(expert, train_part, held_part, settings.sync)
         steps = settings.sync.steps
         every = max(1, steps // 10)
         history = fit(
-            sync_task, folder, name="sync", steps=steps, generator=generator, validate_every=every
-        )
+            sync_task, folder, name="sync", steps=steps, generator=generator,
+            validate_every=every, fabric=fabric,
+        )  # fmt: skip
         scores = _last(history, "sync_")
         expert.eval().requires_grad_(False)
         task = MotionTask(vae, expert, train_part, held_part, settings)
         every = max(1, config.steps // 10)
         history = fit(
             task, folder, name="motion", steps=config.steps, generator=generator,
-            validate_every=every,
+            validate_every=every, fabric=fabric,
         )  # fmt: skip
     scores |= _last(history, "")
     ratio = scores.get("variance_ratio", 1.0)
     vae.amplitude.fill_(config.amplitude or min(2.0, max(1.0, ratio**-0.5)))
     scores["amplitude"] = float(vae.amplitude)
-    vae.eval().requires_grad_(False)
+    for network in (vae, expert):
+        network.eval().requires_grad_(False).cpu()
     return Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), scores
 
 
@@ -94,8 +101,10 @@ class MotionTask(Task):
     """Trains a generator: reconstruction, continuity, KL and, once it makes sense, sync.
 
     expert: the frozen sync expert, None without the sync loss. part, held_out: what trains and
-    what validates.
+    what validates. Several processes share the pieces of a batch.
     """
+
+    shares = True
 
     def __init__(
         self,
@@ -125,10 +134,7 @@ class MotionTask(Task):
         )
         losses = self.losses(batch, generator)
         total = sum(self.weights()[name] * loss for name, loss in losses.items())
-        self.adam.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
-        self.adam.step()
+        self.team.update(self.adam, self.vae, total)
         return {name: loss.item() for name, loss in losses.items()} | {"total": total.item()}
 
     def weights(self) -> dict[str, float]:
@@ -139,24 +145,35 @@ class MotionTask(Task):
         return weights | {"sync": sync_weight}
 
     def losses(self, batch: Sequences, generator: torch.Generator) -> dict[str, Tensor]:
-        """Every loss whose weight is not 0, unweighted."""
-        vae, active = self.vae, self.weights()
-        condition, slow = vae.condition(batch.speech, batch.f0)
+        """Every loss whose weight is not 0, unweighted, over the batch of all processes."""
+        team, active = self.team, self.weights()
+        device = self.vae.amplitude.device
+        batch = batch.each(lambda values: values.to(device))
         slow_mask = batch.mask[:, None, ::STRIDE].float()
-        mean, log_std = vae.posterior(batch.motion.transpose(1, 2), slow_mask, slow)
-        noise = torch.randn(mean.shape, generator=generator)
-        z = mean + noise * torch.exp(log_std)
-        predicted = vae.decode(z, batch.mask, condition)
-        compared = (predicted, batch.motion, batch.mask, self.weight)
+        noise_size = (len(slow_mask), self.vae.latent, slow_mask.shape[2])
+        noise = torch.randn(noise_size, generator=generator).to(device)
+        with team.autocast():
+            outputs = self._outputs(batch.each(team.part), team.part(noise), prior=active["kl"] > 0)
+        predicted, z, mean, log_std, prior = (team.whole(output) for output in outputs)
+        compared = (predicted, batch.motion, batch.mask, self.weight.to(device))
         losses = {"mse": masked_mse(*compared)}
         if active["continuity"]:
             losses["continuity"] = continuity(*compared)
         if active["kl"]:
-            prior = vae.flow(z, slow_mask, slow)
             losses["kl"] = kl_divergence(z, prior, mean, log_std, slow_mask)
         if active["sync"]:
             losses["sync"] = self._sync(batch, predicted, generator)
         return losses
+
+    def _outputs(self, batch: Sequences, noise: Tensor, *, prior: bool) -> tuple[Tensor, ...]:
+        """Motion, the latent draw, its mean and log std, and its image under the flow if asked."""
+        vae = self.vae
+        condition, slow = vae.condition(batch.speech, batch.f0)
+        slow_mask = batch.mask[:, None, ::STRIDE].float()
+        mean, log_std = vae.posterior(batch.motion.transpose(1, 2), slow_mask, slow)
+        z = mean + noise * torch.exp(log_std)
+        predicted = vae.decode(z, batch.mask, condition)
+        return predicted, z, mean, log_std, vae.flow(z, slow_mask, slow) if prior else z
 
     def validate(self, index: int) -> dict[str, float]:
         """Measures of held-out speakers at temperature 0, and the switch of the sync loss.

@@ -15,9 +15,11 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
 from geneface_kit import sync
+from geneface_kit.clip import FPS
 from geneface_kit.fitting import load_weights, save_weights
 from geneface_kit.speech import Speech
 from geneface_kit.vae import MotionVAE, VAESizes, generate
+from geneface_kit.wavenet import STRIDE
 
 __all__ = ["Motion", "load", "files_of", "load_files", "save", "ship", "shipped"]
 
@@ -44,14 +46,38 @@ class Motion:
         """Displacements from a speaker's mean landmarks, inter-ocular distances, s // 2 frames.
 
         temperature: 0 gives the most likely motion and draws nothing; 1 is the prior (code).
+        Raises: ValueError for features of another encoder or width, with NaN, or of less than
+        one latent step (4 frames, 0.16 s).
         """
         if speech.encoder != self.encoder:
             raise ValueError(
                 f"this generator reads {self.encoder!r} features, got {speech.encoder!r}; "
                 "encode the sound with the generator's encoder"
             )
+        self._check(speech)
         motion = generate(self.vae, speech, temperature=temperature, generator=generator)
         return (self.unit * motion).reshape(-1, 68, 3)
+
+    def _check(self, speech: Speech) -> None:
+        channels = self.vae.standardise.mean.numel()
+        if speech.features.shape[1] != channels:
+            raise ValueError(
+                f"{self.encoder!r} features have {channels} channels, "
+                f"got {speech.features.shape[1]}; encode the sound anew"
+            )
+        n_frames = len(speech) // 2
+        if n_frames < STRIDE:
+            raise ValueError(
+                f"the speech lasts {n_frames / FPS:.2f} s and the generator makes "
+                f"{STRIDE / FPS:.2f} s at a time; use a longer recording"
+            )
+        heard = np.isfinite(speech.features).all(1) & np.isfinite(speech.f0)
+        if not heard.all():
+            at = int(heard.argmin()) / 2 / FPS
+            raise ValueError(
+                f"the speech features hold NaN or infinite numbers from {at:.2f} s on; "
+                "encode the sound anew"
+            )
 
 
 def load(folder: Path) -> Motion:

@@ -46,8 +46,10 @@ class Conformer(nn.Module):
 
         Returns hidden (s, 144) and log-probabilities (s, 191), s = ceil((n // 160 + 1) / 2).
         """
-        blocks, log_probabilities = self.layers(audio)
-        return blocks[HIDDEN_BLOCK - 1], log_probabilities
+        x = hidden = self.hidden(audio)
+        for block in self.blocks[HIDDEN_BLOCK:]:
+            x = block(x)
+        return hidden, torch.log_softmax(self.phonemes(x), dim=-1)
 
     def layers(self, audio: Float[Tensor, " n"]) -> tuple[Float[Tensor, "4 s 144"], Tensor]:
         """What every block says, and the phoneme log-probabilities; else as `forward`."""
@@ -57,6 +59,13 @@ class Conformer(nn.Module):
             x = block(x)
             outputs.append(x)
         return torch.stack(outputs), torch.log_softmax(self.phonemes(x), dim=-1)
+
+    def hidden(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "s 144"]:
+        """The hidden states alone; blocks above HIDDEN_BLOCK are not computed."""
+        x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
+        for block in self.blocks[:HIDDEN_BLOCK]:
+            x = block(x)
+        return x
 
     def log_mel(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "m 80"]:
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""

@@ -55,11 +55,18 @@ class Speech:
         )
 
 
-def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: str = "") -> Speech:
+def encode(
+    audio: Float[np.ndarray, " n"],
+    encoder: str = "hama",
+    *,
+    weights: str = "",
+    peak: float | None = None,
+) -> Speech:
     """Features, pitch and mel of mono 16 kHz sound; floor(n / 320) steps, at least one.
 
     weights: for "hubert-large", a local folder of its weights; "" asks the hub and its cache.
-    The sound is brought to the same peak first, so loudness does not matter.
+    The sound is brought to the same peak first, so loudness does not matter; peak: that of the
+    recording this is a piece of, None takes the sound's own.
     """
     if encoder not in ENCODERS:
         raise ValueError(f"encoder must be one of {tuple(ENCODERS)}, got {encoder!r}")
@@ -67,7 +74,7 @@ def encode(audio: Float[np.ndarray, " n"], encoder: str = "hama", *, weights: st
         raise ValueError("the sound is empty; use a recording of speech")
     if not np.isfinite(audio).all():
         raise ValueError("the sound holds NaN or infinite samples; use another recording")
-    n_steps, level = max(1, len(audio) // STEP), _levelled(audio)
+    n_steps, level = max(1, len(audio) // STEP), _levelled(audio, peak)
     if encoder == "hama":
         features, version = _hama_features(level), conformer_version()
     else:
@@ -104,9 +111,9 @@ def pitch(
     """
     width = round(3 * SAMPLE_RATE / low)
     window = np.hanning(width).astype(np.float32)
-    n_fft = 2 ** int(np.ceil(np.log2(2 * width)))
-    norm = np.fft.irfft(np.abs(np.fft.rfft(window, n_fft)) ** 2)
     shortest, longest = int(SAMPLE_RATE / high), int(SAMPLE_RATE / low)
+    n_fft = 2 ** int(np.ceil(np.log2(width + longest + 2)))  # the lags asked for do not wrap
+    norm = np.fft.irfft(np.abs(np.fft.rfft(window, n_fft)) ** 2)
     lags = np.arange(shortest, longest + 1)
     padded = np.pad(audio, (width // 2, width))
     loudest = np.abs(audio).max() + 1e-9
@@ -153,15 +160,15 @@ def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
     return np.concatenate(parts)
 
 
-def _levelled(audio: np.ndarray) -> np.ndarray:
-    """Sound at full peak, and long enough for every encoder."""
-    peak = float(np.abs(audio).max())
+def _levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:
+    """Sound at full peak, its own if none is given, and long enough for every encoder."""
+    peak = float(np.abs(audio).max()) if peak is None else peak
     level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
     return np.pad(level, (0, max(0, 3 * STEP - len(level))))
 
 
 def _hama_features(audio: np.ndarray) -> np.ndarray:
-    return _in_pieces(audio, lambda sound: load_conformer()(sound)[0])
+    return _in_pieces(audio, load_conformer().hidden)
 
 
 def _all_layers(sound: torch.Tensor) -> torch.Tensor:

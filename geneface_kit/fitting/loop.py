@@ -1,4 +1,4 @@
-"""Fitting: the one training loop. A task in; weights, a history and an exact restart out."""
+"""Loop: one loop trains every task, in one process or several, and goes on where it was cut."""
 
 import contextlib
 import csv
@@ -8,18 +8,19 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geneface_kit import live
+from geneface_kit.fitting.files import load_tensors, save_tensors
+from geneface_kit.fitting.team import Team
 
-__all__ = ["History", "Task", "fit", "load_weights", "read_metadata", "save_weights"]
+__all__ = ["History", "Task", "fit"]
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,14 @@ class Task:
     """What is trained: networks, optimisers and one step. Subclass it for each stage.
 
     modules: name -> network; optimizers: name -> optimiser over their parameters.
+    team: the processes that train it, set by `fit`; a task that `shares` its batches out among
+    them (see `Team`) may be trained by several.
     """
 
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
+    team: Team = Team()
+    shares: bool = False
     ended: str = ""
     """Set by `validate` to end the fit early: the reason, in a few words."""
 
@@ -88,13 +93,17 @@ def fit(
     validate_every: int = 0,
     checkpoint_every: int = 500,
     keep: str = "last",
+    fabric: Any = None,
 ) -> History:
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
     folder: receives `NAME_history.csv` and, until the run ends, `NAME_checkpoint.safetensors`.
-    generator: the source of every draw; its state travels with the checkpoint, so a killed and
-    resumed fit gives the numbers of an uninterrupted one.
+    generator: the source of every draw; its state and that of torch's global generator (dropout)
+    travel with the checkpoint, so a killed and resumed fit gives the numbers of an uninterrupted
+    one.
     keep: "last" leaves the final weights in the task's modules, "best" those of the lowest score.
+    fabric: a launched Lightning Fabric, every process of which calls this with the same task and
+    generator; the first one validates and writes. None is this process alone.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
     `ended`; Ctrl-C saves and raises.
     """
@@ -102,6 +111,9 @@ def fit(
         raise ValueError(f"keep must be 'last' or 'best', got {keep!r}")
     if keep == "best" and not validate_every:
         raise ValueError("keep='best' needs validate_every > 0")
+    task.team = team = Team(fabric)
+    if team.size > 1 and not task.shares:
+        raise ValueError(f"{type(task).__name__} trains in one process, not in {team.size}")
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, best, start = History(), {}, 0
     if checkpoint.exists():
@@ -110,13 +122,13 @@ def fit(
     ends = _Ends(steps, validate_every, checkpoint_every, max(1, steps // ROWS))
     sums: dict[str, float] = {}
     count = 0
-    with _sigint() as interrupted:
-        for index in live.progress(range(start, steps), f"training {name}"):
+    with _sigint() as signals, team.joined(task.modules.values()):
+        for index in _progress(range(start, steps), f"training {name}", team):
             _mode(task.modules, True)
             for key, value in task.step(index, generator).items():
                 sums[key] = sums.get(key, 0.0) + float(value)
             count += 1
-            stop = (folder / "stop").exists()
+            stop, interrupted = team.any((folder / "stop").exists(), bool(signals))
             if not (ends.row(index) or stop or interrupted):
                 continue
             row = {"step": index + 1} | {key: value / count for key, value in sums.items()}
@@ -137,49 +149,11 @@ def fit(
                 raise KeyboardInterrupt
     _mode(task.modules, False)
     _save_checkpoint(checkpoint, task, generator, history, best, steps)
-    history.save(folder / f"{name}_history.csv")
+    if team.rank == 0:
+        history.save(folder / f"{name}_history.csv")
     if keep == "best" and best:
         _restore(task.modules, best)
     return history
-
-
-def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
-    """Writes a network's tensors as safetensors; metadata names what it is (kind, encoder, ...)."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    _save_tensors(path, tensors, metadata)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What `save_weights` wrote beside the tensors; {} when there is no such file."""
-    return _load_tensors(path)[1] if path.exists() else {}
-
-
-def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
-    """Reads `save_weights`' file into a network and returns its metadata.
-
-    Raises: FileNotFoundError when there is no file; ValueError, in one sentence, when the file
-    is damaged, belongs to another network, or its metadata differs from `expected`.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
-    tensors, metadata = _load_tensors(path)
-    for key, value in expected.items():
-        if metadata.get(key) != value:
-            found = metadata.get(key, "nothing")
-            raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
-    own = module.state_dict()
-    missing = sorted(own.keys() - tensors.keys())
-    foreign = sorted(tensors.keys() - own.keys())
-    shapes = [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape]
-    if missing or foreign or shapes:
-        example = (missing + foreign + shapes)[0]
-        raise ValueError(
-            f"{path.name} does not fit {type(module).__name__}: {len(missing)} tensors missing, "
-            f"{len(foreign)} foreign, {len(shapes)} of another shape (first: {example}); "
-            "use the weights and the settings of one run"
-        )
-    module.load_state_dict({key: value.to(own[key].dtype) for key, value in tensors.items()})
-    return metadata
 
 
 @dataclass(frozen=True)
@@ -223,16 +197,28 @@ def _sigint() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _progress(indices: range, label: str, team: Team) -> Iterable[int]:
+    """Shown once, whatever the number of processes."""
+    return live.progress(indices, label) if team.rank == 0 else indices
+
+
 def _mode(modules: dict[str, nn.Module], training: bool) -> None:
     for module in modules.values():
         module.train(training)
 
 
 def _validate(task: Task, index: int) -> dict[str, float]:
-    _mode(task.modules, False)
-    with torch.no_grad():
-        measures = {key: float(value) for key, value in task.validate(index).items()}
-    _mode(task.modules, True)
+    """The first process' measures, and what it changed in its task, in every process."""
+    team, measures = task.team, {}
+    if team.rank == 0:
+        _mode(task.modules, False)
+        with torch.no_grad():
+            measures = {key: float(value) for key, value in task.validate(index).items()}
+        _mode(task.modules, True)
+    measures, state, ended = team.told((measures, task.state(), task.ended))
+    if team.rank:
+        task.load_state(state)
+        task.ended = ended
     return measures
 
 
@@ -263,10 +249,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _save_checkpoint(path, task, generator, history, best, step) -> None:
+    if task.team.rank:
+        return
     tensors = {f"module/{key}": value for key, value in _flatten(task.modules).items()}
     tensors |= {f"best/{key}": value for key, value in best.items()}
     tensors |= {f"task/{key}": value.contiguous() for key, value in task.state().items()}
     tensors["generator"] = generator.get_state()
+    tensors |= {f"random/{key}": value for key, value in _random_state().items()}
     groups = {}
     for name, optimizer in task.optimizers.items():
         state = optimizer.state_dict()
@@ -282,11 +271,11 @@ def _save_checkpoint(path, task, generator, history, best, step) -> None:
         "best_score": history.best_score,
         "stopped": history.stopped,
     }
-    _save_tensors(path, tensors, {"checkpoint": json.dumps(notes)})
+    save_tensors(path, tensors, {"checkpoint": json.dumps(notes)})
 
 
 def _load_checkpoint(path, task, generator):
-    tensors, metadata = _load_tensors(path)
+    tensors, metadata = load_tensors(path)
     notes = json.loads(metadata["checkpoint"])
     _restore(task.modules, _part(tensors, "module/"))
     for name, optimizer in task.optimizers.items():
@@ -297,25 +286,21 @@ def _load_checkpoint(path, task, generator):
         optimizer.load_state_dict({"state": state, "param_groups": notes["groups"][name]})
     task.load_state(_part(tensors, "task/"))
     generator.set_state(tensors["generator"])
+    _set_random_state(_part(tensors, "random/"))
     names = ("rows", "best_step", "best_score", "stopped")
     return History(*(notes[name] for name in names)), _part(tensors, "best/"), notes["step"]
 
 
-def _save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        save_file(tensors, partial, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _random_state() -> dict[str, Tensor]:
+    """State of torch's global generators, from which dropout draws."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
 
 
-def _load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} is not a readable safetensors file ({error}): it is damaged or of "
-            "another kind; delete it and run its stage again"
-        ) from None
+def _set_random_state(state: dict[str, Tensor]) -> None:
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,74 @@
+"""Files: networks and checkpoints as safetensors, never half written, never of another network."""
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+__all__ = ["load_tensors", "load_weights", "read_metadata", "save_tensors", "save_weights"]
+
+
+def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
+    """Writes a network's tensors as safetensors; metadata names what it is (kind, encoder, ...)."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    save_tensors(path, tensors, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What `save_weights` wrote beside the tensors; {} when there is no such file."""
+    return load_tensors(path)[1] if path.exists() else {}
+
+
+def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
+    """Reads `save_weights`' file into a network and returns its metadata.
+
+    Raises: FileNotFoundError when there is no file; ValueError, in one sentence, when the file
+    is damaged, belongs to another network, or its metadata differs from `expected`.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
+    tensors, metadata = load_tensors(path)
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            found = metadata.get(key, "nothing")
+            raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
+    own = module.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    foreign = sorted(tensors.keys() - own.keys())
+    shapes = [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape]
+    if missing or foreign or shapes:
+        example = (missing + foreign + shapes)[0]
+        raise ValueError(
+            f"{path.name} does not fit {type(module).__name__}: {len(missing)} tensors missing, "
+            f"{len(foreign)} foreign, {len(shapes)} of another shape (first: {example}); "
+            "use the weights and the settings of one run"
+        )
+    module.load_state_dict({key: value.to(own[key].dtype) for key, value in tensors.items()})
+    return metadata
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes tensors to a temporary name, then renames it."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, partial, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises: ValueError, in one sentence, when the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path.name} is not a readable safetensors file ({error}): it is damaged or of "
+            "another kind; delete it and run its stage again"
+        ) from None
