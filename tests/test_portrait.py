@@ -110,7 +110,7 @@ def test_bad_input_gets_one_sentence(made, tmp_path):
     broken[0, 0] = np.nan
     with pytest.raises(ValueError, match="pose hold NaN"):
         found.render_frame(person.landmarks[:1], broken)
-    with pytest.raises(ValueError, match="3 landmark frames need as many poses, got 2"):
+    with pytest.raises(ValueError, match="3 frames need as many poses, got 2"):
         next(found.render(person.landmarks[:3], person.poses[:2]))
     with pytest.raises(FileNotFoundError, match="run the stage nerf"):
         portrait.load(tmp_path, person)
