@@ -235,3 +235,12 @@ def test_a_surface_spreads_as_its_weights_say():
     # weights 1/2, 1/4 at distances 1, 2: mean 4/3, spread 1/2 (1/3)^2 + 1/4 (2/3)^2 = 1/6
     assert packed([LN2, LN2], [0, 0], 1).spread.item() == pytest.approx(1 / 6)
     assert packed([1e6, LN2], [0, 0], 1).spread.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_networks_in_bfloat16_are_the_same_with_and_without_gradients():
+    """Without gradients ReLU works on the bits; no number may come out otherwise."""
+    torch.manual_seed(0)
+    net, points = Perceptron(7, 32, 32, 3), torch.randn(999, 7)
+    with torch.no_grad():
+        fast = net([(points, None)], torch.bfloat16)
+    assert torch.equal(fast, net([(points, None)], torch.bfloat16).detach())

@@ -59,8 +59,8 @@ class PictureConfig:
     exact: bool = False  # the reference: every pixel, every sample, float32
     step_factor: float = 1.0  # times the head's step length; `surveyed` finds how coarse
     stop: float = 0.02  # transmittance at which a ray ends
-    round_size: int = 4  # samples of a ray that are evaluated before looking whether it ends
-    tolerance: float = 0.05  # difference of neighbours, of 1, up to which pixels are interpolated
+    round_size: int = 8  # samples of a ray that are evaluated before looking whether it ends
+    tolerance: float = 0.08  # difference of neighbours, of 1, up to which pixels are interpolated
     finest: int = 128  # picture size down to which pixels are evaluated one in stride^2
     backend: str = "auto"  # of the kernels: auto, warp, or torch, their twins
 

@@ -34,6 +34,10 @@ FIDELITY = 42.0
 """PSNR to the reference, dB over the picture, that every frame looked at must keep."""
 LOOKS = 64
 """Training frames through which a shell is found."""
+BEYOND = 1.25
+"""The extremes are also looked at so many times as far from the mean face: talk may go there."""
+MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)
+"""Landmarks whose extremes are looked at: jaw, lips, lids."""
 
 
 def surveyed(portrait: Any, views: Views, *, n_frames: int = 3) -> Any:
@@ -70,18 +74,21 @@ def surveyed(portrait: Any, views: Views, *, n_frames: int = 3) -> Any:
 def weights_seen(head: HeadField, views: Views, *, size: int = 128) -> Float[Tensor, "n n n"]:
     """The largest weight that each fine cell has in the pictures of some training frames.
 
-    The frames are spread over the clip, and those of the extremes of each lip and jaw coordinate
-    are among them: what moves must have been seen where it goes.
+    The frames are spread over the clip, and those of the extremes of each coordinate of lips, jaw
+    and lids are among them, also exaggerated: what moves must have been seen where it goes.
     """
     step = head.config.step_length
     loose = head.occupancy.resolution
     n = loose * max(1, round(BOX / (CELL * step) / loose))  # whole parts of the loose cells
     weights = torch.zeros(n, n, n, device=views.device)
     focal = camera.crop_focal(views.focal, views.size, size)
-    for frame in _telling_frames(views):
+    for frame, reach in _telling_frames(views):
         pixels, _ = head.footprint(views.poses[frame], focal, size)
         rays = camera.rays(views.poses[frame], focal, size, pixels)
         window = views.windows(torch.tensor([frame]), head.config)
+        if head.config.driven_by == "landmarks":
+            mean = head.landmark_mean.view(68, 3)
+            window = mean + reach * (window - mean)
         with torch.no_grad():
             field = head.at(head.condition(window), head.mean_code(), None)
         origins = camera.to_box(rays.origins)
@@ -117,9 +124,11 @@ def load_shell(path: Path, device: torch.device) -> tuple[Occupancy | None, Pict
     return shell_of(cells.to(device).float(), 0.5), config
 
 
-def _telling_frames(views: Views) -> Sequence[int]:
+def _telling_frames(views: Views) -> Sequence[tuple[int, float]]:
+    """Training frames, and how many times as far from the mean face as they are to look at them."""
     track = views.landmarks[: views.n_train].cpu()
     spread = np.linspace(0, views.n_train - 1, min(LOOKS, views.n_train)).round().astype(int)
-    mouth = track[:, [8, 51, 57, 62, 66, 48, 54]].flatten(1)
-    extremes = torch.cat([mouth.argmin(0), mouth.argmax(0)])
-    return sorted({*spread.tolist(), *extremes.tolist()})
+    places = track[:, MOVING].flatten(1)
+    extremes = sorted({*places.argmin(0).tolist(), *places.argmax(0).tolist()})
+    frames = sorted({*spread.tolist(), *extremes})
+    return [(frame, 1.0) for frame in frames] + [(frame, BEYOND) for frame in extremes]

@@ -18,6 +18,9 @@ PIECE = 8192
 """Points that the twin handles at a time."""
 SHORTEST = 1e-12
 """Squared length below which a line is a point."""
+LANES = 16
+"""Points that one thread of a CPU carries together: float32 numbers in its widest register."""
+lanes = wp.types.vector(LANES, wp.float32)
 
 
 def carry(
@@ -66,7 +69,10 @@ def carry(
         1.0 / (fade[1] - fade[0]),
         array(carried, wp.vec3),
     ]
-    launch(_carry, len(positions), inputs, positions.device)
+    if positions.device.type == "cpu" and set_of_point is None:
+        launch(_carry_together, -(-len(positions) // LANES), inputs, positions.device)
+    else:
+        launch(_carry, len(positions), inputs, positions.device)
     return carried
 
 
@@ -106,6 +112,50 @@ def _carry(
         total += w * (moved[chosen, m] + t * change[chosen, m])
     share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights
     carried[i] = wp.vec3(p[0] - share * total[0], p[1] - share * total[1], p[2])
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _carry_together(
+    positions: wp.array(dtype=wp.vec3),
+    starts: wp.array2d(dtype=wp.vec2),
+    along: wp.array2d(dtype=wp.vec2),
+    per_length: wp.array2d(dtype=wp.vec2),
+    moved: wp.array2d(dtype=wp.vec2),
+    change: wp.array2d(dtype=wp.vec2),
+    softness: wp.array(dtype=float),
+    sets: wp.array(dtype=wp.int32),
+    many: int,
+    far: float,
+    fade_start: float,
+    fade_slope: float,
+    carried: wp.array(dtype=wp.vec3),
+    first: int,
+):
+    """`_carry` of LANES points that one set of lines leads, the same sums side by side."""
+    start, last = (first + wp.tid()) * LANES, positions.shape[0] - 1
+    x, y = lanes(), lanes()
+    for j in range(LANES):
+        p = positions[wp.min(start + j, last)]
+        x[j] = p[0]
+        y[j] = p[1]
+    total_x, total_y, weights = lanes(), lanes(), lanes(far)
+    zero, one = lanes(0.0), lanes(1.0)
+    for m in range(softness.shape[0]):
+        line, rate = along[0, m], per_length[0, m]
+        away_x, away_y = x - lanes(starts[0, m][0]), y - lanes(starts[0, m][1])
+        t = wp.min(wp.max(away_x * rate[0] + away_y * rate[1], zero), one)
+        away_x, away_y = away_x - t * line[0], away_y - t * line[1]
+        near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + lanes(softness[m])
+        w = wp.cw_div(one, wp.cw_mul(near, near))
+        weights += w
+        total_x += wp.cw_mul(w, lanes(moved[0, m][0]) + t * change[0, m][0])
+        total_y += wp.cw_mul(w, lanes(moved[0, m][1]) + t * change[0, m][1])
+    for j in range(LANES):
+        if start + j <= last:
+            p = positions[start + j]
+            share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights[j]
+            carried[start + j] = wp.vec3(p[0] - share * total_x[j], p[1] - share * total_y[j], p[2])
 
 
 def carry_torch(

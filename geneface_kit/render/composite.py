@@ -5,7 +5,7 @@ is their specification.
 """
 
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import warp as wp
@@ -86,7 +86,7 @@ class _Composite(torch.autograd.Function):
         return *gradients, None
 
 
-def _arrays(*tensors: Tensor) -> list[wp.array]:
+def _arrays(*tensors: Tensor) -> list[Any]:
     """Tensors as Warp sees them: rows of three are vectors."""
     return [array(t, wp.vec3 if t.ndim == 2 and t.shape[1] == 3 else None) for t in tensors]
 

@@ -19,6 +19,8 @@ __all__ = ["GridEncoding", "grid_encode", "grid_encode_torch"]
 
 PRIMES = (1, 2654435761, 805459861)
 """Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
+BLOCK = 512
+"""Points that a thread of a CPU looks up, level by level: they and the level's rows stay near."""
 PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
 PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
 
@@ -97,7 +99,11 @@ class _GridEncode(torch.autograd.Function):
 
 
 def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: list) -> None:
-    """Runs a kernel over (levels, points): at once on CUDA, levels dealt to threads on a CPU."""
+    """Runs a kernel over all points: shared out between the threads of a CPU, at once on CUDA.
+
+    Forward, a thread of a CPU takes blocks of points, level by level; backward, levels are dealt
+    to threads, so that no two add to the same row.
+    """
     if not len(points):
         return
     on_cpu = points.device.type == "cpu"
@@ -114,17 +120,23 @@ def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: 
         int(layout.smooth),
     ]
     if name == "forward":
-        inputs += [pair(rest[0])]
+        block = BLOCK if on_cpu else 1
+        inputs += [pair(rest[0]), block]
+        n_items = -(-len(points) // block)
     else:
         gradient, wants_points, table_gradient, points_gradient = rest
         inputs += [pair(gradient), wants_points, int(on_cpu), pair(table_gradient)]
         inputs += [array(points_gradient, vector)]
-    n_parts = min(torch.get_num_threads(), layout.n_levels) if on_cpu else 1
+        n_items = layout.n_levels
+    n_parts = min(torch.get_num_threads(), n_items) if on_cpu else 1
 
-    def part(first: int) -> None:
-        n_levels = len(range(first, layout.n_levels, n_parts))
-        dim = (n_levels, len(points))
-        wp.launch(kernel, dim=dim, inputs=[*inputs, first, n_parts], device=device)
+    def part(number: int) -> None:
+        if name == "forward":
+            first, end = (n_items * k // n_parts for k in (number, number + 1))
+            dim, own = end - first, [first]
+        else:
+            dim, own = (len(range(number, n_items, n_parts)), len(points)), [number, n_parts]
+        wp.launch(kernel, dim=dim, inputs=[*inputs, *own], device=device)
 
     spread(part, n_parts)
 
@@ -137,23 +149,6 @@ def _row(x: wp.uint32, y: wp.uint32, z: wp.uint32, start: int, row: wp.vec4i) ->
     if row[3] == 1:
         index = x ^ (y * PRIME_1) ^ (z * PRIME_2)
     return start + int(index & wp.uint32(row[2]))
-
-
-@no_type_check
-@wp.func
-def _edge(
-    table: wp.array(dtype=wp.vec2),
-    x: wp.uint32,
-    y: wp.uint32,
-    z: wp.uint32,
-    w: float,
-    start: int,
-    row: wp.vec4i,
-) -> wp.vec2:
-    """The value on a cell's edge along x, between its two corners."""
-    first = table[_row(x, y, z, start, row)]
-    second = table[_row(x + wp.uint32(1), y, z, start, row)]
-    return first + w * (second - first)
 
 
 @no_type_check
@@ -195,11 +190,70 @@ def _slope(fraction: float, scale: float, smooth: int) -> float:
     return wp.where(smooth == 1, 6.0 * scale * fraction * (1.0 - fraction), scale)
 
 
-@once
-def _kernels(n_dims: int):
-    """The forward and the backward kernel of one dimension; thread = (level, point)."""
+def _look_up(n_dims: int, is_hash: bool):
+    """The value at a point p of one lattice whose rows are counted, or hashed: `_row` for all
+    corners of a cell, each product made once. Which of both is decided while compiling."""
     vector = wp.vec2 if n_dims == 2 else wp.vec3
     is_solid = n_dims == 3
+
+    @no_type_check
+    @wp.func
+    def edge(
+        table: wp.array(dtype=wp.vec2),
+        x: wp.uint32,
+        rest: wp.uint32,
+        w: float,
+        start: int,
+        mask: wp.uint32,
+    ) -> wp.vec2:
+        one = wp.uint32(1)
+        if wp.static(is_hash):
+            low, high = x ^ rest, (x + one) ^ rest
+        else:
+            low, high = x + rest, x + one + rest
+        a = table[start + int(low & mask)]
+        b = table[start + int(high & mask)]
+        return a + w * (b - a)
+
+    @no_type_check
+    @wp.func
+    def look_up(
+        table: wp.array(dtype=wp.vec2), p: vector, start: int, row: wp.vec4i, smooth: int
+    ) -> wp.vec2:
+        one, mask = wp.uint32(1), wp.uint32(row[2])
+        x, y = wp.uint32(int(p[0])), wp.uint32(int(p[1]))
+        wx, wy = _weight(p[0] - float(x), smooth), _weight(p[1] - float(y), smooth)
+        if wp.static(is_hash):
+            a, b = y * PRIME_1, (y + one) * PRIME_1
+        else:
+            a, b = y * wp.uint32(row[0]), (y + one) * wp.uint32(row[0])
+        if wp.static(not is_solid):
+            low = edge(table, x, a, wx, start, mask)
+            return low + wy * (edge(table, x, b, wx, start, mask) - low)
+        else:
+            z = wp.uint32(int(p[2]))
+            wz = _weight(p[2] - float(z), smooth)
+            if wp.static(is_hash):
+                near, far = z * PRIME_2, (z + one) * PRIME_2
+                a, b, c, d = a ^ near, b ^ near, a ^ far, b ^ far
+            else:
+                near, far = z * wp.uint32(row[1]), (z + one) * wp.uint32(row[1])
+                a, b, c, d = a + near, b + near, a + far, b + far
+            low = edge(table, x, a, wx, start, mask)
+            value = low + wy * (edge(table, x, b, wx, start, mask) - low)
+            low = edge(table, x, c, wx, start, mask)
+            above = low + wy * (edge(table, x, d, wx, start, mask) - low)
+            return value + wz * (above - value)
+
+    return look_up
+
+
+@once
+def _kernels(n_dims: int):
+    """The kernels of one dimension. A thread is a block of points; backward, (level, point)."""
+    vector = wp.vec2 if n_dims == 2 else wp.vec3
+    is_solid = n_dims == 3
+    counted, hashed = (_look_up(n_dims, is_hash) for is_hash in (False, True))
 
     @no_type_check
     @wp.kernel(enable_backward=False)
@@ -211,31 +265,22 @@ def _kernels(n_dims: int):
         rows: wp.array(dtype=wp.vec4i),
         smooth: int,
         features: wp.array2d(dtype=wp.vec2),
-        first_level: int,
-        level_step: int,
+        block: int,
+        first: int,
     ):
-        slot, i = wp.tid()
-        level = first_level + slot * level_step
-        u = points[i]
-        if wp.min(u) < 0.0 or wp.max(u) > 1.0:
-            features[i, level] = wp.vec2(0.0, 0.0)
-            return
-        start, row, scale = offsets[level], rows[level], scales[level]
-        p = u * scale + vector(0.5)
-        x, y = wp.uint32(int(p[0])), wp.uint32(int(p[1]))
-        wx, wy = _weight(p[0] - float(x), smooth), _weight(p[1] - float(y), smooth)
-        z = wp.uint32(0)
-        one = wp.uint32(1)
-        if wp.static(is_solid):
-            z = wp.uint32(int(p[2]))
-        low = _edge(table, x, y, z, wx, start, row)
-        value = low + wy * (_edge(table, x, y + one, z, wx, start, row) - low)
-        if wp.static(is_solid):
-            wz = _weight(p[2] - float(z), smooth)
-            low = _edge(table, x, y, z + one, wx, start, row)
-            above = low + wy * (_edge(table, x, y + one, z + one, wx, start, row) - low)
-            value = value + wz * (above - value)
-        features[i, level] = value
+        begin = (first + wp.tid()) * block
+        end = wp.min(begin + block, points.shape[0])
+        for level in range(scales.shape[0]):
+            start, row, scale = offsets[level], rows[level], scales[level]
+            for i in range(begin, end):
+                u = points[i]
+                value = wp.vec2(0.0, 0.0)
+                if wp.min(u) >= 0.0 and wp.max(u) <= 1.0:
+                    if row[3] == 1:
+                        value = hashed(table, u * scale + vector(0.5), start, row, smooth)
+                    else:
+                        value = counted(table, u * scale + vector(0.5), start, row, smooth)
+                features[i, level] = value
 
     @no_type_check
     @wp.kernel(enable_backward=False)

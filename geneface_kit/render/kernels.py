@@ -73,10 +73,16 @@ def backend_for(backend: str, device: torch.device) -> str:
     return "warp" if device.type in ("cpu", "cuda") else "torch"
 
 
-def array(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
-    """A tensor as kernels see it, not copied; dtype wp.vec3 reads rows of three as vectors."""
+def array(tensor: torch.Tensor, dtype: Any = None) -> Any:
+    """A tensor as kernels see it, not copied; dtype wp.vec3 reads rows of three as vectors.
+
+    What comes back is Warp's bare description of the memory, with the tensor tied to it: a
+    wp.array takes four times as long to make, and a picture needs a thousand.
+    """
     _start()
-    return wp.from_torch(tensor.detach(), dtype=dtype)
+    described = wp.from_torch(tensor.detach(), dtype=dtype, return_ctype=True)
+    described.owner = tensor
+    return described
 
 
 def launch(kernel: wp.Kernel, n: int, inputs: Sequence[Any], device: torch.device) -> None:

@@ -45,7 +45,7 @@ class Perceptron(nn.Module):
         if x is None:
             x = bias[None]
         for layer in self.layers[1:]:
-            x = x.relu() if torch.is_grad_enabled() else x.relu_()
+            x = x.relu() if torch.is_grad_enabled() else _relu_in_place(x)
             x = _linear(x, layer.weight.to(dtype))
         return x
 
@@ -79,6 +79,14 @@ class _Exponential(torch.autograd.Function):
     def backward(ctx, gradient):
         (x,) = ctx.saved_tensors
         return gradient * torch.exp(x.clamp(-15.0, 15.0))
+
+
+def _relu_in_place(x: Tensor) -> Tensor:
+    """ReLU. A bfloat16 below zero is an int16 below zero, and a CPU clamps those much faster."""
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        x.view(torch.int16).clamp_(min=0)
+        return x
+    return x.relu_()
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
