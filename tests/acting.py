@@ -93,6 +93,7 @@ class Portrait:
     """Grey frames as bright as the mouth is open; can break off."""
 
     driven_by = "landmarks"
+    sway = None
 
     def __init__(self, stop_at: int | None = None):
         self.stop_at = stop_at
@@ -100,7 +101,7 @@ class Portrait:
     def driving(self, landmarks, speech):
         return landmarks
 
-    def render(self, landmarks, poses, *, only=None):
+    def render(self, landmarks, poses, *, only=None, sway=None):
         assert len(landmarks) == len(poses)
         opened = talk.mouth_opening(np.asarray(landmarks))
         for index in range(len(opened)) if only is None else only:

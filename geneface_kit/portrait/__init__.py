@@ -4,6 +4,7 @@ Reads person/; writes head.safetensors, torso.safetensors, portrait.json, histor
 """
 
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -46,10 +47,16 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 2
 KIND = "geneface_kit portrait"
+SWAY = "sway.npy"
+"""The shoulders' shift in each frame of the clip, see `Portrait.sway`."""
 
 
 class Portrait:
-    """A person's trained head and torso over the background plate."""
+    """A person's trained head and torso over the background plate.
+
+    sway: (t, 2) how far the shoulders were shifted in each frame of the clip, as they were tracked,
+    in pixel coordinates of [-1, 1]; None when the torso is not one that sways.
+    """
 
     def __init__(
         self,
@@ -59,12 +66,14 @@ class Portrait:
         focal: float,
         shell: Occupancy | None = None,
         config: PictureConfig | None = None,
+        sway: Float[np.ndarray, "t 2"] | None = None,
     ):
         self.device = head.codes.device
         self.head, self.torso = head.train(False), torso.train(False)
         self.plate = torch.from_numpy(np.array(plate)).to(self.device).float() / 255
         self.focal, self.size = float(focal), int(plate.shape[0])
         self.painter = Painter(self.head, self.torso, shell, config)
+        self.sway = sway
 
     def render_frame(
         self,
@@ -72,12 +81,14 @@ class Portrait:
         pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
         *,
         focal: float | None = None,
+        sway: Float[np.ndarray, " 2"] | Float[Tensor, " 2"] | None = None,
     ) -> Frame:
         """One frame: head + (1 - head opacity) * (torso over plate).
 
         window: what drives the frames around this one, its own in the middle: absolute canonical
         landmarks (w, 68, 3), or a part of `driving`; w = 1 stands for a face at rest.
-        pose: camera-to-world. The same input gives the same bytes: nothing is drawn at random.
+        pose: camera-to-world. sway: shift of the shoulders as in `Portrait.sway`; predicted from
+        the pose if not given. The same input gives the same bytes: nothing is drawn at random.
         """
         window, pose = self._tensor(window), self._tensor(pose)
         for name, values in ((self.driven_by, window), ("pose", pose)):
@@ -87,7 +98,9 @@ class Portrait:
         window = windows_of(window, torch.tensor([len(window) // 2]), width)[0]
         focal = self.focal if focal is None else focal
         head = self.painter.head_image(window, pose, focal, self.size)
-        torso, torso_alpha = self.painter.torso_image(pose, head)
+        torso, torso_alpha = self.painter.torso_image(
+            pose, head, None if sway is None else self._tensor(sway)
+        )
         behind = torso_alpha[..., None] * torso + (1 - torso_alpha)[..., None] * self.plate
         rgb = (head.colour + (1 - head.alpha)[..., None] * behind).clamp(0, 1)
         return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
@@ -98,21 +111,25 @@ class Portrait:
         poses: Float[np.ndarray, "p 4 4"] | Float[Tensor, "p 4 4"],
         *,
         only: Sequence[int] | None = None,
+        sway: Float[np.ndarray, "s 2"] | None = None,
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Frames (h, w, 3) uint8, one after the other.
 
         track: (t, 68, 3) absolute canonical landmarks, or what `driving` gives, of consecutive
         frames at 25 per second: the head looks at neighbours too. only: which of them to render;
-        all if not given.
+        all if not given. sway: the shoulders' shift in each frame, see `render_frame`.
         """
         if len(track) != len(poses):
             raise ValueError(f"{len(track)} frames need as many poses, got {len(poses)}")
+        if sway is not None and len(sway) != len(poses):
+            raise ValueError(f"{len(poses)} frames need as many shifts of sway, got {len(sway)}")
         track, poses = self._tensor(track), self._tensor(poses)
         width = self.head.config.attention_frames
 
         def picture(frame: int) -> UInt8[np.ndarray, "h w 3"]:
             window = windows_of(track, torch.tensor([frame]), width)[0]
-            rgb = self.render_frame(window, poses[frame]).rgb
+            shift = None if sway is None else sway[frame]
+            rgb = self.render_frame(window, poses[frame], sway=shift).rgb
             return (rgb * 255).round().to(torch.uint8).cpu().numpy()
 
         frames = range(len(track)) if only is None else [int(frame) for frame in only]
@@ -138,17 +155,20 @@ class Portrait:
         plate = (plate[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
         focal = camera.crop_focal(self.focal, self.size, size)
         painter = self.painter
-        return Portrait(self.head, self.torso, plate, focal, painter.shell, painter.config)
+        return self._with(plate, focal, painter.shell, painter.config)
 
     def with_shell(self, shell: Occupancy) -> "Portrait":
         """The same person, its pictures looking only into the cells of a shell."""
         plate = (self.plate * 255).round().to(torch.uint8).cpu().numpy()
-        return Portrait(self.head, self.torso, plate, self.focal, shell, self.painter.config)
+        return self._with(plate, self.focal, shell, self.painter.config)
 
     def configured(self, config: PictureConfig) -> "Portrait":
         """The same person, its pictures made another way; `picture.EXACT` is the reference."""
         plate = (self.plate * 255).round().to(torch.uint8).cpu().numpy()
-        return Portrait(self.head, self.torso, plate, self.focal, self.painter.shell, config)
+        return self._with(plate, self.focal, self.painter.shell, config)
+
+    def _with(self, *others: Any) -> "Portrait":
+        return Portrait(self.head, self.torso, *others, self.sway)
 
     def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
@@ -163,8 +183,9 @@ def make(run: Any, settings: Any) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     views = Views(person, device)
     head = _head(run, settings.head, views)
-    torso = _torso(run, settings.torso, views, head)
-    portrait = surveyed(Portrait(head, torso, person.plate, person.focal), views)
+    torso, sway = _torso(run, settings.torso, views, head)
+    portrait = Portrait(head, torso, person.plate, person.focal, sway=sway)
+    portrait = surveyed(portrait, views)
     if portrait.painter.shell is not None:
         save_shell(run.folder / "shell.npz", portrait.painter.shell, portrait.painter.config)
     run.record("backend", backend_for("auto", device))
@@ -214,13 +235,17 @@ def load(folder: Path, person: Person) -> Portrait:
     fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)
     shell, config = load_shell(folder / "shell.npz", device)
     head, torso = head.to(device), torso.to(device)
-    return Portrait(head, torso, person.plate, facts["focal"], shell, config)
+    sway = np.load(folder / SWAY) if (folder / SWAY).exists() else None
+    return Portrait(head, torso, person.plate, facts["focal"], shell, config, sway)
 
 
 def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 48) -> dict[str, float]:
     """Measures on frames that were not trained on, rendered from their tracked landmarks.
 
-    PSNR in dB by layer (`quality.layer_quality`), and whether the mouth obeys, NaN left out:
+    The head's pose and the shoulders' shift are tracked too. PSNR in dB by layer
+    (`quality.layer_quality`); the same of torso, neck and frame with the shift predicted from the
+    head's pose, which is all that the paper's renderer is given (..._by_pose); and whether the
+    mouth obeys. NaN is left out.
     mouth_r and mouth_gain: with each frame's own landmarks; mouth_r_exchanged: with those of
     another frame, so that no pose can tell the mouth; mouth_r_true: on the true pictures, what
     finding a mouth again loses by itself.
@@ -235,6 +260,11 @@ def held_out_quality(portrait: Portrait, views: Views, n_frames: int = 48) -> di
     swapped = mouth_follows(exchanged, views.person.landmarks[others], poses, views.focal)
     ceiling = mouth_follows(truth, landmarks, poses, views.focal)
     found = layer_quality(own, views, frames)
+    if portrait.sway is not None:
+        by_pose = [_picture(portrait, views, frame, tracked_sway=False) for frame in frames]
+        quality = layer_quality(by_pose, views, frames)
+        for name in {"torso_psnr", "neck_psnr", "frame_psnr"} & quality.keys():
+            found[f"{name}_by_pose"] = quality[name]
     found |= {"mouth_r": obeys.r, "mouth_gain": obeys.gain, "mouth_r_exchanged": swapped.r}
     found |= {"mouth_r_true": ceiling.r}
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
@@ -256,31 +286,49 @@ def _head(run: Any, config: HeadConfig, views: Views) -> HeadField:
     return task.field.train(False)
 
 
-def _torso(run: Any, config: TorsoConfig, views: Views, head: HeadField) -> TorsoField:
+def _torso(
+    run: Any, config: TorsoConfig, views: Views, head: HeadField
+) -> tuple[TorsoField, Float[np.ndarray, "t 2"] | None]:
+    """The torso field, and how the shoulders were shifted in each frame of the clip."""
     generator = run.generator("torso")
     path = run.folder / "torso.safetensors"
     task = TorsoTask.make(config, views, head, generator)
+    sway = None if task.seen is None else task.seen.at(torch.arange(views.n_frames)).numpy()
+    if sway is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, sway)
+        _replace(run.folder / SWAY, buffer.getvalue())
     if path.exists():
         fitting.load_weights(path, task.field, person=views.person.name)
-        return task.field.train(False)
+        return task.field.train(False), sway
     fitting.fit(task, run.folder, name="torso", steps=config.steps, generator=generator)
     _save(path, task.field, views.person)
-    return task.field.train(False)
+    return task.field.train(False), sway
 
 
 def _save(path: Path, field: HeadField | TorsoField, person: Person) -> None:
     fitting.save_weights(path, field, kind=type(field).__name__, person=person.name)
 
 
-def _rendered(portrait: Portrait, views: Views, frame: int, mouth_of: int | None = None) -> Frame:
+def _rendered(
+    portrait: Portrait,
+    views: Views,
+    frame: int,
+    mouth_of: int | None = None,
+    *,
+    tracked_sway: bool = True,
+) -> Frame:
     """A frame of the person; mouth_of: driven by another frame."""
     source = torch.tensor([frame if mouth_of is None else mouth_of])
     window = views.windows(source, portrait.head.config)[0]
-    return portrait.render_frame(window, views.poses[frame])
+    sway = portrait.sway[frame] if tracked_sway and portrait.sway is not None else None
+    return portrait.render_frame(window, views.poses[frame], sway=sway)
 
 
-def _picture(portrait: Portrait, views: Views, frame: int, mouth_of: int | None = None):
-    rgb = _rendered(portrait, views, frame, mouth_of).rgb
+def _picture(
+    portrait: Portrait, views: Views, frame: int, mouth_of: int | None = None, **options: bool
+) -> UInt8[np.ndarray, "h w 3"]:
+    rgb = _rendered(portrait, views, frame, mouth_of, **options).rgb
     return (rgb * 255).round().to(torch.uint8).cpu().numpy()
 
 
@@ -304,8 +352,6 @@ def _write_previews(folder: Path, portrait: Portrait, views: Views) -> None:
 
 
 def _write_png(path: Path, picture: Float[np.ndarray, "h w 3"]) -> None:
-    import io
-
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -145,13 +145,18 @@ class Painter:
 
     @torch.no_grad()
     def torso_image(
-        self, pose: Float[Tensor, "4 4"], head: HeadImage
+        self, pose: Float[Tensor, "4 4"], head: HeadImage, sway: Float[Tensor, " 2"] | None = None
     ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
-        """Colour (not multiplied) and opacity of the torso behind a head, with the mean code."""
-        with record_function("torso"):
-            return self._torso_image(pose, head)
+        """Colour (not multiplied) and opacity of the torso behind a head, with the mean code.
 
-    def _torso_image(self, pose: Tensor, head: HeadImage) -> tuple[Tensor, Tensor]:
+        sway: the torso's shift, in pixel coordinates of [-1, 1]; None predicts it from the pose.
+        """
+        with record_function("torso"):
+            return self._torso_image(pose, head, None if sway is None else sway[None])
+
+    def _torso_image(
+        self, pose: Tensor, head: HeadImage, shifts: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         torso, size = self.torso, head.alpha.shape[0]
         mask = _resized(torso.occupied, size)
         if not self.config.exact:
@@ -161,7 +166,7 @@ class Painter:
         def evaluate(pixels: Tensor) -> Tensor:
             at = (pixels[:, 1], pixels[:, 0])
             seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
-            colour, alpha = torso(unit_pixels(pixels, size), pose[None], code, seen, None)
+            colour, alpha = torso(unit_pixels(pixels, size), pose[None], code, seen, None, shifts)
             return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
 
         values = refined(

@@ -169,13 +169,14 @@ def held_out(person: Any, n_frames: int) -> Int[np.ndarray, " n"]:
 def landmark_driven(
     actor: talk.Actor, chosen: Int[np.ndarray, " n"]
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """Frames rendered from the tracked landmarks and poses: what the renderer alone can do.
+    """Frames rendered from the tracked landmarks, poses and shoulders: what the renderer alone can.
 
     A head that speech drives gets their own sound instead.
     """
     person = actor.person
     track = actor.portrait.driving(person.landmarks, person.speech)
-    frames = actor.portrait.render(track, person.poses, only=chosen.tolist())
+    portrait = actor.portrait
+    frames = portrait.render(track, person.poses, only=chosen.tolist(), sway=portrait.sway)
     return np.stack(list(live.progress(frames, "landmark-driven", len(chosen))))
 
 
@@ -185,16 +186,18 @@ def self_driven(
     config: talk.TalkConfig,
     generator: torch.Generator,
 ) -> tuple[talk.Plan, UInt8[np.ndarray, "n h w 3"]]:
-    """Frames rendered from the person's own held-out sound, on the tracked head poses.
+    """Frames rendered from the person's own held-out sound, on the tracked poses and shoulders.
 
     The landmarks come from speech alone; the eyes are replayed from frames of training.
     """
     person = actor.person
     planned = held_out_plan(actor, config, generator)
-    poses = person.poses[person.n_train : person.n_train + len(planned.landmarks)]
+    there = slice(person.n_train, person.n_train + len(planned.landmarks))
+    poses, sway = person.poses[there], actor.portrait.sway
     only = (chosen - person.n_train).tolist()
     track = actor.portrait.driving(planned.landmarks, planned.speech)
-    frames = actor.portrait.render(track, poses, only=only)
+    sway = None if sway is None else sway[there]
+    frames = actor.portrait.render(track, poses, only=only, sway=sway)
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
 
 
@@ -213,7 +216,7 @@ def _for_syncnet(actor: talk.Actor, planned: talk.Plan) -> UInt8[np.ndarray, "t 
     if isinstance(metrics.network("syncnet"), NotMeasured):
         return None
     track = actor.portrait.driving(planned.landmarks, planned.speech)
-    frames = actor.portrait.render(track, planned.poses)
+    frames = actor.portrait.render(track, planned.poses, sway=planned.sway)
     return np.stack(list(live.progress(frames, "cross-driven", len(planned.landmarks))))
 
 

@@ -32,6 +32,7 @@ from geneface_kit.talk.performance import (
     ping_pong,
     pose_path,
     silent_frames,
+    sway_path,
 )
 from geneface_kit.talk.verdict import Check, Flicker, Verdict, judge, sync_curve
 from geneface_kit.talk.voice import say
@@ -115,6 +116,7 @@ class Plan:
 
     audio: n samples at 16 kHz, exactly t/25 s. displacements: the generator's, from the mean
     face. adapted: after the post-net. landmarks: after `finish`, what the renderer gets.
+    sway: shifts of the shoulders, see `portrait.Portrait`; None follows the head's poses.
     """
 
     audio: Float[np.ndarray, " n"]
@@ -125,6 +127,7 @@ class Plan:
     poses: Float[np.ndarray, "t 4 4"]
     loudness: Float[np.ndarray, " t"]
     silent: Bool[np.ndarray, " t"]
+    sway: Float[np.ndarray, "t 2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def talk(
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []
     track = actor.portrait.driving(planned.landmarks, planned.speech)
-    frames = actor.portrait.render(track, planned.poses)
+    frames = actor.portrait.render(track, planned.poses, sway=planned.sway)
     frames, flicker = live.progress(frames, "rendering", n_frames), Flicker()
     notes = provenance(actor.person, planned.audio)
     title = f"{actor.person.name} (synthetic)"
@@ -264,6 +267,7 @@ def plan(
         poses=pose_path(person.poses, n_frames, config.head_motion, config.pose_window),
         loudness=loud,
         silent=silent,
+        sway=sway_path(_sway(actor), n_frames, config.head_motion, config.pose_window),
     )
 
 
@@ -291,6 +295,11 @@ def _near_own(landmarks: np.ndarray, person: Any, config: TalkConfig) -> np.ndar
     return _numpy(pulled.unflatten(1, (68, 3)))
 
 
+def _sway(actor: Actor) -> np.ndarray | None:
+    """The tracked shoulders; plans are also made without a portrait."""
+    return None if actor.portrait is None else actor.portrait.sway
+
+
 def _numpy(values: Any) -> np.ndarray:
     return torch.as_tensor(values).detach().cpu().numpy().astype(np.float32)
 
@@ -299,7 +308,8 @@ def _save_arrays(path: Path, done: Talk) -> None:
     partial = path.with_name(path.name + ".part.npz")
     arrays = {
         name: getattr(done.plan, name)
-        for name in ("displacements", "adapted", "landmarks", "poses", "loudness", "silent")
+        for name in ("displacements", "adapted", "landmarks", "poses", "sway", "loudness", "silent")
+        if getattr(done.plan, name) is not None
     }
     np.savez_compressed(
         partial,

@@ -20,6 +20,7 @@ __all__ = [
     "ping_pong",
     "pose_path",
     "silent_frames",
+    "sway_path",
 ]
 
 JAW, BROWS, EYES, LIPS = slice(0, 17), slice(17, 27), slice(36, 48), slice(48, 68)
@@ -122,6 +123,19 @@ def pose_path(
     left, _, right = np.linalg.svd(path[:, :3, :3])
     path[:, :3, :3] = left @ right
     return path.astype(np.float32)
+
+
+def sway_path(
+    sway: Float[np.ndarray, "c 2"] | None, n_frames: int, head_motion: str, window: int
+) -> Float[np.ndarray, "t 2"] | None:
+    """The shoulders' shifts for t frames, along with the head's `pose_path`.
+
+    None, to be predicted from the pose: without tracked shoulders, and for a head that is still.
+    """
+    if sway is None or head_motion != "clip":
+        return None
+    path = sway[ping_pong(len(sway), n_frames)]
+    return uniform_filter1d(path, max(1, window), axis=0, mode="nearest").astype(np.float32)
 
 
 def _clamp(landmarks: np.ndarray, person: Any, clamp_std: float) -> np.ndarray:

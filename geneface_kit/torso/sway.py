@@ -1,4 +1,4 @@
-"""Sway: where the shoulders are -> measured in the training pictures, predicted from a head pose.
+"""Sway: where the shoulders are -> measured in the clip's pictures, predicted from a head pose.
 
 Shoulders follow the head, but by less and not about the same pivot. One shift of the whole torso,
 linear in the pose, is what a short clip lets us learn of it and what holds outside it.
@@ -38,8 +38,8 @@ RIDGE = 2e-3
 class Sway:
     """How a person's torso moves in the picture. Shifts are in pixel coordinates of [-1, 1].
 
-    frames: (k,) frames compared; shifts: (k, 2) of the torso there, right and down, about their
-    mean; weights: (7, 2) the linear map from [pose features, 1] to shifts.
+    frames: (k,) frames compared; shifts: (k, 2) of the torso there, right and down, about the mean
+    of the training frames; weights: (7, 2) the linear map from [pose features, 1] to shifts.
     """
 
     frames: Int[np.ndarray, " k"]
@@ -53,14 +53,21 @@ class Sway:
 
 
 def learn(person: Person, n_train: int) -> Sway:
-    """Measures up to 500 training frames and fits the prediction to them."""
-    frames = np.unique(np.linspace(0, n_train - 1, min(n_train, N_FRAMES)).astype(int))
+    """Measures up to 500 frames of the clip and fits the prediction to those that train.
+
+    Where the torso is in a held-out frame is tracked, as the head's pose is; nothing is learned
+    from it.
+    """
+    n_frames = len(person.frames)
+    frames = np.unique(np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int))
     shifts = torch.from_numpy(measure(person, frames)) * (2 / max(1, person.size - 1))
-    shifts = shifts - shifts.mean(0)
-    features = pose_features(torch.from_numpy(person.poses[frames]).float())
-    weights = predictor(features, shifts)
+    trains = torch.from_numpy(frames < n_train)
+    shifts = shifts - shifts[trains].mean(0)
+    features = pose_features(torch.from_numpy(person.poses[frames]).float())[trains]
+    weights = predictor(features, shifts[trains])
     predicted = features @ weights[:6] + weights[6]
-    spread, left = (person.size / 2 * value for value in explained(shifts, predicted))
+    told = explained(shifts[trains], predicted)
+    spread, left = (person.size / 2 * value for value in told)
     log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", spread, left)
     return Sway(frames, shifts, weights)
 

@@ -38,6 +38,7 @@ class TorsoTask(fitting.Task):
         self.frames = torch.linspace(0, views.n_train - 1, n).round().long()
         self.heads = self._heads(head) if self.config.head_aware else None
         self.pixels = field.occupied.nonzero().flip(-1).cpu()
+        self.seen = seen
         self.shifts = None if seen is None else seen.at(self.frames).to(views.device)
 
     @staticmethod
