@@ -173,3 +173,17 @@ def test_a_person_without_torso_gets_one_sentence():
     views = Views(dataclasses.replace(person, torso=np.zeros_like(person.torso)))
     with pytest.raises(ValueError, match="no torso pixel"):
         TorsoTask.make(SMALL, views, untrained_head(views.n_train), torch.Generator())
+
+
+def test_slow_drift_is_followed_and_noise_is_not():
+    """Right and left: a slow drift under small noise. Up and down: noise alone."""
+    frames = np.arange(300)
+    drift = 0.05 * np.sin(frames / 40)
+    noise = np.random.default_rng(0).normal(scale=0.01, size=(300, 2))
+    shifts = torch.from_numpy(noise).float()
+    shifts[:, 0] += torch.from_numpy(drift).float()
+    seen = sway.Sway(frames, shifts, torch.zeros(7, 2))
+    found = sway.track(seen, np.zeros((300, 2), np.float32), 270)
+    assert np.abs(found[:, 0] - drift).max() < 0.02
+    assert np.corrcoef(found[:, 0], drift)[0, 1] > 0.99
+    assert np.abs(found[:, 1]).max() < 1e-3

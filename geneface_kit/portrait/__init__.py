@@ -29,6 +29,7 @@ from geneface_kit.portrait.survey import load_shell, save_shell, surveyed
 from geneface_kit.render import Occupancy, backend_for
 from geneface_kit.speech import Speech
 from geneface_kit.torso import TorsoConfig, TorsoField, TorsoTask
+from geneface_kit.torso.sway import track
 from geneface_kit.views import Views, driving, windows_of
 
 __all__ = [
@@ -293,8 +294,10 @@ def _torso(
     generator = run.generator("torso")
     path = run.folder / "torso.safetensors"
     task = TorsoTask.make(config, views, head, generator)
-    sway = None if task.seen is None else task.seen.at(torch.arange(views.n_frames)).numpy()
-    if sway is not None:
+    sway = None
+    if task.seen is not None:
+        predicted = task.field.predicted_shift(views.poses).cpu().numpy()
+        sway = track(task.seen, predicted, views.n_train)
         buffer = io.BytesIO()
         np.save(buffer, sway)
         _replace(run.folder / SWAY, buffer.getvalue())

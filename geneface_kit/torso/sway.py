@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from geneface_kit.person import Person
 
-__all__ = ["Sway", "explained", "learn", "measure", "pose_features", "predictor"]
+__all__ = ["Sway", "explained", "learn", "measure", "pose_features", "predictor", "track"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ SMOOTH = 5
 PASSES = 50
 """At most so many steps of the comparison; it stops at a correlation gain below TOLERANCE."""
 TOLERANCE = 1e-5
+SLOW = 12.0
+"""Standard deviation of the Gaussian, frames, below which shoulders are not believed to move."""
 TORSO = 3
 """The label of torso pixels."""
 RIDGE = 2e-3
@@ -70,6 +73,22 @@ def learn(person: Person, n_train: int) -> Sway:
     spread, left = (person.size / 2 * value for value in told)
     log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", spread, left)
     return Sway(frames, shifts, weights)
+
+
+def track(
+    seen: Sway, predicted: Float[np.ndarray, "t 2"], n_train: int
+) -> Float[np.ndarray, "t 2"]:
+    """Where the shoulders are in each frame of the clip: as predicted, and what drifts beside it.
+
+    predicted: the shift that the head's pose explains. A measured shift is exact to a fraction of a
+    pixel; of what it says beside the prediction only the slow part counts, and of this, along
+    each axis, the share by which its variance in the training frames exceeds that of the rest.
+    """
+    beside = seen.at(torch.arange(len(predicted))).numpy() - predicted
+    slow = gaussian_filter1d(beside, SLOW, axis=0, mode="nearest")
+    noise, drift = (beside - slow)[:n_train].var(axis=0), slow[:n_train].var(axis=0)
+    share = np.clip(1 - noise / np.maximum(drift, 1e-12), 0, 1)
+    return (predicted + share * slow).astype(np.float32)
 
 
 def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k 2"]:
