@@ -56,7 +56,8 @@ def made_up_corpus(n_speakers: int = 3, n_frames: int = 150) -> Corpus:
 def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANNELS) -> Path:
     """A packed corpus of random numbers, one recording a clip; returns its folder.
 
-    The first landmark of frame t of clip k is (k, t, 0); the other numbers mean nothing.
+    The first landmark of frame t of clip k is (k, t, 0), the outer eye corners are 1 apart; the
+    other numbers mean nothing.
     """
     folder = place / "videos"
     folder.mkdir()
@@ -71,6 +72,7 @@ def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANN
         landmarks[:, 0] = np.stack(
             [np.full(n_frames, index), np.arange(n_frames), np.zeros(n_frames)], axis=1
         )
+        landmarks[:, [36, 45]] = (-0.5, 0, 0), (0.5, 0, 0)
         arrays = {
             "features": draw.random((2 * n_frames, channels), np.float32),
             "f0": draw.random(2 * n_frames, np.float32),
