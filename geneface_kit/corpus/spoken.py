@@ -5,6 +5,7 @@ clips one after the other, and index.json, which says whose rows are whose. Noth
 into memory before it is used.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -34,7 +35,8 @@ def speeches(config: CorpusConfig, *, out: Path | str = "") -> list[speech.Speec
     """The speech of every clip of the folder, for stages that need no faces: views of maps.
 
     Clips without sound or with unusable sound are left out; the latter are warned of. A folder
-    that has changed is encoded anew. out: the folder of all corpora, default runs/corpus.
+    that has changed, or arrays that were cut short, are encoded anew. out: the folder of all
+    corpora, default runs/corpus.
     """
     paths = clip_paths(config.folder)
     home = source.home(config, out).parent / f"spoken-{config.encoder}"
@@ -44,7 +46,7 @@ def speeches(config: CorpusConfig, *, out: Path | str = "") -> list[speech.Speec
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
         index = read_index(home)
-        if index is None or index["key"] != key:
+        if index is None or index["key"] != key or index["bytes"] != _sizes(home):
             index = _encode(home, key, paths, config.encoder)
     for file, reason in index["broken"].items():
         log.warning("the sound of %s is left out: %s", file, reason)
@@ -67,8 +69,9 @@ def _encode(home: Path, key: str, paths: list[Path], encoder: str) -> dict[str, 
     index = {"schema": SCHEMA, "key": key, "version": "", "clips": [], "broken": {}}
     widths: dict[str, tuple[int, ...]] = {}
     n_steps = 0
-    files = {name: (partial / f"{name}.raw").open("wb") for name in ARRAYS}
-    try:
+    with contextlib.ExitStack() as stack:
+        raw = {name: (partial / f"{name}.raw").open("wb") for name in ARRAYS}
+        files = {name: stack.enter_context(file) for name, file in raw.items()}
         for path, spoken in _spoken(paths, encoder, index["broken"]):
             log.debug("%s: %d steps", path.name, len(spoken))
             for name, file in files.items():
@@ -76,13 +79,12 @@ def _encode(home: Path, key: str, paths: list[Path], encoder: str) -> dict[str, 
             index["clips"].append([n_steps, n_steps + len(spoken)])
             index["version"] = spoken.version
             n_steps += len(spoken)
-    finally:
-        for file in files.values():
-            file.close()
     if not n_steps:
+        shutil.rmtree(partial)
         raise ValueError("no clip of the corpus has usable sound; put talking clips there")
     for name, width in widths.items():
         _to_npy(partial / f"{name}.raw", (n_steps, *width))
+    index["bytes"] = _sizes(partial)
     runs.write_json(partial / INDEX, index)
     shutil.rmtree(home, ignore_errors=True)
     os.replace(partial, home)
@@ -100,6 +102,11 @@ def _spoken(
                 yield path, speech.encode(audio, encoder)
         except ValueError as error:
             broken[path.name] = str(error)
+
+
+def _sizes(home: Path) -> dict[str, int]:
+    """Bytes of the arrays that are there."""
+    return {path.name: path.stat().st_size for path in sorted(home.glob("*.npy"))}
 
 
 def _append(file: BinaryIO, values: np.ndarray) -> tuple[int, ...]:
