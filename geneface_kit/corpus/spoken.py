@@ -46,7 +46,7 @@ def speeches(config: CorpusConfig, *, out: Path | str = "") -> list[speech.Speec
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
         index = read_index(home)
-        if index is None or index["key"] != key or index["bytes"] != _sizes(home):
+        if index is None or index["key"] != key or index.get("bytes") != _sizes(home):
             index = _encode(home, key, paths, config.encoder)
     for file, reason in index["broken"].items():
         log.warning("the sound of %s is left out: %s", file, reason)
