@@ -1,0 +1,153 @@
+"""Ablations: table C from runs of methods, persons and seeds; landmarks scored pictureless."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import acting
+import numpy as np
+import pytest
+from test_tables import TALK, a_row, a_run
+
+from geneface_kit import tables, talk
+from geneface_kit.metrics import NotMeasured
+from geneface_kit.tables import ablations
+from geneface_kit.tables.ablations import FOREIGN, SELF_DRIVEN, Study
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """An adaptation run of the pretend actor, whose parts are loaded from nowhere."""
+    monkeypatch.setattr(talk, "encode", lambda audio, _: acting.speech(audio, "none"))
+    actor = acting.actor(tmp_path)
+    monkeypatch.setattr(ablations.person_stage, "load", lambda folder: actor.person)
+    monkeypatch.setattr(ablations.motion, "load", lambda folder: actor.motion)
+    monkeypatch.setattr(ablations.adaptation, "load", lambda folder: actor.adaptation)
+    parents = {name: a_run(tmp_path / name, name) for name in ("person", "motion")}
+    measured = {"distance_after": 0.25, "best_step": 40}
+    run = a_run(tmp_path / "adaptation", "adaptation", parents, metrics=measured)
+    return run, actor
+
+
+@pytest.fixture
+def asked(tmp_path, stage, monkeypatch):
+    """What a study asks to be made, (stage, person, method, seed), every run a pretend one."""
+    run, _ = stage
+    rows = [a_row(runs=("evaluation-pretend",)), a_row(metric="LPIPS", value=NotMeasured("no net"))]
+    rows.append(a_row(metric="SSIM", value=NotMeasured("no face")))
+    evaluation = a_run(tmp_path / "evaluation")
+    tables.write_table(evaluation.folder / "table_a.csv", rows)
+    found = []
+
+    def require(study, name, person, method, seed):
+        found.append((name, person, method, seed))
+        return evaluation if name == "evaluation" else run
+
+    monkeypatch.setattr(ablations, "_require", require)
+    monkeypatch.setattr(ablations, "_settings", lambda study, method: SimpleNamespace(talk=TALK))
+    return found
+
+
+def play(monkeypatch, landmarks: np.ndarray) -> None:
+    """Whatever the sound, these landmarks are planned."""
+    plan = tables.held_out_plan
+
+    def planned(*arguments):
+        return replace(plan(*arguments), landmarks=landmarks)
+
+    monkeypatch.setattr(ablations.tables, "held_out_plan", planned)
+
+
+def test_the_tracked_mouth_itself_scores_perfectly(stage, monkeypatch):
+    run, actor = stage
+    person = actor.person
+    play(monkeypatch, person.landmarks[person.n_train :])
+    found = ablations.landmark_scores(run, SimpleNamespace(talk=TALK))
+    assert found[SELF_DRIVEN, "lip error"] == (0, "iod")
+    assert found[SELF_DRIVEN, "mouth correlation"][0] == pytest.approx(1)
+    assert found[SELF_DRIVEN, "mouth motion ratio"][0] == pytest.approx(1)
+    assert "does not read none features" in found[SELF_DRIVEN, "sync expert"][0].reason
+    assert found[FOREIGN, "domain distance"] == (0.25, "iod^2")
+    assert found[FOREIGN, "post-net updates"] == (40, "")
+
+
+def test_lips_elsewhere_cost_their_distance(stage, monkeypatch):
+    run, actor = stage
+    moved = actor.person.landmarks[actor.person.n_train :].copy()
+    moved[:, 48:68, 0] += 0.03
+    moved[:, 48:68, 2] += 0.04
+    moved[:, :48] += 9  # only lips count
+    play(monkeypatch, moved)
+    found = ablations.landmark_scores(run, SimpleNamespace(talk=TALK))
+    assert found[SELF_DRIVEN, "lip error"][0] == pytest.approx(0.05)
+
+
+def test_landmarks_are_scored_with_every_seed_pictures_with_one(asked, tmp_path):
+    study = Study(("pretend",), ("full", "lle", "torso-not-head-aware"), n_seeds=2)
+    path = ablations.make(study, tmp_path / "figures")
+    assert asked[1:] == [
+        ("adaptation", "pretend", "full", 0),
+        ("adaptation", "pretend", "full", 1),
+        ("evaluation", "pretend", "full", 0),
+        ("adaptation", "pretend", "lle", 0),
+        ("adaptation", "pretend", "lle", 1),
+        ("evaluation", "pretend", "torso-not-head-aware", 0),
+    ]
+    assert path.name == "synthetic_smoke_table_c.csv"
+    table = tables.read_table(path)
+    assert set(table["table"]) == {"c"}
+    lips = table[(table["metric"] == "lip error") & (table["method"] == "lle")]
+    assert lips["seed"].astype(int).tolist() == [0, 1] and lips["value"].nunique() == 1
+
+
+def test_rows_of_pictures_keep_their_runs_and_their_gaps(asked, tmp_path):
+    path = ablations.make(Study(("pretend",), ("speech-driven",), n_seeds=1), tmp_path)
+    table = tables.read_table(path).set_index("metric")
+    assert set(table.index) == {"PSNR", "SSIM"}  # LPIPS is no column of table C
+    assert float(table.loc["PSNR", "value"]) == 30.25
+    assert table.loc["PSNR", "runs"] == "evaluation-pretend"
+    assert table.loc["SSIM", "value"] == "not measured" and table.loc["SSIM", "reason"] == "no face"
+
+
+@pytest.mark.parametrize(
+    "study", [Study(()), Study(("pretend",), ()), Study(("pretend",), n_seeds=0)]
+)
+def test_a_study_of_nothing_is_refused(asked, tmp_path, study):
+    with pytest.raises(ValueError, match="at least one person, one method and one seed"):
+        ablations.make(study, tmp_path / "none")
+    assert not asked and not (tmp_path / "none").exists()
+
+
+def test_an_unknown_method_is_refused_before_anything_is_made(asked, tmp_path):
+    with pytest.raises(ValueError, match="unknown method 'magic'"):
+        ablations.make(Study(("pretend",), ("full", "magic")), tmp_path / "none")
+    assert not asked
+
+
+def test_made_up_and_real_persons_never_share_a_table(tmp_path, monkeypatch):
+    def require(study, stage, person, method, seed):
+        kind = "real" if person == "obama" else "synthetic"
+        return a_run(tmp_path / person, "person", data_kind=kind)
+
+    monkeypatch.setattr(ablations, "_require", require)
+    with pytest.raises(ValueError, match="demo is synthetic, obama is real: make two tables"):
+        ablations.make(Study(("demo", "obama")), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_summary_has_mean_and_spread_over_seeds_beside_what_differs_in_one_thing(tmp_path):
+    def row(method, seed, value, metric="lip error"):
+        return replace(
+            a_row(table="c", method=method, metric=metric, protocol=SELF_DRIVEN), seed=seed,
+            value=value,
+        )  # fmt: skip
+
+    rows = [row("full", seed, value) for seed, value in enumerate((1.0, 2.0, 3.0))]
+    rows += [row("no-sync", 0, 4.5), row("no-sync", 0, NotMeasured("why"), "sync expert")]
+    tables.write_table(tmp_path / "c.csv", rows)
+    found = ablations.summary(tables.read_table(tmp_path / "c.csv"), "demo").set_index("method")
+    assert found.loc["full", "lip error"] == "2 ± 1" and found.loc["full", "seeds"] == "3"
+    assert found.loc["no-sync", "lip error"] == "4.5"
+    assert found.loc["no-sync", "beside"] == "retrained"
+    assert found.loc["no-sync", "sync expert"] == "not measured"
+    assert found.loc["full", "sync expert"] == "—"
+    assert np.isin(found.columns, ["protocol", "beside", "seeds", "lip error", "sync expert"]).all()
