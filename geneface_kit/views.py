@@ -45,6 +45,13 @@ class Pixels:
     in_face: Bool[Tensor, " n"]
     in_lips: Bool[Tensor, " n"]
 
+    def beside(self, others: "Pixels") -> "Pixels":
+        """These pixels and behind them others."""
+        pairs = {name: (getattr(self, name), getattr(others, name)) for name in vars(self)}
+        first, second = pairs["frame_of_pixel"]
+        pairs["frame_of_pixel"] = (first, second + len(self.frames))
+        return Pixels(**{name: torch.cat(pair) for name, pair in pairs.items()})
+
 
 class Views:
     """A person's frames, ready to draw from."""
@@ -88,6 +95,23 @@ class Views:
         extent = (rects[:, 2:] - rects[:, :2]).clamp(min=1)
         at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
         return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
+
+    def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> Pixels:
+        """Square patches of the lip rectangles of random training frames, row by row.
+
+        size: edge of a patch, pixels; it lies about the middle of a rectangle that is smaller.
+        """
+        frames = torch.randint(self.n_train, (n_frames,), generator=generator)
+        rects = self.lip_rects[frames]
+        room = rects[:, 2:] - rects[:, :2] - size
+        shift = torch.rand(n_frames, 2, generator=generator) * (room.clamp(min=0) + 1)
+        corners = rects[:, :2] + shift.long() + room.clamp(max=0) // 2
+        corners = corners.clamp(0, self.size - size)
+        row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        at = corners[:, None] + torch.stack([column, row], -1).view(1, -1, 2)
+        return self.read(
+            frames, torch.arange(n_frames).repeat_interleave(size**2), at.flatten(0, 1)
+        )
 
     def read(
         self, frames: Int[Tensor, " b"], frame_of_pixel: Int[Tensor, " n"], at: Int[Tensor, "n 2"]

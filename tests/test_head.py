@@ -116,7 +116,8 @@ def test_a_killed_training_resumes_exactly(tmp_path):
 
 def test_zero_weights_switch_losses_off():
     views = Views(puppet())
-    config = dataclasses.replace(SMALL, entropy_weight=0.0, ambient_weight=0.0, spread_weight=0.0)
+    off = {"entropy_weight": 0.0, "ambient_weight": 0.0, "spread_weight": 0.0, "lips_weight": 0.0}
+    config = dataclasses.replace(SMALL, lips_stage=1.0, **off)
     task = HeadTask.make(config, views, torch.Generator().manual_seed(0))
     losses = task.step(10, torch.Generator().manual_seed(0))
     assert losses["loss"] == losses["image"]

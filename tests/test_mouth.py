@@ -155,8 +155,8 @@ def test_a_lid_closes_between_its_landmarks_too():
 @pytest.mark.slow
 def test_the_trained_mouth_follows_its_landmarks(trained):
     _, recorded = trained
-    assert recorded["mouth_r"] > 0.9 and recorded["mouth_gain"] > 0.4
-    assert recorded["mouth_r_exchanged"] > 0.5  # no pose tells it now
+    assert recorded["mouth_r"] > 0.9 and recorded["mouth_gain"] > 0.6
+    assert recorded["mouth_r_exchanged"] > 0.8  # no pose tells it now
 
 
 @pytest.mark.slow

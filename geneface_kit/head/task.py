@@ -8,11 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from geneface_kit import camera, fitting
+from geneface_kit.head import lips
 from geneface_kit.head.config import HeadConfig
 from geneface_kit.head.field import BOX, HeadField, make_field
 from geneface_kit.views import HEAD, Pixels, Views, psnr
 
 __all__ = ["HeadTask"]
+
+PATCH = 16
+"""Edge of the patches of lips that the lips stage compares, pixels."""
 
 
 class HeadTask(fitting.Task):
@@ -30,6 +34,8 @@ class HeadTask(fitting.Task):
         adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.optimizers = {"adam": adam}
         self.n_rays = 1024.0
+        self.lips_loss = lips.chosen(self.config.lips_loss)
+        self.unlike = lips.comparison(self.lips_loss, views.device)
 
     @staticmethod
     def make(config: HeadConfig, views: Views, generator: torch.Generator) -> "HeadTask":
@@ -55,43 +61,43 @@ class HeadTask(fitting.Task):
         self._set_rate(index)
         if index % (8 if index < 512 else 32) == 0:
             self._update_occupancy(generator)
-        pixels = views.draw(config.n_frames, int(self.n_rays), self.shares(index), generator)
+        pixels, n_patches = self._drawn(index, generator)
         offsets = torch.rand(len(pixels.at), generator=generator).to(views.device)
         behind = torch.rand(len(pixels.at), 3, generator=generator).to(views.device)
         found = self.field.render(views.rays(pixels), self._field_of(pixels), offsets=offsets)
         target = torch.where(pixels.is_head[:, None], pixels.colour, behind)
-        image = functional.mse_loss(found.over(behind), target)
+        drawn = found.over(behind)
+        image = functional.mse_loss(drawn, target)
         entropy = _entropy(found.alpha)
         ambient = (found.extra * ~pixels.in_face).mean()
         spread = BOX**2 * found.spread.mean()
         ramp = min(1.0, index / max(1, config.steps))
         loss = image + config.entropy_weight * entropy + ramp * config.ambient_weight * ambient
         loss = loss + ramp * config.spread_weight * spread
+        if n_patches:
+            unlike = self.unlike(_patches(drawn, n_patches), _patches(target, n_patches))
+            loss = loss + config.lips_weight * unlike
         self.optimizers["adam"].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers["adam"].step()
         n_samples = int(found.n_samples.sum())
         growth = 0.8 + 0.2 * config.n_samples / max(n_samples, 1)
         self.n_rays = min(max(self.n_rays * growth, 256.0), float(config.n_samples))
-        return {
-            "loss": float(loss.detach()),
-            "image": float(image.detach()),
-            "ambient": float(ambient.detach()),
-            "spread": float(spread.detach()),
-            "rays": float(len(pixels.at)),
-            "samples": float(n_samples),
-        }
+        losses = {"loss": loss, "image": image, "ambient": ambient, "spread": spread}
+        if n_patches:
+            losses["lips"] = unlike
+        measures = {name: float(value.detach()) for name, value in losses.items()}
+        return measures | {"rays": float(len(pixels.at)), "samples": float(n_samples)}
 
     def shares(self, index: int) -> tuple[float, float]:
         """Parts of an update's rays that come from the lip and from the face rectangle.
 
-        In the lips stage the lips take theirs from face and rest alike. Differs from the official
-        code, whose last stage renders the lip rectangle whole with LPIPS, in place of pixels.
+        In the lips stage the lips take theirs from face and rest alike.
         """
-        lips, face = self.config.lip_share, self.config.face_share
-        if index < (1 - self.config.lips_stage) * self.config.steps:
-            return lips, face
-        kept = (1 - self.config.lips_stage_share) / max(1 - lips, 1e-6)
+        of_lips, face = self.config.lip_share, self.config.face_share
+        if not _in_lips_stage(self.config, index):
+            return of_lips, face
+        kept = (1 - self.config.lips_stage_share) / max(1 - of_lips, 1e-6)
         return self.config.lips_stage_share, face * kept
 
     def validate(self, index: int) -> dict[str, float]:
@@ -128,6 +134,25 @@ class HeadTask(fitting.Task):
         codes = torch.where(pixels.in_lips[:, None], self.field.mean_code(), codes)
         return self.field.at(self.field.condition(windows), codes, pixels.frame_of_pixel)
 
+    def _drawn(self, index: int, generator: torch.Generator) -> tuple[Pixels, int]:
+        """The pixels of an update, and how many patches of lips stand at their end.
+
+        In the lips stage the lips' share comes in patches, as far as whole ones go. Differs from
+        the official code, which then renders the whole lip rectangle of one frame, every second
+        update, without any pixel of the rest.
+        """
+        n_rays, (of_lips, face) = int(self.n_rays), self.shares(index)
+        n_patches = 0
+        if self.unlike and _in_lips_stage(self.config, index):
+            n_patches = max(1, int(of_lips * n_rays) // PATCH**2)
+        n_single = max(1, n_rays - n_patches * PATCH**2)
+        single = max(0.0, of_lips * n_rays - n_patches * PATCH**2) / n_single
+        shares = (single, min(1 - single, face * n_rays / n_single))
+        pixels = self.views.draw(self.config.n_frames, n_single, shares, generator)
+        if n_patches:
+            pixels = pixels.beside(self.views.draw_lips(n_patches, PATCH, generator))
+        return pixels, n_patches
+
     def _set_rate(self, index: int) -> None:
         config = self.config
         decay = config.lr_final ** (index / max(1, config.steps))
@@ -153,6 +178,15 @@ class HeadTask(fitting.Task):
             origins, decay = camera.to_box(rays.origins), config.occupancy_decay
             field.occupancy.look(origins, rays.directions, step=step, decay=decay)
             field.occupancy.hide_unseen()
+
+
+def _in_lips_stage(config: HeadConfig, index: int) -> bool:
+    return index >= (1 - config.lips_stage) * config.steps
+
+
+def _patches(colour: Tensor, n: int) -> Tensor:
+    """The last n patches among the colours (r, 3) of rays, (n, 3, PATCH, PATCH)."""
+    return colour[-n * PATCH**2 :].view(n, PATCH, PATCH, 3).permute(0, 3, 1, 2)
 
 
 def _entropy(alpha: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from geneface_kit.metrics.features import channels_first, scripted
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.metrics.pictures import same_frames
 
-__all__ = ["layer_distance", "lpips", "vgg_hed"]
+__all__ = ["edge_layers", "edge_weights", "layer_distance", "layer_distances", "lpips", "vgg_hed"]
 
 BLOCKS = (2, 2, 3, 3, 3)
 """Convolutions of each block of VGG-16; the last of each block is compared."""
@@ -60,22 +60,29 @@ def vgg_hed(
     path = network("vgg_hed")
     if isinstance(path, NotMeasured):
         return path
-    weights = _read(path)
-    distances = [
-        sum(layer_distance(layer[:1], layer[1:]) for layer in _layers(weights, np.stack(pair)))
-        for pair in zip(predicted, truth, strict=True)
-    ]
+    weights = edge_weights(path)
+    distances = []
+    for pair in zip(predicted, truth, strict=True):
+        layers = edge_layers(weights, channels_first(np.stack(pair)).float())
+        distances.append(sum(layer_distance(layer[:1], layer[1:]) for layer in layers))
     return float(np.mean(distances))
 
 
 def layer_distance(a: Float[Tensor, "1 c h w"], b: Float[Tensor, "1 c h w"]) -> float:
     """Mean over places of |a / |a| - b / |b||^2 over channels: 0 if equal, 2 if orthogonal."""
+    return float(layer_distances(a, b).mean())
+
+
+def layer_distances(
+    a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]
+) -> Float[Tensor, "n h w"]:
+    """|a / |a| - b / |b||^2 over channels, at every place."""
     units = [features / (features.norm(dim=1, keepdim=True) + 1e-8) for features in (a, b)]
-    return float((units[0] - units[1]).square().sum(dim=1).mean())
+    return (units[0] - units[1]).square().sum(dim=1)
 
 
-def _read(path: Path) -> Weights:
-    """Kernels and biases of the thirteen convolutions."""
+def edge_weights(path: Path) -> Weights:
+    """Kernels and biases of the edge network's thirteen convolutions, block by block."""
     import h5py
 
     blocks = []
@@ -90,8 +97,9 @@ def _read(path: Path) -> Weights:
     return blocks
 
 
-def _layers(weights: Weights, frames: UInt8[np.ndarray, "n h w 3"]) -> list[Tensor]:
-    x = channels_first(frames[..., ::-1]).float() - torch.tensor(MEAN_BGR)[:, None, None]
+def edge_layers(weights: Weights, pictures: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
+    """The last layer of each block; pictures: red, green, blue in 0..255."""
+    x = pictures.flip(1) - pictures.new_tensor(MEAN_BGR)[:, None, None]
     layers = []
     for index, block in enumerate(weights):
         if index:

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
-from geneface_kit.head import HeadConfig, HeadField, HeadTask, make_field
+from geneface_kit.head import HeadConfig, HeadField, HeadTask, lips, make_field
 from geneface_kit.person import Person
 from geneface_kit.portrait.cores import on_cores
 from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
@@ -192,6 +192,7 @@ def make(run: Any, settings: Any) -> None:
     run.record("backend", backend_for("auto", device))
     run.record("precision", str(head.dtype).removeprefix("torch."))
     run.record("device", str(device))
+    run.record("lips_loss", lips.chosen(settings.head.lips_loss))
     for name, value in held_out_quality(portrait, views).items():
         run.record(name, value)
     _write_previews(run.folder, portrait, views)
