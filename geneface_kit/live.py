@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 __all__ = [
+    "Screen",
     "expect",
     "explore",
     "filmstrip",
@@ -69,6 +70,27 @@ def show(fig: Any, twin: Any = None) -> None:
         twin.update_layout(template="none")
         bundle["application/vnd.plotly.v1+json"] = twin.to_plotly_json()
     _publish(bundle)
+
+
+class Screen:
+    """One place of a live notebook whose figure is replaced by the next; elsewhere nothing."""
+
+    def __init__(self):
+        self._handle: Any = None
+
+    def show(self, fig: Any) -> None:
+        """Shows a matplotlib figure in place of the one before, and closes it."""
+        import matplotlib.pyplot as plt
+
+        if is_live() and _shell() is not None:
+            from IPython.display import display
+
+            bundle = _picture(fig)
+            if self._handle is None:
+                self._handle = display(bundle, raw=True, display_id=True)
+            else:
+                self._handle.update(bundle, raw=True)
+        plt.close(fig)
 
 
 def filmstrip(frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = "") -> Any:

@@ -2,12 +2,14 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from geneface_kit import fitting
+from geneface_kit.fitting import clock
 
 
 class Line(fitting.Task):
@@ -67,6 +69,29 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, end):
     history_of_two = run(resumed, tmp_path / "b")
     assert torch.equal(weights(whole), weights(resumed))
     assert history_of_two.column("loss") == history.column("loss")
+
+
+def test_seconds_go_on_where_a_fit_was_cut(tmp_path, monkeypatch):
+    now = SimpleNamespace(value=100.0)
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now.value)
+
+    class Slow(Line):
+        def step(self, index, generator):
+            now.value += 2
+            return super().step(index, generator)
+
+        def validate(self, index):
+            now.value += 50  # looking is not training
+            return super().validate(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Slow(interrupt_at=25), tmp_path, validate_every=10)
+    now.value += 1000  # nor is what lies between two attempts
+    run(Slow(), tmp_path, validate_every=10)
+    rows = (tmp_path / "line_clock.csv").read_text().splitlines()
+    assert rows[0] == "step,seconds"
+    seconds = {int(step): float(s) for step, s in (row.split(",") for row in rows[1:])}
+    assert seconds[10] == 20 and seconds[20] == 40 and seconds[60] == 120
 
 
 def test_a_finished_fit_is_not_repeated(tmp_path):

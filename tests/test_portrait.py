@@ -49,9 +49,18 @@ def test_the_run_leaves_its_files(made):
     names = {path.name for path in folder.iterdir()}
     assert {
         "head.safetensors", "torso.safetensors", "portrait.json", "head_history.csv",
-        "torso_history.csv", "preview_held_out.png", "preview_mouth.png",
+        "torso_history.csv", "head_clock.csv", "head_looks.npz",
+        "preview_held_out.png", "preview_mouth.png",
     } <= names  # fmt: skip
     assert not [name for name in names if name.endswith(".part")]
+
+
+def test_looks_of_one_held_out_frame_improve(made):
+    folder, _ = made
+    looks = portrait.load_looks(folder)
+    assert [look.step for look in looks] == [75, 150, 225, 300]
+    assert looks[-1].psnr > looks[0].psnr > 5
+    assert looks[-1].picture.dtype == np.uint8 and looks[-1].picture.shape == looks[0].picture.shape
 
 
 def test_frames_are_bytes_and_repeat(made):

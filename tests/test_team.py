@@ -89,6 +89,7 @@ def test_only_the_first_process_writes(of_two):
     folder, _, _ = of_two
     assert sorted(path.name for path in (folder / "0").iterdir()) == [
         "m_checkpoint.safetensors",
+        "m_clock.csv",
         "m_history.csv",
     ]
     assert list((folder / "1").iterdir()) == []

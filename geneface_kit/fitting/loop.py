@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geneface_kit import live
+from geneface_kit.fitting.clock import Clock
 from geneface_kit.fitting.files import load_tensors, save_tensors
 from geneface_kit.fitting.team import Team
 
@@ -97,7 +98,8 @@ def fit(
 ) -> History:
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
-    folder: receives `NAME_history.csv` and, until the run ends, `NAME_checkpoint.safetensors`.
+    folder: receives `NAME_history.csv`, `NAME_clock.csv` (see `Clock`) and, until the run ends,
+    `NAME_checkpoint.safetensors`.
     generator: the source of every draw; its state and that of torch's global generator (dropout)
     travel with the checkpoint, so a killed and resumed fit gives the numbers of an uninterrupted
     one.
@@ -115,9 +117,9 @@ def fit(
     if team.size > 1 and not task.shares:
         raise ValueError(f"{type(task).__name__} trains in one process, not in {team.size}")
     checkpoint = folder / f"{name}_checkpoint.safetensors"
-    history, best, start = History(), {}, 0
+    history, clock, best, start = History(), Clock(), {}, 0
     if checkpoint.exists():
-        history, best, start = _load_checkpoint(checkpoint, task, generator)
+        history, clock, best, start = _load_checkpoint(checkpoint, task, generator)
         log.info("%s: resuming at step %d of %d", name, start, steps)
     ends = _Ends(steps, validate_every, checkpoint_every, max(1, steps // ROWS))
     sums: dict[str, float] = {}
@@ -133,8 +135,10 @@ def fit(
                 continue
             row = {"step": index + 1} | {key: value / count for key, value in sums.items()}
             sums, count = {}, 0
+            clock.note(index + 1)
             if validate_every and (ends.validation(index) or stop):
-                row |= _validate(task, index)
+                with clock.stopped():
+                    row |= _validate(task, index)
                 best = _keep_best(task, history, row, best) if keep == "best" else best
             history.rows.append(row)
             if stop or task.ended:
@@ -144,13 +148,14 @@ def fit(
                 log.warning("%s: stopped after %d of %d steps, %s", name, index + 1, steps, reason)
                 break
             if ends.checkpoint(index) or interrupted:
-                _save_checkpoint(checkpoint, task, generator, history, best, index + 1)
+                _save_checkpoint(checkpoint, task, generator, history, clock, best, index + 1)
             if interrupted:
                 raise KeyboardInterrupt
     _mode(task.modules, False)
-    _save_checkpoint(checkpoint, task, generator, history, best, steps)
+    _save_checkpoint(checkpoint, task, generator, history, clock, best, steps)
     if team.rank == 0:
         history.save(folder / f"{name}_history.csv")
+        clock.save(folder / f"{name}_clock.csv")
     if keep == "best" and best:
         _restore(task.modules, best)
     return history
@@ -248,7 +253,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _save_checkpoint(path, task, generator, history, best, step) -> None:
+def _save_checkpoint(path, task, generator, history, clock, best, step) -> None:
     if task.team.rank:
         return
     tensors = {f"module/{key}": value for key, value in _flatten(task.modules).items()}
@@ -267,6 +272,7 @@ def _save_checkpoint(path, task, generator, history, best, step) -> None:
         "step": step,
         "groups": groups,
         "rows": history.rows,
+        "clock": clock.rows,
         "best_step": history.best_step,
         "best_score": history.best_score,
         "stopped": history.stopped,
@@ -288,7 +294,8 @@ def _load_checkpoint(path, task, generator):
     generator.set_state(tensors["generator"])
     _set_random_state(_part(tensors, "random/"))
     names = ("rows", "best_step", "best_score", "stopped")
-    return History(*(notes[name] for name in names)), _part(tensors, "best/"), notes["step"]
+    history, clock = History(*(notes[name] for name in names)), Clock(notes.get("clock"))
+    return history, clock, _part(tensors, "best/"), notes["step"]
 
 
 def _random_state() -> dict[str, Tensor]:

@@ -5,6 +5,16 @@ The grid renderer of method.md 5b. Reads a person; `portrait` writes the weights
 
 from geneface_kit.head.config import CPU, PAPER, HeadConfig
 from geneface_kit.head.field import BOX, HeadField, HeadImage, make_field
-from geneface_kit.head.task import HeadTask
+from geneface_kit.head.task import HeadTask, look_at
 
-__all__ = ["BOX", "CPU", "PAPER", "HeadConfig", "HeadField", "HeadImage", "HeadTask", "make_field"]
+__all__ = [
+    "BOX",
+    "CPU",
+    "PAPER",
+    "HeadConfig",
+    "HeadField",
+    "HeadImage",
+    "HeadTask",
+    "look_at",
+    "make_field",
+]

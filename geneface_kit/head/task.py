@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +14,7 @@ from geneface_kit.head.config import HeadConfig
 from geneface_kit.head.field import BOX, HeadField, make_field
 from geneface_kit.views import HEAD, Pixels, Views, psnr
 
-__all__ = ["HeadTask"]
+__all__ = ["HeadTask", "look_at"]
 
 PATCH = 16
 """Edge of the patches of lips that the lips stage compares, pixels."""
@@ -34,6 +35,8 @@ class HeadTask(fitting.Task):
         adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.optimizers = {"adam": adam}
         self.n_rays = 1024.0
+        self.on_look: Callable[[int, np.ndarray, float], None] | None = None
+        """Told of every held-out look: updates made, (h, w, 3) uint8 head over plate, PSNR."""
         self.lips_loss = lips.chosen(self.config.lips_loss)
         self.unlike = lips.comparison(self.lips_loss, views.device)
 
@@ -102,21 +105,31 @@ class HeadTask(fitting.Task):
 
     def validate(self, index: int) -> dict[str, float]:
         """Held-out PSNR of a few frames, head and lips; the score is the head's squared error."""
-        errors = [self.errors(frame) for frame in self.views.held_out(4)]
+        frames = self.views.held_out(4)
+        pictures = {frame: self.picture(frame) for frame in frames}
+        errors = [self.errors(frame, pictures[frame]) for frame in frames]
         head, lips = (sum(values) / len(values) for values in zip(*errors, strict=True))
+        if self.on_look:
+            shown = look_at(self.views)
+            found = (255 * pictures[shown].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+            self.on_look(index + 1, found, psnr(errors[frames.index(shown)][0]))
         return {"score": head, "head_psnr": psnr(head), "lip_psnr": psnr(lips)}
 
-    def errors(self, frame: int) -> tuple[float, float]:
-        """Mean squared error of one frame over head pixels and over lip pixels of the head."""
+    def picture(self, frame: int) -> Float[Tensor, "h w 3"]:
+        """The head of a frame, rendered from its landmarks, over the plate."""
         views = self.views
         window = views.windows(torch.tensor([frame]), self.config)[0]
         found = self.field.image(window, views.poses[frame], views.focal, views.size)
+        plate = torch.from_numpy(np.array(views.person.plate)).to(views.device).float() / 255
+        return found.colour + (1 - found.alpha)[..., None] * plate
+
+    def errors(self, frame: int, picture: Float[Tensor, "h w 3"]) -> tuple[float, float]:
+        """Mean squared error of a frame's picture over its head's pixels, and those at the lips."""
+        views = self.views
         rows, columns = np.nonzero(np.asarray(views.person.labels[frame] == HEAD))
         at = torch.from_numpy(np.stack([columns, rows], -1))
         pixels = views.read(torch.tensor([frame]), torch.zeros(len(at), dtype=torch.long), at)
-        plate = torch.from_numpy(views.person.plate[rows, columns]).to(views.device).float() / 255
-        colour = found.colour[rows, columns] + (1 - found.alpha[rows, columns])[:, None] * plate
-        squared = (colour - pixels.colour).square().mean(-1)
+        squared = (picture[rows, columns] - pixels.colour).square().mean(-1)
         lips = squared[pixels.in_lips]
         return float(squared.mean()), float(lips.mean() if len(lips) else squared.mean())
 
@@ -187,6 +200,13 @@ def _in_lips_stage(config: HeadConfig, index: int) -> bool:
 def _patches(colour: Tensor, n: int) -> Tensor:
     """The last n patches among the colours (r, 3) of rays, (n, 3, PATCH, PATCH)."""
     return colour[-n * PATCH**2 :].view(n, PATCH, PATCH, 3).permute(0, 3, 1, 2)
+
+
+def look_at(views: Views) -> int:
+    """The held-out frame that is shown while a head learns: the widest mouth of four."""
+    frames = views.held_out(4)
+    lips = views.landmarks[frames][:, [62, 66]]
+    return frames[int((lips[:, 0] - lips[:, 1]).norm(dim=-1).argmax())]
 
 
 def _entropy(alpha: Tensor) -> Tensor:

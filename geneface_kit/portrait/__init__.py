@@ -20,9 +20,10 @@ from torch.nn import functional
 
 from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
-from geneface_kit.head import HeadConfig, HeadField, HeadTask, lips, make_field
+from geneface_kit.head import HeadConfig, HeadField, HeadTask, lips, look_at, make_field
 from geneface_kit.person import Person
 from geneface_kit.portrait.cores import on_cores
+from geneface_kit.portrait.looks import Look, Looks, load_looks
 from geneface_kit.portrait.picture import Frame, Painter, PictureConfig
 from geneface_kit.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
 from geneface_kit.portrait.survey import load_shell, save_shell, surveyed
@@ -35,10 +36,12 @@ from geneface_kit.views import Views, driving, windows_of
 __all__ = [
     "Following",
     "Frame",
+    "Look",
     "Portrait",
     "held_out_quality",
     "layer_quality",
     "load",
+    "load_looks",
     "make",
     "mouth_follows",
     "seen_opening",
@@ -281,6 +284,7 @@ def _head(run: Any, config: HeadConfig, views: Views) -> HeadField:
         fitting.load_weights(path, task.field, person=views.person.name)
         return task.field.train(False)
     every = config.validate_every
+    task.on_look = Looks(run.folder, views.person.frames[look_at(views)])
     fitting.fit(
         task, run.folder, name="head", steps=config.steps, generator=generator, validate_every=every
     )
