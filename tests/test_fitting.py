@@ -1,5 +1,6 @@
 """The training loop: exact resume, best weights, early stop, honest weight files."""
 
+import json
 import os
 import signal
 from types import SimpleNamespace
@@ -69,6 +70,35 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, end):
     history_of_two = run(resumed, tmp_path / "b")
     assert torch.equal(weights(whole), weights(resumed))
     assert history_of_two.column("loss") == history.column("loss")
+
+
+def test_a_fit_interrupted_between_two_rows_writes_the_same_history(tmp_path):
+    """A row holds the mean of three updates here; the cut comes after the first of them."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    options = {"steps": 600, "checkpoint_every": 600}
+    run(Line(), tmp_path / "a", **options)
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(interrupt_at=24), tmp_path / "b", **options)
+    run(Line(), tmp_path / "b", **options)
+    whole, cut = ((tmp_path / name / "line_history.csv").read_bytes() for name in "ab")
+    assert whole == cut
+
+
+def test_a_checkpoint_without_a_clock_is_gone_on_with_and_its_time_unknown(tmp_path):
+    with pytest.raises(MemoryError):
+        run(Line(kill_at=25), tmp_path)
+    path = tmp_path / "line_checkpoint.safetensors"
+    tensors, metadata = fitting.files.load_tensors(path)
+    notes = json.loads(metadata["checkpoint"])
+    old = {name: value for name, value in notes.items() if name not in ("clock", "sums", "count")}
+    fitting.files.save_tensors(path, tensors, {"checkpoint": json.dumps(old)})
+    whole, resumed = Line(), Line()
+    run(resumed, tmp_path)
+    (tmp_path / "a").mkdir()
+    run(whole, tmp_path / "a")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert (tmp_path / "line_clock.csv").read_text().splitlines()[1:3] == ["21,nan", "22,nan"]
 
 
 def test_seconds_go_on_where_a_fit_was_cut(tmp_path, monkeypatch):

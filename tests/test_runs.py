@@ -159,6 +159,17 @@ def test_a_notebook_kept_with_a_run_is_none_of_its_outputs(kitchen):
     assert (folder / "03_toast.ipynb").exists()
 
 
+def test_wall_time_kept_with_a_run_is_none_of_its_outputs(kitchen, monkeypatch):
+    def timed(run, settings):
+        for name in ("toast_history.csv", "toast_clock.csv"):
+            (run.folder / name).write_text("step")
+
+    monkeypatch.setattr(kitchen.modules["geneface_kit.toast"], "make", timed)
+    run = runs.require("toast", "anna", out=kitchen.out)
+    assert list(run.facts["outputs"]) == ["toast_history.csv"]
+    assert (run.folder / "toast_clock.csv").exists()
+
+
 def test_an_unknown_stage_is_refused(kitchen):
     with pytest.raises(ValueError, match="unknown stage 'tost': choose one of bread, toast"):
         runs.require("tost", out=kitchen.out)

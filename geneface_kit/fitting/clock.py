@@ -3,45 +3,35 @@
 Kept apart from the history, which repeats to the bit where seconds never do.
 """
 
-import contextlib
 import csv
 import os
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Clock"]
 
 
+@dataclass
 class Clock:
-    """Seconds of updates alone: validation is not counted, nor is what a killed attempt lost.
+    """Seconds inside `with clock:`, which holds updates alone: no validation, no files.
 
-    rows: (step, seconds) of earlier attempts, as far as their checkpoint knows them.
+    What an attempt that was killed lost is not counted. rows: [step, seconds] noted so far;
+    seconds: NaN when an earlier version, which kept no time, made the first updates.
     """
 
-    def __init__(self, rows: list[list[float | int]] | None = None):
-        self.rows = [list(row) for row in rows or []]
-        self._spent = float(self.rows[-1][1]) if self.rows else 0.0
-        self._since: float | None = time.perf_counter()
+    rows: list[list[float | int]] = field(default_factory=list)
+    seconds: float = 0.0
 
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        running = 0.0 if self._since is None else time.perf_counter() - self._since
-        return self._spent + running
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += time.perf_counter() - self._since
 
     def note(self, step: int) -> None:
         """Remembers that `step` updates are made by now."""
         self.rows.append([step, round(self.seconds, 3)])
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """What happens inside is not counted."""
-        self._spent, self._since = self.seconds, None
-        try:
-            yield
-        finally:
-            self._since = time.perf_counter()
 
     def save(self, path: Path) -> None:
         """Writes a csv of step and seconds."""

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,34 @@ class Task:
 
 @dataclass
 class History:
-    """What a fit recorded: one row per interval, measures of validation in the same rows."""
+    """What a fit recorded: one row per interval, measures of validation in the same rows.
+
+    sums, count: the losses since the last row, and of how many updates.
+    """
 
     rows: list[dict[str, float | int]] = field(default_factory=list)
     best_step: int = -1
     best_score: float = math.inf
     stopped: bool = False
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
 
     def column(self, name: str) -> list[float | int]:
         """The values of one measure, rows without it left out."""
         return [row[name] for row in self.rows if name in row]
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Takes in the losses of one update."""
+        for key, value in losses.items():
+            self.sums[key] = self.sums.get(key, 0.0) + float(value)
+        self.count += 1
+
+    def end_row(self, step: int) -> dict[str, float | int]:
+        """A new last row, the mean losses since the one before; measures can be added to it."""
+        means = {key: value / self.count for key, value in self.sums.items()}
+        self.rows.append({"step": step} | means)
+        self.sums, self.count = {}, 0
+        return self.rows[-1]
 
     def save(self, path: Path) -> None:
         """Writes the rows as csv."""
@@ -122,25 +140,18 @@ def fit(
         history, clock, best, start = _load_checkpoint(checkpoint, task, generator)
         log.info("%s: resuming at step %d of %d", name, start, steps)
     ends = _Ends(steps, validate_every, checkpoint_every, max(1, steps // ROWS))
-    sums: dict[str, float] = {}
-    count = 0
     with _sigint() as signals, team.joined(task.modules.values()):
         for index in _progress(range(start, steps), f"training {name}", team):
             _mode(task.modules, True)
-            for key, value in task.step(index, generator).items():
-                sums[key] = sums.get(key, 0.0) + float(value)
-            count += 1
+            with clock:
+                history.add(task.step(index, generator))
             stop, interrupted = team.any((folder / "stop").exists(), bool(signals))
-            if not (ends.row(index) or stop or interrupted):
-                continue
-            row = {"step": index + 1} | {key: value / count for key, value in sums.items()}
-            sums, count = {}, 0
-            clock.note(index + 1)
-            if validate_every and (ends.validation(index) or stop):
-                with clock.stopped():
+            if ends.row(index) or stop:
+                row = history.end_row(index + 1)
+                clock.note(index + 1)
+                if validate_every and (ends.validation(index) or stop):
                     row |= _validate(task, index)
-                best = _keep_best(task, history, row, best) if keep == "best" else best
-            history.rows.append(row)
+                    best = _keep_best(task, history, row, best) if keep == "best" else best
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
                 history.stopped = True
@@ -163,7 +174,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Ends:
-    """At which updates something happens; the last one is always a row and a validation."""
+    """At which updates something happens; the last one is always a row and a validation, if any."""
 
     steps: int
     validate_every: int
@@ -268,15 +279,7 @@ def _save_checkpoint(path, task, generator, history, clock, best, step) -> None:
         for index, entries in state["state"].items():
             for key, value in entries.items():
                 tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value).contiguous()
-    notes = {
-        "step": step,
-        "groups": groups,
-        "rows": history.rows,
-        "clock": clock.rows,
-        "best_step": history.best_step,
-        "best_score": history.best_score,
-        "stopped": history.stopped,
-    }
+    notes = {"step": step, "groups": groups, "clock": asdict(clock)} | asdict(history)
     save_tensors(path, tensors, {"checkpoint": json.dumps(notes)})
 
 
@@ -293,8 +296,10 @@ def _load_checkpoint(path, task, generator):
     task.load_state(_part(tensors, "task/"))
     generator.set_state(tensors["generator"])
     _set_random_state(_part(tensors, "random/"))
-    names = ("rows", "best_step", "best_score", "stopped")
-    history, clock = History(*(notes[name] for name in names)), Clock(notes.get("clock"))
+    history = History(
+        **{entry.name: notes[entry.name] for entry in fields(History) if entry.name in notes}
+    )
+    clock = Clock(**notes["clock"]) if "clock" in notes else Clock(seconds=math.nan)
     return history, clock, _part(tensors, "best/"), notes["step"]
 
 

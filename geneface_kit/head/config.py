@@ -47,7 +47,7 @@ class HeadConfig:
     clamp: float = 3.0  # normalised landmarks, standard deviations (official inference: 2.5)
     stop: float = 0.01  # transmittance at which a ray ends at inference; paper code: 1e-4
     precision: str = "auto"  # of the networks: float32, bfloat16, or auto, the machine's faster
-    validate_every: int = 75  # updates between held-out looks, 0 = at the end only
+    validate_every: int = 75  # updates between held-out looks, 0 = none
 
     # lips_loss "auto": lpips if its network is at hand, else vgg-hed, else structure; the run says.
     # On obama, 1200 updates: VGG-HED distance of the lips 0.448 by pixels, 0.408 with 3e-3 of it;

@@ -35,8 +35,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-NOTEBOOK = ".ipynb"
-"""Executed notebooks are kept beside a run's outputs and tell of it: they are none of them."""
+BESIDE = (".ipynb", "_clock.csv")
+"""Executed notebooks and wall times: beside a run's outputs, none of them, never twice alike."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,7 +298,7 @@ def _make(run: Run, module: Any, settings: Any) -> None:
             run.facts["outputs"] = {
                 str(path.relative_to(run.folder)): sha256(path)
                 for path in sorted(run.folder.rglob("*"))
-                if path.is_file() and path.name != "run.json" and path.suffix != NOTEBOOK
+                if path.is_file() and path.name != "run.json" and not path.name.endswith(BESIDE)
             }
         try:
             run.save()
