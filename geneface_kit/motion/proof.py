@@ -41,7 +41,7 @@ class Row:
     """One row of a table.
 
     network: "ridge", "regressor", or the generator with its "gaussian" or "flow" prior;
-    sync: with the sync loss; features, rates, spoilt: see `listening.hear`.
+    sync: with the sync loss; features, rates, spoilt, extra: see `listening.hear`.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Row:
     features: str = "corpus"
     rates: bool = True
     spoilt: str = ""
+    extra: str = ""
 
 
 METHODS = (
@@ -73,6 +74,9 @@ ENCODERS = (
     Row("block 3, no copies", "regressor", features="hama block 3", rates=False),
     Row("block 3, also noisy copies", "regressor", features="hama block 3", spoilt="~noise"),
     Row("block 3, also telephone copies", "regressor", features="hama block 3", spoilt="~channel"),
+    Row(
+        "block 3, also synthetic speakers", "regressor", features="hama block 3", extra="synthetic"
+    ),
 )
 """Speech features compared, then augmentations, all with the same network."""
 
@@ -156,6 +160,7 @@ def _work(proof: Proof, row: Row, fold: int, seed: int) -> None:
         features=row.features,
         rates=row.rates,
         spoilt=row.spoilt,
+        extra=row.extra,
     )
     motions = corpus.displacements(heard, config)
     out = proof.folds[fold]
