@@ -330,3 +330,10 @@ def test_synthetic_lips_are_shut_at_their_closures_and_in_step():
     assert opening[:4].max() < np.percentile(opening, 20)  # silence before the first word
     found = speech.offset(speech.encode(said.audio), said.landmarks)
     assert found.confidence > 0.5 and abs(found.seconds) < 0.04
+
+
+def test_without_the_demo_extra_its_row_is_left_out_and_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(proof.importlib.util, "find_spec", lambda name: None)
+    ready = small_proof(tmp_path, proof.ENCODERS)
+    assert ready.rows == proof.ENCODERS[:-1]
+    assert "also synthetic speakers is left out" in caplog.text

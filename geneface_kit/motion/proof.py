@@ -5,6 +5,7 @@ judges it on these; every speaker is held out once. The unit of work is one row,
 seed. Each leaves one small file, so a cut proof goes on where it was.
 """
 
+import importlib.util
 import logging
 import os
 import time
@@ -123,6 +124,10 @@ def prepare(
             raise ValueError(f"{one.name} holds NaN: delete its corpus and read it again")
     if len(speakers) < FEWEST_SPEAKERS:
         log.warning("only %d speakers: their scores say little of others", len(speakers))
+    missing = [name for name in ("anny", "hibari", "onnx") if not importlib.util.find_spec(name)]
+    for row in [row for row in rows if row.extra and missing]:
+        log.warning("%s is left out: it needs pip install 'geneface-kit[demo]'", row.name)
+    rows = [row for row in rows if not (row.extra and missing)]
     chosen = [settings.corpus, settings.sync, settings.motion, n_folds, len(data.utterances)]
     name = Path(settings.corpus.folder or "demo").name
     above = Path(out) if out else runs.root() / "runs" / "proof"
