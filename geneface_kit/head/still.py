@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneface_kit.head.field import FRONT, HeadField
-from geneface_kit.render import Folded, Sight, exponential, harmonics
+from geneface_kit.render import Folded, Sight, exponential, full_rows, harmonics
 
 __all__ = ["still"]
 
@@ -37,13 +37,14 @@ def still(
     def density(positions: Tensor) -> tuple[Tensor, Tensor]:
         if head.config.carry_reach:
             positions = head.carried(positions, marks, None)
-        inputs = positions.new_empty(len(positions), 2 * place, dtype=head.dtype)
-        inputs[:, :place] = head.position_grid(positions)
-        ambient = torch.tanh(ambient_net(inputs[:, :place]).float())
-        inputs[:, place:] = head.ambient_grid(0.5 * ambient + 0.5)
+        n = len(positions)
+        inputs = positions.new_zeros(full_rows(n), 2 * place, dtype=head.dtype)
+        inputs[:n, :place] = head.position_grid(positions)
+        ambient = torch.tanh(ambient_net(inputs[:, :place])[:n].float())
+        inputs[:n, place:] = head.ambient_grid(0.5 * ambient + 0.5)
         hidden = density_net.hidden(inputs)
-        raw = density_net.output(hidden)[:, 0].float()
-        return head.edge * exponential(raw), hidden
+        raw = density_net.output(hidden)[:n, 0].float()
+        return head.edge * exponential(raw), hidden[:n]
 
     return Sight(density, _colour(head, code))
 

@@ -21,6 +21,7 @@ from geneface_kit.render import (
     GridEncoding,
     Occupancy,
     footprint,
+    full_rows,
     refined,
     render_rays,
 )
@@ -166,10 +167,12 @@ class Painter:
         code = torso.codes.mean(0, keepdim=True)
 
         def evaluate(pixels: Tensor) -> Tensor:
+            n = len(pixels)
+            pixels = functional.pad(pixels, (0, 0, 0, full_rows(n) - n))
             at = (pixels[:, 1], pixels[:, 0])
             seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
             colour, alpha = torso(unit_pixels(pixels, size), pose[None], code, seen, None, shifts)
-            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
+            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
 
         values = refined(
             evaluate,

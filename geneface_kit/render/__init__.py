@@ -21,7 +21,7 @@ from geneface_kit.render.kernels import backend_for
 from geneface_kit.render.lattice import GridLayout
 from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.perceptron import Folded, Perceptron, exponential, precision
+from geneface_kit.render.perceptron import Folded, Perceptron, exponential, full_rows, precision
 from geneface_kit.render.refine import refined
 from geneface_kit.render.shell import look_through, shell_of
 from geneface_kit.render.sight import Sight, look
@@ -44,6 +44,7 @@ __all__ = [
     "composite",
     "exponential",
     "footprint",
+    "full_rows",
     "grid_encode",
     "harmonics",
     "look_through",

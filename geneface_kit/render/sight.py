@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from geneface_kit.render.composite import Composite, composite
 from geneface_kit.render.march import Samples
+from geneface_kit.render.perceptron import full_rows
 
 __all__ = ["Sight", "look"]
 
@@ -60,7 +62,8 @@ def _seen(sight: Sight, directions: Tensor, samples: Samples, backend: str) -> C
     least = FAINT * found.alpha.clamp(min=LEAST)
     seen = (found.weights > least[ray_index]).nonzero()[:, 0]
     chosen = ray_index[seen]
-    colours[seen] = sight.colour(features[seen], directions[chosen])
+    rows = functional.pad(seen, (0, full_rows(len(seen)) - len(seen)))
+    colours[seen] = sight.colour(features[rows], directions[ray_index[rows]])[: len(seen)]
     shown = composite(density, colours, *rest, backend=backend).colour
     weight = torch.zeros_like(found.alpha).index_add_(0, chosen, found.weights[seen])
     shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
@@ -74,11 +77,12 @@ def _pieces(directions: Tensor, samples: Samples) -> Iterator[tuple[Tensor, Samp
         yield directions, samples
         return
     ends = torch.bincount(samples.ray_index, minlength=n_rays).cumsum(0)
-    rays = torch.searchsorted(ends, torch.arange(PIECE, n, PIECE))
-    rays = [0, *rays.unique().tolist(), n_rays]
-    for first, last in zip(rays[:-1], rays[1:], strict=True):
-        start = int(ends[first - 1]) if first else 0
-        part = slice(start, int(ends[last - 1]) if last else 0)
+    first = start = 0
+    while first < n_rays:
+        last = int(torch.searchsorted(ends, start + PIECE, right=True))
+        last = min(max(last, first + 1), n_rays)
+        end = int(ends[last - 1])
+        part = slice(start, end)
         yield (
             directions[first:last],
             Samples(
@@ -89,3 +93,4 @@ def _pieces(directions: Tensor, samples: Samples) -> Iterator[tuple[Tensor, Samp
                 samples.step,
             ),
         )
+        first, start = last, end
