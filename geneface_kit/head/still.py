@@ -20,9 +20,7 @@ N_HARMONICS = 16
 
 
 @torch.no_grad()
-def still(
-    head: HeadField, condition: Float[Tensor, "1 c"], code: Float[Tensor, "1 d"]
-) -> Sight:
+def still(head: HeadField, condition: Float[Tensor, "1 c"], code: Float[Tensor, "1 d"]) -> Sight:
     """The head under one condition and one code, for `render_rays`.
 
     The features of a point are the last hidden layer of the density network.

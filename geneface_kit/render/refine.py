@@ -35,7 +35,9 @@ def refined(
         raise ValueError(f"stride must be a power of two, got {stride}")
     height, width = mask.shape
     picture = torch.zeros(n_channels, height, width, device=mask.device)  # planes: quick to add up
-    top, left, mask = _cropped(functional.pad(mask, (0, -width % stride, 0, -height % stride)), stride)
+    top, left, mask = _cropped(
+        functional.pad(mask, (0, -width % stride, 0, -height % stride)), stride
+    )
     n_watched = n_watched or n_channels
 
     def filled(values: Tensor, wanted: Tensor) -> Tensor:
