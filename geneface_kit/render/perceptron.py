@@ -10,7 +10,7 @@ from torch.profiler import record_function
 
 __all__ = ["Folded", "Perceptron", "exponential", "full_rows", "precision"]
 
-ROWS = 512
+ROWS = 1024
 """Finished networks are given a multiple of so many points, see `full_rows`."""
 
 
@@ -92,7 +92,7 @@ def full_rows(n: int) -> int:
 
     A CPU's bfloat16 products are compiled anew for each number of rows that comes along. Where
     it changes from picture to picture, that takes several times as long as the products.
-    Example: 1 point goes in 512 rows, 513 go in 1024, and none in none.
+    Example: 1 point goes in 1024 rows, 1025 go in 2048, and none in none.
     """
     return -(-n // ROWS) * ROWS
 

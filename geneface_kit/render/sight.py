@@ -3,7 +3,7 @@
 Half of the samples of a ray lie before its surface or behind it. Their colour is never seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +21,6 @@ FAINT = 1 / 64
 """Share of its ray's opacity up to which a sample is given the colour of the others on the ray."""
 LEAST = 1 / 16
 """Opacity from which on that share counts; of thinner rays, 1/16 of it does."""
-PIECE = 8192
-"""Samples handled at a time on a CPU: what is computed of them stays in its cache (2 MB a core)."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +40,9 @@ def look(
 ) -> Composite:
     """What the samples of each ray add up to, as `composite` gives it.
 
-    Samples that weigh less than FAINT are not asked for their colour: they are given the mean of
-    the others on their ray. On a CPU the rays are handled in pieces of about PIECE samples.
+    Samples that weigh little are not asked for their colour: they are given the mean of the others
+    on their ray.
     """
-    parts = [_seen(sight, *piece, backend) for piece in _pieces(directions, samples)]
-    if len(parts) == 1:
-        return parts[0]
-    names = ("colour", "alpha", "depth", "spread", "weights")
-    return Composite(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
-
-
-def _seen(sight: Sight, directions: Tensor, samples: Samples, backend: str) -> Composite:
     n_rays, ray_index = len(directions), samples.ray_index
     density, features = sight.density(samples.positions)
     lengths = torch.full_like(density, samples.step)
@@ -68,29 +58,3 @@ def _seen(sight: Sight, directions: Tensor, samples: Samples, backend: str) -> C
     weight = torch.zeros_like(found.alpha).index_add_(0, chosen, found.weights[seen])
     shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
     return Composite(shown, found.alpha, found.depth, found.spread, found.weights)
-
-
-def _pieces(directions: Tensor, samples: Samples) -> Iterator[tuple[Tensor, Samples]]:
-    """Consecutive rays with their samples: views, cut where a ray ends."""
-    n, n_rays = len(samples), len(directions)
-    if directions.device.type != "cpu" or n <= PIECE:
-        yield directions, samples
-        return
-    ends = torch.bincount(samples.ray_index, minlength=n_rays).cumsum(0)
-    first = start = 0
-    while first < n_rays:
-        last = int(torch.searchsorted(ends, start + PIECE, right=True))
-        last = min(max(last, first + 1), n_rays)
-        end = int(ends[last - 1])
-        part = slice(start, end)
-        yield (
-            directions[first:last],
-            Samples(
-                samples.positions[part],
-                samples.distances[part],
-                samples.ray_index[part] - first,
-                samples.rank[part],
-                samples.step,
-            ),
-        )
-        first, start = last, end
