@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import warp as wp
 
-from geneface_kit.render.grid import GridEncoding, backend_for, grid_encode
+from geneface_kit.render.grid import GridEncoding, _inputs, _kernels, backend_for, grid_encode
+from geneface_kit.render.kernels import array, launch
 from geneface_kit.render.lattice import GridLayout
 
 
@@ -31,6 +33,22 @@ def test_kernels_agree_with_their_twin(n_dims, kind, smooth):
     ):
         # float32, sums of up to a few hundred terms in another order
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("kind", ["hash", "tiled"])
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_points_abreast_are_what_each_is_alone_to_the_bit(n_dims, kind, smooth):
+    layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind, smooth=smooth)
+    generator = torch.Generator().manual_seed(4)
+    points = torch.rand(37, n_dims, generator=generator)  # two full rows of lanes and five points
+    points[0], points[1], points[2, 0], points[36, 1] = 0.0, 1.0, -0.01, 1.01
+    table = torch.randn(layout.n_rows, 2, generator=generator)
+    alone = torch.full((37, layout.n_levels, 2), 9.0)
+    inputs = [*_inputs(points, table, layout), array(alone, wp.vec2)]
+    launch(_kernels(n_dims)["forward"], 37, inputs, points.device)
+    assert torch.equal(grid_encode(points, table, layout, backend="warp"), alone.flatten(1))
+    assert alone[:2].any() and not alone[2].any() and not alone[36].any()
 
 
 @pytest.mark.parametrize("n_dims", [2, 3])

@@ -56,6 +56,25 @@ def test_outside_the_mask_is_zero_and_never_asked():
     assert bool((torch.cat(seen)[:, 0] < 3).all())
 
 
+def test_only_the_part_with_pixels_matters():
+    # the same shape in a large and in a small picture, moved by whole strides: the same values
+    function = lambda x, y: torch.sin(x * y / 9)  # noqa: E731
+    small, large = everywhere(9, 11), torch.zeros(64, 48, dtype=torch.bool)
+    small[3:] &= torch.rand(6, 11, generator=torch.Generator().manual_seed(0)) > 0.2
+    large[16:25, 8:19] = small
+    counts: list[list[int]] = [[], []]
+    found = refined(picture(function, counts[0]), small, n_channels=1, tolerance=0.1, stride=4)
+    moved = lambda x, y: function(x - 8, y - 16)  # noqa: E731
+    whole = refined(picture(moved, counts[1]), large, n_channels=1, tolerance=0.1, stride=4)
+    assert whole.shape == (64, 48, 1) and int((whole != 0).sum()) <= int(small.sum())
+    interior = (slice(16, 24), slice(8, 16))  # at its own edge the small picture repeats itself
+    assert torch.equal(whole[interior], found[:8, :8])
+    assert not refined(
+        picture(function, []), torch.zeros(8, 8, dtype=torch.bool), n_channels=1, tolerance=0.1,
+        stride=2,
+    ).any()  # fmt: skip
+
+
 def test_only_watched_channels_decide():
     def evaluate(pixels):
         return torch.stack([0.0 * pixels[:, 0], (pixels[:, 0] % 4).float()], -1)

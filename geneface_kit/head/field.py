@@ -18,6 +18,7 @@ from geneface_kit.render import (
     Occupancy,
     Perceptron,
     Rendering,
+    Sight,
     carry,
     exponential,
     footprint,
@@ -159,12 +160,18 @@ class HeadField(nn.Module):
 
         return field
 
+    def sight(self, condition: Float[Tensor, "1 c"]) -> Sight | Callable:
+        """The field under one condition and the mean code, as pictures ask it; see `still`."""
+        from geneface_kit.head.still import still
+
+        return still(self, condition, self.mean_code())
+
     def _geometry(
         self, positions: Tensor, conditions: Tensor, frame: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Density (n,), geometry features (n, hidden) and ambient points (n, 2)."""
         if self.config.carry_reach:
-            positions = self._carried(positions, conditions[:, self.n_condition :], frame)
+            positions = self.carried(positions, conditions[:, self.n_condition :], frame)
             conditions = conditions[:, : self.n_condition]
         place = self.position_grid(positions)
         parts = [(place, None), (conditions, frame)]
@@ -177,7 +184,7 @@ class HeadField(nn.Module):
         density = self.edge * exponential(output[:, 0].float())
         return density, output[:, 1:], ambient
 
-    def _carried(self, positions: Tensor, marks: Tensor, frame: Tensor | None) -> Tensor:
+    def carried(self, positions: Tensor, marks: Tensor, frame: Tensor | None) -> Tensor:
         """Positions of the box, carried to where they are on the mean face."""
         rest = _flat_marks(self.landmark_mean.view(1, 68, 3)).view(68, 2)
         marks = marks.detach().unflatten(1, (68, 2))

@@ -117,6 +117,10 @@ class VanillaField(HeadField):
 
         return field
 
+    def sight(self, condition: Float[Tensor, "1 c"]) -> Callable:
+        """The field under one condition, as pictures ask it: as `at` gives it."""
+        return self.at(condition, self.mean_code(), None)
+
 
 def sines(x: Float[Tensor, "n c"], n_frequencies: int) -> Float[Tensor, "n d"]:
     """x, then sin(2^l x) and cos(2^l x) for each l: (n, c (1 + 2 n_frequencies))."""

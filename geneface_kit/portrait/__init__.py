@@ -134,7 +134,7 @@ class Portrait:
             window = windows_of(track, torch.tensor([frame]), width)[0]
             shift = None if sway is None else sway[frame]
             rgb = self.render_frame(window, poses[frame], sway=shift).rgb
-            return (rgb * 255).round().to(torch.uint8).cpu().numpy()
+            return (rgb * 255).round().to(torch.uint8).contiguous().cpu().numpy()
 
         frames = range(len(track)) if only is None else [int(frame) for frame in only]
         yield from map(picture, frames) if self.device.type != "cpu" else on_cores(picture, frames)

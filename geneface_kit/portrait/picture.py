@@ -21,6 +21,7 @@ from geneface_kit.render import (
     GridEncoding,
     Occupancy,
     footprint,
+    full_rows,
     refined,
     render_rays,
 )
@@ -59,7 +60,7 @@ class PictureConfig:
     exact: bool = False  # the reference: every pixel, every sample, float32
     step_factor: float = 1.0  # times the head's step length; `surveyed` finds how coarse
     stop: float = 0.02  # transmittance at which a ray ends
-    round_size: int = 8  # samples of a ray that are evaluated before looking whether it ends
+    round_size: int = 32  # samples of a ray that are evaluated before looking whether it ends
     tolerance: float = 0.08  # difference of neighbours, of 1, up to which pixels are interpolated
     finest: int = 128  # picture size down to which pixels are evaluated one in stride^2
     backend: str = "auto"  # of the kernels: auto, warp, or torch, their twins
@@ -103,7 +104,9 @@ class Painter:
 
     def _head_image(self, window: Tensor, pose: Tensor, focal: float, size: int) -> HeadImage:
         head, config = self.head, self.config
-        field = head.at(head.condition(window[None]), head.mean_code(), None)
+        condition = head.condition(window[None])
+        is_exact = config.exact
+        field = head.at(condition, head.mean_code(), None) if is_exact else head.sight(condition)
         count = 0
         step = (1.0 if config.exact else config.step_factor) * head.config.step_length / BOX
         ranges = pose.new_zeros(size, size, 2)
@@ -164,10 +167,12 @@ class Painter:
         code = torso.codes.mean(0, keepdim=True)
 
         def evaluate(pixels: Tensor) -> Tensor:
+            n = len(pixels)
+            pixels = functional.pad(pixels, (0, 0, 0, full_rows(n) - n))
             at = (pixels[:, 1], pixels[:, 0])
             seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
             colour, alpha = torso(unit_pixels(pixels, size), pose[None], code, seen, None, shifts)
-            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
+            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
 
         values = refined(
             evaluate,

@@ -21,26 +21,30 @@ from geneface_kit.render.kernels import backend_for
 from geneface_kit.render.lattice import GridLayout
 from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.perceptron import Perceptron, exponential, precision
+from geneface_kit.render.perceptron import Folded, Perceptron, exponential, full_rows, precision
 from geneface_kit.render.refine import refined
 from geneface_kit.render.shell import look_through, shell_of
+from geneface_kit.render.sight import Sight, look
 
 __all__ = [
     "Composite",
     "ConditionNet",
     "FieldSamples",
+    "Folded",
     "GridEncoding",
     "GridLayout",
     "Occupancy",
     "Perceptron",
     "Rendering",
     "Samples",
+    "Sight",
     "backend_for",
     "box_range",
     "carry",
     "composite",
     "exponential",
     "footprint",
+    "full_rows",
     "grid_encode",
     "harmonics",
     "look_through",
@@ -89,7 +93,7 @@ class Rendering:
 
 
 def render_rays(
-    field: Field,
+    field: Field | Sight,
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
     occupancy: Occupancy,
@@ -106,6 +110,7 @@ def render_rays(
 
     origins, directions: (r, 3) in the unit box, directions of unit length; step: box lengths.
     offsets: (r,) in [0, 1), training's jitter of the first sample; none at inference.
+    field: as a Sight, the colours of samples that do not show are left out (see `look`).
     stop: 0 evaluates every sample at once (training). Otherwise samples are evaluated from near
     to far, `round_size` per ray and round, and a ray ends when its transmittance is below `stop`.
     """
@@ -137,8 +142,13 @@ def render_rays(
 
 
 def _render_samples(
-    field: Field, directions: Tensor, samples: Samples, n_rays: int, backend: str
+    field: Field | Sight, directions: Tensor, samples: Samples, n_rays: int, backend: str
 ) -> Rendering:
+    n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
+    if isinstance(field, Sight):
+        seen = look(field, directions, samples, backend=backend)
+        extra = torch.zeros_like(seen.alpha)
+        return Rendering(seen.colour, seen.alpha, seen.depth, seen.spread, extra, n_samples)
     found = field(samples.positions, directions, samples.ray_index)
     lengths = torch.full_like(samples.distances, samples.step)
     result = composite(
@@ -151,7 +161,6 @@ def _render_samples(
         backend=backend,
     )
     extra = segment_sum(found.extra[:, None], samples.ray_index, n_rays)[:, 0]
-    n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
     return Rendering(result.colour, result.alpha, result.depth, result.spread, extra, n_samples)
 
 

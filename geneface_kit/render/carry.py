@@ -70,7 +70,8 @@ def carry(
         array(carried, wp.vec3),
     ]
     if positions.device.type == "cpu" and set_of_point is None:
-        launch(_carry_together, -(-len(positions) // LANES), inputs, positions.device)
+        n_threads = -(-len(positions) // LANES)
+        launch(_carry_together, n_threads, inputs, positions.device, abreast=LANES)
     else:
         launch(_carry, len(positions), inputs, positions.device)
     return carried

@@ -4,7 +4,7 @@ The public function, its Warp kernels (CPU and CUDA, one source), and below them
 twin, which is their specification: same names, same order of arguments.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import warp as wp
@@ -12,17 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, backend_for, loaded, once, spread
-from geneface_kit.render.lattice import GridLayout
+from geneface_kit.render.abreast import LANES, lookup_kernel
+from geneface_kit.render.kernels import array, backend_for, launch, loaded, once, spread
+from geneface_kit.render.lattice import PRIME_1, PRIME_2, PRIMES, GridLayout
 
 __all__ = ["GridEncoding", "grid_encode", "grid_encode_torch"]
-
-PRIMES = (1, 2654435761, 805459861)
-"""Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
-BLOCK = 512
-"""Points that a thread of a CPU looks up, level by level: they and the level's rows stay near."""
-PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
-PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
 
 
 class GridEncoding(nn.Module):
@@ -73,7 +67,12 @@ class _GridEncode(torch.autograd.Function):
         features = torch.empty(
             len(points), layout.n_levels, 2, dtype=torch.float32, device=points.device
         )
-        _launch("forward", points, table, layout, [features])
+        inputs = [*_inputs(points, table, layout), array(features, wp.vec2)]
+        if points.device.type == "cpu":
+            kernel, abreast = lookup_kernel(layout.n_dims), LANES
+        else:
+            kernel, abreast = _kernels(layout.n_dims)["forward"], 1
+        launch(kernel, -(-len(points) // abreast), inputs, points.device, abreast=abreast)
         return features.flatten(1)
 
     @staticmethod
@@ -88,55 +87,40 @@ class _GridEncode(torch.autograd.Function):
         points_gradient = points.new_zeros(
             levels, len(points) if wants_points else 1, points.shape[1]
         )
-        _launch(
-            "backward",
-            points,
-            table,
-            layout,
-            [gradient, wants_points, table_gradient, points_gradient],
-        )
+        device = points.device
+        vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
+        inputs = [*_inputs(points, table, layout), array(gradient, wp.vec2), wants_points]
+        inputs += [int(device.type == "cpu"), array(table_gradient, wp.vec2)]
+        inputs += [array(points_gradient, vector)]
+        _launch_backward(len(points), layout, inputs, device)
         return points_gradient.sum(0) if wants_points else None, table_gradient, None
 
 
-def _launch(name: str, points: Tensor, table: Tensor, layout: GridLayout, rest: list) -> None:
-    """Runs a kernel over all points: shared out between the threads of a CPU, at once on CUDA.
-
-    Forward, a thread of a CPU takes blocks of points, level by level; backward, levels are dealt
-    to threads, so that no two add to the same row.
-    """
-    if not len(points):
-        return
-    on_cpu = points.device.type == "cpu"
-    kernel = loaded(_kernels(layout.n_dims)[name], points.device)
-    device = wp.device_from_torch(points.device)
-    vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
-    pair = lambda t: array(t, wp.vec2)  # noqa: E731
-    inputs = [
-        array(points, vector),
-        pair(table),
+def _inputs(points: Tensor, table: Tensor, layout: GridLayout) -> list[Any]:
+    """What the kernels of both ways begin with."""
+    return [
+        array(points, wp.vec2 if layout.n_dims == 2 else wp.vec3),
+        array(table, wp.vec2),
         array(layout.scales),
         array(layout.offsets),
         array(layout.rows, wp.vec4i),
         int(layout.smooth),
     ]
-    if name == "forward":
-        block = BLOCK if on_cpu else 1
-        inputs += [pair(rest[0]), block]
-        n_items = -(-len(points) // block)
-    else:
-        gradient, wants_points, table_gradient, points_gradient = rest
-        inputs += [pair(gradient), wants_points, int(on_cpu), pair(table_gradient)]
-        inputs += [array(points_gradient, vector)]
-        n_items = layout.n_levels
-    n_parts = min(torch.get_num_threads(), n_items) if on_cpu else 1
+
+
+def _launch_backward(n: int, layout: GridLayout, inputs: list[Any], device: torch.device) -> None:
+    """Runs the backward kernel over n points: at once on CUDA, where rows are added to with
+    atomics; the levels shared out between the threads of a CPU, so that no two add to a row."""
+    if not n:
+        return
+    kernel = loaded(_kernels(layout.n_dims)["backward"], device)
+    where = wp.device_from_torch(device)
+    n_parts = min(torch.get_num_threads(), layout.n_levels) if device.type == "cpu" else 1
 
     def part(number: int) -> None:
-        if name == "forward":
-            first, end = (n_items * k // n_parts for k in (number, number + 1))
-            dim, own = end - first, [first]
-        else:
-            dim, own = (len(range(number, n_items, n_parts)), len(points)), [number, n_parts]
-        wp.launch(kernel, dim=dim, inputs=[*inputs, *own], device=device)
+        levels = range(number, layout.n_levels, n_parts)
+        own = [*inputs, number, n_parts]
+        wp.launch(kernel, dim=(len(levels), n), inputs=own, device=where)
 
     spread(part, n_parts)
 
@@ -250,7 +234,7 @@ def _look_up(n_dims: int, is_hash: bool):
 
 @once
 def _kernels(n_dims: int):
-    """The kernels of one dimension. A thread is a block of points; backward, (level, point)."""
+    """The kernels of one dimension. A thread is a point, backward a (level, point)."""
     vector = wp.vec2 if n_dims == 2 else wp.vec3
     is_solid = n_dims == 3
     counted, hashed = (_look_up(n_dims, is_hash) for is_hash in (False, True))
@@ -265,22 +249,20 @@ def _kernels(n_dims: int):
         rows: wp.array(dtype=wp.vec4i),
         smooth: int,
         features: wp.array2d(dtype=wp.vec2),
-        block: int,
         first: int,
     ):
-        begin = (first + wp.tid()) * block
-        end = wp.min(begin + block, points.shape[0])
+        i = first + wp.tid()
+        u = points[i]
+        inside = wp.min(u) >= 0.0 and wp.max(u) <= 1.0
         for level in range(scales.shape[0]):
             start, row, scale = offsets[level], rows[level], scales[level]
-            for i in range(begin, end):
-                u = points[i]
-                value = wp.vec2(0.0, 0.0)
-                if wp.min(u) >= 0.0 and wp.max(u) <= 1.0:
-                    if row[3] == 1:
-                        value = hashed(table, u * scale + vector(0.5), start, row, smooth)
-                    else:
-                        value = counted(table, u * scale + vector(0.5), start, row, smooth)
-                features[i, level] = value
+            value = wp.vec2(0.0, 0.0)
+            if inside:
+                if row[3] == 1:
+                    value = hashed(table, u * scale + vector(0.5), start, row, smooth)
+                else:
+                    value = counted(table, u * scale + vector(0.5), start, row, smooth)
+            features[i, level] = value
 
     @no_type_check
     @wp.kernel(enable_backward=False)

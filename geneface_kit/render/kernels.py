@@ -39,7 +39,7 @@ BACKENDS = ("auto", "warp", "torch")
 ARCHITECTURES = (80, 90)
 """CUDA architectures that every kernel must compile for: sm_80 (A100) and sm_90 (H100)."""
 SMALL = 2048
-"""Threads of a launch that are not worth sharing between processor cores."""
+"""Items of a launch that are not worth sharing between processor cores."""
 
 Result = TypeVar("Result")
 _LOADING = RLock()
@@ -85,15 +85,23 @@ def array(tensor: torch.Tensor, dtype: Any = None) -> Any:
     return described
 
 
-def launch(kernel: wp.Kernel, n: int, inputs: Sequence[Any], device: torch.device) -> None:
+def launch(
+    kernel: wp.Kernel,
+    n: int,
+    inputs: Sequence[Any],
+    device: torch.device,
+    *,
+    abreast: int = 1,
+) -> None:
     """Runs a kernel over n threads; on a CPU the cores share them in contiguous parts.
 
-    The kernel's last argument is `first`, the number of its first thread.
+    The kernel's last argument is `first`, the number of its first thread. abreast: how many items
+    a thread handles together.
     """
     if not n:
         return
     kernel, where = loaded(kernel, device), wp.device_from_torch(device)
-    on_cpu = device.type == "cpu" and n > SMALL
+    on_cpu = device.type == "cpu" and n * abreast > SMALL
     n_parts = torch.get_num_threads() if on_cpu else 1
 
     def part(number: int) -> None:

@@ -5,10 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = ["GridLayout"]
+
+PRIMES = (1, 2654435761, 805459861)
+"""Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
+PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
+PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,17 @@
 """Perceptron: small networks on many points, in the number type the machine is fast at."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import record_function
 
-__all__ = ["Perceptron", "exponential", "precision"]
+__all__ = ["Folded", "Perceptron", "exponential", "full_rows", "precision"]
+
+ROWS = 1024
+"""Finished networks are given a multiple of so many points, see `full_rows`."""
 
 
 class Perceptron(nn.Module):
@@ -50,9 +55,46 @@ class Perceptron(nn.Module):
         return x
 
 
+class Folded:
+    """A finished network in the number type it runs in; what its inputs share is a bias.
+
+    weights: of its layers, two or more, ReLU between; shared: (c,) what the inputs that all points
+    share add to the first one's result. Constant with respect to differentiation.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], shared: Tensor, dtype: torch.dtype):
+        self.weights = [weight.to(dtype).contiguous() for weight in weights]
+        self.shared = [shared.to(dtype)] + [None] * (len(self.weights) - 2)
+
+    def __call__(self, x: Float[Tensor, "n c"]) -> Tensor:
+        return self.output(self.hidden(x))
+
+    def hidden(self, x: Float[Tensor, "n c"]) -> Tensor:
+        """The last hidden layer, after its ReLU."""
+        with record_function("mlp"):
+            for weight, shared in zip(self.weights[:-1], self.shared, strict=True):
+                x = _relu_in_place(_linear(x, weight, shared))
+            return x
+
+    def output(self, hidden: Float[Tensor, "n c"]) -> Tensor:
+        """What the network makes of its last hidden layer."""
+        with record_function("mlp"):
+            return _linear(hidden, self.weights[-1])
+
+
 def exponential(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """exp(x) for densities; its gradient is clamped at exp(+-15) (official code)."""
     return _Exponential.apply(x)
+
+
+def full_rows(n: int) -> int:
+    """The number of rows, n or a few more, in which n points best go through a finished network.
+
+    A CPU's bfloat16 products are compiled anew for each number of rows that comes along. Where
+    it changes from picture to picture, that takes several times as long as the products.
+    Example: 1 point goes in 1024 rows, 1025 go in 2048, and none in none.
+    """
+    return -(-n // ROWS) * ROWS
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:

@@ -34,42 +34,60 @@ def refined(
     if stride < 1 or stride & (stride - 1):
         raise ValueError(f"stride must be a power of two, got {stride}")
     height, width = mask.shape
-    pad = (0, -width % stride, 0, -height % stride)
-    mask = functional.pad(mask, pad)
+    picture = torch.zeros(n_channels, height, width, device=mask.device)  # planes: quick to add up
+    top, left, mask = _cropped(
+        functional.pad(mask, (0, -width % stride, 0, -height % stride)), stride
+    )
     n_watched = n_watched or n_channels
+
+    def filled(values: Tensor, wanted: Tensor) -> Tensor:
+        row, column = wanted.nonzero().unbind(-1)
+        pixels = torch.stack([column * stride + left, row * stride + top], -1)
+        values[:, row, column] = evaluate(pixels).T
+        return values
+
     coarse = mask[::stride, ::stride]
-    values = torch.zeros(*coarse.shape, n_channels, device=mask.device)
-    values[coarse] = evaluate(_pixels(coarse, stride))
+    values = filled(picture.new_zeros(n_channels, *coarse.shape), coarse)
     while stride > 1:
         stride //= 2
         inside = mask[::stride, ::stride]
         values, spread = _doubled(values, n_watched)
-        wanted = inside & (spread > tolerance)
-        values = torch.where(inside[..., None], values, 0.0)
-        values[wanted] = evaluate(_pixels(wanted, stride))
-    return values[:height, :width]
+        values = filled(values * inside, inside & (spread > tolerance))
+    part = picture[:, top : top + len(mask), left : left + mask.shape[1]]
+    part[:] = values[:, : part.shape[1], : part.shape[2]]
+    return picture.permute(1, 2, 0)
 
 
-def _pixels(chosen: Tensor, stride: int) -> Tensor:
-    return chosen.nonzero().flip(-1) * stride
+def _cropped(mask: Tensor, stride: int) -> tuple[int, int, Tensor]:
+    """Row and column at which the part of a mask with anything in it begins, and that part.
+
+    It begins at multiples of the stride, and ends one behind the last pixel's.
+    """
+    starts, parts = [], []
+    for dim in (1, 0):
+        found = mask.any(dim).nonzero()[:, 0]
+        low, high = (int(found[0]), int(found[-1])) if len(found) else (0, 0)
+        starts.append(low // stride * stride)
+        parts.append(slice(starts[-1], (high // stride + 2) * stride))
+    return *starts, mask[tuple(parts)]
 
 
 def _doubled(values: Tensor, n_watched: int) -> tuple[Tensor, Tensor]:
     """Twice the resolution, new pixels the mean of their neighbours; how far those differ."""
-    height, width, n_channels = values.shape
-    right = torch.cat([values[:, 1:], values[:, -1:]], 1)
-    below = torch.cat([values[1:], values[-1:]], 0)
-    across = torch.cat([right[1:], right[-1:]], 0)
-    doubled = values.new_zeros(height, 2, width, 2, n_channels)
+    n_channels, height, width = values.shape
+    right = torch.cat([values[..., 1:], values[..., -1:]], -1)
+    below, across = (torch.cat([part[:, 1:], part[:, -1:]], 1) for part in (values, right))
+    doubled = values.new_empty(n_channels, height, 2, width, 2)
+    doubled[:, :, 0, :, 0] = values
+    doubled[:, :, 0, :, 1] = (values + right) / 2
+    doubled[:, :, 1, :, 0] = (values + below) / 2
+    doubled[:, :, 1, :, 1] = (values + right + below + across) / 4
+    a, b, c, d = (part[:n_watched] for part in (values, right, below, across))
     spread = values.new_zeros(height, 2, width, 2)
-    doubled[:, 0, :, 0] = values
-    doubled[:, 0, :, 1] = (values + right) / 2
-    doubled[:, 1, :, 0] = (values + below) / 2
-    doubled[:, 1, :, 1] = (values + right + below + across) / 4
-    a, b, c, d = (part[..., :n_watched] for part in (values, right, below, across))
-    spread[:, 0, :, 1] = (a - b).abs().amax(-1)
-    spread[:, 1, :, 0] = (a - c).abs().amax(-1)
-    highest, lowest = torch.stack([a, b, c, d]).aminmax(dim=0)[::-1]
-    spread[:, 1, :, 1] = (highest - lowest).amax(-1)
+    spread[:, 0, :, 1] = (a - b).abs().amax(0)
+    spread[:, 1, :, 0] = (a - c).abs().amax(0)
+    highest = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+    lowest = torch.minimum(torch.minimum(a, b), torch.minimum(c, d))
+    spread[:, 1, :, 1] = (highest - lowest).amax(0)
     shape = (2 * height, 2 * width)
-    return doubled.view(*shape, n_channels), spread.view(shape)
+    return doubled.view(n_channels, *shape), spread.view(shape)
