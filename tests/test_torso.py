@@ -145,10 +145,28 @@ def test_pose_features_are_the_turn_and_place_of_the_head():
     np.testing.assert_allclose(found, np.concatenate([vectors, places], 1), atol=1e-5)
 
 
-def test_without_texture_the_torso_stays_and_a_warning_says_so(caplog):
+def test_where_a_torso_is_lost_the_pose_tells(caplog):
+    person, place = moving_shirt()
+    blank = person.frames.copy()
+    blank[[4, 5]] = 128
+    person = dataclasses.replace(person, frames=blank)
+    learned = sway.learn(person, 14)
+    shifts = learned.shifts.numpy() * (person.size - 1) / 2
+    assert "could not be followed in 2 frames" in caplog.text
+    mean = place[[k for k in range(14) if k not in (4, 5)]].mean(0)
+    np.testing.assert_allclose(shifts, place - mean, atol=0.3)
+
+
+def test_a_torso_without_texture_is_bent_by_the_pose(caplog):
     person = puppet()
-    assert not sway.measure(person, np.arange(6)).any()
-    assert "could not be followed in 5 frames" in caplog.text
+    assert np.isnan(sway.measure(person, np.arange(6))).all(1).sum() == 5
+    assert sway.learn(person, 6) is None
+    assert "could not be followed" in caplog.text
+    views = Views(person)
+    config = dataclasses.replace(SMALL, sway=True)
+    task = TorsoTask.make(config, views, untrained_head(views.n_train), torch.Generator())
+    assert task.seen is None and not task.field.config.sway
+    assert not task.field.sway_map.any()
 
 
 def test_no_viewpoint_throws_the_torso_away():

@@ -208,7 +208,7 @@ def make(run: Any, settings: Any) -> None:
         "focal": views.focal,
         "n_train": views.n_train,
         "head": dataclasses.asdict(settings.head),
-        "torso": dataclasses.asdict(settings.torso),
+        "torso": dataclasses.asdict(torso.config),
     }
     _replace(run.folder / "portrait.json", json.dumps(facts, indent=1).encode())
 

@@ -37,6 +37,8 @@ SLOW = 2.0
 """Standard deviation of the Gaussian, frames, below which shoulders are not believed to move."""
 TORSO = 3
 """The label of torso pixels."""
+FEWEST = 0.5
+"""Share of the training frames in which the torso must be followed to learn how it moves."""
 RIDGE = 2e-3
 """Penalty on standardised coefficients, as a share of the number of frames."""
 
@@ -46,7 +48,8 @@ class Sway:
     """How a person's torso moves in the picture. Shifts are in pixel coordinates of [-1, 1].
 
     frames: (k,) frames compared; shifts: (k, 2) of the torso there, right and down, about the mean
-    of the training frames; weights: (7, 2) the linear map from [pose features, 1] to shifts.
+    of the training frames, as predicted where it could not be followed; weights: (7, 2) the linear
+    map from [pose features, 1] to shifts.
     """
 
     frames: Int[np.ndarray, " k"]
@@ -59,24 +62,31 @@ class Sway:
         return torch.from_numpy(np.stack(columns, axis=-1)).float()
 
 
-def learn(person: Person, n_train: int) -> Sway:
+def learn(person: Person, n_train: int) -> Sway | None:
     """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train.
 
     Where the torso is in a held-out frame is tracked, as the head's pose is; nothing is learned
-    from it.
+    from it. None, with a warning, when it is followed in fewer than FEWEST of the training frames.
     """
     n_frames = len(person.frames)
     frames = np.unique(np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int))
     shifts = torch.from_numpy(measure(person, frames)) * (2 / max(1, person.size - 1))
-    trains = torch.from_numpy(frames < n_train)
+    found = shifts.isfinite().all(-1)
+    trains = found & torch.from_numpy(frames < n_train)
+    n_lost = int((~found).sum())
+    if n_lost:
+        log.warning("%s: the torso could not be followed in %d frames", person.name, n_lost)
+    if int(trains.sum()) < FEWEST * int((frames < n_train).sum()):
+        return None
     shifts = shifts - shifts[trains].mean(0)
-    features = pose_features(torch.from_numpy(person.poses[frames]).float())[trains]
-    weights = predictor(features, shifts[trains])
+    features = pose_features(torch.from_numpy(person.poses[frames]).float())
+    weights = predictor(features[trains], shifts[trains])
     predicted = features @ weights[:6] + weights[6]
-    told = explained(shifts[trains], predicted)
-    spread, left = (person.size / 2 * value for value in told)
+    spread, left = (
+        person.size / 2 * value for value in explained(shifts[trains], predicted[trains])
+    )
     log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", spread, left)
-    return Sway(frames, shifts, weights)
+    return Sway(frames, torch.where(found[:, None], shifts, predicted), weights)
 
 
 def track(
@@ -99,14 +109,14 @@ def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, 
     """Shift of the torso in each frame against the middle one of them, pixels right and down.
 
     The torso pixels of consecutive frames are laid onto the middle frame by the shift of highest
-    correlation (Evangelidis and Psarakis 2008), starting from the neighbour's. A frame in which
-    that fails keeps its neighbour's shift, and a warning says how many did.
+    correlation (Evangelidis and Psarakis 2008), starting from that of the nearest frame followed.
+    NaN where that fails.
     """
     scale = WIDTH / person.size if person.size > WIDTH else 1.0
     middle = len(frames) // 2
     reference, _ = _gray(person, int(frames[middle]), scale)
-    shifts = np.zeros((len(frames), 2), np.float32)
-    n_failed = 0
+    shifts = np.full((len(frames), 2), np.nan, np.float32)
+    shifts[middle] = 0
     rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, PASSES, TOLERANCE)
     for side in (range(middle + 1, len(frames)), range(middle - 1, -1, -1)):
         warp = np.eye(2, 3, dtype=np.float32)
@@ -117,11 +127,10 @@ def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, 
                     reference, picture, warp.copy(), cv2.MOTION_TRANSLATION, rule, torso, SMOOTH
                 )[1]
             except cv2.error:  # no overlap or nothing to see: raised, not returned
-                found, n_failed = warp, n_failed + 1
-            warp = found if np.abs(found[:, 2]).max() < WIDTH / 4 else warp
-            shifts[slot] = warp[:, 2] / scale
-    if n_failed:
-        log.warning("%s: the torso could not be followed in %d frames", person.name, n_failed)
+                continue
+            if np.abs(found[:, 2]).max() < WIDTH / 4:
+                warp = found
+                shifts[slot] = warp[:, 2] / scale
     return shifts
 
 

@@ -1,5 +1,7 @@
 """Training of a torso field behind a finished head."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,7 +47,12 @@ class TorsoTask(fitting.Task):
     def make(
         config: TorsoConfig, views: Views, head: HeadField, generator: torch.Generator
     ) -> "TorsoTask":
-        """A new field: the statistics of the poses, and the pixels where a torso is ever seen."""
+        """A new field: the statistics of the poses, and the pixels where a torso is ever seen.
+
+        A torso that cannot be followed is bent by the pose, as without `sway`.
+        """
+        seen = sway.learn(views.person, views.n_train) if config.sway else None
+        config = dataclasses.replace(config, sway=seen is not None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
             field = TorsoField(config, views.n_train, views.size).to(views.device)
@@ -60,7 +67,6 @@ class TorsoTask(fitting.Task):
         field.occupied.copy_(wide[0] > 0)
         if not ever.any():
             raise ValueError(f"person {views.person.name} has no torso pixel; prepare it again")
-        seen = sway.learn(views.person, views.n_train) if config.sway else None
         if seen is not None:
             field.sway_map.copy_(seen.weights)
             field.sway_limit.copy_(2 * seen.shifts.abs().amax(0))
