@@ -62,6 +62,9 @@ def test_a_still_head_is_the_head(changes):
     head: HeadField = make_field(dataclasses.replace(SMALL, **changes), 3)
     torch.nn.init.normal_(head.position_grid.table, std=0.5)
     torch.nn.init.normal_(head.ambient_grid.table, std=0.5)
+    for net in (head.ambient_net, head.density_net, head.colour_net):
+        for layer in net.layers:
+            layer.weight.data *= 3
     head.learn_statistics(torch.randn(9, 68, 3))
     positions = torch.rand(70, 3)
     directions = torch.nn.functional.normalize(torch.randn(70, 3), dim=-1)
