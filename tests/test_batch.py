@@ -195,6 +195,7 @@ def test_two_clean_runs_train_the_same_networks(reproduced):
     home, _, alone = reproduced
     made = [path.relative_to(home) for path in home.glob("*/*/*") if path.suffix in SAME_BYTES]
     made = [place for place in made if (alone / place).exists() and place.stem != "table_d"]
+    made = [place for place in made if not place.stem.endswith("_clock")]  # seconds
     assert len(made) > 15
     for place in made:
         assert (home / place).read_bytes() == (alone / place).read_bytes(), place

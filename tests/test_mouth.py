@@ -147,7 +147,7 @@ def test_a_lid_closes_between_its_landmarks_too():
     closed[0, upper] -= drop
     half_way = closed[0, upper].mean(0, keepdim=True)
     marks = field.condition(closed[:, None])[:, field.n_condition :]
-    carried = camera.from_box(field._carried(camera.to_box(half_way), marks, None))
+    carried = camera.from_box(field.carried(camera.to_box(half_way), marks, None))
     moved = float((carried - half_way)[0, 1])
     assert moved > 0.7 * float(drop[1])
 
