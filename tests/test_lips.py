@@ -6,6 +6,7 @@ import pytest
 import torch
 from puppet import puppet
 from test_head import SMALL
+from test_networks import ToyVgg
 
 from geneface_kit import metrics
 from geneface_kit.head import HeadTask, lips
@@ -95,16 +96,6 @@ def test_the_edge_network_compares_lips():
     apart.backward()
     assert apart.item() > 0.05 and float(a.grad.abs().sum()) > 0
     assert float(compare(b, b)) == pytest.approx(0, abs=1e-6)
-
-
-class ToyVgg(torch.nn.Module):
-    """One feature per picture: its mean over 255."""
-
-    def forward(
-        self, pictures: torch.Tensor, resize_images: bool = True, return_lpips: bool = False
-    ) -> torch.Tensor:
-        assert return_lpips and not resize_images
-        return pictures.mean(dim=[1, 2, 3])[:, None] / 255.0
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the published format
