@@ -5,7 +5,7 @@ The grid renderer of method.md 5b. Reads a person; `portrait` writes the weights
 
 from geneface_kit.head.config import CPU, PAPER, HeadConfig
 from geneface_kit.head.field import BOX, HeadField, HeadImage, make_field
-from geneface_kit.head.task import HeadTask, look_at
+from geneface_kit.head.task import HeadTask, watched_frame
 
 __all__ = [
     "BOX",
@@ -15,6 +15,6 @@ __all__ = [
     "HeadField",
     "HeadImage",
     "HeadTask",
-    "look_at",
+    "watched_frame",
     "make_field",
 ]

@@ -14,7 +14,7 @@ from geneface_kit.head.config import HeadConfig
 from geneface_kit.head.field import BOX, HeadField, make_field
 from geneface_kit.views import HEAD, Pixels, Views, psnr
 
-__all__ = ["HeadTask", "look_at"]
+__all__ = ["HeadTask", "watched_frame"]
 
 PATCH = 16
 """Edge of the patches of lips that the lips stage compares, pixels."""
@@ -110,7 +110,7 @@ class HeadTask(fitting.Task):
         errors = [self.errors(frame, pictures[frame]) for frame in frames]
         head, lips = (sum(values) / len(values) for values in zip(*errors, strict=True))
         if self.on_look:
-            shown = look_at(self.views)
+            shown = watched_frame(self.views)
             found = (255 * pictures[shown].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
             self.on_look(index + 1, found, psnr(errors[frames.index(shown)][0]))
         return {"score": head, "head_psnr": psnr(head), "lip_psnr": psnr(lips)}
@@ -202,7 +202,7 @@ def _patches(colour: Tensor, n: int) -> Tensor:
     return colour[-n * PATCH**2 :].view(n, PATCH, PATCH, 3).permute(0, 3, 1, 2)
 
 
-def look_at(views: Views) -> int:
+def watched_frame(views: Views) -> int:
     """The held-out frame that is shown while a head learns: the widest mouth of four."""
     frames = views.held_out(4)
     lips = views.landmarks[frames][:, [62, 66]]

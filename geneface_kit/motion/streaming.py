@@ -10,6 +10,7 @@ the networks as they are it does not, and `python -m geneface_kit bench motion` 
 they differ. Temperature is 0: nothing is drawn.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +51,7 @@ class StreamConfig:
         return (self.hop + self.ahead) / FPS
 
 
-class _Stream:
+class _Stream(ABC):
     """Windows over what was heard; subclasses keep it, cut it and forget it.
 
     Attributes: n_made, frames given so far.
@@ -83,17 +84,17 @@ class _Stream:
         made, self.n_made = motion[self.n_made - first : wanted - first], wanted
         return made
 
+    @abstractmethod
     def _n_heard(self) -> int:
         """Whole frames heard so far."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forget(self, n_frames: int) -> None:
         """Drops the oldest frames of what is kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _window(self, n_frames: int) -> Speech:
         """The speech of the first frames of what is kept."""
-        raise NotImplementedError
 
 
 class SoundStream(_Stream):

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from geneface_kit import camera, fitting
 from geneface_kit import person as person_stage
-from geneface_kit.head import HeadConfig, HeadField, HeadTask, lips, look_at, make_field
+from geneface_kit.head import HeadConfig, HeadField, HeadTask, lips, make_field, watched_frame
 from geneface_kit.person import Person
 from geneface_kit.portrait.cores import on_cores
 from geneface_kit.portrait.looks import Look, Looks, load_looks
@@ -284,7 +284,7 @@ def _head(run: Any, config: HeadConfig, views: Views) -> HeadField:
         fitting.load_weights(path, task.field, person=views.person.name)
         return task.field.train(False)
     every = config.validate_every
-    task.on_look = Looks(run.folder, views.person.frames[look_at(views)])
+    task.on_look = Looks(run.folder, views.person.frames[watched_frame(views)])
     fitting.fit(
         task, run.folder, name="head", steps=config.steps, generator=generator, validate_every=every
     )
