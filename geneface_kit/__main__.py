@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from geneface_kit.runs import replacing
+
 __all__ = ["main"]
 
 SYSTEM_LIBRARIES = {
@@ -204,9 +206,8 @@ def _talk(chosen) -> None:
     if bool(chosen.audio) == bool(chosen.text):
         raise ValueError("talk needs either a recording or --text, and then the video's name")
     run = _require(chosen, "talk", chosen.audio, chosen.text)
-    partial = chosen.video.with_name(chosen.video.name + ".part")
-    shutil.copyfile(run.folder / "talk.mp4", partial)
-    partial.replace(chosen.video)
+    with replacing(chosen.video) as partial:
+        shutil.copyfile(run.folder / "talk.mp4", partial)
     for line in run.metrics["verdict"]:
         _say(line)
     _say(f"consent: {run.metrics['consent']}")
@@ -276,7 +277,7 @@ def _reproduce(chosen) -> int:
         out=chosen.out,
     )
     tables = batch.reproduce(study, cores=chosen.cores, snakemake=chosen.snakemake)
-    for path in sorted(tables.glob("table_*.csv")):
+    for path in sorted(tables.glob("*table_*.csv")):
         _say(f"table: {path}")
     wrong = []
     if chosen.against:

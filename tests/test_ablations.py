@@ -95,6 +95,8 @@ def test_landmarks_are_scored_with_every_seed_pictures_with_one(asked, tmp_path)
     assert path.name == "synthetic_smoke_table_c.csv"
     table = tables.read_table(path)
     assert set(table["table"]) == {"c"}
+    assert "Table C: ablations (synthetic data)" in path.with_suffix(".html").read_text()
+    assert r"\begin{tabular}" in path.with_suffix(".tex").read_text()
     lips = table[(table["metric"] == "lip error") & (table["method"] == "lle")]
     assert lips["seed"].astype(int).tolist() == [0, 1] and lips["value"].nunique() == 1
 

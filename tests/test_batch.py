@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
@@ -15,7 +14,7 @@ from geneface_kit.notebooks import batch
 from geneface_kit.tables import crate
 
 SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
-METHODS = {"no sync": {"adaptation.sync_weight": 0.0}, "plain torso": {"torso.steps": 3}}
+TABLE_A = "synthetic_smoke_table_a"
 SMALL = (
     "head.steps=20,torso.steps=20,adaptation.steps=8,sync.steps=4,motion.steps=4,"
     "evaluation.n_frames=3,evaluation.cross_s=1.0"
@@ -46,14 +45,16 @@ def test_all_seven_notebooks_come_in_order():
 
 
 def test_methods_share_what_they_do_not_change():
-    study = batch.Study(methods=("full", "no sync", "plain torso"), until="evaluation")
-    jobs = batch.plan(study, METHODS)
+    study = batch.Study(
+        methods=("full", "postnet-no-sync", "torso-not-head-aware"), until="evaluation"
+    )
+    jobs = batch.plan(study)
     # A changed post-net leaves the head alone, and a changed torso leaves the post-net alone.
     assert sorted(stages(jobs)) == sorted(
         ["person", "motion", *["adaptation"] * 2, *["nerf"] * 2, *["evaluation"] * 3]
     )
     passed = {job.parameters["overrides"] for job in jobs.values() if job.stage == "nerf"}
-    assert passed == {"", "torso.steps=3"}
+    assert passed == {"", "torso.head_aware=False"}
 
 
 def test_seeds_and_persons_are_units_of_their_own(tmp_path):
@@ -73,13 +74,13 @@ def test_seeds_and_persons_are_units_of_their_own(tmp_path):
         (batch.Study(until="tlak"), "unknown stage 'tlak': choose one of person, motion"),
         (batch.Study(profile="big"), "unknown profile 'big'"),
         (batch.Study(overrides="head.stepz=1"), "unknown setting 'head.stepz'"),
-        (batch.Study(methods=("vanila",)), "unknown method 'vanila': choose one of no sync"),
+        (batch.Study(methods=("vanila",)), "unknown method 'vanila': choose one of full"),
         (batch.Study(overrides="evaluation.recordings=a.wav"), "a field of its own here"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(study, sentence):
     with pytest.raises(ValueError, match=sentence):
-        batch.plan(study, METHODS)
+        batch.plan(study)
 
 
 def test_a_study_goes_through_the_config_of_the_workflow():
@@ -102,23 +103,19 @@ def row(value, metric="PSNR", method="full"):
     return tables.Row(*cells, "smoke", "synthetic")
 
 
-def test_gathered_tables_name_their_methods_and_are_compared_without_clock_times(tmp_path):
+def test_tables_are_compared_without_clock_times(tmp_path):
     for name, fps in (("one", 3.0), ("two", 4.0)):
-        for unit, psnr in (("full", 30.0), ("ablated", 29.0)):
-            (tmp_path / name / unit).mkdir(parents=True)
-            written = [row(psnr), row(fps, "FPS")]
-            tables.write_table(tmp_path / name / unit / "table_a.csv", written)
-        scored = {str(tmp_path / name / unit): unit for unit in ("full", "ablated")}
-        (path,) = batch.gather(scored, tmp_path / name)
-    assert pd.read_csv(path)["method"].tolist() == ["full", "full", "ablated", "ablated"]
+        (tmp_path / name).mkdir()
+        rows = [row(30.0), row(29.0, method="ablated"), row(fps, "FPS")]
+        tables.write_table(tmp_path / name / "synthetic_table_a.csv", rows)
     assert batch.tables_that_differ(tmp_path / "one", tmp_path / "two") == []
-    changed = path.read_text().replace("29", "29.5")
-    path.write_text(changed)
+    path = tmp_path / "two" / "synthetic_table_a.csv"
+    path.write_text(path.read_text().replace("29", "29.5"))
     wrong = batch.tables_that_differ(tmp_path / "one", tmp_path / "two")
     assert len(wrong) == 2 and all("PSNR" in sentence for sentence in wrong)
     path.unlink()
     assert batch.tables_that_differ(tmp_path / "one", tmp_path / "two") == [
-        "table_a.csv is in one folder only"
+        "synthetic_table_a.csv is in one folder only"
     ]
 
 
@@ -168,7 +165,7 @@ def test_every_notebook_is_kept_whole_with_its_run(reproduced):
         assert run.status == "ok" and run.stage == job.stage
         assert Path(place).name not in run.facts["outputs"]
     assert not list(home.rglob("*.part*"))
-    assert (home / "tables" / "table_a.csv").is_file() and "table_a.csv" in said
+    assert (home / "tables" / f"{TABLE_A}.html").is_file() and f"{TABLE_A}.csv" in said
 
 
 @pytest.mark.slow
@@ -211,6 +208,6 @@ def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
     """Other processes, another folder, no notebooks: every number but the clock times agrees."""
     home, _, alone = reproduced
     folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
-    (path, *_) = batch.gather({str(folder): "full"}, tmp_path)
+    (path, *_) = tables.collect([runs.open_run(folder)], tmp_path)
     assert batch.tables_that_differ(home / "tables", tmp_path) == []
     assert (tables.read_table(path)["value"] != "not measured").sum() > 5

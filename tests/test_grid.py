@@ -4,7 +4,8 @@ import pytest
 import torch
 import warp as wp
 
-from geneface_kit.render.grid import GridEncoding, _inputs, _kernels, backend_for, grid_encode
+from geneface_kit.render.grid import GridEncoding, _inputs, backend_for, grid_encode
+from geneface_kit.render.grid_kernels import grid_kernels
 from geneface_kit.render.kernels import array, launch
 from geneface_kit.render.lattice import GridLayout
 
@@ -46,7 +47,7 @@ def test_points_abreast_are_what_each_is_alone_to_the_bit(n_dims, kind, smooth):
     table = torch.randn(layout.n_rows, 2, generator=generator)
     alone = torch.full((37, layout.n_levels, 2), 9.0)
     inputs = [*_inputs(points, table, layout), array(alone, wp.vec2)]
-    launch(_kernels(n_dims)["forward"], 37, inputs, points.device)
+    launch(grid_kernels(n_dims)["forward"], 37, inputs, points.device)
     assert torch.equal(grid_encode(points, table, layout, backend="warp"), alone.flatten(1))
     assert alone[:2].any() and not alone[2].any() and not alone[36].any()
 

@@ -11,7 +11,7 @@ import torch
 
 from geneface_kit.render import Occupancy, carry, composite, harmonics, march
 from geneface_kit.render.abreast import lookup_kernel
-from geneface_kit.render.grid import _kernels
+from geneface_kit.render.grid_kernels import grid_kernels
 from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, once, spread
 from geneface_kit.render.widen import widen
 
@@ -199,7 +199,7 @@ def test_one_dense_cell_sets_its_neighbours_inside_the_box():
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_kernel_compiles_for_cuda_without_a_gpu(arch, tmp_path):
-    kernels = [*KERNELS, *_kernels(2).values(), *_kernels(3).values()]
+    kernels = [*KERNELS, *grid_kernels(2).values(), *grid_kernels(3).values()]
     kernels += [lookup_kernel(2), lookup_kernel(3)]
     assert len(kernels) == 15
     text = "".join(path.read_text() for path in compile_ptx(kernels, tmp_path, arch))

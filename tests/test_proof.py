@@ -157,7 +157,7 @@ def test_every_clip_is_judged_once_and_every_network_learns(proved):
 def test_held_out_speakers_never_train(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(proof, "fit", lambda task, *rest, **named: seen.append(task))
-    monkeypatch.setattr(proof.Path, "unlink", lambda path: None)
+    monkeypatch.setattr(proof.Path, "unlink", lambda path, missing_ok=False: None)
     ready = small_proof(tmp_path, (proof.METHODS[2],))
     proof.prove(ready)
     for task, out in zip(seen, ready.folds, strict=True):

@@ -1,6 +1,5 @@
 """Film: frames and sound -> an mp4 (h264 + aac), never held in memory as a whole."""
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import Float, UInt8
 
 from geneface_kit.clip.media import FPS, SAMPLE_RATE
 from geneface_kit.clip.sound import sound_frame
+from geneface_kit.runs import replacing
 
 __all__ = ["write_video"]
 
@@ -30,11 +30,10 @@ def write_video(
     The file appears under its name only when it is complete.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial.mp4")
     flags = {"movflags": "+faststart+use_metadata_tags"}
     n_frames = 0
-    try:
-        with av.open(str(partial), "w", options=flags) as container:
+    with replacing(path) as partial:
+        with av.open(str(partial), "w", format="mp4", options=flags) as container:
             container.metadata.update(metadata or {})
             video = sound = None
             for picture in frames:
@@ -55,9 +54,6 @@ def write_video(
                 _write_sound(container, sound, audio, n_frames, None)
                 container.mux(sound.encode(None))
             container.mux(video.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return n_frames
 
 

@@ -1,7 +1,6 @@
 """Sound: any recording or video -> mono samples at 16 kHz by time stamps, and back to wav."""
 
 import logging
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from geneface_kit.clip.media import JUMP_S, SAMPLE_RATE, opened, probe, readable
+from geneface_kit.runs import replacing
 
 __all__ = ["SILENCE_RMS", "read_audio", "sound_frame", "sound_of", "write_audio"]
 
@@ -47,18 +47,14 @@ def write_audio(path: Path | str, audio: Float[np.ndarray, " n"]) -> None:
     path = Path(path)
     if not len(audio):
         raise ValueError(f"no sound to write to {path}")
-    partial = path.with_name(f".{path.stem}.partial.wav")
-    try:
-        with av.open(str(partial), "w") as container:
+    with replacing(path) as partial:
+        with av.open(str(partial), "w", format="wav") as container:
             stream = container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
             for start in range(0, len(audio), SAMPLE_RATE):
                 piece = np.clip(audio[None, start : start + SAMPLE_RATE], -1, 1)
                 samples = np.round(piece * 32767).astype(np.int16)
                 container.mux(stream.encode(sound_frame(samples, "s16", start)))
             container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def sound_frame(samples: np.ndarray, sample_format: str, start: int) -> av.AudioFrame:

@@ -16,6 +16,7 @@ from geneface_kit import runs
 from geneface_kit.corpus.copies import copies
 from geneface_kit.corpus.shards import INDEX, sizes_of
 from geneface_kit.corpus.source import SCHEMA, Unit, encoder_version, read_settings
+from geneface_kit.runs import replacing
 
 __all__ = ["BROKEN", "SHARD_BYTES", "pack"]
 
@@ -138,12 +139,10 @@ def _write_index(home: Path, units: Sequence[Unit], entries: dict[str, dict[str,
             "broken": broken,
         },
     )
-    partial = home / f"{BROKEN}.part"
-    with partial.open("w", newline="") as file:
+    with replacing(home / BROKEN) as partial, partial.open("w", newline="") as file:
         table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
         table.writeheader()
         table.writerows(broken)
-    os.replace(partial, home / BROKEN)
 
 
 def _next_number(home: Path) -> int:

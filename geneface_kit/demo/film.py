@@ -1,6 +1,5 @@
 """Demo film: identity + text -> mp4 with sound, and the truth beside it."""
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from geneface_kit import camera
 from geneface_kit.clip import FPS, SAMPLE_RATE, write_video
 from geneface_kit.live import progress
+from geneface_kit.runs import replacing
 
 from .identity import Identity
 from .performance import Performance, perform
@@ -62,19 +62,18 @@ def _write_truth(
 ) -> None:
     """An npz without pickle; the labels (0..3) as two bit planes. demo.truth reads it."""
     bits = np.stack([np.packbits(labels & 1, axis=-1), np.packbits(labels >> 1, axis=-1)])
-    partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(
-        partial,
-        **known,
-        focal=np.float64(FOCAL),
-        labels=bits,
-        labels_shape=np.array(labels.shape),
-        phonemes=np.array(spoken.symbols),
-        starts_s=spoken.starts_s,
-        ends_s=spoken.ends_s,
-        text=np.array(text),
-    )
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.savez_compressed(
+            partial,
+            **known,
+            focal=np.float64(FOCAL),
+            labels=bits,
+            labels_shape=np.array(labels.shape),
+            phonemes=np.array(spoken.symbols),
+            starts_s=spoken.starts_s,
+            ends_s=spoken.ends_s,
+            text=np.array(text),
+        )
 
 
 def _landmarks(

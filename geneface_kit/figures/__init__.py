@@ -6,7 +6,6 @@ without a GPU and without the runs it came from.
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,7 @@ from geneface_kit.figures.lips import (
     strip_row,
     true_row,
 )
+from geneface_kit.runs import replacing
 
 __all__ = [
     "DRAW",
@@ -251,19 +251,17 @@ def _same_picture(drawn: UInt8[np.ndarray, "h w 3"], path: Path) -> bool:
 def _write_png(path: Path, figure: Figure) -> None:
     from PIL import Image
 
-    partial = path.with_name(path.name + ".part")
-    Image.fromarray(pixels(figure)).save(partial, format="png", optimize=True)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        Image.fromarray(pixels(figure)).save(partial, format="png", optimize=True)
 
 
 def _write_data(folder: Path, name: str, data: pd.DataFrame | Mapping[str, np.ndarray]) -> None:
-    partial = folder / f"{name}.part.npz"
     if isinstance(data, pd.DataFrame):
-        data.to_csv(partial, index=False)
-        os.replace(partial, folder / f"{name}.csv")
+        with replacing(folder / f"{name}.csv") as partial:
+            data.to_csv(partial, index=False)
     else:
-        np.savez_compressed(partial, **data)
-        os.replace(partial, folder / f"{name}.npz")
+        with replacing(folder / f"{name}.npz") as partial:
+            np.savez_compressed(partial, **data)
 
 
 def _read_data(folder: Path, name: str) -> Any:

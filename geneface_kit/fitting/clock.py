@@ -4,10 +4,11 @@ Kept apart from the history, which repeats to the bit where seconds never do.
 """
 
 import csv
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from geneface_kit.runs import replacing
 
 __all__ = ["Clock"]
 
@@ -35,9 +36,7 @@ class Clock:
 
     def save(self, path: Path) -> None:
         """Writes a csv of step and seconds."""
-        partial = path.with_name(path.name + ".part")
-        with partial.open("w", newline="") as file:
+        with replacing(path) as partial, partial.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["step", "seconds"])
             writer.writerows(self.rows)
-        os.replace(partial, path)

@@ -1,11 +1,12 @@
 """Files: networks and checkpoints as safetensors, never half written, never of another network."""
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from geneface_kit.runs import replacing
 
 __all__ = ["load_tensors", "load_weights", "read_metadata", "save_tensors", "save_weights"]
 
@@ -50,13 +51,9 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes tensors to a temporary name, then renames it."""
-    partial = path.with_name(path.name + ".part")
-    try:
+    """Writes tensors, all or nothing."""
+    with replacing(path) as partial:
         save_file(tensors, partial, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

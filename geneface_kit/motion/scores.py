@@ -1,6 +1,5 @@
 """Scores: the files of a proof -> its table, mean and spread over seeds."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 
 from geneface_kit.motion.measures import MEASURES, Lips, amplitude_for, measure, opening_ratio
 from geneface_kit.motion.proof import Proof, Row
+from geneface_kit.runs import replacing
 
 __all__ = ["clip_scores", "report", "save_table", "table"]
 
@@ -94,9 +94,8 @@ def table(proof: Proof, scores: pd.DataFrame, command: str) -> pd.DataFrame:
 def save_table(found: pd.DataFrame, path: Path) -> None:
     """Writes a table as csv with 4 digits, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    found.to_csv(partial, index=False, float_format="%.4g")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        found.to_csv(partial, index=False, float_format="%.4g")
 
 
 def _circumstances(proof: Proof, row: Row, own: pd.DataFrame) -> dict[str, object]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from geneface_kit import runs
+from geneface_kit.runs import replacing
 
 __all__ = ["TAGS", "execute", "folder", "names", "refresh", "tidy"]
 
@@ -65,15 +66,11 @@ def refresh(chosen: list[str]) -> list[Path]:
     written = []
     for name in chosen or names():
         source = folder() / f"{name.removesuffix('.ipynb')}.ipynb"
-        partial = source.with_suffix(".part.ipynb")
-        try:
+        with replacing(source) as partial:
             execute(name, partial, {})
             notebook = nbformat.read(partial, as_version=4)
             tidy(notebook)
             nbformat.write(notebook, partial)
-            os.replace(partial, source)
-        finally:
-            partial.unlink(missing_ok=True)
         written.append(source)
     return written
 

@@ -9,7 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,25 +18,22 @@ from typing import Any
 import pandas as pd
 
 from geneface_kit import notebooks, profiles, runs
+from geneface_kit.tables.methods import FULL
+from geneface_kit.tables.methods import overrides as overrides_of
 
 __all__ = [
-    "METHOD",
     "TIMINGS",
     "Job",
     "Study",
     "from_config",
-    "gather",
     "home",
     "keep",
-    "method_overrides",
     "plan",
     "project",
     "reproduce",
     "tables_that_differ",
 ]
 
-METHOD = "full"
-"""The method without overrides."""
 NOTEBOOKS = {
     "person": ("00_prepare_person", ()),
     "motion": ("01_audio_to_motion", ("person",)),
@@ -59,7 +56,7 @@ class Study:
     persons: tuple[str, ...] = ("demo",)
     profile: str = "smoke"
     seeds: tuple[int, ...] = (0,)
-    methods: tuple[str, ...] = (METHOD,)
+    methods: tuple[str, ...] = (FULL,)  # of tables.methods
     overrides: str = ""  # dotted settings for every unit, commas between
     recordings: str = ""  # of the cross-driven table, commas between; "" = the held-out demo
     until: str = "figures"  # last stage (a key of NOTEBOOKS)
@@ -80,18 +77,18 @@ class Job:
     method: str
 
 
-def plan(study: Study, methods: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Job]:
+def plan(study: Study) -> dict[str, Job]:
     """Place of each executed notebook (RUN FOLDER/NOTEBOOK.ipynb) -> its job, upstream first.
 
-    methods: name -> overrides; default: those of tables.methods. A run that several units share
-    has one job. Only the overrides that a notebook's run depends on are passed to it.
+    A run that several units share has one job. Only the overrides that a notebook's run depends on
+    are passed to it.
     Raises: ValueError for an unknown stage, profile, setting or method.
     """
     if study.until not in NOTEBOOKS:
         raise ValueError(f"unknown stage {study.until!r}: choose one of {', '.join(NOTEBOOKS)}")
     if "evaluation.recordings" in profiles.parse(study.overrides):
         raise ValueError("evaluation.recordings has a field of its own here: recordings")
-    chosen = {name: method_overrides(name, methods) for name in study.methods}
+    chosen = {name: overrides_of(name) for name in study.methods}
     jobs: dict[str, Job] = {}
     for person in study.persons:
         for seed in study.seeds:
@@ -102,22 +99,6 @@ def plan(study: Study, methods: Mapping[str, Mapping[str, Any]] | None = None) -
                     places[stage] = place
                     jobs.setdefault(place, job)
     return jobs
-
-
-def method_overrides(
-    name: str, methods: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, Any]:
-    """The settings that a method changes, from the table of methods; METHOD changes none.
-
-    Raises: ValueError for a name that the table does not have.
-    """
-    if name == METHOD:
-        return {}
-    if methods is None:
-        from geneface_kit.tables.methods import METHODS as methods
-    if name not in methods:
-        raise ValueError(f"unknown method {name!r}: choose one of {', '.join(methods)}")
-    return dict(methods[name])
 
 
 def keep(notebook: str, parameters: Mapping[str, Any], target: Path) -> None:
@@ -141,31 +122,12 @@ def keep(notebook: str, parameters: Mapping[str, Any], target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def gather(scored: Mapping[str, str], out: Path) -> list[Path]:
-    """Joins the tables of some evaluations: out/table_a.csv and so on, one file per letter.
-
-    scored: run folder of each evaluation -> its method, whose name its rows carry.
-    """
-    pieces: dict[str, list[pd.DataFrame]] = {}
-    for folder, method in scored.items():
-        for path in sorted(Path(folder).glob("table_*.csv")):
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-            rows.loc[rows["method"] == METHOD, "method"] = method
-            pieces.setdefault(path.name, []).append(rows)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, tables in pieces.items():
-        partial = out / f"{name}.part"
-        pd.concat(tables).to_csv(partial, index=False)
-        partial.replace(out / name)
-    return [out / name for name in pieces]
-
-
 def tables_that_differ(folder: Path, other: Path) -> list[str]:
-    """What two folders of gathered tables say differently, one sentence each; timings aside.
+    """What two folders of collected tables say differently, one sentence each; timings aside.
 
     Compared are all columns of all rows whose metric is none of TIMINGS.
     """
-    names = sorted({path.name for place in (folder, other) for path in place.glob("table_*.csv")})
+    names = sorted({path.name for place in (folder, other) for path in place.glob("*table_*.csv")})
     if not names:
         return [f"no tables in {folder.name}/ and {other.name}/"]
     wrong = []
@@ -179,7 +141,7 @@ def tables_that_differ(folder: Path, other: Path) -> list[str]:
 
 
 def reproduce(study: Study, *, cores: int = 0, snakemake: str = "") -> Path:
-    """Runs the workflow of a study to its end; the folder of the gathered tables.
+    """Runs the workflow of a study to its end; the folder of the collected tables.
 
     cores: how many the jobs may use together; 0 means all. snakemake: more options for it, such
     as "--profile slurm --jobs 20" (a cluster) or "--dry-run". What is made already is left alone.
@@ -258,7 +220,7 @@ def _job(
     if run_stage == "evaluation":
         parameters["recordings"] = study.recordings
     if stage == "figures":
-        unit = "" if (method, seed) == (METHOD, 0) else f"{method}-{seed}"
+        unit = "" if (method, seed) == (FULL, 0) else f"{method}-{seed}"
         parameters |= {"audio": settings.talk.audio, "folder": ""}
         if unit:
             parameters["folder"] = str(home(study) / "figures" / unit)
@@ -315,14 +277,6 @@ def _untimed(path: Path) -> set[str]:
     return {" | ".join(row) for row in rows.itertuples(index=False)}
 
 
-def _main(arguments: Iterable[str]) -> None:
-    """What the Snakefile calls: NOTEBOOK PARAMETERS PLACE, or tables {FOLDER: METHOD} FOLDER."""
-    what, values, place = arguments
-    if what == "tables":
-        gather(json.loads(values), Path(place))
-    else:
-        keep(what, json.loads(values), Path(place))
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])
+if __name__ == "__main__":  # what the Snakefile calls
+    name, values, place = sys.argv[1:]
+    keep(name, json.loads(values), Path(place))

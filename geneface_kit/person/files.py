@@ -3,7 +3,6 @@
 Pictures are written and read one at a time, so that memory does not grow with the clip.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from geneface_kit import clip, landmarks, layers, tracking
 from geneface_kit.layers import LayersConfig
 from geneface_kit.person import framing
+from geneface_kit.runs import replacing
 
 __all__ = [
     "pictures_of",
@@ -105,26 +105,22 @@ def pictures_of(path: Path) -> Iterator[np.ndarray]:
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
-    """Arrays as one npz file, through a temporary name."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    os.replace(partial, path)
+    """Arrays as one npz file, all or nothing."""
+    with replacing(path) as partial:
+        np.savez(partial, **arrays)
 
 
 def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    """An RGB picture as a file, through a temporary name."""
-    partial = path.with_name(f".{path.name}")
-    if not cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"could not write {partial}; is the disk full?")
-    os.replace(partial, path)
+    """An RGB picture as a file, all or nothing."""
+    with replacing(path) as partial:
+        if not cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"could not write {path}; is the disk full?")
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, through a temporary name."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    """A text file, all or nothing."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _parsed(
@@ -171,10 +167,9 @@ def _rects(points: np.ndarray, size: int, *, margin: float, square: bool = False
 @contextmanager
 def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends pictures to a uint8 npy file, which gets its name when complete."""
-    partial = path.with_name(path.name + ".part")
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     n_written = 0
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
 
         def append(picture: np.ndarray) -> None:
@@ -185,9 +180,8 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[np.ndar
             n_written += 1
 
         yield append
-    if n_written != shape[0]:
-        raise ValueError(
-            f"{path.name} needs {shape[0]} pictures, the clip gave {n_written} when read again; "
-            "is it still being written?"
-        )
-    os.replace(partial, path)
+        if n_written != shape[0]:
+            raise ValueError(
+                f"{path.name} needs {shape[0]} pictures, the clip gave {n_written} when read "
+                "again; is it still being written?"
+            )

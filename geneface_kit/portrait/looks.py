@@ -1,7 +1,5 @@
 """Looks: one held-out frame at times of a head's training -> watched live, kept for afterwards."""
 
-import io
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from geneface_kit import live
+from geneface_kit.runs import replacing
 
 __all__ = ["Look", "Looks", "load_looks"]
 
@@ -70,13 +69,10 @@ def load_looks(folder: Path) -> list[Look]:
 
 
 def _save(path: Path, looks: list[Look]) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        steps=np.array([look.step for look in looks]),
-        pictures=np.stack([look.picture for look in looks]),
-        psnr=np.array([look.psnr for look in looks], np.float32),
-    )
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(buffer.getvalue())
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.savez_compressed(
+            partial,
+            steps=np.array([look.step for look in looks]),
+            pictures=np.stack([look.picture for look in looks]),
+            psnr=np.array([look.psnr for look in looks], np.float32),
+        )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from geneface_kit import camera
 from geneface_kit.head import BOX, HeadField
 from geneface_kit.portrait.picture import EXACT, PictureConfig
 from geneface_kit.render import Occupancy, look_through, shell_of
+from geneface_kit.runs import replacing
 from geneface_kit.views import Views, psnr
 
 __all__ = ["load_shell", "save_shell", "surveyed", "weights_seen"]
@@ -100,11 +100,10 @@ def weights_seen(head: HeadField, views: Views, *, size: int = 128) -> Float[Ten
 
 def save_shell(path: Path, shell: Occupancy, config: PictureConfig) -> None:
     """Writes a shell, a bit per cell, and the step that a survey found."""
-    partial = path.with_name(path.name + ".part.npz")
     bits = np.packbits(shell.bits.cpu().numpy().reshape(-1))
     facts = {"resolution": np.array(shell.resolution), "step_factor": np.array(config.step_factor)}
-    np.savez_compressed(partial, bits=bits, **facts)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.savez_compressed(partial, bits=bits, **facts)
 
 
 def load_shell(path: Path, device: torch.device) -> tuple[Occupancy | None, PictureConfig]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from geneface_kit.runs.files import plain, sha256, write_json
+from geneface_kit.runs.files import plain, replacing, sha256, write_json
 from geneface_kit.runs.machine import machine, repeatable
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Stage",
     "locate",
     "open_run",
+    "replacing",
     "require",
     "root",
     "sha256",

@@ -1,15 +1,17 @@
-"""Files: digests, and json that is never half written."""
+"""Files: digests, and files that bear their name only once they are whole."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["plain", "sha256", "write_json"]
+__all__ = ["plain", "replacing", "sha256", "write_json"]
 
 
 def sha256(path: Path) -> str:
@@ -18,11 +20,25 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path` to write to; it takes the name `path` when the block ends well.
+
+    It keeps the suffix, from which libraries tell the format. When the block raises or writes
+    nothing, nothing is left behind and what was at `path` stays as it was.
+    """
+    partial = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes json through a temporary name."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1, default=plain))
-    os.replace(partial, path)
+    """Writes json, all or nothing."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, default=plain))
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ stand in rows of their own, with their source.
 
 import dataclasses
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from jaxtyping import Int, UInt8
 from geneface_kit import live, metrics, talk
 from geneface_kit.clip import read_audio
 from geneface_kit.metrics import NotMeasured
+from geneface_kit.runs import replacing
 from geneface_kit.tables.collect import check_run, collect
 from geneface_kit.tables.latex import to_latex, write_latex
 from geneface_kit.tables.methods import FULL, check
@@ -255,6 +255,5 @@ def _told(
 
 
 def _store(path: Path, frames: np.ndarray) -> None:
-    partial = path.with_name("part_" + path.name)
-    np.save(partial, frames)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.save(partial, frames)

@@ -1,7 +1,8 @@
 """Ablations: methods x persons x seeds -> table C.
 
-Makes the runs that are missing; writes figures/table_c.csv. What drives the face is measured on
-landmarks, with several seeds; what only a picture shows, on rendered held-out frames, with one.
+Makes the runs that are missing; writes figures/table_c.csv, .html and .tex. What drives the face
+is measured on landmarks, with several seeds; what only a picture shows, on rendered held-out
+frames, with one.
 """
 
 import logging
@@ -18,7 +19,7 @@ from geneface_kit import person as person_stage
 from geneface_kit.metrics import NotMeasured
 from geneface_kit.motion.weights import load_files, shipped
 from geneface_kit.tables.methods import FULL, STUDY, overrides
-from geneface_kit.tables.rows import Row
+from geneface_kit.tables.rows import Row, spread
 
 __all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_path"]
 
@@ -46,7 +47,8 @@ class Study:
 
 
 def make(study: Study, folder: Path | None = None) -> Path:
-    """Writes table C of a study and returns its file; the same call goes on where one stopped.
+    """Writes table C of a study as csv, html and LaTeX and returns the csv; the same call goes on
+    where one stopped.
 
     folder: receives the table; default: figures/ of the project.
     Raises: ValueError for an unknown method, no method or person, or persons of whom some are
@@ -64,6 +66,9 @@ def make(study: Study, folder: Path | None = None) -> Path:
     path = table_path(folder or runs.root() / "figures", study.profile, kinds[study.persons[0]])
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(path, rows)
+    table = tables.read_table(path)
+    tables.write_html(path.with_suffix(".html"), table, "c")
+    tables.write_latex(path.with_suffix(".tex"), table, "c")
     return path
 
 
@@ -119,7 +124,7 @@ def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
         line = lines.setdefault((method, protocol), {"method": method, "protocol": protocol})
         line["beside"] = STUDY[method].beside if method in STUDY else ""
         line["seeds"] = str(rows["seed"].nunique())
-        line[metric] = _spread(rows["value"])
+        line[metric] = spread(list(rows["value"]))
     return pd.DataFrame(lines.values()).fillna("—")
 
 
@@ -191,13 +196,3 @@ def _overrides(study: Study, method: str) -> dict[str, Any]:
     from geneface_kit import profiles
 
     return overrides(method, profiles.parse(study.overrides))
-
-
-def _spread(values: pd.Series) -> str:
-    """One value as it is, several as mean ± standard deviation (n - 1), a gap in its words."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.isna().any():
-        return str(values[numbers.isna()].iloc[0])
-    if len(numbers) == 1:
-        return f"{numbers.iloc[0]:.4g}"
-    return f"{numbers.mean():.4g} ± {numbers.std():.2g}"

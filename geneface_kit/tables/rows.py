@@ -5,7 +5,6 @@ A row is ours, with run ids, or published, with its source; never both.
 
 import dataclasses
 import html
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from geneface_kit.metrics import METRICS, NotMeasured
+from geneface_kit.runs import replacing
 
 __all__ = [
     "Row",
@@ -25,6 +25,7 @@ __all__ = [
     "notes",
     "published",
     "read_table",
+    "spread",
     "store_text",
     "to_html",
     "write_html",
@@ -177,7 +178,7 @@ def _over_seeds(ours: pd.DataFrame) -> pd.DataFrame:
     for key, group in cells.groupby([*same, "metric"], sort=False):
         place = dict(zip([*same, "metric"], key, strict=True))
         source = sources[key[:-1]]
-        lines.append(place | {"value": _spread(list(group["value"])), "source": source})
+        lines.append(place | {"value": spread(list(group["value"])), "source": source})
     return pd.DataFrame(lines, columns=[*same, "metric", "value", "source"])
 
 
@@ -187,7 +188,7 @@ def _source(rows: pd.DataFrame) -> str:
     return f"runs {ids}" + (f", seeds {' '.join(seeds)}" if len(seeds) > 1 else "")
 
 
-def _spread(values: list[str]) -> str:
+def spread(values: list[str]) -> str:
     """One value as it is; several as mean ± standard deviation; a missing one leaves the words."""
     missing = [value for value in values if _number(value) is None]
     if missing:
@@ -217,7 +218,6 @@ def _short_ids(ids: str) -> str:
 
 
 def store_text(path: Path, text: str) -> None:
-    """Writes text through a temporary name."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    os.replace(partial, path)
+    """Writes text, all or nothing."""
+    with replacing(path) as partial:
+        partial.write_text(text)

@@ -22,6 +22,7 @@ from geneface_kit import person as person_stage
 from geneface_kit import portrait as portrait_stage
 from geneface_kit.adaptation.postnet import project_onto_neighbours
 from geneface_kit.clip import FPS, SAMPLE_RATE, read_audio, write_audio, write_video
+from geneface_kit.runs import replacing
 from geneface_kit.speech import Speech, encode
 from geneface_kit.talk.marking import consent_of, credentials, labelled, provenance, sign
 from geneface_kit.talk.performance import (
@@ -305,18 +306,17 @@ def _numpy(values: Any) -> np.ndarray:
 
 
 def _save_arrays(path: Path, done: Talk) -> None:
-    partial = path.with_name(path.name + ".part.npz")
     arrays = {
         name: getattr(done.plan, name)
         for name in ("displacements", "adapted", "landmarks", "poses", "sway", "loudness", "silent")
         if getattr(done.plan, name) is not None
     }
-    np.savez_compressed(
-        partial,
-        **arrays,
-        audio=done.plan.audio,
-        mel=_numpy(done.plan.speech.mel),
-        stills=done.stills,
-        still_frames=done.still_frames,
-    )
-    partial.replace(path)
+    with replacing(path) as partial:
+        np.savez_compressed(
+            partial,
+            **arrays,
+            audio=done.plan.audio,
+            mel=_numpy(done.plan.speech.mel),
+            stills=done.stills,
+            still_frames=done.still_frames,
+        )

@@ -8,13 +8,14 @@ import datetime
 import hashlib
 import importlib.util
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from geneface_kit.runs import replacing
 
 __all__ = ["NO_CONSENT", "consent_of", "credentials", "labelled", "provenance", "sign"]
 
@@ -85,18 +86,18 @@ def sign(path: Path, notes: dict[str, Any], *, title: str, keys: str = "") -> bo
     import c2pa
 
     chain, key = _read_keys(Path(keys)) if keys else _new_keys()
-    partial = path.with_name(f".{path.stem}.signed.mp4")
     try:
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
         builder = c2pa.Builder(json.dumps(_manifest(notes, title)))
-        with path.open("rb") as source, partial.open("wb+") as signed:
+        with (
+            replacing(path) as partial,
+            path.open("rb") as source,
+            partial.open("wb+") as signed,
+        ):
             builder.sign(c2pa.Signer.from_info(info), "video/mp4", source, signed)
-        os.replace(partial, path)
     except c2pa.C2paError as problem:
         where = f"the keys in {Path(keys).name}/" if keys else "a fresh key"
         raise ValueError(f"the video could not be signed with {where}: {problem}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return True
 
 
