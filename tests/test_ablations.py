@@ -110,6 +110,29 @@ def test_rows_of_pictures_keep_their_runs_and_their_gaps(asked, tmp_path):
     assert table.loc["SSIM", "value"] == "not measured" and table.loc["SSIM", "reason"] == "no face"
 
 
+def test_a_person_more_leaves_the_others_in_the_table(asked, tmp_path):
+    pretend, folder = Study(("pretend",), ("lle",), n_seeds=1), tmp_path / "figures"
+    path = ablations.make(pretend, folder)
+    made = path.read_text()
+    person = tables.read_table(path)["person"].iloc[0]
+    path.write_text(made.replace(f"c,{person},", "c,ada,"))  # another person's, from before
+    ablations.make(replace(pretend, methods=("full",)), folder)
+    table = tables.read_table(path)
+    assert list(dict.fromkeys(zip(table["person"], table["method"], strict=True))) == [
+        ("ada", "lle"),
+        (person, "full"),
+    ]
+    ablations.make(pretend, folder)  # what a person had before is replaced
+    table = tables.read_table(path)
+    assert set(zip(table["person"], table["method"], strict=True)) == {
+        ("ada", "lle"),
+        (person, "lle"),
+    }
+    kept = table[table["person"] == "ada"].drop(columns="person").reset_index(drop=True)
+    own = table[table["person"] == person].drop(columns="person").reset_index(drop=True)
+    assert kept.equals(own)
+
+
 @pytest.mark.parametrize(
     "study", [Study(()), Study(("pretend",), ()), Study(("pretend",), n_seeds=0)]
 )

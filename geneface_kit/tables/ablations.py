@@ -5,6 +5,7 @@ is measured on landmarks, with several seeds; what only a picture shows, on rend
 frames, with one.
 """
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ def make(study: Study, folder: Path | None = None) -> Path:
     """Writes table C of a study as csv, html and LaTeX and returns the csv; the same call goes on
     where one stopped.
 
-    folder: receives the table; default: figures/ of the project.
+    folder: receives the table; default: figures/ of the project. Rows of other persons that its
+    table holds already stay there, above those of this study.
     Raises: ValueError for an unknown method, no method or person, or persons of whom some are
     synthetic and some real.
     """
@@ -65,7 +67,9 @@ def make(study: Study, folder: Path | None = None) -> Path:
     rows = [row for person in study.persons for row in _rows_of(study, person)]
     path = table_path(folder or runs.root() / "figures", study.profile, kinds[study.persons[0]])
     path.parent.mkdir(parents=True, exist_ok=True)
-    tables.write_table(path, rows)
+    ours = {row.person for row in rows}
+    others = [row for row in _recorded(path) if row.person not in ours]
+    tables.write_table(path, [*others, *rows])
     table = tables.read_table(path)
     tables.write_html(path.with_suffix(".html"), table, "c")
     tables.write_latex(path.with_suffix(".tex"), table, "c")
@@ -165,13 +169,22 @@ def _landmark_rows(run: runs.Run, method: str, seed: int, settings: Any) -> Iter
 
 def _picture_rows(run: runs.Run) -> Iterator[Row]:
     """The rows of an evaluation's table A that stand in table C, unchanged but for its letter."""
-    found = tables.read_table(run.folder / "table_a.csv")
-    for line in found[found["metric"].isin(PICTURES)].to_dict("records"):
+    for row in _recorded(run.folder / "table_a.csv"):
+        if row.metric in PICTURES:
+            yield dataclasses.replace(row, table="c")
+
+
+def _recorded(path: Path) -> list[Row]:
+    """The rows that a table holds; none when there is no such file."""
+    rows = []
+    for line in tables.read_table(path).to_dict("records") if path.exists() else []:
         reason = line.pop("reason")
         missing = line["value"] == "not measured"
-        line |= {"table": "c", "value": NotMeasured(reason) if missing else float(line["value"])}
-        line |= {"runs": tuple(line["runs"].split()), "seed": int(line["seed"])}
-        yield Row(**(line | {"n_frames": int(line["n_frames"])}))
+        line["value"] = NotMeasured(reason) if missing else float(line["value"])
+        line |= {"runs": tuple(line["runs"].split())}
+        line |= {name: int(line[name]) for name in ("seed", "n_frames")}
+        rows.append(Row(**line))
+    return rows
 
 
 def _judged(planned: talk.Plan, person: Any) -> float | NotMeasured:
