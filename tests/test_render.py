@@ -159,6 +159,14 @@ def test_a_ray_that_misses_the_box_has_no_range():
     assert ranges[2].tolist() == pytest.approx([0.0, 0.5])
 
 
+def test_a_ray_beside_the_box_along_its_side_ends():
+    """Its plane is met at a distance whose float32 neighbours are steps apart."""
+    origins, directions = torch.tensor([[-0.3, 0.5, 3.0]]), torch.tensor([[1e-9, 0.0, -1.0]])
+    bounds = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    assert box_range(origins, directions, bounds).tolist() == [[0.0, 0.0]]
+    assert len(march(origins, directions, Occupancy(4), step=0.01)) == 0
+
+
 def ball(points):
     return torch.where((points - 0.5).norm(dim=-1) < 0.2, 200.0, 0.0)
 
@@ -171,6 +179,14 @@ def test_occupancy_finds_a_ball_and_forgets_nothing_of_it():
     bits = occupancy.bits.flatten()
     assert bool(bits[inside].all())
     assert float(bits.float().mean()) < 0.15
+
+
+@pytest.mark.parametrize("level", [1e-3, 0.3, 4.0, 500.0])
+def test_a_level_field_is_looked_at_everywhere(level):
+    """As every fresh field is, but for rounding: what is not looked at never learns."""
+    occupancy = Occupancy(20)
+    occupancy.update(lambda points: torch.full((len(points),), level), generator=torch.Generator())
+    assert bool(occupancy.bits.all())
 
 
 def test_occupancy_hides_the_inside_of_a_ball_but_not_its_front():

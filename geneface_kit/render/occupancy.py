@@ -11,6 +11,10 @@ from geneface_kit.render.widen import widen
 
 __all__ = ["Occupancy"]
 
+SLACK = 1e-4
+"""Share of the limit by which a cell may miss it. A fresh field is the same everywhere but for
+rounding: without slack, chance decides whether anything of it is looked at, and learns."""
+
 
 class Occupancy(nn.Module):
     """A grid of cells over the unit box, learned along with a field.
@@ -73,7 +77,7 @@ class Occupancy(nn.Module):
     ) -> None:
         """One look at the field: density = max(decay * density, field at a random point per cell).
 
-        A cell is occupied above min(mean, threshold), or beside such a cell (method.md 5b).
+        A cell is occupied from min(mean, threshold) on, or beside such a cell (method.md 5b).
         threshold: density per box length.
         """
         index = self.allowed.flatten().nonzero()[:, 0]
@@ -83,7 +87,7 @@ class Occupancy(nn.Module):
         flat.mul_(decay)
         flat[index] = torch.maximum(flat[index], found.float())
         limit = min(float(flat[index].mean()), threshold) if len(index) else threshold
-        self.bits.copy_(widen(self.density, self.allowed, limit))
+        self.bits.copy_(widen(self.density, self.allowed, (1 - SLACK) * limit))
 
     @torch.no_grad()
     def look(
