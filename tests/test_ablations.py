@@ -133,6 +133,16 @@ def test_a_person_more_leaves_the_others_in_the_table(asked, tmp_path):
     assert kept.equals(own)
 
 
+def test_a_table_of_others_in_another_profile_is_refused_before_anything_is_made(asked, tmp_path):
+    path = ablations.make(Study(("pretend",), ("lle",), n_seeds=1), tmp_path)
+    before = path.read_text().replace(",smoke,", ",cpu,").replace("c,pretend,", "c,ada,")
+    path.write_text(before)
+    asked.clear()
+    with pytest.raises(ValueError, match="holds ada in profile cpu, not smoke"):
+        ablations.make(Study(("pretend",), ("lle",), n_seeds=1), tmp_path)
+    assert {stage for stage, *_ in asked} == {"person"} and path.read_text() == before
+
+
 @pytest.mark.parametrize(
     "study", [Study(()), Study(("pretend",), ()), Study(("pretend",), n_seeds=0)]
 )

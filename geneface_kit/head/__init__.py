@@ -15,6 +15,6 @@ __all__ = [
     "HeadField",
     "HeadImage",
     "HeadTask",
-    "watched_frame",
     "make_field",
+    "watched_frame",
 ]

@@ -67,14 +67,13 @@ class Study:
 class Job:
     """One notebook to execute: its name, its parameters, and the places of those before it.
 
-    Places are relative to the folder of all runs. stage, method: what the notebook tells of.
+    Places are relative to the folder of all runs. stage: what the notebook tells of.
     """
 
     notebook: str
     parameters: dict[str, Any]
     after: tuple[str, ...]
     stage: str
-    method: str
 
 
 def plan(study: Study) -> dict[str, Job]:
@@ -226,7 +225,7 @@ def _job(
             parameters["folder"] = str(home(study) / "figures" / unit)
     after = tuple(places[stage] for stage in before)
     place = folder.relative_to(home(study)).as_posix() + f"/{name}.ipynb"
-    return place, Job(name, parameters, after, stage, method)
+    return place, Job(name, parameters, after, stage)
 
 
 def _upstream_first(until: str) -> list[str]:

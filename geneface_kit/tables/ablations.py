@@ -53,22 +53,29 @@ def make(study: Study, folder: Path | None = None) -> Path:
 
     folder: receives the table; default: figures/ of the project. Rows of other persons that its
     table holds already stay there, above those of this study.
-    Raises: ValueError for an unknown method, no method or person, or persons of whom some are
-    synthetic and some real.
+    Raises: ValueError, before a method is made, for an unknown method, no method or person,
+    persons of whom some are synthetic and some real, or a table of others in another profile.
     """
     if not study.persons or not study.methods or study.n_seeds < 1:
         raise ValueError("a study needs at least one person, one method and one seed")
     for name in study.methods:
         _overrides(study, name)
-    kinds = {name: _require(study, "person", name, FULL, 0).data_kind for name in study.persons}
+    persons = {name: _require(study, "person", name, FULL, 0) for name in study.persons}
+    kinds = {name: run.data_kind for name, run in persons.items()}
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
         raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
-    rows = [row for person in study.persons for row in _rows_of(study, person)]
     path = table_path(folder or runs.root() / "figures", study.profile, kinds[study.persons[0]])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ours = {row.person for row in rows}
+    ours = {run.subject for run in persons.values()}
     others = [row for row in _recorded(path) if row.person not in ours]
+    for row in others:
+        if row.profile != study.profile:
+            raise ValueError(
+                f"{path.name} holds {row.person} in profile {row.profile}, not {study.profile}: "
+                "one table holds one profile; move that one away first"
+            )
+    rows = [row for person in study.persons for row in _rows_of(study, person)]
+    path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(path, [*others, *rows])
     table = tables.read_table(path)
     tables.write_html(path.with_suffix(".html"), table, "c")
