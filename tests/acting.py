@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from geneface_kit import talk
-from geneface_kit.speech import Speech
+from geneface_kit.person.speech import Speech
+from geneface_kit.talk import stage as talk
 
 SIZE = 32
 

@@ -30,6 +30,6 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def demo_person(tmp_path_factory):
     """The embedded demo person, prepared once for all tests at 128 x 128 pixels."""
-    from geneface_kit import person
+    from geneface_kit.person import stage as person
 
     return person.prepare(person.find("demo"), tmp_path_factory.mktemp("demo"), name="demo")

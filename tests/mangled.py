@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geneface_kit import clip
+from geneface_kit.person import clip
 
 LIMIT_S = 60
 """Seconds after which decoding one small file counts as hanging."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from geneface_kit import camera
-from geneface_kit.person import Person
-from geneface_kit.speech import Speech
+from geneface_kit.person import camera
+from geneface_kit.person.artefact import Person
+from geneface_kit.person.speech import Speech
 
 SIZE, N_FRAMES, FOCAL = 32, 22, 52.0
 SKIN, MOUTH, SHIRT, WALL = (210, 160, 120), (60, 10, 20), (40, 60, 160), (90, 110, 90)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from geneface_kit.corpus import Corpus, CorpusConfig, Utterance, packing, source
-from geneface_kit.speech import Speech
+from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance, packing, source
+from geneface_kit.person.speech import Speech
 
 CHANNELS = 6
 

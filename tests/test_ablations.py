@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from test_tables import TALK, a_row, a_run
 
-from geneface_kit import tables, talk
+from geneface_kit.evaluation import stage as tables
 from geneface_kit.metrics import NotMeasured
-from geneface_kit.tables import ablations
-from geneface_kit.tables.ablations import FOREIGN, SELF_DRIVEN, Study
+from geneface_kit.talk import stage as talk
+from notebooks.studies.ablations import ablations
+from notebooks.studies.ablations.ablations import FOREIGN, SELF_DRIVEN, Study
 
 
 @pytest.fixture

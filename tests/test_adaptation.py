@@ -10,21 +10,17 @@ import pytest
 import torch
 from talkers import CHANNELS, made_up_landmarks, made_up_speech
 
-from geneface_kit import adaptation, corpus, motion, person, sync
-from geneface_kit.adaptation import (
-    Adaptation,
-    AdaptationTask,
-    Adapter,
-    Critic,
-    PostNet,
-    Transport,
-    domain_distance,
-    domain_overlap,
-    project_onto_neighbours,
-)
-from geneface_kit.adaptation.domain import Moments
-from geneface_kit.fitting import fit
-from geneface_kit.vae import MotionVAE, VAESizes
+from geneface_kit.adaptation import stage as adaptation
+from geneface_kit.adaptation.domain import Moments, Transport, domain_distance, domain_overlap
+from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighbours
+from geneface_kit.adaptation.stage import Adaptation, Adapter
+from geneface_kit.adaptation.task import AdaptationTask
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion import sync
+from geneface_kit.motion.vae import MotionVAE, VAESizes
+from geneface_kit.person import corpus
+from geneface_kit.person import stage as person
+from geneface_kit.runs.fitting import fit
 
 SIZES = VAESizes(hidden=16, encoder_layers=2, decoder_layers=2, flow_hidden=8, condition=8)
 FAST = {"steps": 10, "warmup": 2, "validate_every": 5, "batch": 2, "frames": 24, "sync_windows": 16}

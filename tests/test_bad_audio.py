@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import talk
-from geneface_kit.clip import read_audio, write_video
+from geneface_kit.person.clip import read_audio, write_video
+from geneface_kit.talk import stage as talk
 
 TONE = 200.0
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from geneface_kit import clip, demo, person
-from geneface_kit.person import framing
+from geneface_kit.person import clip, demo, framing
+from geneface_kit.person import stage as person
 
 CONFIG = person.PersonConfig(size=48)
 

@@ -9,9 +9,10 @@ import nbformat
 import pytest
 from safetensors.numpy import load_file
 
-from geneface_kit import runs, tables
-from geneface_kit.notebooks import batch
-from geneface_kit.tables import crate
+from geneface_kit import runs
+from geneface_kit.evaluation import crate
+from geneface_kit.evaluation import stage as tables
+from geneface_kit.pipeline import batch
 
 SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
 TABLE_A = "synthetic_smoke_table_a"

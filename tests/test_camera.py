@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import camera
+from geneface_kit.person import camera
 
 
 def front(distance: float) -> np.ndarray:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from geneface_kit import camera, fitting
+from geneface_kit.person import camera
+from geneface_kit.runs import fitting
 
 
 def test_a_wrong_shape_raises():

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from geneface_kit import clip
+from geneface_kit.person import clip
 
 
 def gray_ramp(n: int, height: int = 32, width: int = 48) -> list[np.ndarray]:

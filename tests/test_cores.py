@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from geneface_kit.portrait.cores import on_cores
+from geneface_kit.nerf.portrait.cores import on_cores
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from talkers import made_up_corpus, made_up_speech
 
-from geneface_kit import corpus
-from geneface_kit.corpus import CorpusConfig, Utterance, copies
+from geneface_kit.person import corpus
+from geneface_kit.person.corpus import CorpusConfig, Utterance, copies
 
 
 def numbered(name: str, n_frames: int, speaker: str = "") -> Utterance:

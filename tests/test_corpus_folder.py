@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from geneface_kit import __main__ as command_line
-from geneface_kit import clip, corpus, demo
-from geneface_kit.corpus import CorpusConfig, bench, pool, reading, source
+from geneface_kit.person import clip, corpus, demo
+from geneface_kit.person.corpus import CorpusConfig, pool, reading, source
+from notebooks.studies.speed import corpus as bench
 
 PLAIN = {"rates": (1.0,)}
 

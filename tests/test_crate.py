@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from geneface_kit import __main__ as command_line
-from geneface_kit import metrics, runs, tables
-from geneface_kit.tables import crate
+from geneface_kit import metrics, runs
+from geneface_kit.evaluation import crate
+from geneface_kit.evaluation import stage as tables
 
 SIZE = acting.SIZE
 

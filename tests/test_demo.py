@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from geneface_kit import camera, demo
-from geneface_kit.demo import hair, mesh, performance, raster, visemes
+from geneface_kit.person import camera, demo
+from notebooks.studies.demo_person import hair, mesh, performance, raster, visemes
 
 OPEN = frozenset("ɑæa")
 
@@ -126,7 +126,7 @@ def test_lips_close_on_m_b_p_and_open_on_open_vowels(known):
 
 
 def test_detector_finds_the_face_in_every_frame_and_its_lips_follow(known, pictures):
-    from geneface_kit import landmarks
+    from geneface_kit.person import landmarks
 
     found = landmarks.detect(pictures)
     assert found.found.all()
@@ -199,7 +199,7 @@ def studio():
     """The scene of the demo person, at one sample per pixel."""
     if importlib.util.find_spec("anny") is None:
         pytest.skip("rendering needs the demo extra (anny)")
-    from geneface_kit.demo import people, scene
+    from notebooks.studies.demo_person import people, scene
 
     return scene.Scene(people.PEOPLE["demo"].identity, 1)
 
@@ -223,7 +223,7 @@ def test_head_motion_is_the_camera_motion_of_the_truth(studio):
 
 
 def test_every_landmark_rides_on_the_rigid_head(studio):
-    from geneface_kit.demo.picks import PICKS
+    from notebooks.studies.demo_person.picks import PICKS
 
     assert (studio.head_share[studio.bust.picks[np.array(PICKS)]] == 1).all()
 
@@ -241,7 +241,7 @@ def test_deeper_voice_keeps_the_phonemes_and_the_length_of_the_sound():
         pytest.skip("speaking needs the demo extra (hibari-tts, onnx)")
     from fractions import Fraction
 
-    from geneface_kit.demo import voice
+    from notebooks.studies.demo_person import voice
 
     plain = voice.speak("Move on.", seed=1)
     deep = voice.speak("Move on.", seed=1, deeper=Fraction(6, 5))

@@ -5,12 +5,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import acting
+import geneface_kit_figures as figures
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from geneface_kit import figures, runs, speech, talk
+from geneface_kit import runs
+from geneface_kit.person import speech
+from geneface_kit.pipeline.stages import STAGES
+from geneface_kit.talk import stage as talk
 
 
 def run(name="talk-demo-smoke-1", kind="synthetic", status="ok", folder=Path("nowhere")):
@@ -164,7 +168,7 @@ def test_unknown_kind_is_one_sentence(folder):
 
 def test_pipeline_follows_the_table_of_stages():
     data = figures.pipeline_data()
-    assert data["stage"].tolist() == list(runs.STAGES)
+    assert data["stage"].tolist() == list(STAGES)
     parents = dict(zip(data["stage"], data["parents"], strict=True))
     assert parents["adaptation"].split() == ["person", "motion"]
     places = set(zip(data["column"], data["row"], strict=True))

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from geneface_kit import fitting
-from geneface_kit.fitting import clock
+from geneface_kit.runs import fitting
+from geneface_kit.runs.fitting import clock
 
 
 class Line(fitting.Task):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit import clip, landmarks
-from geneface_kit.person import framing
+from geneface_kit.person import clip, framing, landmarks
 
 CONFIG = framing.FramingConfig()
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mangled import mangle
 
-from geneface_kit import clip, demo, person
+from geneface_kit.person import clip, demo
+from geneface_kit.person import stage as person
 
 KINDS = [
     ("h264.mp4", "libx264", "aac"),

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from geneface_kit import camera, landmarks, tracking
-from geneface_kit.tracking.shape import RIGID, align, undo_perspective
+from geneface_kit.person import camera, landmarks, tracking
+from geneface_kit.person.tracking.shape import RIGID, align, undo_perspective
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
 MANY = settings(max_examples=100, deadline=None, derandomize=True)

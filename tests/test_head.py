@@ -8,10 +8,10 @@ import pytest
 import torch
 from puppet import faces, puppet
 
-from geneface_kit import fitting
-from geneface_kit.head import HeadConfig, HeadField, HeadTask
+from geneface_kit.nerf.head import HeadConfig, HeadField, HeadTask
+from geneface_kit.nerf.views import Views, psnr, windows_of
 from geneface_kit.render import ConditionNet
-from geneface_kit.views import Views, psnr, windows_of
+from geneface_kit.runs import fitting
 
 SMALL = HeadConfig(
     steps=150, n_samples=3000, n_frames=4, hidden=16, condition=8, attention_frames=1,

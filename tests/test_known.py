@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geneface_kit import clip, person, runs
-from geneface_kit.person import known
+from geneface_kit import runs
+from geneface_kit.person import clip, known
+from geneface_kit.person import stage as person
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit import clip, demo, landmarks
+from geneface_kit.person import clip, demo, landmarks
 
 
 def mesh_of(points: np.ndarray, found) -> landmarks.Mesh:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import demo, layers
+from geneface_kit.person import demo, layers
 
 SIZE = 128
 CONFIG = layers.LayersConfig()

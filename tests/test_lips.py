@@ -9,9 +9,9 @@ from test_head import SMALL
 from test_networks import ToyVgg
 
 from geneface_kit import metrics
-from geneface_kit.head import HeadTask, lips
-from geneface_kit.head.task import PATCH
-from geneface_kit.views import Views
+from geneface_kit.nerf.head import HeadTask, lips
+from geneface_kit.nerf.head.task import PATCH
+from geneface_kit.nerf.views import Views
 
 LAST = dataclasses.replace(SMALL, steps=10, lips_stage=0.5, lips_stage_share=0.7)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit import live
+from geneface_kit.runs import live
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from geneface_kit import live
-from geneface_kit.portrait.looks import MOST, Looks, load_looks
+from geneface_kit.nerf.portrait.looks import MOST, Looks, load_looks
+from geneface_kit.runs import live
 
 TRUTH = np.full((6, 6, 3), 9, np.uint8)
 

@@ -6,9 +6,9 @@ import acting
 import numpy as np
 import pytest
 
-from geneface_kit import talk
-from geneface_kit.clip import write_video
+from geneface_kit.person.clip import write_video
 from geneface_kit.talk import marking
+from geneface_kit.talk import stage as talk
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_consent_is_the_subjects_or_plainly_absent():
 
 def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
     pytest.importorskip("c2pa", reason="the marking extra is not installed")
-    from geneface_kit.clip import read_clip
+    from geneface_kit.person.clip import read_clip
 
     before = read_clip(video, size=None).frames
     assert talk.credentials(video) == {}

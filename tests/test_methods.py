@@ -2,17 +2,17 @@
 
 import pytest
 
-from geneface_kit import profiles
-from geneface_kit.tables.methods import FULL, METHODS, STUDY, check, overrides
+from geneface_kit.pipeline.methods import FULL, METHODS, STUDY, check, overrides
+from geneface_kit.pipeline.settings import resolve
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_is_a_set_of_known_settings(name):
-    settings = profiles.resolve("smoke", overrides(name))
+    settings = resolve("smoke", overrides(name))
     check(settings)
     assert settings.evaluation.method == name
     assert STUDY[name].beside in STUDY
-    assert (settings == profiles.resolve("smoke")) == (name == FULL)
+    assert (settings == resolve("smoke")) == (name == FULL)
 
 
 def test_each_method_differs_from_what_it_stands_beside():
@@ -27,4 +27,4 @@ def test_a_name_that_is_not_its_settings_is_refused():
     with pytest.raises(ValueError, match="the method lle sets talk.lle_share"):
         overrides("lle", {"talk.lle_share": 0.0})
     with pytest.raises(ValueError, match="lle"):
-        check(profiles.resolve("smoke", {"evaluation.method": "lle"}))
+        check(resolve("smoke", {"evaluation.method": "lle"}))

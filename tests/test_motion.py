@@ -8,10 +8,11 @@ import pytest
 import torch
 from talkers import CHANNELS, made_up_corpus, made_up_speech
 
-from geneface_kit import corpus, motion, sync, vae
-from geneface_kit.fitting import fit, save_weights
-from geneface_kit.motion import weights
-from geneface_kit.vae import MotionVAE
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion import sync, vae, weights
+from geneface_kit.motion.vae import MotionVAE
+from geneface_kit.person import corpus
+from geneface_kit.runs.fitting import fit, save_weights
 
 SMALL = {
     "weights": "train",

@@ -8,10 +8,11 @@ import torch
 from puppet import faces, puppet
 from test_torso import SMALL as TORSO
 
-from geneface_kit import camera, portrait
-from geneface_kit.head import HeadConfig, HeadField
-from geneface_kit.portrait import Following, layer_quality, mouth_follows, seen_opening
-from geneface_kit.views import Views, windows_of
+from geneface_kit.nerf import stage as portrait
+from geneface_kit.nerf.head import HeadConfig, HeadField
+from geneface_kit.nerf.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
+from geneface_kit.nerf.views import Views, windows_of
+from geneface_kit.person import camera
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ import requests
 import torch
 from scipy.ndimage import gaussian_filter
 
-from geneface_kit import demo, metrics
-from geneface_kit.clip import read_clip
+from geneface_kit import metrics
 from geneface_kit.metrics import mobilenet, networks, perceptual
 from geneface_kit.metrics.identity import cosines
+from geneface_kit.person import demo
+from geneface_kit.person.clip import read_clip
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from geneface_kit import notebooks
+from geneface_kit.pipeline import notebooks
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = [

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import official
 from geneface_kit.adaptation.postnet import project_onto_neighbours
+from notebooks.studies import official
 
 SEED = 20230131
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import official
-from geneface_kit.official.renderer import morton_order
 from geneface_kit.render import harmonics
+from notebooks.studies import official
+from notebooks.studies.official.renderer import morton_order
 
 SEED = 20230131
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import camera, clip, demo, landmarks, person
-from geneface_kit.layers import NECK, LayersConfig
-from geneface_kit.person import files, framing, quality
+from geneface_kit.person import camera, clip, demo, files, framing, landmarks, quality
+from geneface_kit.person import stage as person
+from geneface_kit.person.layers import NECK, LayersConfig
 
 
 def test_shapes_and_split(demo_person):

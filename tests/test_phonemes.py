@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from geneface_kit import speech, talk
-from geneface_kit.speech import phonemes
+from geneface_kit.person import speech
+from geneface_kit.person.speech import phonemes
+from geneface_kit.talk import stage as talk
 
 
 def peaks(n=60, **at):

@@ -9,15 +9,15 @@ from puppet import faces, puppet
 from test_head import SMALL as HEAD
 from test_torso import SMALL as TORSO
 
-from geneface_kit import fitting
-from geneface_kit.head import HeadTask, make_field
-from geneface_kit.portrait import Portrait
-from geneface_kit.portrait import bench as bench_module
-from geneface_kit.portrait.picture import EXACT, PictureConfig, fidelity
-from geneface_kit.portrait.survey import load_shell, save_shell, surveyed, weights_seen
+from geneface_kit.nerf.head import HeadTask, make_field
+from geneface_kit.nerf.portrait.picture import EXACT, PictureConfig, fidelity
+from geneface_kit.nerf.portrait.portrait import Portrait
+from geneface_kit.nerf.portrait.survey import load_shell, save_shell, surveyed, weights_seen
+from geneface_kit.nerf.torso import TorsoTask
+from geneface_kit.nerf.views import Views, psnr
 from geneface_kit.render import backend_for, shell_of
-from geneface_kit.torso import TorsoTask
-from geneface_kit.views import Views, psnr
+from geneface_kit.runs import fitting
+from notebooks.studies.speed import render as bench_module
 
 
 @pytest.fixture(scope="module")

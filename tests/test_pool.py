@@ -10,7 +10,7 @@ import time
 import crew
 import pytest
 
-from geneface_kit.corpus import cluster, pool
+from geneface_kit.person.corpus import cluster, pool
 
 
 def run_pool(items, function=crew.work, *, workers=2, limit_s=60.0):
@@ -90,7 +90,7 @@ def test_ctrl_c_ends_the_workers(tmp_path):
         "import signal, sys\nfrom pathlib import Path\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         f"sys.path.insert(0, {str(crew.ROOT / 'tests')!r})\n"
-        "import crew\nfrom geneface_kit.corpus import pool\n"
+        "import crew\nfrom geneface_kit.person.corpus import pool\n"
         f"items = [Path({str(tmp_path)!r}) / name for name in ('first', 'hangs')]\n"
         "for item, why in pool.each(crew.work, items, workers=1, limit_s=600.0):\n"
         "    pass\n"
@@ -115,7 +115,7 @@ import json, sys
 from pathlib import Path
 import crew
 import ray
-from geneface_kit.corpus import cluster
+from geneface_kit.person.corpus import cluster
 
 place = Path(sys.argv[1])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)

@@ -11,8 +11,8 @@ from puppet import faces, puppet
 from test_head import SMALL as HEAD
 from test_torso import SMALL as TORSO
 
-from geneface_kit import person as person_stage
-from geneface_kit import portrait
+from geneface_kit.nerf import stage as portrait
+from geneface_kit.person import stage as person_stage
 
 
 def stub_run(folder, recorded):

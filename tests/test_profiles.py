@@ -4,27 +4,27 @@ import dataclasses
 
 import pytest
 
-from geneface_kit import profiles
+from geneface_kit.pipeline.settings import MODULES, PROFILES, resolve
 
 
-@pytest.mark.parametrize("profile", profiles.PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_resolves(profile):
-    assert profiles.resolve(profile).profile == profile
+    assert resolve(profile).profile == profile
 
 
-@pytest.mark.parametrize("section", profiles.MODULES)
+@pytest.mark.parametrize("section", MODULES)
 @pytest.mark.parametrize("name", ["CPU", "PAPER"])
 def test_profile_values_are_real_settings_of_the_right_type(section, name):
-    module = profiles.MODULES[section]
+    module = MODULES[section]
     values = getattr(module, name)
-    profiles.resolve("smoke", {f"{section}.{key}": value for key, value in values.items()})
+    resolve("smoke", {f"{section}.{key}": value for key, value in values.items()})
 
 
 def test_overrides_reach_their_section():
-    settings = profiles.resolve("smoke", "head.steps=7, talk.head_motion=still")
+    settings = resolve("smoke", "head.steps=7, talk.head_motion=still")
     assert settings.head.steps == 7
     assert settings.talk.head_motion == "still"
-    assert settings.torso == profiles.resolve("smoke").torso
+    assert settings.torso == resolve("smoke").torso
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_overrides_reach_their_section():
 )
 def test_unknown_or_mistyped_settings_are_errors(overrides, sentence):
     with pytest.raises(ValueError, match=sentence):
-        profiles.resolve("smoke", overrides)
+        resolve("smoke", overrides)
 
 
 def test_an_unknown_profile_is_an_error():
     with pytest.raises(ValueError, match="unknown profile 'fast': choose one of smoke, cpu, paper"):
-        profiles.resolve("fast")
+        resolve("fast")
 
 
 def test_settings_cannot_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        profiles.resolve("smoke").head.steps = 3
+        resolve("smoke").head.steps = 3

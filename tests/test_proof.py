@@ -11,13 +11,15 @@ import torch
 from talkers import CHANNELS, made_up_corpus, made_up_speech
 from test_motion import SMALL
 
-from geneface_kit import corpus, motion, speech, sync
 from geneface_kit.__main__ import main
-from geneface_kit.demo import speakers
-from geneface_kit.motion import listening, measures, proof, scores
-from geneface_kit.motion.baselines import Regressor, RegressorTask, Ridge
-from geneface_kit.motion.measures import Lips, amplitude_for, closures, measure
-from geneface_kit.vae import generate
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion import sync
+from geneface_kit.motion.vae import generate
+from geneface_kit.person import corpus, speech
+from notebooks.studies.demo_person import speakers
+from notebooks.studies.unheard_speakers import listening, measures, proof, scores
+from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
+from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, closures, measure
 
 
 def settings(**overrides) -> SimpleNamespace:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from geneface_kit import clip, demo, person
-from geneface_kit.person import mouths, quality
+from geneface_kit.person import clip, demo, mouths, quality
+from geneface_kit.person import stage as person
 
 
 def test_blur_of_noise_is_small_and_grows_with_each_smoothing():

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from geneface_kit import person
-from geneface_kit.person import bench, charts, report
+from geneface_kit.person import charts, report
+from geneface_kit.person import stage as person
+from notebooks.studies.speed import person as bench
 
 
 class Outline(HTMLParser):

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from geneface_kit import profiles, runs
+from geneface_kit import runs
+from geneface_kit.pipeline import require
+from geneface_kit.pipeline.settings import Settings, resolve
+from geneface_kit.pipeline.stages import Stage
 from geneface_kit.runs.machine import repeatable
 
 
@@ -21,8 +24,7 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    profile: str = "smoke"
+class Kitchen(Settings):
     bread: Config = Config()
     toast: Config = Config()
 
@@ -32,38 +34,41 @@ def kitchen(monkeypatch, tmp_path):
     """Two fake stages, toast made from bread; `calls` says what was made."""
     calls = []
 
-    def bread(run, settings):
+    def bread(run, config):
         calls.append("bread")
         run.data_kind = "synthetic"
-        (run.folder / "bread.txt").write_text("b" * settings.bread.amount)
-        run.record("slices", settings.bread.amount)
+        (run.folder / "bread.txt").write_text("b" * config.amount)
+        run.record("slices", config.amount)
 
-    def toast(run, settings):
+    def toast(run, config):
         calls.append("toast")
         (run.folder / "toast.txt").write_text(
             (run.parents["bread"].folder / "bread.txt").read_text().upper()
         )
 
-    for name, make in {"bread": bread, "toast": toast}.items():
-        module = types.ModuleType(f"geneface_kit.{name}")
-        module.make = make
-        monkeypatch.setitem(sys.modules, module.__name__, module)
     stages = {
-        "bread": runs.Stage("bread", ("bread",), ()),
-        "toast": runs.Stage("toast", ("toast",), ("bread",)),
+        "bread": Stage(bread, ("bread",), ()),
+        "toast": Stage(toast, ("toast",), ("bread",)),
     }
-    monkeypatch.setattr(runs, "STAGES", stages)
+    monkeypatch.setattr(require, "STAGES", stages)
 
-    def resolve(profile, overrides):
-        return Settings(toast=Config((overrides or {}).get("toast.amount", 3)))
+    smoke = resolve()
 
-    monkeypatch.setattr(profiles, "resolve", resolve)
-    return types.SimpleNamespace(calls=calls, out=tmp_path, modules=sys.modules)
+    def resolved(profile, overrides):
+        return Kitchen(**vars(smoke), toast=Config((overrides or {}).get("toast.amount", 3)))
+
+    monkeypatch.setattr(require, "resolve", resolved)
+
+    def change(name, **other):
+        """Another `make` or `inputs` for a stage."""
+        stages[name] = dataclasses.replace(stages[name], **other)
+
+    return types.SimpleNamespace(calls=calls, out=tmp_path, stages=stages, change=change)
 
 
 def test_upstream_is_made_and_found_again(kitchen):
-    first = runs.require("toast", "anna", out=kitchen.out)
-    again = runs.require("toast", "anna", out=kitchen.out)
+    first = require.require("toast", "anna", out=kitchen.out)
+    again = require.require("toast", "anna", out=kitchen.out)
     assert kitchen.calls == ["bread", "toast"]
     assert (first.folder / "toast.txt").read_text() == "BBB"
     assert again.id == first.id and again.status == "ok"
@@ -72,16 +77,16 @@ def test_upstream_is_made_and_found_again(kitchen):
 
 def test_other_settings_seeds_and_persons_are_other_runs(kitchen):
     ids = {
-        runs.require("toast", "anna", out=kitchen.out).id,
-        runs.require("toast", "anna", seed=1, out=kitchen.out).id,
-        runs.require("toast", "berta", out=kitchen.out).id,
-        runs.require("toast", "anna", overrides={"toast.amount": 4}, out=kitchen.out).id,
+        require.require("toast", "anna", out=kitchen.out).id,
+        require.require("toast", "anna", seed=1, out=kitchen.out).id,
+        require.require("toast", "berta", out=kitchen.out).id,
+        require.require("toast", "anna", overrides={"toast.amount": 4}, out=kitchen.out).id,
     }
     assert len(ids) == 4
 
 
 def test_run_json_tells_the_whole_story(kitchen):
-    run = runs.require("toast", "anna", out=kitchen.out)
+    run = require.require("toast", "anna", out=kitchen.out)
     facts = json.loads((run.folder / "run.json").read_text())
     assert facts["status"] == "ok" and facts["config"] == {"toast": {"amount": 3}}
     assert facts["outputs"]["toast.txt"] == runs.sha256(run.folder / "toast.txt")
@@ -90,94 +95,92 @@ def test_run_json_tells_the_whole_story(kitchen):
     assert runs.open_run(run.folder).parents["bread"].id == run.parents["bread"].id
 
 
-def test_a_failed_run_is_not_finished_and_starts_clean(kitchen, monkeypatch):
-    def burn(run, settings):
+def test_a_failed_run_is_not_finished_and_starts_clean(kitchen):
+    def burn(run, config):
         (run.folder / "half.txt").write_text("half")
         raise OSError(28, "No space left on device")
 
-    module = sys.modules["geneface_kit.toast"]
-    good = module.make
-    monkeypatch.setattr(module, "make", burn)
+    good = kitchen.stages["toast"].make
+    kitchen.change("toast", make=burn)
     with pytest.raises(OSError, match="No space"):
-        runs.require("toast", "anna", out=kitchen.out)
+        require.require("toast", "anna", out=kitchen.out)
     record = next(kitchen.out.glob("anna/toast-*/run.json"))
     assert json.loads(record.read_text())["status"] == "failed"
-    monkeypatch.setattr(module, "make", good)
-    run = runs.require("toast", "anna", out=kitchen.out)
+    kitchen.change("toast", make=good)
+    run = require.require("toast", "anna", out=kitchen.out)
     assert sorted(path.name for path in run.folder.iterdir()) == ["run.json", "toast.txt"]
 
 
-def test_an_interrupted_run_keeps_its_checkpoints(kitchen, monkeypatch):
-    def stop(run, settings):
+def test_an_interrupted_run_keeps_its_checkpoints(kitchen):
+    def stop(run, config):
         (run.folder / "toast_checkpoint.safetensors").write_text("half way")
         raise KeyboardInterrupt
 
-    module = sys.modules["geneface_kit.toast"]
-    good, seen = module.make, []
-    monkeypatch.setattr(module, "make", stop)
+    good, seen = kitchen.stages["toast"].make, []
+    kitchen.change("toast", make=stop)
     with pytest.raises(KeyboardInterrupt):
-        runs.require("toast", "anna", out=kitchen.out)
+        require.require("toast", "anna", out=kitchen.out)
 
-    def go_on(run, settings):
+    def go_on(run, config):
         seen.extend(path.name for path in run.folder.glob("*checkpoint*"))
-        good(run, settings)
+        good(run, config)
 
-    monkeypatch.setattr(module, "make", go_on)
-    run = runs.require("toast", "anna", out=kitchen.out)
+    kitchen.change("toast", make=go_on)
+    run = require.require("toast", "anna", out=kitchen.out)
     assert seen == ["toast_checkpoint.safetensors"] and run.status == "ok"
     assert not list(run.folder.glob("*checkpoint*"))
 
 
 def test_a_killed_run_is_made_again(kitchen):
-    run = runs.require("toast", "anna", out=kitchen.out)
+    run = require.require("toast", "anna", out=kitchen.out)
     run.facts["status"] = "running"  # what a kill leaves behind
     run.save()
-    runs.require("toast", "anna", out=kitchen.out)
+    require.require("toast", "anna", out=kitchen.out)
     assert kitchen.calls == ["bread", "toast", "toast"]
 
 
 def test_a_run_with_a_missing_file_is_made_again(kitchen):
-    run = runs.require("toast", "anna", out=kitchen.out)
+    run = require.require("toast", "anna", out=kitchen.out)
     (run.folder / "toast.txt").unlink()
-    runs.require("toast", "anna", out=kitchen.out)
+    require.require("toast", "anna", out=kitchen.out)
     assert kitchen.calls == ["bread", "toast", "toast"]
 
 
 def test_a_run_is_located_before_it_is_made(kitchen):
-    folder = runs.locate("toast", "anna", out=kitchen.out)
+    folder = require.locate("toast", "anna", out=kitchen.out)
     assert kitchen.calls == [] and list(kitchen.out.iterdir()) == []
-    assert runs.require("toast", "anna", out=kitchen.out).folder == folder
-    assert runs.locate("toast", "anna", out=kitchen.out, seed=1) != folder
+    assert require.require("toast", "anna", out=kitchen.out).folder == folder
+    assert require.locate("toast", "anna", out=kitchen.out, seed=1) != folder
 
 
 def test_a_notebook_kept_with_a_run_is_none_of_its_outputs(kitchen):
-    folder = runs.locate("toast", "anna", out=kitchen.out)
+    folder = require.locate("toast", "anna", out=kitchen.out)
     folder.mkdir(parents=True)
     (folder / "03_toast.ipynb").write_text("{}")
-    run = runs.require("toast", "anna", out=kitchen.out)
+    run = require.require("toast", "anna", out=kitchen.out)
     assert list(run.facts["outputs"]) == ["toast.txt"]
     assert (folder / "03_toast.ipynb").exists()
 
 
-def test_wall_time_kept_with_a_run_is_none_of_its_outputs(kitchen, monkeypatch):
-    def timed(run, settings):
+def test_wall_time_kept_with_a_run_is_none_of_its_outputs(kitchen):
+    def timed(run, config):
         for name in ("toast_history.csv", "toast_clock.csv"):
             (run.folder / name).write_text("step")
 
-    monkeypatch.setattr(kitchen.modules["geneface_kit.toast"], "make", timed)
-    run = runs.require("toast", "anna", out=kitchen.out)
+    kitchen.change("toast", make=timed)
+    run = require.require("toast", "anna", out=kitchen.out)
     assert list(run.facts["outputs"]) == ["toast_history.csv"]
     assert (run.folder / "toast_clock.csv").exists()
 
 
 def test_an_unknown_stage_is_refused(kitchen):
     with pytest.raises(ValueError, match="unknown stage 'tost': choose one of bread, toast"):
-        runs.require("tost", out=kitchen.out)
+        require.require("tost", out=kitchen.out)
 
 
 def test_streams_depend_on_seed_stage_and_name(kitchen):
-    bread = runs.require("bread", "anna", out=kitchen.out)
-    toast = runs.require("toast", "anna", out=kitchen.out)
+    bread = require.require("bread", "anna", out=kitchen.out)
+    toast = require.require("toast", "anna", out=kitchen.out)
     draws = [
         int(generator.initial_seed())
         for generator in (bread.generator(), bread.generator("x"), toast.generator())
@@ -206,25 +209,24 @@ def test_an_unknown_person_ends_in_one_sentence(tmp_path):
     assert not list(Path(tmp_path).rglob("run.json"))
 
 
-def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen, monkeypatch):
+def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen):
     flour = kitchen.out / "flour.txt"
     flour.write_text("f")
-    bread = kitchen.modules["geneface_kit.bread"]
 
-    def inputs(subject, settings):
+    def inputs(subject, config):
         if not flour.exists():
             raise FileNotFoundError("no flour")
         return [flour]
 
-    monkeypatch.setattr(bread, "inputs", inputs, raising=False)
-    first = runs.require("bread", "ada", out=kitchen.out)
+    kitchen.change("bread", inputs=inputs)
+    first = require.require("bread", "ada", out=kitchen.out)
     flour.unlink()
-    assert runs.require("bread", "ada", out=kitchen.out).folder == first.folder
+    assert require.require("bread", "ada", out=kitchen.out).folder == first.folder
     assert kitchen.calls == ["bread"]
     with pytest.raises(FileNotFoundError, match="no flour"):
-        runs.require("bread", "ada", seed=1, out=kitchen.out)
+        require.require("bread", "ada", seed=1, out=kitchen.out)
     with pytest.raises(FileNotFoundError, match="no flour"):
-        runs.require("bread", "bob", out=kitchen.out)
+        require.require("bread", "bob", out=kitchen.out)
 
 
 def test_gradients_of_gathered_values_repeat_while_a_run_is_made():

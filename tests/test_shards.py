@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from talkers import write_corpus
 
-from geneface_kit import corpus
-from geneface_kit.corpus import packing, shards, source
+from geneface_kit.person import corpus
+from geneface_kit.person.corpus import packing, shards, source
 
 MEMORY_SCRIPT = """
 import json, sys
 import torch
 from pathlib import Path
-from geneface_kit import corpus
+from geneface_kit.person import corpus
 
 def memory_mb():
     lines = Path("/proc/self/status").read_text().splitlines()

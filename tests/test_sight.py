@@ -7,7 +7,7 @@ import torch
 from test_head import SMALL
 from test_render import one_ray
 
-from geneface_kit.head import HeadField, make_field
+from geneface_kit.nerf.head import HeadField, make_field
 from geneface_kit.render import Folded, Occupancy, Perceptron, Sight, full_rows, render_rays
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import clip, demo, speech
-from geneface_kit.speech import conformer
+from geneface_kit.person import clip, demo, speech
+from geneface_kit.person.speech import conformer
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
 def test_real_clips_are_as_late_as_known(shared_data, name, late_s):
-    from geneface_kit import landmarks, tracking
+    from geneface_kit.person import landmarks, tracking
 
     path = shared_data / "persons" / f"{name}.mp4"
     mesh = landmarks.detect(clip.stream_frames(path, long_side=256, max_s=8.0))

@@ -10,12 +10,12 @@ from test_head import SMALL
 from test_portrait import stub_run
 from test_torso import SMALL as TORSO
 
-from geneface_kit import person as person_stage
-from geneface_kit import portrait
-from geneface_kit.head import HeadTask, make_field
-from geneface_kit.profiles import resolve
+from geneface_kit.nerf import stage as portrait
+from geneface_kit.nerf.head import HeadTask, make_field
+from geneface_kit.nerf.views import SPEECH_STEPS, Views, driving
+from geneface_kit.person import stage as person_stage
+from geneface_kit.pipeline.settings import resolve
 from geneface_kit.render import ConditionNet
-from geneface_kit.views import SPEECH_STEPS, Views, driving
 
 CONFIG = dataclasses.replace(SMALL, driven_by="speech", steps=300, attention_frames=3)
 

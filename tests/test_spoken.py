@@ -10,10 +10,11 @@ import torch
 from talkers import made_up_corpus, made_up_landmarks, made_up_speech
 from test_adaptation import FAST, made_up_generator, made_up_person
 
-from geneface_kit import adaptation, clip, corpus, speech
-from geneface_kit.adaptation import AdaptationTask, Transport
-from geneface_kit.adaptation.task import _at_most
-from geneface_kit.corpus import CorpusConfig, source, spoken
+from geneface_kit.adaptation import stage as adaptation
+from geneface_kit.adaptation.domain import Transport
+from geneface_kit.adaptation.task import AdaptationTask, _at_most
+from geneface_kit.person import clip, corpus, speech
+from geneface_kit.person.corpus import CorpusConfig, source, spoken
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import torch
 from talkers import CHANNELS, made_up_speech
 from test_motion import SMALL
 
-from geneface_kit import demo, motion, speech, sync
-from geneface_kit.clip import SAMPLE_RATE, read_audio
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion import sync
 from geneface_kit.motion.streaming import FRAME, SoundStream, SpeechStream, StreamConfig, _steps
+from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.motion.weights import load_files, shipped
-from geneface_kit.vae import MotionVAE
+from geneface_kit.person import demo, speech
+from geneface_kit.person.clip import SAMPLE_RATE, read_audio
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import sync
-from geneface_kit.corpus import Sequences, Utterance
-from geneface_kit.speech import Speech
+from geneface_kit.motion import sync
+from geneface_kit.person.corpus import Sequences, Utterance
+from geneface_kit.person.speech import Speech
 
 
 def numbered_batch(lengths=(40, 60, 50), clips=(0, 1, 1)) -> Sequences:

@@ -12,10 +12,12 @@ import torch
 from safetensors.numpy import save_file
 
 from geneface_kit import __main__ as command_line
-from geneface_kit import metrics, runs, tables, talk
-from geneface_kit.clip import write_audio
+from geneface_kit import metrics, runs
+from geneface_kit.evaluation import crate, scores
+from geneface_kit.evaluation import stage as tables
 from geneface_kit.metrics import NotMeasured
-from geneface_kit.tables import crate, scores
+from geneface_kit.person.clip import write_audio
+from geneface_kit.talk import stage as talk
 
 TALK = talk.TalkConfig(max_s=0.0, temperature=0.0)
 

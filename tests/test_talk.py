@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import profiles, talk
-from geneface_kit.clip import read_audio, read_clip, write_audio, write_video
+from geneface_kit.person.clip import read_audio, read_clip, write_audio, write_video
+from geneface_kit.pipeline.settings import resolve
+from geneface_kit.talk import stage as talk
 
 CONFIG = talk.TalkConfig(max_s=0.0, temperature=0.0)
 
@@ -229,10 +230,10 @@ def test_a_missing_recording_is_one_sentence(actor, tmp_path):
 
 
 def test_a_recording_and_a_text_exclude_each_other():
-    settings = profiles.resolve("smoke", {"talk.text": "hello", "talk.audio": "a.wav"})
+    config = resolve("smoke", {"talk.text": "hello", "talk.audio": "a.wav"}).talk
     with pytest.raises(ValueError, match="exclude each other"):
-        talk.inputs("demo", settings)
-    assert talk.inputs("demo", profiles.resolve("smoke", {"talk.text": "hello"})) == []
+        talk.inputs("demo", config)
+    assert talk.inputs("demo", resolve("smoke", {"talk.text": "hello"}).talk) == []
 
 
 def test_neighbours_take_away_what_the_person_never_does(actor):

@@ -12,9 +12,11 @@ from talkers import CHANNELS, made_up_corpus
 from test_fitting import Line
 from test_motion import settings
 
-from geneface_kit import corpus, motion, sync
-from geneface_kit.fitting import Team, fit, launch, precision_on
-from geneface_kit.vae import MotionVAE
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion import sync
+from geneface_kit.motion.vae import MotionVAE
+from geneface_kit.person import corpus
+from geneface_kit.runs.fitting import Team, fit, launch, precision_on
 
 LOSSES = ("loss", "mse", "continuity", "kl", "sync", "total")
 HARD = {"dropout": 0.3, "sync_weight": 0.5, "sync_below": 100.0, "steps": 10, "frames": 152}

@@ -10,9 +10,8 @@ import torch
 from puppet import SHIRT, puppet
 from scipy.spatial.transform import Rotation
 
-from geneface_kit import camera, fitting
-from geneface_kit.head import HeadConfig, HeadField, HeadImage
-from geneface_kit.torso import (
+from geneface_kit.nerf.head import HeadConfig, HeadField, HeadImage
+from geneface_kit.nerf.torso import (
     TorsoConfig,
     TorsoField,
     TorsoTask,
@@ -21,7 +20,9 @@ from geneface_kit.torso import (
     unit_pixels,
     waves,
 )
-from geneface_kit.views import Views
+from geneface_kit.nerf.views import Views
+from geneface_kit.person import camera
+from geneface_kit.runs import fitting
 
 SMALL = TorsoConfig(
     steps=120, n_pixels=1024, n_head_frames=4, n_levels=5, finest=32, log2_rows=10, hidden=16,

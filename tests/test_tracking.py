@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from geneface_kit import camera, clip, demo, landmarks, speech, tracking
-from geneface_kit.tracking import poses as solver
+from geneface_kit.person import camera, clip, demo, landmarks, speech, tracking
+from geneface_kit.person.tracking import poses as solver
 
 CASES = [("demo", 256), ("demo", 128), ("demo_b", 256), ("demo_b", 128)]
 TOLD = tracking.TrackingConfig(focal_spread=1e-3, relief=1.0)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from geneface_kit import camera, demo, tracking
+from geneface_kit.person import camera, demo, tracking
 
 
 def true_track(name: str = "demo") -> tracking.Track:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from geneface_kit import camera
-from geneface_kit.tracking import turning
+from geneface_kit.person import camera
+from geneface_kit.person.tracking import turning
 
 CONFIG = turning.TurningConfig()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit import talk
+from geneface_kit.talk import stage as talk
 from geneface_kit.talk import verdict
 from geneface_kit.talk.verdict import Flicker
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit import talk
+from geneface_kit.talk import stage as talk
 from geneface_kit.talk import voice
 
 

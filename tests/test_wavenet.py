@@ -2,7 +2,7 @@
 
 import torch
 
-from geneface_kit.wavenet import CouplingFlow, Decoder, Posterior, Standardise, WaveNet
+from geneface_kit.motion.wavenet import CouplingFlow, Decoder, Posterior, Standardise, WaveNet
 
 
 def generator() -> torch.Generator:

@@ -12,13 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit import corpus, motion, person, sync
 from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
 from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
-from geneface_kit.clip import FPS
-from geneface_kit.fitting import Task
-from geneface_kit.speech import Speech, mouth_shape
-from geneface_kit.vae import generate
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion import sync
+from geneface_kit.motion.vae import generate
+from geneface_kit.person import corpus
+from geneface_kit.person import stage as person
+from geneface_kit.person.clip import FPS
+from geneface_kit.person.speech import Speech, mouth_shape
+from geneface_kit.runs.fitting import Task
 
 __all__ = ["AdaptationConfig", "AdaptationTask", "speech_part"]
 

@@ -4,13 +4,7 @@ Reads networks/ (optional). Pictures are uint8 stacks (t, h, w, 3), as they were
 """
 
 from geneface_kit.metrics.definitions import METRICS, Definition
-from geneface_kit.metrics.features import (
-    distance,
-    fd_mobilenet,
-    fid,
-    frechet_distance,
-    statistics,
-)
+from geneface_kit.metrics.features import distance, fd_mobilenet, fid, frechet_distance, statistics
 from geneface_kit.metrics.identity import identity
 from geneface_kit.metrics.landmarks import (
     LIPS,

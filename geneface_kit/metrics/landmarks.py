@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from geneface_kit import landmarks
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.metrics.pictures import same_frames
+from geneface_kit.person import landmarks
 
 __all__ = ["LIPS", "Detected", "correlation", "detected", "lmd", "mouth_openings"]
 

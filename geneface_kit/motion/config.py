@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from geneface_kit.vae import VAESizes
+from geneface_kit.motion.sync import SyncConfig
+from geneface_kit.motion.vae import VAESizes
+from geneface_kit.person.corpus import CorpusConfig
 
-__all__ = ["CPU", "PAPER", "MotionConfig"]
+__all__ = ["CPU", "PAPER", "MotionConfig", "MotionSettings"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,15 @@ class MotionConfig(VAESizes):
     devices: int = 1  # processes that train together, above 1 with the extra `multi`; ours
     held_out: int = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
     amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """All that training stage 1 is set by: corpus, sync expert, generator."""
+
+    corpus: CorpusConfig
+    sync: SyncConfig
+    motion: MotionConfig
 
 
 CPU: dict[str, Any] = {}

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geneface_kit import corpus
-from geneface_kit.fitting import launch
+from geneface_kit.motion.config import MotionSettings
 from geneface_kit.motion.task import train
 from geneface_kit.motion.weights import Motion, files_of, load, save
+from geneface_kit.person import corpus
+from geneface_kit.runs.fitting import launch
 
 __all__ = ["train_on"]
 
@@ -22,7 +23,7 @@ def train_on(
     devices: int,
     data: corpus.Corpus,
     held_out: Sequence[str],
-    settings: Any,
+    settings: MotionSettings,
     folder: Path,
     generator: torch.Generator,
 ) -> tuple[Motion, dict[str, float]]:
@@ -49,7 +50,7 @@ def _work(
     fabric: Any,
     data: Path | corpus.Corpus,
     held_out: Sequence[str],
-    settings: Any,
+    settings: MotionSettings,
     folder: Path,
     state: Tensor,
 ) -> dict[str, float]:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from geneface_kit import speech
-from geneface_kit.clip import FPS, SAMPLE_RATE
+from geneface_kit.motion.wavenet import STRIDE
 from geneface_kit.motion.weights import Motion
-from geneface_kit.speech import Speech
-from geneface_kit.wavenet import STRIDE
+from geneface_kit.person import speech
+from geneface_kit.person.clip import FPS, SAMPLE_RATE
+from geneface_kit.person.speech import Speech
 
 __all__ = ["SoundStream", "SpeechStream", "StreamConfig"]
 

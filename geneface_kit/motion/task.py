@@ -8,11 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit import corpus, sync
-from geneface_kit.corpus import Sequences
-from geneface_kit.fitting import Task, Team, fit
-from geneface_kit.motion.weights import Motion
-from geneface_kit.vae import (
+from geneface_kit.motion import sync
+from geneface_kit.motion.config import MotionSettings
+from geneface_kit.motion.vae import (
     MotionVAE,
     continuity,
     kl_divergence,
@@ -20,7 +18,11 @@ from geneface_kit.vae import (
     score_motion,
     sync_of,
 )
-from geneface_kit.wavenet import STRIDE
+from geneface_kit.motion.wavenet import STRIDE
+from geneface_kit.motion.weights import Motion
+from geneface_kit.person import corpus
+from geneface_kit.person.corpus import Sequences
+from geneface_kit.runs.fitting import Task, Team, fit
 
 __all__ = ["MotionTask", "cross_validate", "mouth_weights", "train"]
 
@@ -31,7 +33,7 @@ Part = tuple[Sequence[corpus.Utterance], Sequence[corpus.Track]]
 def train(
     data: corpus.Corpus,
     held_out: Sequence[str],
-    settings: Any,
+    settings: MotionSettings,
     folder: Path,
     generator: torch.Generator,
     *,
@@ -81,7 +83,11 @@ def train(
 
 
 def cross_validate(
-    data: corpus.Corpus, settings: Any, folder: Path, generator: torch.Generator, n_folds: int
+    data: corpus.Corpus,
+    settings: MotionSettings,
+    folder: Path,
+    generator: torch.Generator,
+    n_folds: int,
 ) -> dict[str, dict[str, float]]:
     """Held-out measures of every clip: clip -> measures, each from a generator that never heard
     its speaker."""
@@ -112,7 +118,7 @@ class MotionTask(Task):
         expert: sync.SyncExpert | None,
         part: Part,
         held_out: Part,
-        settings: Any,
+        settings: MotionSettings,
     ) -> None:
         config = settings.motion
         self.vae, self.expert, self.config = vae, expert, config

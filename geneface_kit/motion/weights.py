@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
-from geneface_kit import sync
-from geneface_kit.clip import FPS
-from geneface_kit.fitting import load_weights, save_weights
-from geneface_kit.speech import Speech
-from geneface_kit.vae import MotionVAE, VAESizes, generate
-from geneface_kit.wavenet import STRIDE
+from geneface_kit.motion import sync
+from geneface_kit.motion.vae import MotionVAE, VAESizes, generate
+from geneface_kit.motion.wavenet import STRIDE
+from geneface_kit.person.clip import FPS
+from geneface_kit.person.speech import Speech
+from geneface_kit.runs.fitting import load_weights, save_weights
 
 __all__ = ["Motion", "load", "files_of", "load_files", "save", "ship", "shipped"]
 
@@ -94,7 +94,7 @@ def files_of(folder: Path) -> tuple[Path, Path]:
 
 
 def shipped(name: str) -> Path:
-    return Path(str(resources.files("geneface_kit"))) / "data" / f"{name}_hama.safetensors"
+    return Path(str(resources.files("geneface_kit.motion"))) / f"{name}_hama.safetensors"
 
 
 def load_files(motion_file: Path, sync_file: Path) -> Motion:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from geneface_kit import clip, layers, speech
+from geneface_kit.person import clip, layers, speech
 
 __all__ = ["SCHEMA", "Person", "assemble", "load"]
 

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from geneface_kit import clip, landmarks, layers, tracking
-from geneface_kit.layers import LayersConfig
-from geneface_kit.person import framing
+from geneface_kit.person import clip, framing, landmarks, layers, tracking
+from geneface_kit.person.layers import LayersConfig
 from geneface_kit.runs import replacing
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy.ndimage import median_filter
 
-from geneface_kit import clip, landmarks
+from geneface_kit.person import clip, landmarks
 
 __all__ = ["Crop", "FramingConfig", "Scan", "scan", "square_crop", "usable_span", "usable_spans"]
 

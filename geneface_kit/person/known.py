@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from geneface_kit import clip, live, runs
+from geneface_kit import runs
+from geneface_kit.person import clip
+from geneface_kit.runs import live
 
 if TYPE_CHECKING:
     import requests

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from geneface_kit.clip import FPS
+from geneface_kit.person.clip import FPS
 
 __all__ = ["COMMON_SHAPES", "Coverage", "coverage", "shapes"]
 

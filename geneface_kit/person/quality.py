@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit import clip, landmarks, layers, speech, tracking
-from geneface_kit.layers import HEAD
-from geneface_kit.person import framing, mouths
+from geneface_kit.person import clip, framing, landmarks, layers, mouths, speech, tracking
+from geneface_kit.person.layers import HEAD
 from geneface_kit.person.sound import Heard
 
 __all__ = ["MEASURED", "VERDICTS", "Evidence", "blur", "expectation", "measure", "verdict"]

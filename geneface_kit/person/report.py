@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from geneface_kit import clip, layers, speech, tracking
-from geneface_kit.person import charts, quality
+from geneface_kit.person import charts, clip, layers, quality, speech, tracking
 from geneface_kit.person.artefact import Person
 
 __all__ = ["LAYER_COLOURS", "page", "panels", "rows"]

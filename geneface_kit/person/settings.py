@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from geneface_kit.layers import LayersConfig
 from geneface_kit.person.framing import FramingConfig
-from geneface_kit.tracking import TrackingConfig
+from geneface_kit.person.layers import LayersConfig
+from geneface_kit.person.tracking import TrackingConfig
 
 __all__ = ["CPU", "PAPER", "PersonConfig"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from geneface_kit import clip, speech
+from geneface_kit.person import clip, speech
 from geneface_kit.person.settings import PersonConfig
 
 __all__ = ["Heard", "in_step", "listen"]

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from geneface_kit.clip import FPS, SAMPLE_RATE
-from geneface_kit.speech import mouth_shape
+from geneface_kit.person.clip import FPS, SAMPLE_RATE
+from geneface_kit.person.speech import mouth_shape
 
 __all__ = [
     "SAMPLES",

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from scipy.spatial import cKDTree
 
-from geneface_kit import sync
-from geneface_kit.speech import mouth_shape
+from geneface_kit.motion import sync
+from geneface_kit.person.speech import mouth_shape
 
 __all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve"]
 

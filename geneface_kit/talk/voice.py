@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.signal import resample_poly
 
-from geneface_kit.clip import SAMPLE_RATE
+from geneface_kit.person.clip import SAMPLE_RATE
 
 __all__ = ["say"]
 

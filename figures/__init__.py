@@ -1,0 +1,272 @@
+"""Figures: csv and npz -> pictures. Reads and writes figures/: NAME.png, its data, NAME.json.
+
+A drawing function sees nothing but the data file, so every picture can be redrawn and compared
+without a GPU and without the runs it came from.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from geneface_kit_figures.colours import GREY, INK
+from geneface_kit_figures.content import (
+    ablations_data,
+    bars_data,
+    domain_groups,
+    domains_data,
+    filmstrip_data,
+    mouth_data,
+    pipeline_data,
+    training_data,
+)
+from geneface_kit_figures.curves import (
+    draw_ablations,
+    draw_opening,
+    draw_training,
+    opening_twin,
+    training_twin,
+)
+from geneface_kit_figures.drawings import (
+    domains_twin,
+    draw_bars,
+    draw_domains,
+    draw_mouth,
+    draw_pipeline,
+)
+from geneface_kit_figures.faces import draw_filmstrip, draw_filmstrips, draw_grid
+from geneface_kit_figures.lips import (
+    filmstrips_data,
+    grid_data,
+    moments,
+    opening_data,
+    rendered_at,
+    spoken_row,
+    strip_row,
+    true_row,
+)
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from geneface_kit import runs
+from geneface_kit.runs import replacing
+
+__all__ = [
+    "DRAW",
+    "ablations_data",
+    "bars_data",
+    "domain_groups",
+    "domains_data",
+    "domains_twin",
+    "draw",
+    "draw_ablations",
+    "draw_bars",
+    "draw_domains",
+    "draw_filmstrip",
+    "draw_filmstrips",
+    "draw_grid",
+    "draw_mouth",
+    "draw_opening",
+    "draw_pipeline",
+    "draw_training",
+    "filmstrip_data",
+    "filmstrips_data",
+    "grid_data",
+    "moments",
+    "mouth_data",
+    "names",
+    "opening_data",
+    "opening_twin",
+    "pipeline_data",
+    "pixels",
+    "redraw",
+    "rendered_at",
+    "save",
+    "save_filmstrips",
+    "spoken_row",
+    "strip_row",
+    "style",
+    "training_data",
+    "training_twin",
+    "true_row",
+]
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+DPI = 120
+
+
+def style() -> dict[str, Any]:
+    """Settings of matplotlib that every figure is drawn with (for `rc_context`)."""
+    return mpl.rcParamsDefault.copy() | {
+        "figure.dpi": DPI,
+        "savefig.dpi": DPI,
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": GREY,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+    }
+
+
+def save(
+    folder: Path,
+    name: str,
+    kind: str,
+    data: pd.DataFrame | Mapping[str, np.ndarray],
+    *,
+    title: str,
+    sources: list[runs.Run],
+) -> Figure:
+    """Writes a figure's data, facts and picture under one name; returns the figure.
+
+    sources: the runs that the data came from, besides those that a column `runs` of the data
+    names. All must be finished; if one is of synthetic data, the title says so.
+    """
+    for run in sources:
+        if run.status != "ok":
+            raise ValueError(f"figure {name}: run {run.id} is {run.status}, only ok runs are drawn")
+    folder.mkdir(parents=True, exist_ok=True)
+    ids, kinds = [run.id for run in sources], {run.data_kind for run in sources}
+    if isinstance(data, pd.DataFrame) and "runs" in data:
+        ids += " ".join(data["runs"]).split()
+        kinds |= set(data["data_kind"])
+    facts = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "title": title,
+        "synthetic": "synthetic" in kinds,
+        "runs": list(dict.fromkeys(ids)),
+        "profiles": sorted({run.profile for run in sources}),
+    }
+    for stale in (folder / f"{name}.csv", folder / f"{name}.npz"):
+        stale.unlink(missing_ok=True)
+    _write_data(folder, name, data)
+    runs.write_json(folder / f"{name}.json", facts)
+    figure = draw(folder, name)
+    _write_png(folder / f"{name}.png", figure)
+    return figure
+
+
+def save_filmstrips(folder: Path, name: str, talks: list[runs.Run], *, title: str) -> Figure:
+    """Saves strips of several talks, of any persons and recordings, under each other.
+
+    Each row is named by its person and its recording. Frames are chosen by `moments`.
+    """
+    rows = {}
+    for talked in talks:
+        recording = next(iter(talked.facts["inputs"]), "text")
+        rows[f"{Path(talked.subject).stem} · {recording}"] = strip_row(talked)
+    data = filmstrips_data(rows)
+    return save(folder, name, "filmstrips", data, title=title, sources=talks)
+
+
+def draw(folder: Path, name: str) -> Figure:
+    """The figure of a name, drawn from its data file alone."""
+    facts = json.loads((folder / f"{name}.json").read_text())
+    if facts["kind"] not in DRAW:
+        raise ValueError(f"{name}.json has kind {facts['kind']!r}, known are {', '.join(DRAW)}")
+    title = facts["title"] + (" · synthetic person" if facts["synthetic"] else "")
+    with mpl.rc_context(style()):
+        figure = DRAW[facts["kind"]](_read_data(folder, name), title)
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def names(folder: Path) -> list[str]:
+    """The figures of a folder that can be redrawn."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def redraw(folder: Path | None = None, *, check: bool = False) -> int:
+    """Draws every figure of a folder anew from its data; the number of pictures that changed.
+
+    folder: default figures/ of the project. check: compare with the stored pictures instead of
+    writing. Pictures count as equal when fewer than 1 % of their values differ by more than 24
+    of 255 (letters move a little between font libraries).
+    """
+    folder = folder or runs.root() / "figures"
+    n_changed = 0
+    for name in names(folder):
+        figure = draw(folder, name)
+        path = folder / f"{name}.png"
+        if path.exists() and _same_picture(pixels(figure), path):
+            continue
+        n_changed += 1
+        if check:
+            log.error(
+                "figures/%s.png is not what its data gives: run figures without --check", name
+            )
+        else:
+            _write_png(path, figure)
+            log.info("figures/%s.png drawn", name)
+    return n_changed if check else 0
+
+
+DRAW = {
+    "pipeline": draw_pipeline,
+    "mouth": draw_mouth,
+    "filmstrip": draw_filmstrip,
+    "domains": draw_domains,
+    "training": draw_training,
+    "bars": draw_bars,
+    "filmstrips": draw_filmstrips,
+    "grid": draw_grid,
+    "opening": draw_opening,
+    "ablations": draw_ablations,
+}
+"""Kind of figure -> the function that draws its data."""
+
+
+def pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+    """A figure as a picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _same_picture(drawn: UInt8[np.ndarray, "h w 3"], path: Path) -> bool:
+    from PIL import Image
+
+    stored = np.asarray(Image.open(path).convert("RGB"))
+    if stored.shape != drawn.shape:
+        return False
+    return float((np.abs(stored.astype(int) - drawn) > 24).mean()) < 0.01
+
+
+def _write_png(path: Path, figure: Figure) -> None:
+    from PIL import Image
+
+    with replacing(path) as partial:
+        Image.fromarray(pixels(figure)).save(partial, format="png", optimize=True)
+
+
+def _write_data(folder: Path, name: str, data: pd.DataFrame | Mapping[str, np.ndarray]) -> None:
+    if isinstance(data, pd.DataFrame):
+        with replacing(folder / f"{name}.csv") as partial:
+            data.to_csv(partial, index=False)
+    else:
+        with replacing(folder / f"{name}.npz") as partial:
+            np.savez_compressed(partial, **data)
+
+
+def _read_data(folder: Path, name: str) -> Any:
+    table = folder / f"{name}.csv"
+    if table.exists():
+        return pd.read_csv(table, keep_default_na=False)
+    with np.load(folder / f"{name}.npz") as arrays:
+        return dict(arrays)

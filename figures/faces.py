@@ -1,0 +1,120 @@
+"""Faces: data with pictures in it -> a matplotlib figure: strips over their sound, and the grid."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from geneface_kit_figures.colours import BLUE, GREEN, GREY, INK, RED, YELLOW
+from matplotlib.figure import Figure
+
+__all__ = ["SHAPE_COLOURS", "draw_filmstrip", "draw_filmstrips", "draw_grid"]
+
+SHAPE_COLOURS = {"m b p": RED, "f v": YELLOW, "o u w": GREEN, "a": BLUE}
+"""Shape of the lips (speech.SHAPES) -> its colour."""
+SHAPE_NAMES = {
+    "m b p": "m b p\nlips closed",
+    "f v": "f v\nlip on teeth",
+    "o u w": "o u w\nrounded",
+    "a": "a\nopen",
+}
+
+
+def draw_filmstrip(data: Mapping[str, np.ndarray], title: str) -> Figure:
+    """A row of rendered frames over the envelope of the sound; ticks mark their times."""
+    stills, at = data["stills"], data["still_frames"] / 25
+    n = len(stills)
+    figure = Figure(figsize=(1.15 * n, 2.15))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    for k, still in enumerate(stills):
+        axis = figure.add_axes((k / n + 0.002, 0.31, 1 / n - 0.004, 0.57))
+        axis.imshow(still)
+        axis.set_axis_off()
+    axis = figure.add_axes((0.5 / n, 0.14, 1 - 1 / n, 0.15))
+    seconds = np.arange(len(data["loudness"])) / 25
+    axis.fill_between(seconds, data["loudness"], color=GREY, lw=0)
+    axis.vlines(at, 0, float(data["loudness"].max()) or 1, color=BLUE, lw=1)
+    axis.set(xlim=(0, max(float(seconds[-1]), 0.04)), yticks=[])
+    axis.set_xticks(at, [f"{time:.2f} s" for time in at], fontsize=7)
+    axis.spines["left"].set_visible(False)
+    return figure
+
+
+def draw_filmstrips(data: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Strips of several persons and recordings: pictures at what is heard, over the sound.
+
+    Over each picture its sound and time, in the colour of the shape that the lips should have;
+    under them the envelope, with a tick for every sound of that kind and a line to the picture.
+    """
+    labels = data["labels"].tolist()
+    height = 2.45
+    width = 1.2 * max(len(data[f"{row}/frames"]) for row in range(len(labels)))
+    figure = Figure(figsize=(max(width, 6.0), 0.42 + height * len(labels)))
+    inches_x, inches_y = figure.get_size_inches()
+    place = 1 - 0.1 / inches_y
+    figure.suptitle(title, x=0.01, y=place, ha="left", va="top", fontsize=10, fontweight="bold")
+    for number, label in enumerate(labels):
+        row = {key.partition("/")[2]: data[key] for key in data if key.startswith(f"{number}/")}
+        bottom = (len(labels) - 1 - number) * height
+        figure.text(0.01, (bottom + height - 0.06) / inches_y, label, va="top", fontsize=9)
+        n, side = len(row["pictures"]), 1.2
+        for k in range(n):
+            axis = figure.add_axes(
+                (
+                    side * k / inches_x,
+                    (bottom + 0.85) / inches_y,
+                    0.98 * side / inches_x,
+                    1.16 / inches_y,
+                )
+            )
+            axis.imshow(row["pictures"][k])
+            axis.set_axis_off()
+            shape, at = str(row["shapes"][k]), row["frames"][k] / 25
+            text = {"fontsize": 7, "pad": 2, "color": SHAPE_COLOURS[shape], "loc": "center"}
+            axis.set_title(f"{shape} · {at:.2f} s", **text)
+        axis = figure.add_axes(
+            (0.1 / inches_x, (bottom + 0.3) / inches_y, (inches_x - 0.2) / inches_x, 0.5 / inches_y)
+        )
+        _sound(axis, row)
+    return figure
+
+
+def draw_grid(data: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Methods down, shapes of the lips across: what each method shows at the same moments."""
+    pictures = data["pictures"]
+    n_rows, n_columns = pictures.shape[:2]
+    left, top, side = 1.15, 0.95, 1.25
+    figure = Figure(figsize=(left + side * max(n_columns, 3), top + side * n_rows))
+    inches_x, inches_y = figure.get_size_inches()
+    figure.suptitle(title, x=0.01, y=1 - 0.1 / inches_y, ha="left", va="top", fontsize=10)
+    figure.texts[0].set_fontweight("bold")
+    for row in range(n_rows):
+        bottom = (n_rows - 1 - row) * side
+        name = str(data["methods"][row])
+        figure.text(0.02, (bottom + side / 2) / inches_y, name, va="center", fontsize=8, color=INK)
+        for column in range(n_columns):
+            at = (left + side * column) / inches_x
+            axis = figure.add_axes(
+                (at, bottom / inches_y, 0.98 * side / inches_x, 0.98 * side / inches_y)
+            )
+            axis.imshow(pictures[row, column])
+            axis.set_axis_off()
+    for column, shape in enumerate(data["shapes"].tolist()):
+        time, sure = data["frames"][column] / 25, data["probabilities"][column]
+        text = f"{SHAPE_NAMES[shape]}\n{time:.2f} s, p = {sure:.2f}"
+        at = (left + side * (column + 0.5)) / inches_x
+        place = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": SHAPE_COLOURS[shape]}
+        figure.text(at, (n_rows * side + 0.04) / inches_y, text, **place)
+    return figure
+
+
+def _sound(axis, row: Mapping[str, np.ndarray]) -> None:
+    loudness = row["loudness"]
+    seconds, top = np.arange(len(loudness)) / 25, float(loudness.max()) or 1.0
+    axis.fill_between(seconds, loudness, color=GREY, alpha=0.5, lw=0)
+    for shape, colour in SHAPE_COLOURS.items():
+        heard = row["mark_frames"][row["mark_shapes"] == shape] / 25
+        axis.vlines(heard, 1.05 * top, 1.3 * top, color=colour, lw=1.2)
+        shown = row["frames"][row["shapes"] == shape] / 25
+        axis.vlines(shown, 0, 1.3 * top, color=colour, lw=0.9)
+    axis.set(xlim=(0, max(float(seconds[-1]), 0.04)), ylim=(0, 1.3 * top), yticks=[])
+    axis.tick_params(labelsize=7, pad=1, length=2)
+    axis.spines["left"].set_visible(False)

@@ -1,0 +1,235 @@
+"""Adaptation: motion of any face -> landmarks of this person. Reads person/, motion/, corpus sound.
+
+A post-net is trained against a critic so that motion for foreign speech looks like the person's
+own, while lips stay in sync (GeneFace, sec. 3.3; method.md 4). Writes adaptation/.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from geneface_kit.adaptation.domain import Transport, domain_distance, domain_overlap
+from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighbours
+from geneface_kit.adaptation.task import AdaptationConfig, AdaptationTask
+from geneface_kit.motion import stage as motion
+from geneface_kit.person import corpus
+from geneface_kit.person import stage as person
+from geneface_kit.person.corpus import CorpusConfig
+from geneface_kit.person.speech import Speech, coarse_pitch, mouth_shape
+from geneface_kit.runs import Run
+from geneface_kit.runs.fitting import fit, load_weights, read_metadata, save_weights
+
+__all__ = [
+    "CPU",
+    "PAPER",
+    "Adaptation",
+    "AdaptationConfig",
+    "AdaptationTask",
+    "Adapter",
+    "Critic",
+    "PostNet",
+    "Transport",
+    "domain_distance",
+    "domain_overlap",
+    "load",
+    "make",
+    "project_onto_neighbours",
+]
+
+log = logging.getLogger(__name__)
+
+CPU = {
+    "steps": 300,
+    "lr": 3e-4,
+    "warmup": 60,
+    "validate_every": 50,
+    "batch": 8,
+    "sync_windows": 256,
+}
+PAPER = {
+    "steps": 20_000,
+    "warmup": 1000,
+    "validate_every": 1000,
+    "batch": 64,
+    "temperature": 1.0,
+    "own_temperature": 1.0,
+    "mse_weight": 0.05,
+    "moments_weight": 0.0,
+    "transport_noise": 0.0,
+    "talk_temperature": 1.0,
+    "sync_windows": 1024,
+}
+
+
+class Adapter(nn.Module):
+    """All that is kept of an adaptation: transport, post-net, the pitch embedding it hears, and
+    the person's mean landmarks.
+
+    pitch: channels of the embedding, 0 for the plain post-net.
+    """
+
+    def __init__(self, pitch: int = 0) -> None:
+        super().__init__()
+        self.transport = Transport()
+        self.postnet = PostNet(extra=pitch)
+        self.pitch = nn.Embedding(300, pitch) if pitch else None
+        self.register_buffer("mean", torch.zeros(68, 3))
+
+    def forward(
+        self, motion: Float[Tensor, "b t 204"], f0: Float[np.ndarray, " s"] | None = None
+    ) -> Float[Tensor, "b t 204"]:
+        """Adapted displacements, network units. f0: Hz at 50 a second, for the pitch variant."""
+        extra = None
+        if self.pitch is not None:
+            bins = torch.from_numpy(coarse_pitch(np.asarray(f0)[: 2 * motion.shape[1] : 2]))
+            extra = self.pitch(bins)[None]
+        return self.postnet(self.transport(motion), extra)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A person's post-net, ready to use. unit: see `motion.Motion`."""
+
+    adapter: Adapter
+    unit: float
+
+    @torch.no_grad()
+    def apply(
+        self, displacements: Float[np.ndarray, "t 68 3"], speech: Speech | None = None
+    ) -> Float[np.ndarray, "t 68 3"]:
+        """This person's canonical landmarks for the generator's displacements.
+
+        speech: only the pitch variant hears it (its f0).
+        """
+        if displacements.ndim != 3 or displacements.shape[1:] != (68, 3):
+            raise ValueError(f"displacements must be (t, 68, 3), got {displacements.shape}")
+        if self.adapter.pitch is not None and speech is None:
+            raise ValueError("this post-net hears pitch: give the speech of the displacements")
+        flat = torch.from_numpy(np.ascontiguousarray(displacements / self.unit)).float()
+        f0 = None if speech is None else speech.f0
+        adapted = self.adapter(flat.reshape(1, -1, 204), f0)[0].numpy()
+        return self.adapter.mean.numpy() + self.unit * adapted.reshape(-1, 68, 3)
+
+
+def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> None:
+    """Trains the post-net of the run's person; keeps the best weights by the score's rule."""
+    who = person.load(run.parents["person"].folder)
+    generator = motion.load(run.parents["motion"].folder)
+    run.data_kind = who.data_kind
+    if who.speech.encoder != generator.encoder:
+        raise ValueError(
+            f"{who.name} was prepared with {who.speech.encoder!r} features, the generator reads "
+            f"{generator.encoder!r}; prepare the person again with that encoder"
+        )
+    foreign = corpus.speeches(speech_corpus)  # before the seed: reading may draw
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
+        task = AdaptationTask(generator, who, foreign, config)
+        start = _start(task)
+        best_step = _train(task, run, start["score"]) if config.postnet else 0
+    if config.postnet and not best_step:
+        log.info("%s: no trained post-net scores better than the transport alone", who.name)
+    run.record("best_step", best_step)
+    run.record("score_start", round(start["score"], 5))
+    run.record("collapsed", bool(task.ended))
+    measures = task.validate(best_step)
+    for name, value in measures.items():
+        run.record(name, round(value, 5))
+    for name, value in (_domains(task) | _mouth(task)).items():
+        run.record(name, round(value, 5))
+    if measures["variance_ratio"] < config.least_motion:
+        log.warning(
+            "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed",
+            who.name,
+            100 * measures["variance_ratio"],
+        )
+    adapter = _adapter(task)
+    save_weights(
+        run.folder / "adaptation.safetensors",
+        adapter,
+        kind="adaptation",
+        encoder=generator.encoder,
+        unit=repr(generator.unit),
+        person=who.name,
+        pitch=str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0),
+    )
+
+
+def load(folder: Path) -> Adaptation:
+    """The post-net of an adaptation run, with the person's mean landmarks."""
+    path = folder / "adaptation.safetensors"
+    channels = read_metadata(path).get("pitch", "0")
+    adapter = Adapter(int(channels))
+    about = load_weights(path, adapter, kind="adaptation", pitch=channels)
+    adapter.eval().requires_grad_(False)
+    return Adaptation(adapter, float(about["unit"]))
+
+
+def _train(task: AdaptationTask, run: Run, score_start: float) -> int:
+    """Trains the post-net; the step whose weights it keeps, 0 when the fresh one is the best."""
+    history = fit(
+        task,
+        run.folder,
+        name="adaptation",
+        steps=task.config.steps,
+        generator=run.generator("train"),
+        validate_every=task.config.validate_every,
+        keep="best",
+    )
+    if score_start > history.best_score:
+        return history.best_step
+    task.postnet.silence()
+    return 0
+
+
+def _start(task: AdaptationTask) -> dict[str, float]:
+    """The measures of a post-net that changes nothing yet."""
+    for network in task.modules.values():
+        network.eval()
+    measures = task.validate(0)
+    task.n_collapsed, task.ended = 0, ""
+    return measures
+
+
+def _adapter(task: AdaptationTask) -> Adapter:
+    channels = task.generator.vae.pitch.embedding.embedding_dim if task.config.pitch else 0
+    adapter = Adapter(channels)
+    adapter.transport.load_state_dict(task.transport.state_dict())
+    adapter.postnet.load_state_dict(task.postnet.state_dict())
+    if adapter.pitch is not None:
+        adapter.pitch.load_state_dict(task.generator.vae.pitch.embedding.state_dict())
+    adapter.mean.copy_(torch.from_numpy(task.mean))
+    return adapter.eval()
+
+
+def _domains(task: AdaptationTask) -> dict[str, float]:
+    """Distance and overlap of motion for held-out corpus speech and the person's own, before and
+    after adaptation; distances in squared inter-ocular distances.
+    """
+    own, unit = task.own.numpy(), task.generator.unit
+    found = {}
+    for name, adapted in (("before", False), ("after", True)):
+        frames = torch.cat(task.predictions(adapted=adapted)).numpy()
+        found[f"distance_{name}"] = unit**2 * domain_distance(frames, own)
+        found[f"overlap_{name}"] = domain_overlap(frames, own)
+    return found
+
+
+def _mouth(task: AdaptationTask) -> dict[str, float]:
+    """Pearson r of the mouth's opening with the tracked one on the person's held-out sound, before
+    and after adaptation; nothing where the mouth is at rest throughout.
+    """
+    shape = (-1, 68, 3)
+    true = mouth_shape(task.own_held_out.numpy().reshape(shape))[:, 0]
+    found = {}
+    for name, adapted in (("before", False), ("after", True)):
+        moved = task.held_out(adapted=adapted).numpy().reshape(shape)
+        opening = mouth_shape(moved)[:, 0]
+        if min(opening.std(), true.std()) > 1e-6:
+            found[f"mouth_r_{name}"] = float(np.corrcoef(opening, true)[0, 1])
+    return found

@@ -1,0 +1,1 @@
+"""Evaluation: the paper's measures and tables, ours beside the published ones."""

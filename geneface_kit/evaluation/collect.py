@@ -1,0 +1,123 @@
+"""Collect: evaluation runs of several persons -> tables A, B and D of all of them.
+
+One table holds one kind of data and one profile. Only real persons beyond the smoke profile are
+written as table_a.csv; anything else carries its kind in the file's name.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from geneface_kit import runs
+from geneface_kit.evaluation.latex import write_latex
+from geneface_kit.evaluation.rows import read_table, store_text, write_html
+
+__all__ = ["check_run", "collect", "prefix"]
+
+UPSTREAM = ("person", "motion", "adaptation", "nerf")
+"""The stages that a score stands on."""
+
+TABLES = ("a", "b", "d")
+SAME = ("n_frames", "recordings", "cross_s")
+"""Settings of an evaluation that must agree within a table."""
+
+
+def collect(evaluations: list[runs.Run], out: Path) -> list[Path]:
+    """Writes every table of the given evaluation runs as csv, html and LaTeX; returns the files.
+
+    The rows are those of the runs, unchanged, with their run ids; persons in the order given.
+    Raises: ValueError for a run that is not a finished evaluation, whose upstream does not belong
+    to it, or that does not go with the others: synthetic with real data, another profile, other
+    settings, or the same person, method and seed twice.
+    """
+    if not evaluations:
+        raise ValueError("no runs were given: name finished evaluation runs by id or folder")
+    for run in evaluations:
+        check_run(run)
+        _check_beside(run, evaluations[0])
+    named = [(run.subject, _method(run), run.seed) for run in evaluations]
+    for subject, method, seed in named:
+        if named.count((subject, method, seed)) > 1:
+            raise ValueError(
+                f"two runs of {subject}, {method}, with seed {seed} were given: choose one"
+            )
+    before = prefix(evaluations[0])
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in TABLES:
+        table = pd.concat([read_table(run.folder / f"table_{name}.csv") for run in evaluations])
+        place = out / f"{before}table_{name}"
+        files = [place.with_suffix(ending) for ending in (".csv", ".html", ".tex")]
+        store_text(files[0], table.to_csv(index=False))
+        write_html(files[1], table, name)
+        write_latex(files[2], table, name)
+        written += files
+    return written
+
+
+def check_run(run: runs.Run, *, finished: bool = True) -> None:
+    """Refuses an evaluation whose numbers would not be those of its person and profile.
+
+    Raises: ValueError that names the run and what is wrong with it.
+    """
+    if run.stage != "evaluation":
+        raise ValueError(f"{run.id} is a run of {run.stage}: tables are made of evaluation runs")
+    if finished and run.status != "ok":
+        raise ValueError(f"{run.id} is {run.status}: only finished runs go into a table")
+    for stage in UPSTREAM:
+        if stage not in run.parents:
+            raise ValueError(f"{run.id} has no {stage} run: make it again")
+        parent = run.parents[stage]
+        if parent.status != "ok":
+            raise ValueError(f"{run.id} came from {parent.id}, which is {parent.status}")
+        if stage != "motion" and parent.subject != run.subject:
+            raise ValueError(
+                f"{run.id} is of {run.subject}, but its {stage} run {parent.id} is of "
+                f"{parent.subject}"
+            )
+        if run.data_kind == "real" and parent.data_kind != "real":
+            raise ValueError(
+                f"{run.id} is called real, but its {stage} run {parent.id} is {parent.data_kind}"
+            )
+        if parent.profile != run.profile:
+            raise ValueError(
+                f"{run.id} has profile {run.profile}, but its {stage} run {parent.id} has "
+                f"{parent.profile}"
+            )
+
+
+def prefix(run: runs.Run) -> str:
+    """What stands before the name of a table's file: "" only for real data, not of smoke size."""
+    kind = "" if run.data_kind == "real" else f"{run.data_kind}_"
+    return kind + ("smoke_" if run.profile == "smoke" else "")
+
+
+def _check_beside(run: runs.Run, first: runs.Run) -> None:
+    for what in ("data_kind", "profile"):
+        ours, theirs = getattr(run, what), getattr(first, what)
+        if ours != theirs:
+            raise ValueError(
+                f"{run.id} is {ours} and {first.id} is {theirs}: one table holds one kind of data "
+                "and one profile"
+            )
+    ours, theirs = (_evaluated(one) for one in (run, first))
+    for name in ours:
+        if ours[name] != theirs[name]:
+            raise ValueError(
+                f"{run.id} has evaluation.{name} {ours[name]!r} and {first.id} {theirs[name]!r}: "
+                "score all with the same settings"
+            )
+
+
+def _method(run: runs.Run) -> str:
+    """What was evaluated, as the run's own rows say it."""
+    return read_table(run.folder / "table_a.csv")["method"].iloc[0]
+
+
+def _evaluated(run: runs.Run) -> dict[str, Any]:
+    """The settings of SAME; recordings count by their files' names."""
+    settings = {name: run.config["evaluation"][name] for name in SAME}
+    names = settings["recordings"].split(",")
+    settings["recordings"] = ", ".join(Path(name.strip()).name for name in names)
+    return settings

@@ -1,0 +1,223 @@
+"""Rows: numbers with their origin -> csv, and html beside published numbers.
+
+A row is ours, with run ids, or published, with its source; never both.
+"""
+
+import dataclasses
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geneface_kit.metrics import METRICS, NotMeasured
+from geneface_kit.runs import replacing
+
+__all__ = [
+    "Row",
+    "beside_published",
+    "header",
+    "kinds",
+    "listing",
+    "notes",
+    "published",
+    "read_table",
+    "spread",
+    "store_text",
+    "to_html",
+    "write_html",
+    "write_table",
+]
+
+TITLES = {
+    "a": "Table A: reconstruction of held-out frames",
+    "b": "Table B: lip sync to other recordings",
+    "c": "Table C: ablations",
+    "d": "Table D: cost",
+}
+BESIDE = {"a": "head_reconstruction", "b": "cross_subject_lip_sync", "d": "head_reconstruction"}
+COST = ("train_hours", "FPS", "training minutes", "parameters", "peak memory")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a table and where it comes from.
+
+    value: a number, or NotMeasured with its reason. runs: ids of the runs it was computed from.
+    """
+
+    table: str
+    person: str
+    protocol: str
+    method: str
+    metric: str
+    value: float | NotMeasured
+    unit: str
+    n_frames: int
+    runs: tuple[str, ...]
+    seed: int
+    profile: str
+    data_kind: str
+
+
+def write_table(path: Path, rows: list[Row]) -> None:
+    """One csv line per number; a missing one reads "not measured" and keeps its reason.
+
+    Raises: ValueError when rows of synthetic and of real data, or of the smoke and another
+    profile, would stand in one table.
+    """
+    for kind in ({row.data_kind for row in rows}, {row.profile for row in rows}):
+        if len(kind) > 1:
+            raise ValueError(
+                f"{path.stem} would mix {' and '.join(sorted(kind))} rows: one table holds one "
+                "kind of data and one profile"
+            )
+    lines = []
+    for row in rows:
+        line = dataclasses.asdict(row) | {"runs": " ".join(row.runs)}
+        missing = isinstance(row.value, NotMeasured)
+        line["value"] = str(row.value) if missing else f"{row.value:.6g}"
+        line["reason"] = row.value.reason if missing else ""
+        lines.append(line)
+    names = [field.name for field in dataclasses.fields(Row)] + ["reason"]
+    store_text(path, pd.DataFrame(lines, columns=names).to_csv(index=False))
+
+
+def write_html(path: Path, ours: pd.DataFrame, name: str) -> None:
+    """The table as `to_html` gives it."""
+    store_text(path, to_html(ours, name))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as text cells, as `write_table` wrote it."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def published() -> pd.DataFrame:
+    """Published numbers, one per row, each with the paper and table it is quoted from."""
+    path = resources.files("geneface_kit.evaluation") / "published_results.csv"
+    with path.open() as file:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A wide table: our rows first, the published ones under them, metrics as columns.
+
+    A row is either ours, with its run ids and the number n of its frames, or published, with its
+    source: never both. Rows that differ in their seed alone become one, mean ± standard deviation.
+    """
+    quoted = published()
+    quoted = quoted[quoted["table"] == BESIDE.get(name, "")]
+    quoted = quoted[quoted["metric"].isin(COST) == (name == "d")]
+    columns = list(dict.fromkeys([*ours["metric"], *quoted["metric"]]))
+    keys = ["origin", "method", "setting", "n", "data", "source"]
+    left = _over_seeds(ours).assign(origin="ours")[[*keys, "metric", "value"]]
+    right = quoted.assign(origin="published", n="—", data="real")[[*keys, "metric", "value"]]
+    rows = pd.concat([left, right]).drop_duplicates([*keys, "metric"])
+    order = rows[keys].drop_duplicates().apply(tuple, axis=1).tolist()
+    wide = rows.pivot(index=keys, columns="metric", values="value").reindex(columns=columns)
+    return wide.loc[order].fillna("—").reset_index().rename_axis(columns=None)
+
+
+def to_html(ours: pd.DataFrame, name: str) -> str:
+    """The wide table as html, titled, with definitions and reasons under it."""
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes(ours))
+    wide = beside_published(ours, name).rename(columns=header)
+    cells = wide.to_html(index=False, border=0)
+    return f"<h3>{TITLES[name]} ({kinds(ours)})</h3>\n{cells}\n<ul>{listed}</ul>\n"
+
+
+def listing(lines: Mapping[str, str]) -> str:
+    """Names and what is said of each, as an html table of two columns, nothing cut off."""
+    left = "style='text-align: left'"
+    cells = [
+        f"<tr><th>{html.escape(name)}</th><td {left}>{html.escape(text)}</td></tr>"
+        for name, text in lines.items()
+    ]
+    return f"<table>{''.join(cells)}</table>"
+
+
+def kinds(ours: pd.DataFrame) -> str:
+    """What kind of data a table holds, for its title: "synthetic data"."""
+    return f"{' and '.join(sorted(set(ours['data_kind']))) or 'no'} data"
+
+
+def header(column: str) -> str:
+    """A column's name with its unit and the better direction: "LMD" gives "LMD [px] ↓"."""
+    if column not in METRICS:
+        return column
+    metric = METRICS[column]
+    unit = f" [{metric.unit}]" if metric.unit else ""
+    return column + unit + {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
+
+
+def notes(ours: pd.DataFrame) -> list[str]:
+    """What stands under a table: each metric's definition, and why it was not measured."""
+    reasons = ours[ours["reason"] != ""].groupby("metric")["reason"].unique()
+    lines = []
+    for metric in dict.fromkeys(ours["metric"]):
+        defined = f"{metric}: {METRICS[metric].text}" if metric in METRICS else metric
+        why = "; ".join(reasons.get(metric, []))
+        lines.append(f"{defined}. Not measured: {why}." if why else f"{defined}.")
+    return lines
+
+
+def _over_seeds(ours: pd.DataFrame) -> pd.DataFrame:
+    """Our rows with the columns of a wide table, one for all seeds of the same thing."""
+    cells = ours.assign(
+        setting=ours["person"] + ", " + ours["protocol"],
+        data=ours["data_kind"] + ", " + ours["profile"],
+        n=ours["n_frames"].where(ours["n_frames"] != "0", "—"),
+    )
+    same = ["method", "setting", "n", "data"]
+    sources = cells.groupby(same, sort=False).apply(_source, include_groups=False)
+    lines = []
+    for key, group in cells.groupby([*same, "metric"], sort=False):
+        place = dict(zip([*same, "metric"], key, strict=True))
+        source = sources[key[:-1]]
+        lines.append(place | {"value": spread(list(group["value"])), "source": source})
+    return pd.DataFrame(lines, columns=[*same, "metric", "value", "source"])
+
+
+def _source(rows: pd.DataFrame) -> str:
+    seeds = list(dict.fromkeys(rows["seed"]))
+    ids = _short_ids(" ".join(rows["runs"]))
+    return f"runs {ids}" + (f", seeds {' '.join(seeds)}" if len(seeds) > 1 else "")
+
+
+def spread(values: list[str]) -> str:
+    """One value as it is; several as mean ± standard deviation; a missing one leaves the words."""
+    missing = [value for value in values if _number(value) is None]
+    if missing:
+        return missing[0]
+    numbers = [float(value) for value in values]
+    if len(numbers) == 1:
+        return _short(numbers[0])
+    return f"{_short(float(np.mean(numbers)))} ± {np.std(numbers, ddof=1):.2g}"
+
+
+def _short(number: float) -> str:
+    """Four digits; all of them, with commas, of a large one: 0.9235, 2,723,050."""
+    return f"{number:,.0f}" if 1e4 <= abs(number) < np.inf else f"{number:.4g}"
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _short_ids(ids: str) -> str:
+    """Stage and digest of each run; person and profile stand in columns of their own."""
+    parts = [run_id.split("-") for run_id in ids.split()]
+    return " ".join(dict.fromkeys(f"{part[0]}-{part[-1]}" for part in parts))
+
+
+def store_text(path: Path, text: str) -> None:
+    """Writes text, all or nothing."""
+    with replacing(path) as partial:
+        partial.write_text(text)

@@ -1,0 +1,71 @@
+"""Motion: speech -> landmarks of any face. Reads a corpus; writes motion/ (sync expert, generator).
+
+The generator is GeneFace's VAE with a flow prior (sec. 3.2; method.md 3). It gives displacements
+from a speaker's mean landmarks; `adaptation` makes them this person's own.
+`motion.devices=2` trains on two devices of this machine (`devices`, the extra `multi`); on CUDA
+networks compute in bfloat16, on a CPU in float32.
+"""
+
+from pathlib import Path
+
+from geneface_kit.motion.config import CPU, PAPER, MotionConfig, MotionSettings
+from geneface_kit.motion.devices import train_on
+from geneface_kit.motion.sync import SyncConfig
+from geneface_kit.motion.task import MotionTask, cross_validate, train
+from geneface_kit.motion.weights import Motion, files_of, load, load_files, save, ship, shipped
+from geneface_kit.person import corpus
+from geneface_kit.person.corpus import CorpusConfig
+from geneface_kit.runs import Run
+
+__all__ = [
+    "CPU",
+    "PAPER",
+    "Motion",
+    "MotionConfig",
+    "MotionTask",
+    "cross_validate",
+    "inputs",
+    "load",
+    "make",
+    "ship",
+    "train",
+    "train_on",
+]
+
+
+def inputs(
+    subject: str, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig
+) -> list[Path]:
+    """The files this stage reads: the shipped weights, or the corpus' videos."""
+    if config.weights == "train":
+        return corpus.clip_paths(corpus_config.folder)
+    return [shipped(name) for name in ("sync", "motion")]
+
+
+def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig) -> None:
+    """Writes sync.safetensors and motion.safetensors: the shipped weights, or fresh ones."""
+    if config.weights == "shipped":
+        motion = load_files(shipped("motion"), shipped("sync"))
+        if motion.encoder != corpus_config.encoder:
+            raise ValueError(
+                f"the shipped weights read {motion.encoder!r} features, not "
+                f"{corpus_config.encoder!r}; set motion.weights=train to train new ones"
+            )
+        save(*files_of(run.folder), motion, "shipped")
+        run.record("origin", "shipped")
+        return
+    if config.weights != "train":
+        raise ValueError(f"motion.weights must be 'shipped' or 'train', got {config.weights!r}")
+    data = corpus.prepare(corpus_config)
+    run.data_kind = "real" if corpus_config.folder else "synthetic"
+    every = config.held_out
+    held_out = data.speakers[every - 1 :: every] if every else []
+    devices, generator = config.devices, run.generator("train")
+    motion, scores = train_on(
+        devices, data, held_out, MotionSettings(corpus_config, sync, config), run.folder, generator
+    )
+    save(*files_of(run.folder), motion, run.facts["id"])
+    run.record("broken_clips", data.broken)
+    run.record("held_out_speakers", held_out)
+    for name, value in scores.items():
+        run.record(name, value)

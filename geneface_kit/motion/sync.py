@@ -1,0 +1,296 @@
+"""Sync: do these lips belong to this sound? Reads a corpus; gives the sync expert to motion.
+
+A mouth window is 5 frames of the lips (48-67), a speech window the 10 feature steps beside it.
+The score is the cosine of two embeddings, in [0, 1] (GeneFace, sec. 3.2; Prajwal et al., 2020).
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from geneface_kit.motion.wavenet import Standardise
+from geneface_kit.person.corpus import Sequences, draw_batch
+from geneface_kit.runs.fitting import Task
+
+__all__ = [
+    "CPU",
+    "PAPER",
+    "Pairs",
+    "SyncConfig",
+    "SyncExpert",
+    "SyncTask",
+    "aligned_windows",
+    "draw_pairs",
+    "judge",
+    "lips",
+    "sync_loss",
+]
+
+WINDOW = 5
+"""Frames of a mouth window; a speech window has twice as many steps."""
+LIPS = slice(48, 68)
+"""iBUG indices of the lips."""
+PIECES, PIECE_FRAMES = 32, 100
+"""Pieces of a batch and frames of a piece: 4 s, long enough for negatives "elsewhere"."""
+
+
+@dataclass(frozen=True)
+class SyncConfig:
+    """Settings of the sync expert; the defaults are the smoke profile's."""
+
+    width: int = 32  # channels of the first convolutions; 128 in the official code
+    steps: int = 60  # updates
+    pairs: int = 128  # pairs a step; official 1024
+    lr: float = 1e-3  # Adam, cosine to 0; official 5e-4
+    other_clip: float = 0.25  # share of the negatives from another clip (official intention)
+    same_clip: float = 0.375  # share from elsewhere in the same clip; the rest is shifted
+    shift_min: int = 2  # frames, smallest shift of a shifted negative (code)
+    shift_max: int = 5  # frames, largest shift (code)
+    dropout: float = 0.2  # on the speech features; ours, 0 in the official code
+
+
+CPU = {"steps": 600}
+PAPER = {"width": 128, "steps": 40_000, "pairs": 1024, "lr": 5e-4, "dropout": 0.0}
+
+
+class SyncBlock(nn.Module):
+    """Convolution, batch norm, optionally the input again, ReLU."""
+
+    def __init__(
+        self, enter: int, leave: int, *, stride: int = 1, kernel: int = 3, padding: int = 1
+    ) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(enter, leave, kernel, stride, padding)
+        self.norm = nn.BatchNorm1d(leave)
+        self.residual = False
+
+    def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n d u"]:
+        """One block."""
+        y = self.norm(self.convolution(x))
+        return torch.relu(y + x if self.residual else y)
+
+
+class SyncExpert(nn.Module):
+    """Two towers of 13 blocks; sizes as in the official code when width is 128.
+
+    speech: channels of the speech features; width: channels of the first blocks.
+    """
+
+    def __init__(self, speech: int, *, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.width = width
+        self.standardise = Standardise(speech)
+        self.dropout = nn.Dropout1d(dropout)
+        self.speech_tower = _tower(speech, width, width, (2, 2))
+        self.mouth_tower = _tower(3 * 20, 3 * width // 4, width, (2, 1))
+
+    def embed_speech(self, windows: Float[Tensor, "n 10 c"]) -> Float[Tensor, "n d"]:
+        """Unit embeddings of speech windows."""
+        x = self.speech_tower(self.dropout(self.standardise(windows).transpose(1, 2)))
+        return nn.functional.normalize(x.flatten(1), dim=1)
+
+    def embed_mouth(self, windows: Float[Tensor, "n 5 60"]) -> Float[Tensor, "n d"]:
+        """Unit embeddings of mouth windows."""
+        return nn.functional.normalize(self.mouth_tower(windows.transpose(1, 2)).flatten(1), dim=1)
+
+    def forward(
+        self, speech: Float[Tensor, "n 10 c"], mouth: Float[Tensor, "n 5 60"]
+    ) -> Float[Tensor, " n"]:
+        """Cosine of each pair, in [0, 1]: both towers end in a ReLU."""
+        return (self.embed_speech(speech) * self.embed_mouth(mouth)).sum(1)
+
+
+def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.Sequential:
+    """The 13 blocks: `strides` are those of blocks 4 and 7."""
+    w, w2, w4 = width, 2 * width, 4 * width
+    blocks = [
+        SyncBlock(enter, first),
+        SyncBlock(first, w),
+        *(SyncBlock(w, w) for _ in range(2)),
+        SyncBlock(w, w2, stride=strides[0]),
+        *(SyncBlock(w2, w2) for _ in range(2)),
+        SyncBlock(w2, w4, stride=strides[1]),
+        *(SyncBlock(w4, w4) for _ in range(3)),
+        SyncBlock(w4, w4, padding=0),
+        SyncBlock(w4, w4, kernel=1, padding=0),
+    ]
+    for index in (2, 3, 5, 6, 8, 9):
+        blocks[index].residual = True
+    return nn.Sequential(*blocks)
+
+
+def sync_loss(cosine: Float[Tensor, " n"], label: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Binary cross-entropy of the cosine: -y ln c - (1 - y) ln(1 - c), with c kept off 0 and 1."""
+    return nn.functional.binary_cross_entropy(cosine.clamp(1e-6, 1 - 1e-6), label)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Speech and mouth windows and whether they belong together.
+
+    kind: 0 in sync, 1 another clip, 2 elsewhere in the same clip, 3 shifted by a few frames.
+    """
+
+    speech: Float[Tensor, "n 10 c"]
+    mouth: Float[Tensor, "n 5 60"]
+    label: Float[Tensor, " n"]
+    kind: Int[Tensor, " n"]
+
+
+def draw_pairs(
+    batch: Sequences, n_pairs: int, config: SyncConfig, generator: torch.Generator
+) -> Pairs:
+    """Half the pairs in sync, half not, all inside the unmasked frames.
+
+    Negatives come from another clip, from elsewhere in the same piece, or from a shift of
+    `shift_min`..`shift_max` frames. Differs from the official code, where a slip makes every
+    negative come from the same clip, and where "elsewhere" may be one frame away.
+    """
+    starts = batch.mask.sum(1) - WINDOW + 1  # how many window starts each piece has
+    if int(starts.min()) < 2 * config.shift_max:
+        raise ValueError(
+            f"a piece of {int(batch.mask.sum(1).min())} frames is too short for shifts of "
+            f"{config.shift_max} frames; use longer clips"
+        )
+    n_pieces = len(starts)
+
+    def uniform(size: int) -> Tensor:
+        return torch.rand(size, generator=generator)
+
+    piece = (uniform(n_pairs) * n_pieces).long()
+    mouth_start = (uniform(n_pairs) * starts[piece]).long()
+    kind = _kinds(uniform(n_pairs), config)
+    other = _other_piece(batch.clips, piece, uniform(n_pairs))
+    kind[(kind == 1) & (other == piece)] = 2  # no other clip in this batch
+    anywhere = (uniform(n_pairs) * starts[other]).long()
+    elsewhere = _away(mouth_start, starts[piece], config.shift_min, uniform(n_pairs))
+    spread = config.shift_max - config.shift_min + 1
+    size = config.shift_min + (uniform(n_pairs) * spread).long()
+    size = torch.where(uniform(n_pairs) < 0.5, size, -size)
+    outside = (mouth_start + size < 0) | (mouth_start + size >= starts[piece])
+    shifted = mouth_start + torch.where(outside, -size, size)
+    speech_start = torch.stack([mouth_start, anywhere, elsewhere, shifted])
+    speech_start = speech_start.gather(0, kind[None])[0]
+    speech_piece = torch.where(kind == 1, other, piece)
+    return Pairs(
+        speech=_windows(batch.speech, speech_piece, 2 * speech_start, 2 * WINDOW),
+        mouth=_windows(lips(batch.motion), piece, mouth_start, WINDOW),
+        label=(kind == 0).float(),
+        kind=kind,
+    )
+
+
+def aligned_windows(
+    speech: Float[Tensor, "b s c"],
+    motion: Float[Tensor, "b t 204"],
+    mask: Bool[Tensor, "b t"],
+    n_windows: int,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "n 10 c"], Float[Tensor, "n 5 60"]]:
+    """Speech and mouth windows of the same instants, for judging a generator's motion."""
+    starts = (mask.sum(1) - WINDOW + 1).clamp(min=1).cpu()
+    piece = (torch.rand(n_windows, generator=generator) * len(starts)).long()
+    start = (torch.rand(n_windows, generator=generator) * starts[piece]).long()
+    mouth = _windows(lips(motion), piece, start, WINDOW)
+    return _windows(speech, piece, 2 * start, 2 * WINDOW), mouth
+
+
+def judge(
+    expert: SyncExpert,
+    speech: Float[Tensor, "b s c"],
+    motion: Float[Tensor, "b t 204"],
+    mask: Bool[Tensor, "b t"],
+    n_windows: int,
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """The sync loss of a motion: cross-entropy towards "in sync" over random windows."""
+    cosine = expert(*aligned_windows(speech, motion, mask, n_windows, generator))
+    return sync_loss(cosine, torch.ones_like(cosine))
+
+
+def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:
+    """The lips' 20 points of a flattened motion."""
+    return motion.unflatten(2, (68, 3))[:, :, LIPS].flatten(2)
+
+
+class SyncTask(Task):
+    """Trains the sync expert on pairs drawn from random pieces.
+
+    train, held_out: (utterances, motions in network units); held_out may be empty. Several
+    processes share the pairs.
+    """
+
+    shares = True
+
+    def __init__(self, expert: SyncExpert, train, held_out, config: SyncConfig) -> None:
+        self.expert, self.config = expert, config
+        self.train, self.held_out = train, held_out
+        self.modules = {"sync": expert}
+        self.adam = torch.optim.Adam(expert.parameters(), lr=config.lr)
+        self.optimizers = {"sync": self.adam}
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        """One update; the learning rate falls to 0 along a cosine."""
+        config = self.config
+        phase = math.pi * index / config.steps
+        self.adam.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(phase))
+        pairs, team = self._pairs(self.train, generator), self.team
+        with team.autocast():
+            cosine = self.expert(team.part(pairs.speech), team.part(pairs.mouth))
+        cosine = team.whole(cosine)
+        loss = sync_loss(cosine, pairs.label)
+        team.update(self.adam, self.expert, loss)
+        return {"loss": loss.item(), "accuracy": _accuracy(cosine, pairs)}
+
+    def validate(self, index: int) -> dict[str, float]:
+        """Loss and accuracy on held-out speakers, always on the same pairs."""
+        if not self.held_out[0]:
+            return {}
+        pairs = self._pairs(self.held_out, torch.Generator().manual_seed(0))
+        cosine = self.expert(pairs.speech, pairs.mouth)
+        loss = sync_loss(cosine, pairs.label).item()
+        return {"score": loss, "held_out_accuracy": _accuracy(cosine, pairs)}
+
+    def _pairs(self, part, generator: torch.Generator) -> Pairs:
+        batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
+        pairs = draw_pairs(batch, self.config.pairs, self.config, generator)
+        device = next(self.expert.parameters()).device
+        return Pairs(*(getattr(pairs, field.name).to(device) for field in fields(pairs)))
+
+
+def _accuracy(cosine: Tensor, pairs: Pairs) -> float:
+    return ((cosine > 0.5) == (pairs.label > 0.5)).float().mean().item()
+
+
+def _kinds(draw: Tensor, config: SyncConfig) -> Tensor:
+    """0 for the lower half of the draws, then 1, 2, 3 by the shares of the config."""
+    share = 2 * draw - 1
+    kind = torch.where(share < config.other_clip, 1, 2)
+    kind = torch.where(share < config.other_clip + config.same_clip, kind, 3)
+    return torch.where(share < 0, 0, kind)
+
+
+def _other_piece(clips: Tensor, piece: Tensor, draw: Tensor) -> Tensor:
+    """For each piece, a random piece of another clip; the piece itself when there is none."""
+    foreign = clips[:, None] != clips[None]  # (pieces, pieces)
+    count = foreign.sum(1)[piece]
+    rank = (draw * count).long()
+    order = torch.argsort(foreign.int(), dim=1, descending=True, stable=True)
+    return torch.where(count > 0, order[piece, rank], piece)
+
+
+def _away(start: Tensor, n_starts: Tensor, gap: int, draw: Tensor) -> Tensor:
+    """A uniform start among [0, n_starts) at least `gap` frames from `start`."""
+    low = (start - gap + 1).clamp(min=0)  # starts below `low` are allowed
+    high = torch.minimum(start + gap, n_starts)  # starts from `high` on are allowed
+    place = (draw * (low + n_starts - high)).long()
+    return torch.where(place < low, place, place - low + high)
+
+
+def _windows(values: Tensor, piece: Tensor, start: Tensor, length: int) -> Tensor:
+    """values (b, t, c) -> (n, length, c) cut at (piece, start)."""
+    steps = start[:, None] + torch.arange(length, device=start.device)
+    return values[piece[:, None], steps]

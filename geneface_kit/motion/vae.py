@@ -1,0 +1,279 @@
+"""VAE: GeneFace's generator as a network: its sizes, its losses, and motion from speech with it.
+
+Reads and writes nothing; `motion` trains it. Equations: GeneFace, sec. 3.2; method.md 3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from geneface_kit.motion import sync
+from geneface_kit.motion.wavenet import STRIDE, CouplingFlow, Decoder, Posterior, Standardise
+from geneface_kit.person import corpus
+from geneface_kit.person.speech import Speech, coarse_pitch, mouth_shape
+
+__all__ = [
+    "MotionVAE",
+    "PitchCondition",
+    "SpeechCondition",
+    "VAESizes",
+    "continuity",
+    "generate",
+    "kl_divergence",
+    "masked_mse",
+    "score_motion",
+    "sync_of",
+]
+
+
+@dataclass(frozen=True)
+class VAESizes:
+    """Sizes of the generator; the defaults are those of the shipped weights."""
+
+    hidden: int = 96  # channels of encoder and decoder; official 256
+    latent: int = 16  # channels of z (code)
+    encoder_layers: int = 3  # WaveNet layers; official 8
+    decoder_layers: int = 4  # WaveNet layers (code)
+    flow_steps: int = 4  # couplings of the prior (code); 0 is a Gaussian prior
+    flow_hidden: int = 32  # channels of a coupling; official 64
+    condition: int = 64  # channels of the speech condition (code)
+    both_steps: bool = True  # see both speech steps of a frame; ours, the code keeps even ones
+    pitch: bool = False  # the pitch variant: f0 as a second condition (official option)
+    dropout: float = 0.5  # of speech channels while training; ours, official 0
+
+
+class SpeechCondition(nn.Module):
+    """Speech features at 50 Hz -> the condition at 25 Hz: conv, batch norm, GELU, conv.
+
+    Even steps are kept (nearest down-sampling, code), or with `both_steps` the two steps of a
+    frame become one step with twice the channels.
+    """
+
+    def __init__(self, speech: int, hidden: int, condition: int, *, both_steps: bool) -> None:
+        super().__init__()
+        self.both_steps = both_steps
+        self.enter = nn.Conv1d(speech * (2 if both_steps else 1), hidden, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.leave = nn.Conv1d(hidden, condition, 3, padding=1, bias=False)
+
+    def forward(self, speech: Float[Tensor, "b s c"]) -> Float[Tensor, "b g t"]:
+        """The condition, channels first."""
+        if self.both_steps:
+            x = speech.unflatten(1, (-1, 2)).flatten(2)  # (b, t, 2c)
+        else:
+            x = speech[:, ::2]
+        x = self.norm(self.enter(x.transpose(1, 2)))
+        return self.leave(nn.functional.gelu(x))
+
+
+class PitchCondition(nn.Module):
+    """f0 at 50 Hz -> 32 more condition channels at 25 Hz: bins, embedding, conv, norm, conv."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(300, 64)
+        self.condition = SpeechCondition(64, 64, 32, both_steps=False)
+
+    def forward(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b 32 t"]:
+        """The pitch channels."""
+        return self.condition(self.embed(f0).repeat_interleave(2, dim=1))
+
+    def embed(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b t 64"]:
+        """The embedded pitch at 25 Hz: even steps, in bins (the pitch post-net hears it too)."""
+        even = f0[:, ::2]
+        bins = torch.from_numpy(coarse_pitch(even.flatten().cpu().numpy())).reshape(even.shape)
+        return self.embedding(bins.to(f0.device))
+
+
+class MotionVAE(nn.Module):
+    """GeneFace's generator: posterior encoder, coupling-flow prior, decoder, all seeing speech.
+
+    speech: channels of the features; motion: 204, that is 68 points of 3 coordinates.
+    amplitude: factor on sampled motion, measured after training. Ours: a network that averages
+    over what speech cannot tell moves too little on new speakers; 1 is the official code.
+    """
+
+    def __init__(self, speech: int, sizes: VAESizes, *, motion: int = 204) -> None:
+        super().__init__()
+        self.sizes, self.latent = sizes, sizes.latent
+        width = sizes.condition + (32 if sizes.pitch else 0)
+        self.standardise = Standardise(speech)
+        self.dropout = nn.Dropout1d(sizes.dropout)
+        self.register_buffer("amplitude", torch.ones(()))
+        self.speech = SpeechCondition(
+            speech, sizes.condition, sizes.condition, both_steps=sizes.both_steps
+        )
+        self.pitch = PitchCondition() if sizes.pitch else None
+        self.to_latent_rate = nn.Conv1d(width, width, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
+        shared = {"hidden": sizes.hidden, "kernel": 5, "condition": width}
+        self.posterior = Posterior(motion, sizes.latent, layers=sizes.encoder_layers, **shared)
+        self.flow = CouplingFlow(
+            sizes.latent,
+            steps=sizes.flow_steps,
+            hidden=sizes.flow_hidden,
+            kernel=3,
+            layers=4,
+            condition=width,
+        )
+        self.decoder = Decoder(sizes.latent, motion, layers=sizes.decoder_layers, **shared)
+
+    def condition(
+        self, speech: Float[Tensor, "b s c"], f0: Float[Tensor, "b s"]
+    ) -> tuple[Float[Tensor, "b g t"], Float[Tensor, "b g u"]]:
+        """What encoder, prior and decoder see: at 25 Hz, and at the latent rate."""
+        speech = self.dropout(self.standardise(speech).transpose(1, 2)).transpose(1, 2)
+        condition = self.speech(speech)
+        if self.pitch is not None:
+            condition = torch.cat([condition, self.pitch(f0)], dim=1)
+        return condition, self.to_latent_rate(condition)
+
+    def decode(
+        self,
+        z: Float[Tensor, "b z u"],
+        mask: Bool[Tensor, "b t"],
+        condition: Float[Tensor, "b g t"],
+    ) -> Float[Tensor, "b t m"]:
+        """Latents and the 25 Hz condition -> motion."""
+        return self.decoder(z, mask[:, None].float(), condition).transpose(1, 2)
+
+    def sample(
+        self,
+        speech: Float[Tensor, "b s c"],
+        f0: Float[Tensor, "b s"],
+        noise: Float[Tensor, "b z u"],
+    ) -> Float[Tensor, "b t m"]:
+        """Motion for speech from prior noise (temperature times N(0, 1)): inverse flow, decode."""
+        condition, slow = self.condition(speech, f0)
+        ones = torch.ones_like(noise[:, :1])
+        z = self.flow.inverse(noise, ones, slow)
+        mask = torch.ones(condition.shape[0], condition.shape[2], dtype=torch.bool)
+        return self.decode(z, mask.to(z.device), condition)
+
+
+def masked_mse(
+    predicted: Float[Tensor, "b t m"],
+    true: Float[Tensor, "b t m"],
+    mask: Bool[Tensor, "b t"],
+    weight: Float[Tensor, " m"],
+) -> Float[Tensor, ""]:
+    """Squared error over unmasked frames, weighted: sum / (frames * channels)."""
+    error = weight * (predicted - true) ** 2 * mask[..., None]
+    return error.sum() / (mask.sum() * predicted.shape[2])
+
+
+def continuity(
+    predicted: Float[Tensor, "b t m"],
+    true: Float[Tensor, "b t m"],
+    mask: Bool[Tensor, "b t"],
+    weight: Float[Tensor, " m"],
+) -> Float[Tensor, ""]:
+    """Squared error of frame differences, plus that of frame 0, normalised like `masked_mse`."""
+    start = torch.zeros_like(true[:, :1])
+    difference = torch.diff(predicted, dim=1, prepend=start)
+    wanted = torch.diff(true, dim=1, prepend=start)
+    return masked_mse(difference, wanted, mask, weight)
+
+
+def kl_divergence(
+    z: Float[Tensor, "b z u"],
+    prior: Float[Tensor, "b z u"],
+    mean: Float[Tensor, "b z u"],
+    log_std: Float[Tensor, "b z u"],
+    mask: Float[Tensor, "b 1 u"],
+) -> Float[Tensor, ""]:
+    """Single-sample KL(q || p) per latent step and channel: log q(z) - log N(f(z); 0, 1).
+
+    z: a draw from q = N(mean, exp(log_std)); prior: f(z), the flow's image (log-determinant 0).
+    """
+    posterior_log = -log_std - 0.5 * ((z - mean) * torch.exp(-log_std)) ** 2
+    prior_log = -0.5 * prior**2
+    return ((posterior_log - prior_log) * mask).sum() / mask.sum() / z.shape[1]
+
+
+@torch.no_grad()
+def generate(
+    vae: MotionVAE,
+    speech: Speech,
+    *,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Float[np.ndarray, "t 204"]:
+    """Motion in network units for speech of any length, s // 2 frames.
+
+    Speech is padded to whole latent steps by repeating its last step, and the motion cut back.
+    Temperature 0 takes the prior's mode and draws nothing.
+    """
+    n_frames = len(speech.features) // 2
+    if n_frames < 1:
+        raise ValueError(f"speech must have at least 2 steps, got {len(speech.features)}")
+    n_latents = -(-n_frames // STRIDE)
+    padded = speech.cut(n_latents * STRIDE)
+    noise = torch.zeros(1, vae.latent, n_latents)
+    if temperature > 0:
+        if generator is None:
+            raise ValueError("a temperature above 0 needs a generator")
+        noise = temperature * torch.randn(noise.shape, generator=generator)
+    features, f0 = (torch.from_numpy(part).float()[None] for part in (padded.features, padded.f0))
+    device = vae.amplitude.device
+    motion = vae.amplitude * vae.sample(features.to(device), f0.to(device), noise.to(device))
+    return motion[0, :n_frames].cpu().numpy()
+
+
+def score_motion(
+    vae: MotionVAE,
+    utterances: Sequence[corpus.Utterance],
+    motions: Sequence[corpus.Track],
+    *,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> dict[str, float]:
+    """Means over clips: Pearson r of mouth opening and width, variance ratio, lip error.
+
+    variance_ratio: predicted over tracked variance of the opening (median over clips), 1 is
+    right and 0 the mean face; lip_error: network units. score: 2 - r_opening - r_width.
+    """
+    rows = []
+    for utterance, true in zip(utterances, motions, strict=True):
+        drawn = generate(vae, utterance.speech, temperature=temperature, generator=generator)
+        drawn, seen = drawn.reshape(-1, 68, 3), np.asarray(true).reshape(-1, 68, 3)
+        ours, theirs = mouth_shape(drawn), mouth_shape(seen)
+        r_opening, r_width = (_pearson(ours[:, k], theirs[:, k]) for k in (0, 1))
+        ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)
+        error = np.linalg.norm((drawn - seen)[:, sync.LIPS], axis=-1).mean()
+        rows.append((r_opening, r_width, ratio, error))
+    opening, width, ratio, error = (np.array(column) for column in zip(*rows, strict=True))
+    return {
+        "score": float(2 - opening.mean() - width.mean()),
+        "r_opening": float(opening.mean()),
+        "r_width": float(width.mean()),
+        "variance_ratio": float(np.median(ratio)),
+        "lip_error": float(error.mean()),
+    }
+
+
+@torch.no_grad()
+def sync_of(
+    vae: MotionVAE,
+    expert: sync.SyncExpert,
+    utterances: Sequence[corpus.Utterance],
+    n_windows: int,
+) -> float:
+    """Mean sync loss of generated motion, `n_windows` windows a clip, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for utterance in utterances:
+        motion = torch.from_numpy(generate(vae, utterance.speech))[None]
+        speech = torch.from_numpy(utterance.speech.features).float()[None]
+        mask = torch.ones(1, motion.shape[1], dtype=torch.bool)
+        motion, speech = motion.to(vae.amplitude.device), speech.to(vae.amplitude.device)
+        losses.append(sync.judge(expert, speech, motion, mask, n_windows, generator).item())
+    return float(np.mean(losses))
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+    spread = a.std() * b.std()
+    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0

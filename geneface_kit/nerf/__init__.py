@@ -1,0 +1,1 @@
+"""Nerf (stage 3): landmarks of one person -> pictures of that person."""

@@ -1,0 +1,239 @@
+"""Views: frames of a person -> the pixels, colours and masks that head and torso learn from.
+
+Reads a person (frames stay memory-mapped); writes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from geneface_kit.person import camera
+from geneface_kit.person.artefact import Person
+
+__all__ = ["HEAD", "SPEECH_STEPS", "Pixels", "Views", "driving", "psnr", "windows_of"]
+
+HEAD = 1
+"""The label of head pixels in a person's label maps."""
+SPEECH_STEPS = 16
+"""Steps of speech that drive a frame, 0.32 s about it (AD-NeRF; geneface-spec.md 4a)."""
+OUTER = (2.1, 2.2, 1.6)
+"""Radii (inter-ocular distances) of an ellipsoid about the box's centre that any head fits in."""
+INNER = (0.5, 0.8, 0.6)
+"""Radii of one that lies inside any skull: nothing of it is ever seen."""
+DEPTH_BEHIND = -1.6
+"""z behind which nothing is seen of a person who looks at the camera."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels drawn from several frames, those of one frame together.
+
+    frames: (b,) frame numbers; frame_of_pixel: (n,) index into `frames`; at: (n, 2) column, row;
+    colour: (n, 3) of the video; is_head: (n,); in_face, in_lips: (n,) inside those rectangles.
+    """
+
+    frames: Int[Tensor, " b"]
+    frame_of_pixel: Int[Tensor, " n"]
+    at: Int[Tensor, "n 2"]
+    colour: Float[Tensor, "n 3"]
+    is_head: Bool[Tensor, " n"]
+    in_face: Bool[Tensor, " n"]
+    in_lips: Bool[Tensor, " n"]
+
+    def beside(self, others: "Pixels") -> "Pixels":
+        """These pixels and behind them others."""
+        pairs = {name: (getattr(self, name), getattr(others, name)) for name in vars(self)}
+        first, second = pairs["frame_of_pixel"]
+        pairs["frame_of_pixel"] = (first, second + len(self.frames))
+        return Pixels(**{name: torch.cat(pair) for name, pair in pairs.items()})
+
+
+class Views:
+    """A person's frames, ready to draw from."""
+
+    def __init__(self, person: Person, device: torch.device | str = "cpu"):
+        n_frames = len(person.frames)
+        for name in ("poses", "landmarks"):
+            if not np.isfinite(getattr(person, name)).all():
+                raise ValueError(
+                    f"person {person.name} has NaN or infinite {name}; prepare the person again"
+                )
+        self.person, self.size, self.focal = person, int(person.size), float(person.focal)
+        self.n_frames, self.n_train = n_frames, min(int(person.n_train), n_frames)
+        self.device = torch.device(device)
+        self.poses = torch.tensor(person.poses, dtype=torch.float32, device=self.device)
+        self.landmarks = torch.tensor(person.landmarks, dtype=torch.float32, device=self.device)
+        self._tracks = {"landmarks": self.landmarks}
+        self.face_rects = self._clipped(person.face_rects)
+        self.lip_rects = self._clipped(person.lip_rects)
+        self.head_rects = self._clipped(_label_rects(person.labels, margin=self.size // 32))
+
+    def draw(
+        self, n_frames: int, n_pixels: int, shares: tuple[float, float], generator: torch.Generator
+    ) -> Pixels:
+        """Random training pixels.
+
+        shares: which parts of a frame's pixels come from its lip and from its face rectangle; the
+        rest from a rectangle around the head, hair included.
+        """
+        frames = torch.randint(self.n_train, (n_frames,), generator=generator)
+        per_frame = max(4, n_pixels // n_frames)
+        n_lips, n_face = (round(share * per_frame) for share in shares)
+        rects = torch.cat(
+            [
+                self.lip_rects[frames, None].expand(-1, n_lips, -1),
+                self.face_rects[frames, None].expand(-1, n_face, -1),
+                self.head_rects[frames, None].expand(-1, max(0, per_frame - n_lips - n_face), -1),
+            ],
+            dim=1,
+        ).flatten(0, 1)
+        extent = (rects[:, 2:] - rects[:, :2]).clamp(min=1)
+        at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
+        return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
+
+    def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> Pixels:
+        """Square patches of the lip rectangles of random training frames, row by row.
+
+        size: edge of a patch, pixels; it lies about the middle of a rectangle that is smaller.
+        """
+        frames = torch.randint(self.n_train, (n_frames,), generator=generator)
+        rects = self.lip_rects[frames]
+        room = rects[:, 2:] - rects[:, :2] - size
+        shift = torch.rand(n_frames, 2, generator=generator) * (room.clamp(min=0) + 1)
+        corners = rects[:, :2] + shift.long() + room.clamp(max=0) // 2
+        corners = corners.clamp(0, self.size - size)
+        row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        at = corners[:, None] + torch.stack([column, row], -1).view(1, -1, 2)
+        return self.read(
+            frames, torch.arange(n_frames).repeat_interleave(size**2), at.flatten(0, 1)
+        )
+
+    def read(
+        self, frames: Int[Tensor, " b"], frame_of_pixel: Int[Tensor, " n"], at: Int[Tensor, "n 2"]
+    ) -> Pixels:
+        """The given pixels with their colours and masks."""
+        numbers = frames[frame_of_pixel]
+        where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
+        colour = torch.from_numpy(self.person.frames[where]).float() / 255
+        is_head = torch.from_numpy(np.asarray(self.person.labels[where] == HEAD))
+        in_face = _inside(at, self.face_rects[numbers])
+        in_lips = _inside(at, self.lip_rects[numbers])
+        parts = (frames, frame_of_pixel, at, colour, is_head, in_face, in_lips)
+        return Pixels(*(part.to(self.device) for part in parts))
+
+    def rays(self, pixels: Pixels) -> camera.Rays:
+        """One ray per pixel, in the head frame."""
+        parts = [
+            camera.rays(
+                self.poses[frame], self.focal, self.size, pixels.at[pixels.frame_of_pixel == k]
+            )
+            for k, frame in enumerate(pixels.frames.tolist())
+        ]
+        return camera.Rays(
+            torch.cat([part.origins for part in parts]),
+            torch.cat([part.directions for part in parts]),
+        )
+
+    def hull(self, points: Float[Tensor, "n 3"], reach: float) -> Bool[Tensor, " n"]:
+        """Which head-frame points the cameras see as head: inside the mask in nearly every frame.
+
+        reach: how far outside the mask a point may fall, inter-ocular distances.
+        """
+        frames = np.linspace(0, self.n_train - 1, min(48, self.n_train)).astype(int)
+        seen_in, head_in = torch.zeros(len(points)), torch.zeros(len(points))
+        world = points.numpy()
+        for frame in frames:
+            mask = torch.from_numpy(np.asarray(self.person.labels[frame] == HEAD)).float()
+            distance = float(np.linalg.norm(self.person.poses[frame][:3, 3]))
+            radius = max(1, round(self.focal * reach / distance))
+            mask = functional.max_pool2d(mask[None, None], 2 * radius + 1, 1, radius)[0, 0]
+            place = camera.project(world, self.person.poses[frame], self.focal, self.size)
+            column, row = torch.from_numpy(np.floor(place)).long().unbind(-1)
+            inside = (column >= 0) & (column < self.size) & (row >= 0) & (row < self.size)
+            at = row.clamp(0, self.size - 1) * self.size + column.clamp(0, self.size - 1)
+            seen_in += inside
+            head_in += inside & (mask.flatten()[at] > 0)
+        from_centre = points - torch.tensor(camera.BOX_CENTRE)
+        near_enough = (from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1
+        outside_skull = (from_centre / torch.tensor(INNER)).norm(dim=-1) > 1
+        shell = near_enough & outside_skull & (points[:, 2] > DEPTH_BEHIND)
+        return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
+
+    def track(self, driven_by: str) -> Float[Tensor, "t ..."]:
+        """What drives every frame, see `driving`."""
+        if driven_by not in self._tracks:
+            speech = torch.tensor(np.asarray(self.person.speech.features), dtype=torch.float32)
+            self._tracks[driven_by] = driving(driven_by, self.landmarks, speech.to(self.device))
+        return self._tracks[driven_by]
+
+    def windows(self, frames: Int[Tensor, " b"], config: Any) -> Float[Tensor, "b w ..."]:
+        """What a head of these settings, a HeadConfig, is given in frames: parts of its track."""
+        return windows_of(self.track(config.driven_by), frames, config.attention_frames)
+
+    def held_out(self, n: int) -> list[int]:
+        """Up to n frames spread over the held-out part (the whole clip's end if there is none)."""
+        first = self.n_train if self.n_train < self.n_frames else max(0, self.n_frames - n)
+        numbers = np.linspace(first, self.n_frames - 1, min(n, self.n_frames - first))
+        return sorted({int(number) for number in numbers})
+
+    def _clipped(self, rects: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.clip(np.asarray(rects), 0, self.size).astype(np.int64))
+
+
+def driving(
+    driven_by: str, landmarks: Float[Tensor, "t 68 3"], speech: Float[Tensor, "s c"]
+) -> Float[Tensor, "t ..."]:
+    """What drives a head, frame by frame.
+
+    "landmarks": they themselves. "speech": the SPEECH_STEPS features around each frame, (t, 16, c),
+    which know nothing of landmarks: frame k hears steps 2k - 7 to 2k + 8, the ends repeated.
+    Raises: ValueError for any other word.
+    """
+    if driven_by == "landmarks":
+        return landmarks
+    if driven_by != "speech":
+        raise ValueError(f"head.driven_by must be 'landmarks' or 'speech', got {driven_by!r}")
+    if len(speech) < 2:
+        raise ValueError(f"speech must have at least 2 steps, got {len(speech)}")
+    first = 2 * torch.arange(len(landmarks), device=speech.device) + 1 - SPEECH_STEPS // 2
+    steps = first[:, None] + torch.arange(SPEECH_STEPS, device=speech.device)
+    return speech[steps.clamp(0, len(speech) - 1)]
+
+
+def windows_of(
+    track: Float[Tensor, "t ..."], frames: Int[Tensor, " b"], width: int
+) -> Float[Tensor, "b w ..."]:
+    """Windows of a track, one entry a frame, centred on frames, the ends repeated."""
+    reach = torch.arange(width, device=track.device) - width // 2
+    numbers = frames.to(track.device)[:, None] + reach
+    return track[numbers.clamp(0, len(track) - 1)]
+
+
+def psnr(squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error of images in [0, 1]."""
+    return float(-10 * np.log10(max(squared_error, 1e-12)))
+
+
+def _inside(at: Tensor, rects: Tensor) -> Tensor:
+    return ((at >= rects[:, :2]) & (at < rects[:, 2:])).all(-1)
+
+
+def _label_rects(labels: np.ndarray, margin: int) -> np.ndarray:
+    """x0, y0, x1, y1 around the head label of each frame; frames without a head take the mean."""
+    rects = np.zeros((len(labels), 4), np.int64)
+    found = np.zeros(len(labels), bool)
+    for frame, label in enumerate(labels):
+        is_head = np.asarray(label == HEAD)
+        columns, rows = np.flatnonzero(is_head.any(0)), np.flatnonzero(is_head.any(1))
+        if len(columns):
+            found[frame] = True
+            rects[frame] = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    if not found.any():
+        raise ValueError("no frame of the person has a head pixel in its labels; prepare it again")
+    rects[~found] = np.round(rects[found].mean(0))
+    return rects + np.array([-margin, -margin, margin, margin])

@@ -1,0 +1,185 @@
+"""Batches: utterances -> random, masked pieces of speech and motion, as a network wants them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geneface_kit.person.corpus.shards import Utterance
+from geneface_kit.person.corpus.source import CorpusConfig
+
+__all__ = [
+    "Displacement",
+    "Track",
+    "Sequences",
+    "check_unit",
+    "collate",
+    "cut",
+    "displacements",
+    "draw_batch",
+    "feature_statistics",
+    "folds",
+]
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """Landmarks minus a mean face, in network units; computed for the frames that are asked for.
+
+    A slice gives (n, 204) float32, np.asarray the whole utterance. So the motion of a corpus
+    takes no memory of its own.
+    """
+
+    landmarks: Float[np.ndarray, "t 68 3"]
+    mean: Float[np.ndarray, "68 3"]
+    unit: float
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def __getitem__(self, frames: slice) -> Float[np.ndarray, "_ 204"]:
+        moved = (self.landmarks[frames] - self.mean) / self.unit
+        return moved.reshape(-1, 204).astype(np.float32)
+
+    def __array__(self, dtype: np.dtype | None = None) -> Float[np.ndarray, "t 204"]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+Track = Displacement | Float[np.ndarray, "_ 204"]
+"""Motion of one utterance in network units, from a corpus or in memory."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A padded batch: b pieces of t frames, t a multiple of 4.
+
+    speech: (b, 2t, c); f0: (b, 2t) Hz, 0 unvoiced; motion: (b, t, 204), network units;
+    mask: (b, t), False on padding; clips: (b,) which clip each piece is from.
+    """
+
+    speech: Float[Tensor, "b s c"]
+    f0: Float[Tensor, "b s"]
+    motion: Float[Tensor, "b t 204"]
+    mask: Bool[Tensor, "b t"]
+    clips: Int[Tensor, " b"]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
+        """The batch with every tensor changed: moved to a device, or cut to some rows."""
+        return Sequences(*(change(getattr(self, field.name)) for field in fields(self)))
+
+
+def folds(speakers: Sequence[str], n_folds: int) -> list[list[str]]:
+    """Speakers dealt into n groups, for validation by speaker: a b c d e in 2 -> ace, bd."""
+    return [list(speakers[index::n_folds]) for index in range(min(n_folds, len(speakers)))]
+
+
+def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list[Displacement]:
+    """Motion targets of each utterance, in network units.
+
+    remove_identity: landmarks minus the mean over all frames of that speaker, so that the
+    generator learns motion and not faces. Differs from the official code, which subtracts one
+    mean face and keeps identity; False does that with the corpus' mean.
+    Raises: ValueError when landmarks are of another unit, see `check_unit`.
+    """
+    sums: dict[str, np.ndarray] = {}
+    counts: dict[str, int] = {}
+    keys = [utterance.speaker if config.remove_identity else "" for utterance in utterances]
+    for key, utterance in zip(keys, utterances, strict=True):
+        sums[key] = sums.get(key, 0) + utterance.landmarks.sum(0, dtype=np.float64)
+        counts[key] = counts.get(key, 0) + len(utterance)
+    means = {key: (sums[key] / counts[key]).astype(np.float32) for key in sums}
+    for key, mean in means.items():
+        check_unit(mean, key or "the corpus")
+    return [
+        Displacement(utterance.landmarks, means[key], config.unit)
+        for key, utterance in zip(keys, utterances, strict=True)
+    ]
+
+
+def check_unit(face: Float[np.ndarray, "68 3"], name: str) -> None:
+    """Raises ValueError when a mean face is not in inter-ocular distances.
+
+    The outer eye corners (36 and 45) of such a face are 1 apart; half to double passes.
+    """
+    apart = float(np.linalg.norm(face[45] - face[36]))
+    if not 0.5 < apart < 2:
+        raise ValueError(
+            f"the landmarks of {name} are in another unit: its outer eye corners are {apart:.3g} "
+            "apart, and must be 1 (inter-ocular distances); divide them by that distance"
+        )
+
+
+def feature_statistics(
+    utterances: Sequence[Utterance],
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Mean and standard deviation of each speech channel over all steps, one utterance at a time.
+
+    Two utterances are pooled by Chan's formula: M2 = M2a + M2b + d^2 na nb / (na + nb), where d
+    is the difference of their means and M2 a sum of squares about the mean.
+    """
+    count, mean, squares = 0, 0.0, 0.0
+    for utterance in utterances:
+        features = utterance.speech.features.astype(np.float64)
+        n, centre = len(features), features.mean(0)
+        apart = centre - mean
+        squares = squares + ((features - centre) ** 2).sum(0) + apart**2 * count * n / (count + n)
+        mean = mean + apart * n / (count + n)
+        count += n
+    std = np.sqrt(squares / max(1, count - 1))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def draw_batch(
+    utterances: Sequence[Utterance],
+    motions: Sequence[Track],
+    *,
+    size: int,
+    frames: int,
+    generator: torch.Generator,
+) -> Sequences:
+    """Random pieces of at most `frames` frames; long clips are drawn more often, by length.
+
+    A clip shorter than `frames` is cut to a multiple of 4 and padded; the mask says where. Only
+    the drawn pieces are read from the corpus.
+    """
+    lengths = torch.tensor([len(utterance) for utterance in utterances], dtype=torch.float32)
+    picks = torch.multinomial(lengths, size, replacement=True, generator=generator).tolist()
+    pieces = []
+    for pick in picks:
+        length = min(len(utterances[pick]) // 4 * 4, frames)
+        last = len(utterances[pick]) - length
+        start = int(torch.randint(last + 1, (1,), generator=generator))
+        pieces.append(cut(utterances[pick], motions[pick], start, length))
+    names = sorted({utterance.clip for utterance in utterances})
+    clips = torch.tensor([names.index(utterances[pick].clip) for pick in picks])
+    return collate(pieces, clips)
+
+
+def cut(
+    utterance: Utterance, motion: Track, start: int, length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Speech features, f0 and motion of `length` frames from `start`."""
+    steps = slice(2 * start, 2 * (start + length))
+    features, f0 = utterance.speech.features[steps], utterance.speech.f0[steps]
+    return features, f0, motion[start : start + length]
+
+
+def collate(
+    pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], clips: Int[Tensor, " b"]
+) -> Sequences:
+    """Pieces of several lengths -> one batch, zero padded to the longest."""
+    length = max(len(motion) for _, _, motion in pieces)
+
+    def stack(index: int, size: int) -> Tensor:
+        parts = [piece[index] for piece in pieces]
+        width = [(0, 0)] * (parts[0].ndim - 1)
+        return torch.from_numpy(
+            np.stack([np.pad(part, [(0, size - len(part)), *width]) for part in parts])
+        ).float()
+
+    lengths = torch.tensor([len(motion) for _, _, motion in pieces])
+    mask = torch.arange(length)[None] < lengths[:, None]
+    return Sequences(stack(0, 2 * length), stack(1, 2 * length), stack(2, length), mask, clips)

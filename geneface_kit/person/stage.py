@@ -1,0 +1,206 @@
+"""Person: a talking video -> one validated artefact that the other stages trust.
+
+Reads the clip; writes frames, labels, torso, plate, tracks, speech, audio and person.json (last).
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from geneface_kit import runs
+from geneface_kit.person import (
+    clip,
+    demo,
+    files,
+    framing,
+    known,
+    landmarks,
+    layers,
+    quality,
+    report,
+    sound,
+    speech,
+    tracking,
+)
+from geneface_kit.person.artefact import SCHEMA, Person, assemble, load
+from geneface_kit.person.known import KNOWN
+from geneface_kit.person.settings import CPU, PAPER, PersonConfig
+
+__all__ = [
+    "CPU",
+    "KNOWN",
+    "PAPER",
+    "STEPS",
+    "Person",
+    "PersonConfig",
+    "find",
+    "inputs",
+    "load",
+    "make",
+    "prepare",
+]
+
+STEPS = ("scan", "frames", "tracking", "speech", "offset", "labels", "plate", "torso", "report")
+"""The steps of a preparation, in order."""
+
+log = logging.getLogger(__name__)
+
+
+def make(run: runs.Run, config: PersonConfig) -> None:
+    """Prepare the run's person into its folder (stage `person`)."""
+    source = find(run.subject)
+    for path in inputs(run.subject, config):
+        run.add_input(path)
+    person = prepare(source, run.folder, config, name=Path(run.subject).stem)
+    run.data_kind = person.data_kind
+    run.record("report", person.report)
+
+
+def inputs(subject: str, config: PersonConfig) -> list[Path]:
+    """The files the stage reads: the clip; its sound and the subject's consent, if beside it."""
+    source = find(subject)
+    beside, consent = source.with_suffix(".wav"), _consent_file(source)
+    reads_sound = beside.exists() and not clip.probe(source).has_sound
+    return [source, *[beside] * reads_sound, *[consent] * consent.is_file()]
+
+
+def find(name: str) -> Path:
+    """The video of a person, looked for in this order.
+
+    A file's path; a folder's path ("clips/" or "./ada") that holds one video; a clip called NAME
+    in data/persons or GENEFACE_KIT_DATA; a known person, fetched into data/persons unless
+    GENEFACE_KIT_OFFLINE is set; the embedded demo.
+    Raises: FileNotFoundError, in one sentence that says where to put the video; ValueError when
+    a folder holds several, or a fetched clip was changed.
+    """
+    given = Path(name)
+    if given.is_file() and (given.suffix or given.parent.name):
+        return given
+    if given.is_dir() and os.sep in name:
+        return _only_video(given)
+    at_home = runs.root() / "data" / "persons"
+    folders = [at_home]
+    if "GENEFACE_KIT_DATA" in os.environ:
+        data = Path(os.environ["GENEFACE_KIT_DATA"])
+        folders += [data, data / "persons"]
+    for folder in folders:
+        for suffix in clip.SUFFIXES:
+            if (folder / f"{name}{suffix}").is_file():
+                return known.check(folder / f"{name}{suffix}")
+    entry = known.KNOWN.get(name)
+    if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
+        return known.fetch(name, at_home)
+    if name in demo.NAMES:
+        return demo.clip_path(name)
+    published = f" (published by {entry.source})" if entry else ""
+    raise FileNotFoundError(
+        f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in "
+        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{published}"
+    )
+
+
+def _only_video(folder: Path) -> Path:
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in clip.SUFFIXES)
+    if len(videos) == 1:
+        return videos[0]
+    found = ", ".join(path.name for path in videos[:5]) or "none"
+    raise ValueError(
+        f"{folder} holds {len(videos)} videos ({found}); one is needed, name it by its path"
+    )
+
+
+def prepare(
+    source: Path,
+    folder: Path,
+    config: PersonConfig | None = None,
+    *,
+    name: str = "",
+    step: Callable[[str], None] = log.debug,
+) -> Person:
+    """Turn a video into a person artefact in `folder` (person.json is written last).
+
+    step: called with the name of each step of STEPS as it begins. A clip whose verdict is "not
+    usable" gets its artefact and its report all the same; `load` refuses it later.
+    Raises: ValueError in one sentence when no artefact can be made of the clip; what could be
+    repaired is listed in the report's warnings.
+    """
+    config = config or PersonConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "person.json").unlink(missing_ok=True)
+    step("scan")
+    scan = framing.scan(source, config.framing, max_s=config.max_s, detector=config.detector)
+    start, stop, warnings = framing.usable_span(scan, config.framing)
+    spans = tuple(framing.usable_spans(scan, config.framing))
+    mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
+    crop = framing.square_crop(mesh, scan.width, scan.height, config.framing)
+    step("frames")
+    frames = files.write_frames(source, folder, (start, stop), crop, scan.width, config.size)
+    step("tracking")
+    placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
+    tracked = tracking.track(placed, config.size, config.tracking, pictures=frames)
+    files.write_tracks(folder, tracked, mesh.found, config.size)
+    step("speech")
+    whole, spoken = sound.listen(source, start, stop - start)
+    step("offset")
+    offset = speech.offset(spoken, tracked.landmarks)
+    heard = sound.in_step(whole, spoken, start, offset, config)
+    files.write_npz(folder / "speech.npz", **vars(heard.speech))
+    clip.write_audio(folder / "audio.wav", heard.sound)
+    step("labels")
+    labels = files.write_labels(folder, tracked.landmarks2d, config.layers)
+    step("plate")
+    plate = _plate(frames, labels, config)
+    files.write_picture(folder / "plate.png", plate.picture)
+    step("torso")
+    files.write_torso(folder, config.layers)
+    step("report")
+    found = quality.Evidence(
+        scan, (start, stop), spans, crop, tracked, heard, plate, frames, labels
+    )
+    measured = quality.measure(found)
+    measured |= quality.verdict(measured, warnings + list(heard.notes))
+    facts = {
+        "schema": SCHEMA,
+        "name": name or source.stem,
+        "data_kind": "synthetic" if source.parent == demo.clip_path("demo").parent else "real",
+        "size": config.size,
+        "focal": tracked.focal,
+        "n_frames": len(frames),
+        "unit": "inter-ocular distance",
+        "forced": config.force,
+        "consent": _consent(source),
+        "speech": {
+            "encoder": heard.speech.encoder,
+            "version": heard.speech.version,
+            "steps_per_frame": 2,
+        },
+        "report": measured,
+    }
+    person = assemble(folder, facts)
+    files.write_text(folder / "report.html", report.page(person))
+    runs.write_json(folder / "person.json", facts)
+    for warning in measured["warnings"]:
+        log.warning("%s: %s", person.name, warning)
+    say = log.warning if measured["verdict"] == "not usable" else log.info
+    say("%s: %s", person.name, "; ".join([measured["verdict"], *measured["reasons"]]))
+    return person
+
+
+def _plate(frames: np.ndarray, labels: np.ndarray, config: PersonConfig) -> layers.Plate:
+    some = layers.some_frames(len(frames), config.layers.plate_frames)
+    return layers.make_plate(
+        [np.array(frames[t]) for t in some], [np.array(labels[t]) for t in some], config.layers
+    )
+
+
+def _consent(source: Path) -> str:
+    """The statement in NAME.consent.txt beside the clip, if there is one."""
+    path = _consent_file(source)
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _consent_file(source: Path) -> Path:
+    return source.with_suffix(".consent.txt")

@@ -1,0 +1,285 @@
+"""Batch: persons x seeds x methods -> one plan of notebooks, executed by Snakemake over papermill.
+
+A plan knows the folder of every run before anything is made, so an executed notebook lies in the
+folder of its run, and what two methods share is made once.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from geneface_kit import runs
+from geneface_kit.pipeline import notebooks
+from geneface_kit.pipeline.methods import FULL
+from geneface_kit.pipeline.methods import overrides as overrides_of
+from geneface_kit.pipeline.require import locate
+from geneface_kit.pipeline.settings import parse, resolve
+from geneface_kit.pipeline.stages import STAGES
+
+__all__ = [
+    "TIMINGS",
+    "Job",
+    "Study",
+    "from_config",
+    "home",
+    "keep",
+    "plan",
+    "project",
+    "reproduce",
+    "tables_that_differ",
+]
+
+NOTEBOOKS = {
+    "person": ("00_prepare_person", ()),
+    "motion": ("01_audio_to_motion", ("person",)),
+    "adaptation": ("02_domain_adaptation", ("person", "motion")),
+    "nerf": ("03_train_nerf", ("person",)),
+    "talk": ("04_talk", ("adaptation", "nerf")),
+    "evaluation": ("05_evaluation_tables", ("adaptation", "nerf")),
+    "figures": ("06_paper_figures", ("talk", "evaluation")),
+}
+"""Stage -> its notebook, and the stages whose notebooks come before. Figures tell of the
+evaluation and lie in its run."""
+TIMINGS = ("FPS", "training minutes", "peak memory")
+"""Metrics of time and memory: two runs on one machine agree in every number but these."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is reproduced: every person with every seed and every method."""
+
+    persons: tuple[str, ...] = ("demo",)
+    profile: str = "smoke"
+    seeds: tuple[int, ...] = (0,)
+    methods: tuple[str, ...] = (FULL,)  # of tables.methods
+    overrides: str = ""  # dotted settings for every unit, commas between
+    recordings: str = ""  # of the cross-driven table, commas between; "" = the held-out demo
+    until: str = "figures"  # last stage (a key of NOTEBOOKS)
+    out: str = ""  # folder of all runs; "" = runs/ of the project
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute: its name, its parameters, and the places of those before it.
+
+    Places are relative to the folder of all runs. stage: what the notebook tells of.
+    """
+
+    notebook: str
+    parameters: dict[str, Any]
+    after: tuple[str, ...]
+    stage: str
+
+
+def plan(study: Study) -> dict[str, Job]:
+    """Place of each executed notebook (RUN FOLDER/NOTEBOOK.ipynb) -> its job, upstream first.
+
+    A run that several units share has one job. Only the overrides that a notebook's run depends on
+    are passed to it.
+    Raises: ValueError for an unknown stage, profile, setting or method.
+    """
+    if study.until not in NOTEBOOKS:
+        raise ValueError(f"unknown stage {study.until!r}: choose one of {', '.join(NOTEBOOKS)}")
+    if "evaluation.recordings" in parse(study.overrides):
+        raise ValueError("evaluation.recordings has a field of its own here: recordings")
+    chosen = {name: overrides_of(name) for name in study.methods}
+    jobs: dict[str, Job] = {}
+    for person in study.persons:
+        for seed in study.seeds:
+            for method, overrides in chosen.items():
+                places: dict[str, str] = {}
+                for stage in _upstream_first(study.until):
+                    place, job = _job(study, person, seed, method, overrides, stage, places)
+                    places[stage] = place
+                    jobs.setdefault(place, job)
+    return jobs
+
+
+def keep(notebook: str, parameters: Mapping[str, Any], target: Path) -> None:
+    """Executes a notebook and puts it, complete or not at all, where it is kept.
+
+    target: in the folder of the run that the notebook finds or makes.
+    """
+    target.parent.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent.parent / f".{target.parent.name}-{target.stem}.part.ipynb"
+    try:
+        notebooks.execute(notebook, partial, dict(parameters))
+        content = json.loads(partial.read_text())
+        record = content["metadata"]["papermill"]
+        record["input_path"], record["output_path"] = f"{notebook}.ipynb", target.name
+        if not (target.parent / "run.json").is_file():
+            raise FileNotFoundError(
+                f"{notebook} made no run {target.parent.name}: it was planned with other settings"
+            )
+        runs.write_json(target, content)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def tables_that_differ(folder: Path, other: Path) -> list[str]:
+    """What two folders of collected tables say differently, one sentence each; timings aside.
+
+    Compared are all columns of all rows whose metric is none of TIMINGS.
+    """
+    names = sorted({path.name for place in (folder, other) for path in place.glob("*table_*.csv")})
+    if not names:
+        return [f"no tables in {folder.name}/ and {other.name}/"]
+    wrong = []
+    for name in names:
+        if not ((folder / name).is_file() and (other / name).is_file()):
+            wrong.append(f"{name} is in one folder only")
+            continue
+        ours, theirs = (_untimed(place / name) for place in (folder, other))
+        wrong += [f"{name}: {row}" for row in sorted(ours.symmetric_difference(theirs))]
+    return wrong
+
+
+def reproduce(study: Study, *, cores: int = 0, snakemake: str = "") -> Path:
+    """Runs the workflow of a study to its end; the folder of the collected tables.
+
+    cores: how many the jobs may use together; 0 means all. snakemake: more options for it, such
+    as "--profile slurm --jobs 20" (a cluster) or "--dry-run". What is made already is left alone.
+    Raises: ValueError when the workflow fails, ModuleNotFoundError without the batch extra.
+    """
+    try:
+        import snakemake as _  # noqa: F401
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "reproduce needs snakemake: pip install 'geneface-kit[batch]'"
+        ) from None
+    plan(study)  # every error of the request is told here, in one sentence
+    home(study).mkdir(parents=True, exist_ok=True)
+    command = [
+        *[sys.executable, "-m", "snakemake", "--snakefile", str(_snakefile())],
+        *["--cores", str(cores or "all"), "--rerun-incomplete"],
+        "--nolock",  # runs have locks of their own, and a killed workflow must go on
+        *["--quiet", "host", "progress"],
+        *["--config", f"study={_as_json(study)}", *shlex.split(snakemake)],
+    ]
+    environment = os.environ | {"GENEFACE_KIT_ROOT": str(project())}
+    if subprocess.run(command, cwd=home(study), env=environment).returncode:
+        raise ValueError("the workflow failed; the same command goes on where it stopped")
+    return home(study) / "tables"
+
+
+def project() -> Path:
+    """The project whose notebooks are executed: the one around us, or that of this package."""
+    around = runs.root()
+    return around if (around / "notebooks").is_dir() else Path(__file__).parents[2]
+
+
+def from_config(values: Mapping[str, Any]) -> Study:
+    """The study of Snakemake's config: fields of Study, lists for tuples; or all under `study`."""
+    given = dict(values.get("study", values))
+    unknown = set(given) - set(Study.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(Study.__dataclass_fields__)
+        raise ValueError(f"unknown setting {sorted(unknown)[0]!r} of the workflow; it has {known}")
+    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    if "seeds" in fields:
+        fields["seeds"] = tuple(int(seed) for seed in fields["seeds"])  # Snakemake reads text
+    return Study(**fields)
+
+
+def _job(
+    study: Study,
+    person: str,
+    seed: int,
+    method: str,
+    overrides: dict[str, Any],
+    stage: str,
+    places: Mapping[str, str],
+) -> tuple[str, Job]:
+    run_stage = "evaluation" if stage == "figures" else stage
+    every = parse(study.overrides) | overrides
+    mine = {
+        name: value for name, value in every.items() if name.partition(".")[0] in _sections(stage)
+    }
+    settings = resolve(study.profile, every)
+    heard = {"evaluation.recordings": study.recordings} if run_stage == "evaluation" else {}
+    folder = locate(
+        run_stage,
+        person,
+        profile=study.profile,
+        seed=seed,
+        overrides=mine | heard,
+        out=home(study),
+    )
+    name, before = NOTEBOOKS[stage]
+    parameters = {"profile": study.profile, "person": person, "seed": seed}
+    parameters |= {"out": str(home(study)) if study.out else "", "overrides": _as_text(mine)}
+    if stage == "talk":
+        said = settings.talk
+        parameters |= {"audio": said.audio, "text": said.text, "head_motion": said.head_motion}
+    if run_stage == "evaluation":
+        parameters["recordings"] = study.recordings
+    if stage == "figures":
+        unit = "" if (method, seed) == (FULL, 0) else f"{method}-{seed}"
+        parameters |= {"audio": settings.talk.audio, "folder": ""}
+        if unit:
+            parameters["folder"] = str(home(study) / "figures" / unit)
+    after = tuple(places[stage] for stage in before)
+    place = folder.relative_to(home(study)).as_posix() + f"/{name}.ipynb"
+    return place, Job(name, parameters, after, stage)
+
+
+def _upstream_first(until: str) -> list[str]:
+    """The stages that a stage needs, itself last."""
+    needed = {until}
+    for stage in reversed(NOTEBOOKS):
+        if stage in needed:
+            needed |= set(NOTEBOOKS[stage][1])
+    return [stage for stage in NOTEBOOKS if stage in needed]
+
+
+def _sections(stage: str) -> set[str]:
+    """The sections of the settings that a notebook's runs depend on."""
+    found: set[str] = set()
+    for one in _upstream_first(stage):
+        if one in STAGES:
+            found |= set(STAGES[one].sections)
+    return found
+
+
+def _as_text(overrides: Mapping[str, Any]) -> str:
+    """Overrides as `parse` reads them.
+
+    Raises: ValueError for a value that it would read otherwise.
+    """
+    text = ",".join(f"{name}={value}" for name, value in overrides.items())
+    if parse(text) != dict(overrides):
+        raise ValueError(f"overrides {text!r} cannot be passed on as text: commas or tuples in it")
+    return text
+
+
+def _as_json(study: Study) -> str:
+    return json.dumps({name: getattr(study, name) for name in Study.__dataclass_fields__})
+
+
+def home(study: Study) -> Path:
+    """The folder of all runs of a study, absolute."""
+    return Path(study.out).resolve() if study.out else runs.root() / "runs"
+
+
+def _snakefile() -> Path:
+    return Path(str(resources.files("geneface_kit.pipeline") / "Snakefile"))
+
+
+def _untimed(path: Path) -> set[str]:
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = rows[~rows["metric"].isin(TIMINGS)]
+    return {" | ".join(row) for row in rows.itertuples(index=False)}
+
+
+if __name__ == "__main__":  # what the Snakefile calls
+    name, values, place = sys.argv[1:]
+    keep(name, json.loads(values), Path(place))

@@ -1,0 +1,171 @@
+"""Runs: one execution of a stage, in a folder that says all about it (`run.json`)."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geneface_kit.runs.files import plain, sha256, write_json
+from geneface_kit.runs.machine import repeatable
+
+__all__ = ["SCHEMA", "Run", "complete", "execute", "open_run", "read_facts", "root"]
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+BESIDE = (".ipynb", "_clock.csv")
+"""Executed notebooks and wall times: beside a run's outputs, none of them, never twice alike."""
+
+
+class Run:
+    """One execution of a stage: its folder, its settings and everything `run.json` says.
+
+    id, stage, subject (the person, or "speakers" for the motion stage), profile, seed, folder;
+    parents: upstream stage -> its Run; config: the resolved settings as plain values.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], parents: dict[str, "Run"]):
+        self.folder = folder
+        self.facts = facts
+        self.parents = parents
+        self.id: str = facts["id"]
+        self.stage: str = facts["stage"]
+        self.subject: str = facts["subject"]
+        self.profile: str = facts["profile"]
+        self.seed: int = facts["seed"]
+        self.config: dict[str, Any] = facts["config"]
+
+    def __repr__(self) -> str:
+        return f"Run({self.id}, {self.status})"
+
+    @property
+    def status(self) -> str:
+        """running, ok, failed or interrupted."""
+        return self.facts["status"]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Every recorded number: name -> value."""
+        return self.facts["metrics"]
+
+    @property
+    def data_kind(self) -> str:
+        """ "synthetic" if any input is, else "real"; the person stage decides."""
+        return self.facts["data_kind"]
+
+    @data_kind.setter
+    def data_kind(self, kind: str) -> None:
+        if kind not in ("synthetic", "real"):
+            raise ValueError(f"data_kind must be 'synthetic' or 'real', got {kind!r}")
+        self.facts["data_kind"] = kind
+
+    def record(self, name: str, value: Any) -> None:
+        """Keeps a number (or a list or dict of numbers) in run.json."""
+        self.facts["metrics"][name] = json.loads(json.dumps(value, default=plain))
+
+    def add_input(self, path: Path) -> None:
+        """Names a file this run reads, with its digest."""
+        self.facts["inputs"][path.name] = sha256(path)
+
+    def generator(self, name: str = "") -> torch.Generator:
+        """A torch generator of this run's own: its stream follows from seed, stage and name."""
+        generator = torch.Generator()
+        generator.manual_seed(_stream(self.seed, self.stage, name))
+        return generator
+
+    def numpy_generator(self, name: str = "") -> np.random.Generator:
+        """The numpy twin of `generator`, of another stream."""
+        return np.random.default_rng(_stream(self.seed, self.stage, f"numpy/{name}"))
+
+    def save(self) -> None:
+        """Writes run.json."""
+        write_json(self.folder / "run.json", self.facts)
+
+
+def execute(run: Run, work: Callable[[], None]) -> None:
+    """Does the work of a run; run.json says `running` until it is `ok`, `failed` or
+    `interrupted`."""
+    start, before = time.perf_counter(), run.facts["wall_s"]
+    run.save()
+    log.info("%s: making", run.id)
+    status = "failed"
+    try:
+        with repeatable():
+            work()
+        status = "ok"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        run.facts["status"] = status
+        run.facts["wall_s"] = round(before + time.perf_counter() - start, 2)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run.facts["peak_memory_mb"] = round(
+            peak / (2**20 if platform.system() == "Darwin" else 1024)
+        )
+        if status == "ok":
+            for path in run.folder.glob("*_checkpoint.safetensors"):
+                path.unlink()
+            run.facts["outputs"] = {
+                str(path.relative_to(run.folder)): sha256(path)
+                for path in sorted(run.folder.rglob("*"))
+                if path.is_file() and path.name != "run.json" and not path.name.endswith(BESIDE)
+            }
+        try:
+            run.save()
+        except OSError as error:  # a full disk: the old run.json still says `running`
+            log.error("%s: run.json could not be written: %s", run.id, error)
+            if status == "ok":
+                raise
+
+
+def open_run(folder: Path) -> Run:
+    """The run of a folder, as run.json describes it, with its parents."""
+    path = folder / "run.json"
+    if not path.exists():
+        raise FileNotFoundError(f"no run.json in {folder}: this is not a run folder")
+    facts = json.loads(path.read_text())
+    if facts.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {facts.get('schema')}, this version reads {SCHEMA}")
+    home = folder.parent.parent
+    parents = {stage: open_run(home / where) for stage, where in facts["parents"].items()}
+    return Run(folder, facts, parents)
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """What run.json says; None where there is none, or none that can be read."""
+    path = folder / "run.json"
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def complete(folder: Path, facts: dict[str, Any]) -> bool:
+    """Whether every output that run.json names is there."""
+    return all((folder / name).exists() for name in facts["outputs"])
+
+
+def root() -> Path:
+    """The project's folder: GENEFACE_KIT_ROOT, or the nearest parent with the kit's pyproject."""
+    if "GENEFACE_KIT_ROOT" in os.environ:
+        return Path(os.environ["GENEFACE_KIT_ROOT"])
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        project = folder / "pyproject.toml"
+        if project.exists() and 'name = "geneface-kit"' in project.read_text():
+            return folder
+    return Path.cwd()
+
+
+def _stream(seed: int, stage: str, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{stage}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

@@ -1,0 +1,225 @@
+"""Ablations: methods x persons x seeds -> table C.
+
+Makes the runs that are missing; writes figures/table_c.csv, .html and .tex. What drives the face
+is measured on landmarks, with several seeds; what only a picture shows, on rendered held-out
+frames, with one.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geneface_kit import metrics, runs
+from geneface_kit.adaptation import stage as adaptation
+from geneface_kit.evaluation import stage as tables
+from geneface_kit.evaluation.rows import Row, spread
+from geneface_kit.metrics import NotMeasured
+from geneface_kit.motion import stage as motion
+from geneface_kit.motion.weights import load_files, shipped
+from geneface_kit.person import stage as person_stage
+from geneface_kit.pipeline.methods import FULL, STUDY, overrides
+from geneface_kit.pipeline.require import require
+from geneface_kit.talk import stage as talk
+
+__all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_path"]
+
+log = logging.getLogger(__name__)
+
+LIPS = slice(48, 68)
+PICTURES = ("PSNR", "PSNR head", "SSIM", "LMD", "LMD lips", "mouth correlation seen")
+"""Metrics of table A that table C repeats."""
+SELF_DRIVEN = "self-driven, landmarks"
+FOREIGN = "corpus speech, landmarks"
+Scores = dict[tuple[str, str], tuple[float | NotMeasured, str]]
+"""(protocol, metric) -> value and unit."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared: every method, on every person, with every seed."""
+
+    persons: tuple[str, ...]
+    methods: tuple[str, ...] = tuple(STUDY)
+    profile: str = "smoke"
+    n_seeds: int = 3  # of what is measured on landmarks; pictures have one
+    overrides: str = ""  # dotted settings of every run, commas between
+    out: str = ""  # folder of all runs; "" = runs/ of the project
+
+
+def make(study: Study, folder: Path | None = None) -> Path:
+    """Writes table C of a study as csv, html and LaTeX and returns the csv; the same call goes on
+    where one stopped.
+
+    folder: receives the table; default: figures/ of the project. Rows of other persons that its
+    table holds already stay there, above those of this study.
+    Raises: ValueError, before a method is made, for an unknown method, no method or person,
+    persons of whom some are synthetic and some real, or a table of others in another profile.
+    """
+    if not study.persons or not study.methods or study.n_seeds < 1:
+        raise ValueError("a study needs at least one person, one method and one seed")
+    for name in study.methods:
+        _overrides(study, name)
+    persons = {name: _require(study, "person", name, FULL, 0) for name in study.persons}
+    kinds = {name: run.data_kind for name, run in persons.items()}
+    if len(set(kinds.values())) > 1:
+        said = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
+        raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
+    path = table_path(folder or runs.root() / "figures", study.profile, kinds[study.persons[0]])
+    ours = {run.subject for run in persons.values()}
+    others = [row for row in _recorded(path) if row.person not in ours]
+    for row in others:
+        if row.profile != study.profile:
+            raise ValueError(
+                f"{path.name} holds {row.person} in profile {row.profile}, not {study.profile}: "
+                "one table holds one profile; move that one away first"
+            )
+    rows = [row for person in study.persons for row in _rows_of(study, person)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables.write_table(path, [*others, *rows])
+    table = tables.read_table(path)
+    tables.write_html(path.with_suffix(".html"), table, "c")
+    tables.write_latex(path.with_suffix(".tex"), table, "c")
+    return path
+
+
+def table_path(folder: Path, profile: str, data_kind: str) -> Path:
+    """table_c.csv for real persons beyond the smoke profile; other tables carry what they are."""
+    before = "" if data_kind == "real" else f"{data_kind}_"
+    return folder / f"{before}{'smoke_' if profile == 'smoke' else ''}table_c.csv"
+
+
+def landmark_scores(run: runs.Run, settings: Any) -> Scores:
+    """An adaptation run, measured without a picture.
+
+    On the person's held-out sound, planned as `talk` plans it, against the tracked landmarks:
+    lip error: mean distance of the 20 lip points, inter-ocular distances (iod); mouth correlation
+    and mouth motion ratio (spread over the tracked one) of the opening; sync expert: the shipped
+    expert's cosine, one judge for every method (it taught the shipped generator, so "retrained"
+    and what stands beside it should not be compared with the others by it).
+    On held-out corpus speech: domain distance, Fréchet, iod^2, of motion from the person's own.
+    post-net updates: after how many its weights were kept; 0: the fresh one scored best.
+    """
+    person = person_stage.load(run.parents["person"].folder)
+    actor = talk.Actor(
+        person,
+        motion.load(run.parents["motion"].folder),
+        adaptation.load(run.folder),
+        None,  # no picture is made
+    )
+    planned = tables.held_out_plan(actor, settings.talk, run.generator("self-driven"))
+    true = person.landmarks[person.n_train :]
+    error = np.linalg.norm((planned.landmarks - true)[:, LIPS], axis=-1).mean()
+    ours, theirs = talk.mouth_opening(planned.landmarks), talk.mouth_opening(true)
+    ratio = float(ours.std()) / max(float(theirs.std()), 1e-6)
+    return {
+        (SELF_DRIVEN, "lip error"): (float(error), "iod"),
+        (SELF_DRIVEN, "mouth correlation"): (metrics.correlation(ours, theirs), "r"),
+        (SELF_DRIVEN, "mouth motion ratio"): (ratio, ""),
+        (SELF_DRIVEN, "sync expert"): (_judged(planned, person), "cosine"),
+        (FOREIGN, "domain distance"): (float(run.metrics["distance_after"]), "iod^2"),
+        (FOREIGN, "post-net updates"): (float(run.metrics["best_step"]), ""),
+    }
+
+
+def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
+    """Table C of one person, a line per method and protocol, mean ± standard deviation over seeds.
+
+    table: as `tables.read_table` gives it. One seed has no spread; a gap reads as it does there.
+    """
+    ours = table[table["person"] == person]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for (method, protocol, metric), rows in ours.groupby(
+        ["method", "protocol", "metric"], sort=False
+    ):
+        line = lines.setdefault((method, protocol), {"method": method, "protocol": protocol})
+        line["beside"] = STUDY[method].beside if method in STUDY else ""
+        line["seeds"] = str(rows["seed"].nunique())
+        line[metric] = spread(list(rows["value"]))
+    return pd.DataFrame(lines.values()).fillna("—")
+
+
+def _rows_of(study: Study, person: str) -> Iterator[Row]:
+    """Every row of one person, method by method."""
+    with_pictures = any(STUDY[name].measured == "pictures" for name in study.methods)
+    for name in study.methods:
+        log.info("%s: %s", person, name)
+        settings = _settings(study, name)
+        if STUDY[name].measured == "landmarks":
+            for seed in range(study.n_seeds):
+                run = _require(study, "adaptation", person, name, seed)
+                yield from _landmark_rows(run, name, seed, settings)
+        if STUDY[name].measured == "pictures" or (name == FULL and with_pictures):
+            yield from _picture_rows(_require(study, "evaluation", person, name, 0))
+
+
+def _landmark_rows(run: runs.Run, method: str, seed: int, settings: Any) -> Iterator[Row]:
+    sources = tuple(parent.id for parent in run.parents.values()) + (run.id,)
+    person = person_stage.load(run.parents["person"].folder)
+    n_frames = len(person.landmarks) - person.n_train
+    for (protocol, metric), (value, unit) in landmark_scores(run, settings).items():
+        yield Row(
+            table="c",
+            person=run.subject,
+            protocol=protocol,
+            method=method,
+            metric=metric,
+            value=value,
+            unit=unit,
+            n_frames=n_frames if protocol == SELF_DRIVEN else 0,
+            runs=sources,
+            seed=seed,
+            profile=run.profile,
+            data_kind=run.data_kind,
+        )
+
+
+def _picture_rows(run: runs.Run) -> Iterator[Row]:
+    """The rows of an evaluation's table A that stand in table C, unchanged but for its letter."""
+    for row in _recorded(run.folder / "table_a.csv"):
+        if row.metric in PICTURES:
+            yield dataclasses.replace(row, table="c")
+
+
+def _recorded(path: Path) -> list[Row]:
+    """The rows that a table holds; none when there is no such file."""
+    rows = []
+    for line in tables.read_table(path).to_dict("records") if path.exists() else []:
+        reason = line.pop("reason")
+        missing = line["value"] == "not measured"
+        line["value"] = NotMeasured(reason) if missing else float(line["value"])
+        line |= {"runs": tuple(line["runs"].split())}
+        line |= {name: int(line[name]) for name in ("seed", "n_frames")}
+        rows.append(Row(**line))
+    return rows
+
+
+def _judged(planned: talk.Plan, person: Any) -> float | NotMeasured:
+    judge = load_files(shipped("motion"), shipped("sync"))
+    if planned.speech.encoder != judge.encoder:
+        return NotMeasured(f"the shipped expert does not read {planned.speech.encoder} features")
+    return tables.expert_score(judge.expert, judge.unit, planned, person.landmark_mean)
+
+
+def _require(study: Study, stage: str, person: str, method: str, seed: int) -> runs.Run:
+    chosen = {"profile": study.profile, "seed": seed, "out": study.out}
+    return require(stage, person, overrides=_overrides(study, method), **chosen)
+
+
+def _settings(study: Study, method: str) -> Any:
+    from geneface_kit.pipeline.settings import (  # above all stages: known only when all are
+        resolve,
+    )
+
+    return resolve(study.profile, _overrides(study, method))
+
+
+def _overrides(study: Study, method: str) -> dict[str, Any]:
+    from geneface_kit.pipeline.settings import parse
+
+    return overrides(method, parse(study.overrides))

@@ -1,0 +1,264 @@
+"""Bench: how fast pictures are made and heads are trained here, part by part, and how truly.
+
+Reads the finished nerf run of a person; writes nothing. Every number names the device.
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.autograd.profiler import profile, record_function
+
+from geneface_kit import runs
+from geneface_kit.nerf import stage as portrait_stage
+from geneface_kit.nerf.head import HeadTask
+from geneface_kit.nerf.head.vanilla import VanillaField
+from geneface_kit.nerf.portrait.picture import EXACT, Frame, fidelity
+from geneface_kit.nerf.portrait.survey import surveyed
+from geneface_kit.nerf.views import Views, psnr, windows_of
+from geneface_kit.person import stage as person_stage
+from geneface_kit.pipeline.require import require
+from geneface_kit.render.kernels import muted
+
+__all__ = ["Rate", "bench_render", "bench_train", "render_rate", "train_rate"]
+
+SIZES = (256, 512)
+RENDER_PARTS = ("march", "encode", "mlp", "composite", "torso")
+TRAIN_PARTS = ("march", "encode", "mlp", "composite")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One measurement of pictures of one size.
+
+    fps: frames per second, by the median frame; stream_fps: of a video, whose frames are made one
+    on each core (`Portrait.render`); cpu_s: processor seconds a frame, all cores
+    together (wall times mean little on a busy machine); samples: of the head field, a frame;
+    parts: share of the wall time of each part, the torso's own networks within "torso";
+    twin_ratio, reference_ratio, vanilla_ratio: time of the torch twins, of the reference, and of
+    the vanilla field at as many samples as the reference, over ours; psnr, head_psnr: worst frame
+    against the reference, dB, over the picture and over the head's pixels.
+    """
+
+    size: int
+    fps: float
+    stream_fps: float
+    cpu_s: float
+    samples: int
+    parts: dict[str, float]
+    twin_ratio: float
+    reference_ratio: float
+    vanilla_ratio: float
+    psnr: float
+    head_psnr: float
+
+
+def bench_render(subject: str = "") -> Iterator[str]:
+    """Lines: speed of rendering at 256 and 512 px, part by part, and PSNR to the reference.
+
+    subject: a person (the demo in the profile smoke, anyone else in cpu; trained if it is not),
+    or the folder of a finished nerf run.
+    """
+    if (Path(subject) / "portrait.json").exists() and subject:
+        run = runs.open_run(Path(subject))
+    else:
+        run = require("nerf", subject or "demo", profile=_profile(subject))
+    person = person_stage.load(run.parents["person"].folder)
+    portrait = portrait_stage.load(run.folder, person)
+    views = Views(person, portrait.device)
+    if portrait.painter.shell is None:  # a run of before there were surveys
+        portrait = surveyed(portrait, views)
+    yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {views.size} px"
+    yield (
+        f"on {_device(portrait.device)}; networks in {_name(portrait.head.dtype)}, "
+        f"step length x{portrait.painter.config.step_factor:g}"
+    )
+    for size in SIZES:
+        rate = render_rate(portrait, views, size)
+        yield (
+            f"{size} x {size}: {rate.stream_fps:.1f} frames/s in a video, {rate.fps:.1f} one by "
+            f"one, {1000 * rate.cpu_s:.0f} ms of processor "
+            f"time and {rate.samples:,} samples a frame"
+        )
+        yield f"    {_percent(rate.parts)}"
+        yield (
+            f"    torch twins take x{rate.twin_ratio:.1f}, every pixel and sample "
+            f"x{rate.reference_ratio:.1f}, the vanilla field about x{rate.vanilla_ratio:,.0f}"
+        )
+        yield (
+            f"    worst frame against the reference: {rate.psnr:.1f} dB, "
+            f"head alone {rate.head_psnr:.1f} dB"
+        )
+
+
+def render_rate(portrait: Any, views: Views, size: int, *, n_frames: int = 8) -> Rate:
+    """Measures a portrait on held-out frames, after one frame to warm up."""
+    width = portrait.head.config.attention_frames
+    scenes = [
+        (windows_of(views.landmarks, torch.tensor([frame]), width)[0], views.poses[frame])
+        for frame in views.held_out(n_frames)
+    ]
+    fast = portrait.resized(size)
+    twins = fast.configured(replace(portrait.painter.config, backend="torch"))
+    walls, cpu_s, pictures = _timed(fast, scenes)
+    twin_walls, _, _ = _timed(twins, scenes[:2])
+    exact_walls, _, references = _timed(fast.configured(EXACT), scenes[:3])
+    vanilla_s = _vanilla_s(fast, scenes[0])
+    pairs = list(zip(pictures, references, strict=False))
+    usual = statistics.median(walls)
+    return Rate(
+        size=size,
+        fps=1 / usual,
+        stream_fps=_stream_fps(fast, views, n_frames),
+        cpu_s=cpu_s / len(scenes),
+        samples=round(statistics.mean(picture.n_samples for picture in pictures)),
+        parts=_shares(lambda: _timed(fast, scenes[:3]), RENDER_PARTS),
+        twin_ratio=statistics.median(twin_walls) / usual,
+        reference_ratio=statistics.median(exact_walls) / usual,
+        vanilla_ratio=vanilla_s / usual,
+        psnr=min(psnr(float((a.rgb - b.rgb).square().mean())) for a, b in pairs),
+        head_psnr=min(fidelity(a, b) for a, b in pairs),
+    )
+
+
+def bench_train(subject: str = "") -> Iterator[str]:
+    """Lines: speed of training a person's head from its start, part by part; keeps nothing."""
+    from geneface_kit.pipeline.settings import (
+        resolve,  # it knows all stages, those after this one too
+    )
+
+    settings = resolve(_profile(subject))
+    run = require("person", subject or "demo", profile=_profile(subject))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    views = Views(person_stage.load(run.folder), device)
+    yield f"training the head of {views.person.name}, {settings.profile}, on {_device(device)}"
+    rate = train_rate(settings.head, views)
+    yield (
+        f"{rate['steps']:.1f} steps/s, {rate['rays']:,.0f} rays/s, {rate['samples']:,.0f} "
+        f"samples/s, {rate['cpu_s'] * 1000:.0f} ms of processor time a step"
+    )
+    yield f"    {_percent(rate['parts'])}"
+
+
+def train_rate(config: Any, views: Views, *, n_warm: int = 40, n_steps: int = 20) -> dict[str, Any]:
+    """Speed of training steps after some to warm up: steps, rays and samples a second."""
+    generator = torch.Generator().manual_seed(0)
+    task = HeadTask.make(config, views, generator)
+    for index in range(n_warm):
+        task.step(index, generator)
+    done: list[dict[str, float]] = []
+
+    def some(first: int) -> None:
+        done.extend(task.step(first + index, generator) for index in range(n_steps))
+        _wait(views.device)
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    some(n_warm)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    totals = {name: sum(row[name] for row in done) for name in ("rays", "samples")}
+    return {
+        "steps": n_steps / wall,
+        "rays": totals["rays"] / wall,
+        "samples": totals["samples"] / wall,
+        "cpu_s": cpu / n_steps,
+        "parts": _shares(lambda: some(n_warm + n_steps), TRAIN_PARTS, backward=True),
+    }
+
+
+def _stream_fps(portrait: Any, views: Views, n_frames: int) -> float:
+    """Frames per second of held-out frames made as a video is."""
+    frames = views.held_out(2 * n_frames)
+    person, start = views.person, time.perf_counter()
+    made = list(portrait.render(person.landmarks, person.poses, only=frames))
+    return len(made) / (time.perf_counter() - start)
+
+
+def _timed(portrait: Any, scenes: Sequence[tuple]) -> tuple[list[float], float, list[Frame]]:
+    """Wall seconds of each scene, processor seconds of all, and their pictures."""
+    portrait.render_frame(*scenes[0])
+    walls, pictures, cpu = [], [], time.process_time()
+    for scene in scenes:
+        _wait(portrait.device)
+        start = time.perf_counter()
+        pictures.append(portrait.render_frame(*scene))
+        _wait(portrait.device)
+        walls.append(time.perf_counter() - start)
+    return walls, time.process_time() - cpu, pictures
+
+
+def _shares(
+    work: Callable[[], Any], parts: Sequence[str], *, backward: bool = False
+) -> dict[str, float]:
+    """Shares of the wall time inside labelled parts; with `backward`, of gradients and Adam too.
+
+    "torso" holds what its own parts take, which is taken off them.
+    """
+    with muted(), profile(use_kineto=False) as watch, record_function("work"):
+        work()
+    spans = dict.fromkeys(parts, 0.0)
+    total = 1e-9
+    for event in watch.function_events:
+        if event.name == "work":
+            total = event.cpu_time_total
+        elif event.name in spans and not _inside(event, "torso"):
+            spans[event.name] += event.cpu_time_total
+        elif backward and event.name.startswith("autograd::engine::evaluate_function"):
+            spans["backward"] = spans.get("backward", 0.0) + event.cpu_time_total
+        elif backward and event.name.startswith("Optimizer.step"):
+            spans["adam"] = spans.get("adam", 0.0) + event.cpu_time_total
+    shares = {part: span / total for part, span in spans.items()}
+    return shares | {"other": max(0.0, 1 - sum(shares.values()))}
+
+
+def _vanilla_s(portrait: Any, scene: tuple, n: int = 8192) -> float:
+    """Seconds of a frame by the paper's networks: n samples timed, times those of a frame."""
+    config = replace(portrait.head.config, hidden=256, precision="float32")
+    field = VanillaField(config, 1).to(portrait.device)
+    exact = portrait.configured(EXACT).render_frame(*scene)
+    positions = torch.rand(n, 3, device=portrait.device)
+    directions = torch.nn.functional.normalize(positions - 2, dim=-1)
+    rays = torch.arange(n, device=portrait.device)
+    with torch.no_grad():
+        ask = field.at(field.condition(scene[0][None]), field.mean_code(), None)
+        ask(positions, directions, rays)
+        start = time.perf_counter()
+        ask(positions, directions, rays)
+        _wait(portrait.device)
+    return (time.perf_counter() - start) * exact.n_samples / n
+
+
+def _percent(parts: dict[str, float]) -> str:
+    return ", ".join(f"{part} {100 * share:.0f} %" for part, share in parts.items())
+
+
+def _profile(subject: str) -> str:
+    return "smoke" if subject in ("", "demo") else "cpu"
+
+
+def _inside(event: Any, name: str) -> bool:
+    parent = event.cpu_parent
+    while parent is not None:
+        if parent.name == name:
+            return True
+        parent = parent.cpu_parent
+    return False
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} (CUDA)"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads (not run on a GPU)"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

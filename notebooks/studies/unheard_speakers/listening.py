@@ -1,0 +1,178 @@
+"""Listening: the same corpus through other speech features, other copies, or further speakers."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from geneface_kit.person import clip, speech
+from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
+from geneface_kit.person.corpus.copies import at_speed, in_step, through_channel, with_noise
+from geneface_kit.person.corpus.source import digest, units
+from geneface_kit.runs import live, replacing
+from notebooks.studies.demo_person import speakers
+from notebooks.studies.demo_person.people import Role
+
+__all__ = ["EXTRA", "FEATURES", "SPOILT", "hear"]
+
+log = logging.getLogger(__name__)
+
+FEATURES: dict[str, tuple[str, ...]] = {
+    "hama block 2": ("block 2",),
+    "hama block 3": ("block 3",),
+    "hama block 4": ("block 4",),
+    "hama blocks 3+4": ("block 3", "block 4"),
+    "hama log-probs": ("log-probs",),
+}
+"""Features made from the sound -> the layers of the Conformer they consist of."""
+SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "~noise": lambda audio: with_noise(audio, 15.0),
+    "~channel": lambda audio: through_channel(audio, 300.0, 3400.0),
+}
+"""Suffix of a further copy -> what is done to its sound: white noise 15 dB below it, telephone."""
+EXTRA: dict[str, tuple[Role, ...]] = {"synthetic": speakers.SPEAKERS}
+"""Further speakers -> who they are: rendered heads, their lips known exactly, never recorded."""
+
+
+def hear(
+    data: Corpus,
+    config: CorpusConfig,
+    place: Path,
+    *,
+    features: str = "corpus",
+    rates: bool = True,
+    spoilt: str = "",
+    extra: str = "",
+) -> list[Utterance]:
+    """The utterances of a corpus with other speech features.
+
+    features: "corpus" as they are, "log-mel", "log-mel, deltas" (with first and second
+    differences, standardised clip by clip), or one of FEATURES. rates: keep the copies at other
+    speeds. spoilt: one of SPOILT adds such copies of the recordings. extra: one of EXTRA adds such
+    speakers, at every speed of the corpus. place: keeps what was heard.
+    Raises: ValueError for unknown names, and when the sound is asked for and there is none;
+    ModuleNotFoundError when the extra speakers cannot be made here.
+    """
+    if extra:
+        if extra not in EXTRA or features != "hama block 3" or not rates:
+            raise ValueError(
+                f"extra must be one of {', '.join(EXTRA)} and go with 'hama block 3' and copies "
+                f"at all speeds, got {extra!r} with {features!r}"
+            )
+        own = hear(data, config, place, features=features, spoilt=spoilt)
+        return own + _further(EXTRA[extra], extra, config, place)
+    kept = [one for one in data.utterances if rates or one.name == one.clip]
+    if spoilt:
+        if spoilt not in SPOILT:
+            raise ValueError(f"spoilt must be one of {', '.join(SPOILT)}, got {spoilt!r}")
+        kept += [
+            replace(one, name=one.clip + spoilt) for one in data.utterances if one.name == one.clip
+        ]
+    if features == "corpus" and not spoilt:
+        return kept
+    if features.startswith("log-mel") and not spoilt:
+        mel = {"log-mel": lambda mel: mel, "log-mel, deltas": _with_deltas}
+        if features not in mel:
+            raise ValueError(f"features must be one of {_names()}, got {features!r}")
+        return [_with_features(one, features, mel[features](one.speech.mel)) for one in kept]
+    layers = FEATURES.get("hama block 3" if features == "corpus" else features)
+    if layers is None:
+        raise ValueError(f"features must be one of {_names()}, got {features!r}")
+    heard = _layers(data, config, kept, place)
+    return [
+        _with_features(one, features, np.concatenate([found[name] for name in layers], axis=1))
+        for one, found in zip(kept, heard, strict=True)
+    ]
+
+
+def _further(
+    roles: tuple[Role, ...], kind: str, config: CorpusConfig, place: Path
+) -> list[Utterance]:
+    """What some speakers of the demo say, at every speed of the corpus; kept in one file."""
+    file = place / f"{kind}-{digest([roles, config.rates])[:8]}.npz"
+    if not file.exists():
+        arrays: dict[str, np.ndarray] = {}
+        for role in live.progress(roles, f"{kind} speakers"):
+            said = speakers.say(role)
+            for rate in config.rates:
+                sound, points = at_speed(said.audio, said.landmarks, rate)
+                heard = speech.encode(sound, "hama").cut(len(points))
+                found = {"features": heard.features, "f0": heard.f0, "mel": heard.mel}
+                found |= {"landmarks": points}
+                name = f"{kind}{role.seed}" + ("" if rate == 1 else f"@{rate:g}")
+                arrays |= {f"{name} {key}": values for key, values in found.items()}
+        place.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as partial:
+            np.savez(partial, **arrays)
+    with np.load(file, allow_pickle=False) as stored:
+        names = dict.fromkeys(key.split()[0] for key in stored.files)
+        return [
+            Utterance(
+                name=name,
+                speaker=name.split("@")[0],
+                clip=name.split("@")[0],
+                speech=speech.Speech(
+                    **{key: stored[f"{name} {key}"] for key in ("features", "f0", "mel")},
+                    encoder="hama block 3",
+                ),
+                landmarks=stored[f"{name} landmarks"],
+            )
+            for name in names
+        ]
+
+
+def _names() -> str:
+    return ", ".join(["corpus", "log-mel", "log-mel, deltas", *FEATURES])
+
+
+def _with_features(one: Utterance, encoder: str, features: np.ndarray) -> Utterance:
+    return replace(one, speech=replace(one.speech, features=features, encoder=encoder))
+
+
+def _with_deltas(mel: Float[np.ndarray, "s 80"]) -> Float[np.ndarray, "s 240"]:
+    """Log-mel, its slope and the slope's slope; each channel with mean 0 and deviation 1."""
+    slope = np.gradient(mel, axis=0)
+    values = np.concatenate([mel, slope, np.gradient(slope, axis=0)], axis=1)
+    return ((values - values.mean(0)) / (values.std(0) + 1e-3)).astype(np.float32)
+
+
+def _layers(
+    data: Corpus, config: CorpusConfig, wanted: list[Utterance], place: Path
+) -> Iterator[dict[str, np.ndarray]]:
+    """What the Conformer's layers say to each utterance; kept in files, one an utterance."""
+    if data.folder is None:
+        raise ValueError("a corpus in memory has no sound: only its own features can be used")
+    paths = {unit.name: unit.path for unit in units(config, data.folder)}
+    place.mkdir(parents=True, exist_ok=True)
+    for one in live.progress(wanted, "listening"):
+        file = place / f"{one.name.replace('/', '+')}.npz"
+        if not file.exists():
+            layers = speech.hama_layers(_sound(one, paths[one.clip], config, data))
+            fitted = {name: _fit(steps, 2 * len(one)) for name, steps in layers.items()}
+            with replacing(file) as partial:
+                np.savez(partial, **fitted)
+        with np.load(file, allow_pickle=False) as stored:
+            yield {name: stored[name].astype(np.float32) for name in stored.files}
+
+
+def _sound(one: Utterance, path: Path, config: CorpusConfig, data: Corpus) -> np.ndarray:
+    """The sound of one utterance as the corpus heard it: in step, at its speed, spoilt."""
+    audio = clip.sound_of(path)
+    if audio is None:
+        raise ValueError(f"{path.name} has lost its sound since the corpus was read")
+    facts = data.facts[one.clip]
+    audio = audio[: round((config.max_s + 1) * clip.SAMPLE_RATE)]
+    audio = in_step(audio, facts["offset_s"]) if facts["offset_corrected"] else audio
+    suffix = one.name[len(one.clip) :]
+    if suffix.startswith("@"):
+        return at_speed(audio, np.zeros((len(one) * 2, 68, 3), np.float32), float(suffix[1:]))[0]
+    return SPOILT[suffix](audio) if suffix else audio
+
+
+def _fit(steps: np.ndarray, n: int) -> np.ndarray:
+    """Exactly n steps, in half precision: cut, or the last one repeated."""
+    last = np.repeat(steps[-1:], max(0, n - len(steps)), axis=0)
+    return np.concatenate([steps[:n], last]).astype(np.float16)

@@ -1,0 +1,114 @@
+"""Measures: how well predicted lips follow tracked ones, clip by clip."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from geneface_kit.person.speech import mouth_shape
+
+__all__ = ["MEASURES", "Lips", "amplitude_for", "closures", "measure", "opening_ratio", "recall"]
+
+MEASURES = (
+    "r_opening",
+    "r_width",
+    "lip_error",
+    "closure_recall",
+    "closure_precision",
+    "variance_ratio",
+    "raw_variance_ratio",
+    "diversity",
+)
+"""Names of what `measure` gives, in the order of the tables."""
+CLOSED = 0.2
+"""Share of the range of the opening (5th to 95th percentile) below which lips are closed (ours)."""
+LONGEST_CLOSURE = 10
+"""Frames of the longest closure; a longer one is a pause (ours)."""
+TOLERANCE = 2
+"""Frames by which a closure may come too early or too late (ours)."""
+LARGEST_AMPLITUDE = 4.0
+"""No factor on the motion beyond this (ours)."""
+
+
+@dataclass(frozen=True)
+class Lips:
+    """The 20 lip points of one clip, inter-ocular distances.
+
+    seen: tracked; drawn: predicted, without any factor on the motion; rest: the speaker's mean
+    lips; diversity: standard deviation between samples of the same sound, mean over the points.
+    """
+
+    seen: Float[np.ndarray, "t 20 3"]
+    drawn: Float[np.ndarray, "t 20 3"]
+    rest: Float[np.ndarray, "20 3"]
+    diversity: float
+
+
+def measure(lips: Lips, amplitude: float) -> dict[str, float]:
+    """The MEASURES of one clip, the predicted motion multiplied by `amplitude`.
+
+    r: Pearson's, which no factor changes; lip_error: mean distance; closure_recall: share of the
+    tracked closures that the prediction meets, closure_precision: the reverse (NaN without any);
+    variance_ratio: predicted over tracked variance of the opening, raw: without the factor.
+    """
+    drawn = lips.rest + amplitude * (lips.drawn - lips.rest)
+    ours, theirs = _shape(drawn), _shape(lips.seen)
+    low, high = np.percentile(theirs[:, 0], [5, 95])
+    limit = float(low + CLOSED * (high - low))
+    shut, seen_shut = ours[:, 0] < limit, theirs[:, 0] < limit
+    return {
+        "r_opening": _pearson(ours[:, 0], theirs[:, 0]),
+        "r_width": _pearson(ours[:, 1], theirs[:, 1]),
+        "lip_error": float(np.linalg.norm(drawn - lips.seen, axis=-1).mean()),
+        "closure_recall": recall(closures(seen_shut), shut),
+        "closure_precision": recall(closures(shut), seen_shut),
+        "variance_ratio": amplitude**2 * opening_ratio(lips),
+        "raw_variance_ratio": opening_ratio(lips),
+        "diversity": amplitude * lips.diversity,
+    }
+
+
+def opening_ratio(lips: Lips) -> float:
+    """Predicted over tracked variance of the mouth opening; 0 is the mean face."""
+    return float(_shape(lips.drawn)[:, 0].var() / max(_shape(lips.seen)[:, 0].var(), 1e-12))
+
+
+def amplitude_for(ratios: list[float]) -> float:
+    """The factor that brings the median variance ratio of some clips to 1; 1 without clips."""
+    if not ratios:
+        return 1.0
+    return float(min(LARGEST_AMPLITUDE, max(1e-6, float(np.median(ratios))) ** -0.5))
+
+
+def closures(shut: Bool[np.ndarray, " t"]) -> list[slice]:
+    """Runs of frames with closed lips, as long as a consonant; a pause is none.
+
+    Runs that touch an end of the clip do not count: nobody knows how long they are.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(int)))
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [
+        slice(start, stop)
+        for start, stop in runs
+        if 0 < start and stop < len(shut) and stop - start <= LONGEST_CLOSURE
+    ]
+
+
+def recall(wanted: list[slice], shut: Bool[np.ndarray, " t"]) -> float:
+    """Share of the closures during which, within TOLERANCE frames, `shut` says closed."""
+    if not wanted:
+        return float("nan")
+    met = [shut[max(0, run.start - TOLERANCE) : run.stop + TOLERANCE].any() for run in wanted]
+    return float(np.mean(met))
+
+
+def _shape(lips: np.ndarray) -> np.ndarray:
+    """Opening and width (t, 2) of lips alone."""
+    face = np.zeros((len(lips), 68, 3), np.float32)
+    face[:, 48:] = lips
+    return mouth_shape(face)
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+    spread = float(a.std() * b.std())
+    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 1e-12 else 0.0

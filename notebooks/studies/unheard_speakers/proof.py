@@ -1,0 +1,289 @@
+"""Proof: does the motion of speakers never heard come out right? Methods and encoders compared.
+
+`python -m geneface_kit prove FOLDER` trains every row of a table on all speakers but some, and
+judges it on these; every speaker is held out once. The unit of work is one row, one fold and one
+seed. Each leaves one small file, so a cut proof goes on where it was.
+"""
+
+import importlib.util
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from geneface_kit import runs
+from geneface_kit.motion import sync
+from geneface_kit.motion.task import MotionTask, Part
+from geneface_kit.motion.vae import MotionVAE, generate
+from geneface_kit.person import corpus
+from geneface_kit.person.corpus.source import digest
+from geneface_kit.runs import live, replacing
+from geneface_kit.runs.fitting import fit, load_weights, save_weights
+from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
+from notebooks.studies.unheard_speakers.listening import hear
+from notebooks.studies.unheard_speakers.measures import Lips
+
+__all__ = ["ENCODERS", "METHODS", "Proof", "Row", "prepare", "prove"]
+
+log = logging.getLogger(__name__)
+
+FEWEST_SPEAKERS = 8
+"""Below it the proof runs, and warns."""
+N_DRAWS = 3
+"""Samples at temperature 1 of each sound, for the diversity."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    network: "ridge", "regressor", or the generator with its "gaussian" or "flow" prior;
+    sync: with the sync loss; features, rates, spoilt, extra: see `listening.hear`.
+    """
+
+    name: str
+    network: str
+    sync: bool = False
+    features: str = "corpus"
+    rates: bool = True
+    spoilt: str = ""
+    extra: str = ""
+
+
+METHODS = (
+    Row("ridge on log-mel", "ridge", features="log-mel"),
+    Row("ridge", "ridge"),
+    Row("regressor", "regressor"),
+    Row("regressor, sync", "regressor", sync=True),
+    Row("VAE, Gaussian prior", "gaussian"),
+    Row("VAE, Gaussian prior, sync", "gaussian", sync=True),
+    Row("VAE, flow prior", "flow"),
+    Row("VAE, flow prior, sync", "flow", sync=True),
+)
+"""Methods compared, all but the first on the features of the corpus."""
+ENCODERS = (
+    Row("hama block 2", "regressor", features="hama block 2"),
+    Row("hama block 3", "regressor", features="hama block 3"),
+    Row("hama block 4", "regressor", features="hama block 4"),
+    Row("hama blocks 3+4", "regressor", features="hama blocks 3+4"),
+    Row("hama log-probs", "regressor", features="hama log-probs"),
+    Row("log-mel, deltas, each clip standardised", "regressor", features="log-mel, deltas"),
+    Row("block 3, no copies", "regressor", features="hama block 3", rates=False),
+    Row("block 3, also noisy copies", "regressor", features="hama block 3", spoilt="~noise"),
+    Row("block 3, also telephone copies", "regressor", features="hama block 3", spoilt="~channel"),
+    Row(
+        "block 3, also synthetic speakers", "regressor", features="hama block 3", extra="synthetic"
+    ),
+)
+"""Speech features compared, then augmentations, all with the same network."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is to be proved. folds: the speakers held out together; folder: keeps every unit."""
+
+    data: corpus.Corpus
+    settings: Any
+    rows: tuple[Row, ...]
+    folds: list[list[str]]
+    n_seeds: int
+    folder: Path
+
+    def file(self, row: Row, fold: int, seed: int) -> Path:
+        """Where the lips of one unit of work are kept."""
+        return self.folder / f"fold{fold}" / f"{_slug(row.name)}-{seed}.npz"
+
+
+def prepare(
+    data: corpus.Corpus,
+    settings: Any,
+    rows: Sequence[Row],
+    *,
+    n_folds: int,
+    n_seeds: int,
+    out: Path | str = "",
+) -> Proof:
+    """Checks what is asked for and finds its folder, OUT/NAME-x: other settings, another folder.
+
+    n_folds: groups of speakers, 0 for each speaker alone (leave-one-speaker-out proper).
+    Raises: ValueError for a corpus of one speaker, numbers that make no sense, features with NaN.
+    """
+    speakers = data.speakers
+    if len(speakers) < 2:
+        raise ValueError(f"a proof needs two speakers at least, got {speakers}: add videos")
+    if n_folds and not 2 <= n_folds <= len(speakers):
+        raise ValueError(f"folds must be 0 or 2 to {len(speakers)} (speakers), got {n_folds}")
+    if n_seeds < 1:
+        raise ValueError(f"seeds must be 1 or more, got {n_seeds}")
+    for one in data.utterances:
+        if not (np.isfinite(one.speech.features).all() and np.isfinite(one.landmarks).all()):
+            raise ValueError(f"{one.name} holds NaN: delete its corpus and read it again")
+    if len(speakers) < FEWEST_SPEAKERS:
+        log.warning("only %d speakers: their scores say little of others", len(speakers))
+    missing = [name for name in ("anny", "hibari", "onnx") if not importlib.util.find_spec(name)]
+    for row in [row for row in rows if row.extra and missing]:
+        log.warning("%s is left out: it needs pip install 'geneface-kit[demo]'", row.name)
+    rows = [row for row in rows if not (row.extra and missing)]
+    chosen = [settings.corpus, settings.sync, settings.motion, n_folds, len(data.utterances)]
+    name = Path(settings.corpus.folder or "demo").name
+    above = Path(out) if out else runs.root() / "runs" / "proof"
+    folder = above / f"{name}-{digest(chosen)[:8]}"
+    return Proof(
+        data, settings, tuple(rows), corpus.folds(speakers, n_folds or 10**6), n_seeds, folder
+    )
+
+
+def prove(proof: Proof) -> None:
+    """Works off every unit that has no file yet: all folds of seed 0 first, then the next seed."""
+    proof.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{proof.folder}.lock"):
+        todo = [
+            (row, fold, seed)
+            for seed in range(proof.n_seeds)
+            for fold in range(len(proof.folds))
+            for row in proof.rows
+            if seed == 0 or row.network != "ridge"  # a regression in closed form draws nothing
+            if not proof.file(row, fold, seed).exists()
+        ]
+        for row, fold, seed in live.progress(todo, "proof"):
+            _work(proof, row, fold, seed)
+
+
+def _work(proof: Proof, row: Row, fold: int, seed: int) -> None:
+    """Trains one row on one fold with one seed, and keeps the lips of the held-out clips."""
+    file = proof.file(row, fold, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    config = proof.settings.corpus
+    heard = hear(
+        proof.data,
+        config,
+        proof.folder / "heard",
+        features=row.features,
+        rates=row.rates,
+        spoilt=row.spoilt,
+        extra=row.extra,
+    )
+    motions = corpus.displacements(heard, config)
+    out = proof.folds[fold]
+    pairs = list(zip(heard, motions, strict=True))
+    part = _part([pair for pair in pairs if pair[0].speaker not in out])
+    held = _part(
+        [pair for pair in pairs if pair[0].speaker in out and pair[0].name == pair[0].clip]
+    )
+    start = time.process_time()
+    if row.network == "ridge":
+        ridge = Ridge([one.speech.features for one in part[0]], [motion[:] for motion in part[1]])
+        drawn = [ridge.predict(one.speech.features)[: len(one)] for one in held[0]]
+        lips = [_lips(*both, found, [], config.unit) for *both, found in zip(*held, drawn)]  # noqa: B905
+    else:
+        vae = _network(proof, row, fold, seed, part)
+        lips = [_generated(vae, *both, config.unit) for both in zip(*held, strict=True)]
+    names = [one.name for one in held[0]]
+    _save(file, names, lips, time.process_time() - start)
+    log.info("%s, fold %d, seed %d: done", row.name, fold, seed)
+
+
+def _part(pairs: list[tuple[corpus.Utterance, corpus.Displacement]]) -> Part:
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> MotionVAE:
+    """A network trained on one part of the corpus, ready for use."""
+    config = replace(
+        proof.settings.motion,
+        sync_weight=proof.settings.motion.sync_weight if row.sync else 0.0,
+        flow_steps=proof.settings.motion.flow_steps if row.network == "flow" else 0,
+    )
+    settings = _Sections(proof.settings.corpus, proof.settings.sync, config)
+    expert = _expert(proof, fold, part) if row.sync else None
+    channels = part[0][0].speech.features.shape[1]
+    network = Regressor if row.network == "regressor" else MotionVAE
+    generator = torch.Generator().manual_seed(1000 * seed + fold)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        vae = network(channels, config)
+        vae.standardise.take(*corpus.feature_statistics(part[0]))
+        kind = RegressorTask if row.network == "regressor" else MotionTask
+        task = kind(vae, expert, part, ([], []), settings)
+        place, name = proof.folder / f"fold{fold}", f"{_slug(row.name)}-{seed}"
+        every = max(1, config.steps // 10)
+        fit(task, place, name=name, steps=config.steps, generator=generator, validate_every=every)
+    (place / f"{name}_checkpoint.safetensors").unlink()
+    return vae.eval().requires_grad_(False)
+
+
+def _expert(proof: Proof, fold: int, part: Part) -> sync.SyncExpert:
+    """The fold's sync expert, trained once: it never heard the held-out speakers either."""
+    config = proof.settings.sync
+    channels = part[0][0].speech.features.shape[1]
+    place = proof.folder / f"fold{fold}"
+    file = place / "sync.safetensors"
+    generator = torch.Generator().manual_seed(fold)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold)
+        expert = sync.SyncExpert(channels, width=config.width, dropout=config.dropout)
+        expert.standardise.take(*corpus.feature_statistics(part[0]))
+        if not file.exists():
+            task = sync.SyncTask(expert, part, ([], []), config)
+            fit(task, place, name="sync", steps=config.steps, generator=generator)
+            save_weights(file, expert, kind="sync")
+            (place / "sync_checkpoint.safetensors").unlink()
+    load_weights(file, expert, kind="sync")
+    return expert.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Sections:
+    """The settings a task reads."""
+
+    corpus: Any
+    sync: Any
+    motion: Any
+
+
+def _generated(
+    vae: MotionVAE, one: corpus.Utterance, motion: corpus.Displacement, unit: float
+) -> Lips:
+    """The most likely lips of a clip, and how far samples of the same sound lie apart."""
+    draw = torch.Generator().manual_seed(0)
+    drawn = generate(vae, one.speech)
+    samples = [generate(vae, one.speech, temperature=1.0, generator=draw) for _ in range(N_DRAWS)]
+    return _lips(one, motion, drawn, samples, unit)
+
+
+def _lips(
+    one: corpus.Utterance,
+    motion: corpus.Displacement,
+    drawn: np.ndarray,
+    samples: list[np.ndarray],
+    unit: float,
+) -> Lips:
+    """Lips in inter-ocular distances from motion in network units."""
+    moved = unit * drawn.reshape(-1, 68, 3)[:, sync.LIPS]
+    rest = motion.mean[sync.LIPS]
+    apart = 0.0
+    if samples:
+        points = unit * np.stack(samples).reshape(len(samples), -1, 68, 3)[:, :, sync.LIPS]
+        apart = float(np.sqrt(points.var(0, ddof=1).sum(-1)).mean())
+    return Lips(one.landmarks[:, sync.LIPS], rest + moved, rest, apart)
+
+
+def _save(file: Path, names: list[str], lips: list[Lips], cpu_s: float) -> None:
+    """One unit's result: names, and of each clip what `measures.Lips` holds."""
+    arrays: dict[str, Any] = {"names": np.array(names), "cpu_s": np.array(cpu_s)}
+    for index, found in enumerate(lips):
+        for kind in ("seen", "drawn", "rest"):
+            arrays[f"{kind}{index}"] = getattr(found, kind).astype(np.float32)
+        arrays[f"diversity{index}"] = np.array(found.diversity)
+    with replacing(file) as partial:
+        np.savez_compressed(partial, **arrays)
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
