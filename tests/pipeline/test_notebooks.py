@@ -8,7 +8,7 @@ import pytest
 
 from geneface_kit.pipeline import notebooks
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = [
     "00_prepare_person",
     "01_audio_to_motion",

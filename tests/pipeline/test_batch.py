@@ -60,7 +60,9 @@ def test_methods_share_what_they_do_not_change():
 
 def test_seeds_and_persons_are_units_of_their_own(tmp_path):
     clip = tmp_path / "ada.mp4"
-    clip.write_bytes((Path(batch.__file__).parents[1] / "demo" / "demo_b.mp4").read_bytes())
+    clip.write_bytes(
+        (Path(batch.__file__).parents[1] / "person" / "demo" / "demo_b.mp4").read_bytes()
+    )
     study = batch.Study(persons=("demo", str(clip)), seeds=(0, 1), until="nerf")
     jobs = batch.plan(study)
     assert sorted({place.split("/")[0] for place in jobs}) == ["ada", "demo"]
@@ -122,7 +124,13 @@ def test_tables_are_compared_without_clock_times(tmp_path):
 
 def command(*words):
     """A command of the kit in a process of its own, on this checkout."""
-    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    places = os.pathsep.join(
+        [
+            str(Path(__file__).parents[1]),
+            str(Path(__file__).parents[2]),
+            os.environ.get("PYTHONPATH", ""),
+        ]
+    )
     return subprocess.Popen(
         [sys.executable, "-m", "geneface_kit", *words],
         env=os.environ | {"PYTHONPATH": places},

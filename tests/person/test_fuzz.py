@@ -60,7 +60,7 @@ def talking() -> clip.Clip:
 
 def test_mangled_files_are_read_or_refused(tmp_path, talking):
     files = [str(encode(tmp_path / name, talking, *codecs)) for name, *codecs in KINDS]
-    command = [sys.executable, str(Path(__file__).with_name("mangled.py"))]
+    command = [sys.executable, str(Path(__file__).parents[1] / "mangled.py")]
     done = subprocess.run(
         [*command, f"0:{N_VARIANTS}", *files], capture_output=True, text=True, timeout=900
     )
@@ -87,7 +87,7 @@ def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
             [sys.executable, "-c", script.format(fault), str(path)],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[1],
             timeout=60,
         )
         assert done.returncode != 0 and words in done.stderr
