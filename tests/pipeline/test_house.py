@@ -50,6 +50,12 @@ def folder(module: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in ORDER else ""
 
 
+def above(module: str) -> list[str]:
+    """The packages a module lies in."""
+    parts = module.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
 def climbs(name: str, others: set[str]) -> set[str]:
     """The imports of a module that go up, or to a folder it should not know."""
     home = folder(name)
