@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from geneface_kit import runs
+from geneface_kit.pipeline.settings import RENAMED
 from geneface_kit.runs import replacing
 
 __all__ = ["TAGS", "execute", "folder", "names", "refresh", "tidy"]
@@ -43,8 +44,10 @@ def execute(name: str, out: Path, parameters: dict[str, Any], *, timeout_s: int 
     known = papermill.inspect_notebook(source)
     for parameter in parameters:
         if parameter not in known:
-            choice = ", ".join(known)
-            raise ValueError(f"{source.name} has no parameter {parameter!r}; it has {choice}")
+            hint = f"it has {', '.join(known)}"
+            if parameter in RENAMED:
+                hint = f"it is now {RENAMED[parameter]}"
+            raise ValueError(f"{source.name} has no parameter {parameter!r}; {hint}")
     os.environ["GENEFACE_KIT_HEADLESS"] = "1"
     out.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(

@@ -1,19 +1,32 @@
-"""Profiles: a name and overrides in; every stage's settings out. An unknown name is an error."""
+"""Settings: a profile's name and overrides in; every stage's settings out.
+
+An unknown name is an error, and an old one says what it is called now. A setting is added as a
+field of its section's config, with its default (smoke), and where it differs in CPU and PAPER.
+"""
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import ModuleType
+from typing import TypeVar
 
-from geneface_kit.adaptation import stage as adaptation
-from geneface_kit.evaluation import stage as tables
-from geneface_kit.motion import stage as motion
-from geneface_kit.motion import sync
-from geneface_kit.nerf import head, torso
-from geneface_kit.person import corpus
-from geneface_kit.person import stage as person
-from geneface_kit.talk import stage as talk
+from geneface_kit.adaptation import stage as adaptation_config
+from geneface_kit.evaluation import stage as evaluation_config
+from geneface_kit.motion import config as motion_config
+from geneface_kit.motion import sync as sync_config
+from geneface_kit.nerf.head import config as head_config
+from geneface_kit.nerf.torso import config as torso_config
+from geneface_kit.person import corpus as corpus_config
+from geneface_kit.person import settings as person_config
+from geneface_kit.talk import stage as talk_config
 
-__all__ = ["PROFILES", "Settings", "parse", "resolve"]
+__all__ = ["PROFILES", "RENAMED", "Overrides", "Settings", "Value", "parse", "resolve", "sections"]
+
+Value = bool | int | float | str | tuple | list
+"""What a setting can be; a list stands for a tuple."""
+Overrides = Mapping[str, Value]
+"""Dotted settings and their values: {"head.steps": 100}."""
+Config = TypeVar("Config")
 
 PROFILES = {
     "smoke": "every notebook's default: the demo person, seconds to a minute on two CPU cores",
@@ -21,38 +34,37 @@ PROFILES = {
     "paper": "the method's own numbers, for a GPU",
 }
 
+RENAMED: dict[str, str] = {}
+"""Old name of a setting, a section or a notebook's parameter -> what it is now."""
+
+
+def _profiles(module: ModuleType) -> dict[str, dict[str, Value]]:
+    """What the profiles set otherwise than a section's defaults, from its config's module."""
+    return {"cpu": module.CPU, "paper": module.PAPER}
+
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of one profile, a section for each part of the flow."""
 
     profile: str
-    person: person.PersonConfig
-    corpus: corpus.CorpusConfig
-    sync: sync.SyncConfig
-    motion: motion.MotionConfig
-    adaptation: adaptation.AdaptationConfig
-    head: head.HeadConfig
-    torso: torso.TorsoConfig
-    talk: talk.TalkConfig
-    evaluation: tables.EvaluationConfig
+    person: person_config.PersonConfig = field(metadata=_profiles(person_config))
+    corpus: corpus_config.CorpusConfig = field(metadata=_profiles(corpus_config))
+    sync: sync_config.SyncConfig = field(metadata=_profiles(sync_config))
+    motion: motion_config.MotionConfig = field(metadata=_profiles(motion_config))
+    adaptation: adaptation_config.AdaptationConfig = field(metadata=_profiles(adaptation_config))
+    head: head_config.HeadConfig = field(metadata=_profiles(head_config))
+    torso: torso_config.TorsoConfig = field(metadata=_profiles(torso_config))
+    talk: talk_config.TalkConfig = field(metadata=_profiles(talk_config))
+    evaluation: evaluation_config.EvaluationConfig = field(metadata=_profiles(evaluation_config))
 
 
-MODULES = {
-    "person": person,
-    "corpus": corpus,
-    "sync": sync,
-    "motion": motion,
-    "adaptation": adaptation,
-    "head": head,
-    "torso": torso,
-    "talk": talk,
-    "evaluation": tables,
-}
-"""Section -> the module whose Config, CPU and PAPER values it holds."""
+def sections() -> dict[str, dataclasses.Field]:
+    """The sections of the settings: name -> the field of Settings, its type and its metadata."""
+    return {one.name: one for one in fields(Settings) if one.name != "profile"}
 
 
-def resolve(profile: str = "smoke", overrides: dict[str, Any] | str | None = None) -> Settings:
+def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) -> Settings:
     """The settings of a profile with dotted overrides: {"head.steps": 100}.
 
     Raises: ValueError for an unknown profile, an unknown setting or a value of the wrong type.
@@ -61,23 +73,29 @@ def resolve(profile: str = "smoke", overrides: dict[str, Any] | str | None = Non
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if isinstance(overrides, str):
         overrides = parse(overrides)
-    sections = {}
-    for field in dataclasses.fields(Settings)[1:]:
-        module = MODULES[field.name]
-        values = {"smoke": {}, "cpu": module.CPU, "paper": module.PAPER}[profile]
-        sections[field.name] = field.type(**values)
+    configs = {name: one.type(**one.metadata.get(profile, {})) for name, one in sections().items()}
     for dotted, value in (overrides or {}).items():
         section, _, name = dotted.partition(".")
-        if section not in sections:
-            known = ", ".join(sections)
-            raise ValueError(f"unknown setting {dotted!r}: it must start with one of {known}")
-        sections[section] = _replaced(sections[section], name, value, section)
-    return Settings(profile, **sections)
+        if section not in configs:
+            known = ", ".join(configs)
+            raise _unknown(dotted, f"it must start with one of {known}")
+        configs[section] = _replaced(configs[section], name, value, section)
+    return Settings(profile, **configs)
 
 
-def parse(text: str) -> dict[str, Any]:
+def _unknown(dotted: str, hint: str) -> ValueError:
+    """An error that names a setting, and what it is called now if it has an old name."""
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        old = ".".join(parts[:n])
+        if old in RENAMED:
+            return ValueError(f"unknown setting {dotted!r}: {old} is now {RENAMED[old]}")
+    return ValueError(f"unknown setting {dotted!r}: {hint}")
+
+
+def parse(text: str) -> dict[str, Value]:
     """Overrides from text: "head.steps=100,talk.head_motion=still"; numbers and booleans read."""
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Value] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
         if not equals:
@@ -86,7 +104,7 @@ def parse(text: str) -> dict[str, Any]:
     return overrides
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> bool | int | float | str:
     if text in ("true", "True", "false", "False"):
         return text in ("true", "True")
     for kind in (int, float):
@@ -97,12 +115,12 @@ def _literal(text: str) -> Any:
     return text
 
 
-def _replaced(config: Any, dotted: str, value: Any, above: str) -> Any:
+def _replaced(config: Config, dotted: str, value: Value, above: str) -> Config:
     """The config with one setting changed; a dot in its name leads into a config inside it."""
     name, _, rest = dotted.partition(".")
-    known = [field.name for field in dataclasses.fields(config)]
+    known = [one.name for one in fields(config)]
     if name not in known:
-        raise ValueError(f"unknown setting '{above}.{name}': {above} has {', '.join(known)}")
+        raise _unknown(f"{above}.{dotted}", f"{above} has {', '.join(known)}")
     old = getattr(config, name)
     if dataclasses.is_dataclass(old):
         return dataclasses.replace(config, **{name: _replaced(old, rest, value, f"{above}.{name}")})

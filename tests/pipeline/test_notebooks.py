@@ -102,3 +102,9 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="no parameter 'persn'"):
         notebooks.execute("00_prepare_person", tmp_path / "out.ipynb", {"persn": "obama"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_parameter_is_refused_with_its_new_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(notebooks.RENAMED, "clip", "person")
+    with pytest.raises(ValueError, match="no parameter 'clip'; it is now person"):
+        notebooks.execute("00_prepare_person", tmp_path / "out.ipynb", {"clip": "obama"})

@@ -1,0 +1,88 @@
+"""Settings: every profile resolves, nothing unknown passes."""
+
+import dataclasses
+import re
+
+import pytest
+
+from geneface_kit.pipeline import settings as kit
+from geneface_kit.pipeline.settings import PROFILES, RENAMED, resolve, sections
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_resolves(profile):
+    assert resolve(profile).profile == profile
+
+
+@pytest.mark.parametrize("section", sections())
+@pytest.mark.parametrize("profile", ["cpu", "paper"])
+def test_profile_values_are_real_settings_of_the_right_type(section, profile):
+    values = sections()[section].metadata[profile]
+    resolve("smoke", {f"{section}.{key}": value for key, value in values.items()})
+
+
+def test_overrides_reach_their_section():
+    settings = resolve("smoke", "head.steps=7, talk.head_motion=still")
+    assert settings.head.steps == 7
+    assert settings.talk.head_motion == "still"
+    assert settings.torso == resolve("smoke").torso
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"head.stesp": 1}, "unknown setting 'head.stesp'"),
+        ({"hed.steps": 1}, "unknown setting 'hed.steps': it must start with one of"),
+        ({"person.tracking.sleep": 1}, "unknown setting 'person.tracking.sleep'"),
+        ({"head.steps": 1.5}, "'head.steps' must be int"),
+        ({"head.steps": "many"}, "'head.steps' must be int"),
+        ("head.steps", "must look like section.name=value"),
+    ],
+)
+def test_unknown_or_mistyped_settings_are_errors(overrides, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        resolve("smoke", overrides)
+
+
+def test_an_unknown_profile_is_an_error():
+    with pytest.raises(ValueError, match="unknown profile 'fast': choose one of smoke, cpu, paper"):
+        resolve("fast")
+
+
+def test_settings_cannot_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        resolve("smoke").head.steps = 3
+
+
+def test_an_old_name_is_refused_with_the_new_one(monkeypatch):
+    renamed = {
+        "head.pace": "head.steps",
+        "hands": "head",
+        "torso.tint": "the constant TINT in nerf",
+    }
+    monkeypatch.setattr(kit, "RENAMED", renamed)
+    for old, sentence in (
+        ("head.pace", "unknown setting 'head.pace': head.pace is now head.steps"),
+        ("hands.steps", "unknown setting 'hands.steps': hands is now head"),
+        ("torso.tint", "torso.tint is now the constant TINT"),
+        ("torso.tint.deep", "torso.tint is now the constant TINT"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            resolve("smoke", f"{old}=1")
+
+
+def is_setting(dotted):
+    """Whether a dotted name leads to a setting or a section."""
+    value = resolve("paper")
+    for name in dotted.split("."):
+        if not hasattr(value, name):
+            return False
+        value = getattr(value, name)
+    return True
+
+
+def test_no_old_name_is_one_of_today_and_every_new_one_is():
+    for old, new in RENAMED.items():
+        assert not is_setting(old), old
+        if re.fullmatch(r"\w+\.[\w.]+", new):
+            assert is_setting(new), new
