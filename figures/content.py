@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from geneface_kit import runs
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person_stage
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.stages import STAGES
-from geneface_kit.talk.performance import mouth_opening
 
 __all__ = [
     "ablations_data",

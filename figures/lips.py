@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 
 from geneface_kit import runs
 from geneface_kit.person import camera, speech
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import SHAPES, Mark, certain_marks, shape_probabilities
 from geneface_kit.talk import stage as talk
 
@@ -147,12 +148,12 @@ def opening_data(actor: talk.Actor, config: talk.TalkConfig, run: runs.Run) -> p
     whole = dataclasses.replace(config, max_s=0.0)
     planned = talk.plan(actor, person.audio, whole, run.generator("opening"))
     n = min(len(planned.landmarks), len(person.landmarks))
-    tracked = talk.mouth_opening(person.landmarks[:n])
+    tracked = mouth_opening(person.landmarks[:n])
     columns = {
         "seconds": np.arange(n) / 25,
         "held_out": (np.arange(n) >= person.n_train).astype(int),
         "tracked": tracked,
-        "kit": talk.mouth_opening(planned.landmarks[:n]),
+        "kit": mouth_opening(planned.landmarks[:n]),
     }
     if planned.speech.encoder == "hama":  # the features that the ridge reads
         heard = speech.mouth_from_speech(planned.speech)[:n, 0]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
 from geneface_kit.talk import stage as talk
 
@@ -103,7 +104,7 @@ class Portrait:
 
     def render(self, landmarks, poses, *, only=None, sway=None):
         assert len(landmarks) == len(poses)
-        opened = talk.mouth_opening(np.asarray(landmarks))
+        opened = mouth_opening(np.asarray(landmarks))
         for index in range(len(opened)) if only is None else only:
             opening = opened[index]
             if index == self.stop_at:

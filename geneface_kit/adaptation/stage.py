@@ -20,7 +20,8 @@ from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.corpus import CorpusConfig
-from geneface_kit.person.speech import Speech, coarse_pitch, mouth_shape
+from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.speech import Speech, coarse_pitch
 from geneface_kit.runs import Run
 from geneface_kit.runs.fitting import fit, load_weights, read_metadata, save_weights
 

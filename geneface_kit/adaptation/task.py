@@ -20,7 +20,8 @@ from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
-from geneface_kit.person.speech import Speech, mouth_shape
+from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.speech import Speech
 from geneface_kit.runs.fitting import Task
 
 __all__ = ["AdaptationConfig", "AdaptationTask", "speech_part"]

@@ -16,8 +16,8 @@ from geneface_kit import metrics
 from geneface_kit.metrics import METRICS, NotMeasured
 from geneface_kit.motion import sync
 from geneface_kit.person import speech
+from geneface_kit.person.mouth import mouth_opening, seen_opening
 from geneface_kit.talk import stage as talk
-from geneface_kit.talk.performance import mouth_opening
 
 __all__ = ["HEAD", "cost", "cross_driven", "expert_score", "score_landmarks", "score_pictures"]
 
@@ -149,7 +149,7 @@ def _faces(
         metrics.lmd(a, b, size),
         metrics.lmd(a, b, size, points="lips"),
         metrics.lmd(a, b, size, points="lips", centred=True),
-        metrics.correlation(metrics.mouth_openings(a), metrics.mouth_openings(b)),
+        metrics.correlation(seen_opening(a), seen_opening(b)),
     )
     return dict(zip(names, found, strict=True)) | {"faces found": float(both.mean())}
 

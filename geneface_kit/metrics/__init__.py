@@ -12,7 +12,6 @@ from geneface_kit.metrics.landmarks import (
     correlation,
     detected,
     lmd,
-    mouth_openings,
 )
 from geneface_kit.metrics.networks import NETWORKS, PACKAGED, NotMeasured, fetch, network
 from geneface_kit.metrics.perceptual import lpips, vgg_hed
@@ -40,7 +39,6 @@ __all__ = [
     "lmd",
     "lpips",
     "lse",
-    "mouth_openings",
     "network",
     "psnr",
     "same_frames",

@@ -13,7 +13,7 @@ from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.metrics.pictures import same_frames
 from geneface_kit.person import landmarks
 
-__all__ = ["LIPS", "Detected", "correlation", "detected", "lmd", "mouth_openings"]
+__all__ = ["LIPS", "Detected", "correlation", "detected", "lmd"]
 
 LIPS = tuple(range(48, 68))
 """iBUG indices of the outer (48-59) and inner (60-67) lip points."""
@@ -62,15 +62,6 @@ def lmd(
     if centred:
         a, b = (set_ - set_.mean(axis=1, keepdims=True) for set_ in (a, b))
     return float(np.linalg.norm(a - b, axis=-1).mean() * 512 / size)
-
-
-def mouth_openings(points: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
-    """Gap between the inner lips over the distance of the outer eye corners, per frame.
-
-    The mean over three pairs of points, 61-67, 62-66, 63-65.
-    """
-    gaps = np.linalg.norm(points[:, [61, 62, 63]] - points[:, [67, 66, 65]], axis=-1).mean(axis=1)
-    return gaps / np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)
 
 
 def correlation(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float | NotMeasured:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from geneface_kit.motion.wavenet import Standardise
 from geneface_kit.person.corpus import Sequences, draw_batch
+from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs.fitting import Task
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
 
 WINDOW = 5
 """Frames of a mouth window; a speech window has twice as many steps."""
-LIPS = slice(48, 68)
 """iBUG indices of the lips."""
 PIECES, PIECE_FRAMES = 32, 100
 """Pieces of a batch and frames of a piece: 4 s, long enough for negatives "elsewhere"."""

@@ -22,6 +22,7 @@ from geneface_kit.motion.wavenet import STRIDE
 from geneface_kit.motion.weights import Motion
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import Sequences
+from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs.fitting import Task, Team, fit
 
 __all__ = ["MotionTask", "cross_validate", "mouth_weights", "train"]
@@ -210,7 +211,7 @@ class MotionTask(Task):
 def mouth_weights(weight: float) -> Float[Tensor, " 204"]:
     """Error weights of the coordinates: `weight` on lips and lower jaw (4-12), 1 elsewhere."""
     weights = torch.ones(68)
-    weights[4:13] = weights[sync.LIPS] = weight
+    weights[4:13] = weights[LIPS] = weight
     return weights.repeat_interleave(3)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from geneface_kit.motion import sync
 from geneface_kit.motion.wavenet import STRIDE, CouplingFlow, Decoder, Posterior, Standardise
 from geneface_kit.person import corpus
-from geneface_kit.person.speech import Speech, coarse_pitch, mouth_shape
+from geneface_kit.person.mouth import LIPS, mouth_shape
+from geneface_kit.person.speech import Speech, coarse_pitch
 
 __all__ = [
     "MotionVAE",
@@ -243,7 +244,7 @@ def score_motion(
         ours, theirs = mouth_shape(drawn), mouth_shape(seen)
         r_opening, r_width = (_pearson(ours[:, k], theirs[:, k]) for k in (0, 1))
         ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)
-        error = np.linalg.norm((drawn - seen)[:, sync.LIPS], axis=-1).mean()
+        error = np.linalg.norm((drawn - seen)[:, LIPS], axis=-1).mean()
         rows.append((r_opening, r_width, ratio, error))
     opening, width, ratio, error = (np.array(column) for column in zip(*rows, strict=True))
     return {

@@ -18,7 +18,7 @@ from geneface_kit.nerf.portrait.held_out import held_out_quality, write_previews
 from geneface_kit.nerf.portrait.looks import Look, Looks, load_looks
 from geneface_kit.nerf.portrait.picture import Frame
 from geneface_kit.nerf.portrait.portrait import Portrait
-from geneface_kit.nerf.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
+from geneface_kit.nerf.portrait.quality import Following, layer_quality, mouth_follows
 from geneface_kit.nerf.portrait.survey import load_shell, save_shell, surveyed
 from geneface_kit.nerf.torso import TorsoConfig, TorsoField, TorsoTask
 from geneface_kit.nerf.torso.sway import track
@@ -39,7 +39,6 @@ __all__ = [
     "load_looks",
     "make",
     "mouth_follows",
-    "seen_opening",
 ]
 
 log = logging.getLogger(__name__)

@@ -56,7 +56,7 @@ class Coverage:
 def shapes(mouth: Float[np.ndarray, "t 2"]) -> Int[np.ndarray, "t 2"]:
     """The cell of each frame's mouth: opening from closed, width against the clip's median.
 
-    mouth: opening and width in eye distances (`speech.mouth_shape`). A mouth 0.09 open at its
+    mouth: opening and width in eye distances (`mouth.mouth_shape`). A mouth 0.09 open at its
     usual width lies in cell (2, 5).
     """
     opening = np.clip(np.floor(mouth[:, 0] / STEP), 0, N_OPENING - 1)

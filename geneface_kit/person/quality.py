@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.person import clip, framing, landmarks, layers, mouths, speech, tracking
+from geneface_kit.person import clip, framing, landmarks, layers, mouths, tracking
 from geneface_kit.person.layers import HEAD
+from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.sound import Heard
 
 __all__ = ["MEASURED", "VERDICTS", "Evidence", "blur", "expectation", "measure", "verdict"]
@@ -227,7 +228,7 @@ def _picture_measures(found: Evidence) -> dict[str, Any]:
 
 
 def _mouth_measures(found: Evidence) -> dict[str, Any]:
-    mouth = speech.mouth_shape(found.tracked.landmarks)
+    mouth = mouth_shape(found.tracked.landmarks)
     angles = tracking.euler_degrees(found.tracked.poses)
     seen, offset = mouths.coverage(mouth), found.heard.offset
     return {

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from geneface_kit.person import charts, clip, layers, quality, speech, tracking
+from geneface_kit.person import charts, clip, layers, quality, tracking
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.mouth import mouth_shape
 
 __all__ = ["LAYER_COLOURS", "page", "panels", "rows"]
 
@@ -210,7 +211,7 @@ def _figures(who: Person) -> list[tuple[str, str]]:
     report = who.report
     time = np.arange(len(who)) / clip.FPS
     pitch, yaw, roll = tracking.euler_degrees(who.poses).T
-    mouth = speech.mouth_shape(who.landmarks)
+    mouth = mouth_shape(who.landmarks)
     windows = [(start, start + 1.0) for start in report["mouth_windows_s"]]
     found = report["offset_s"]
     return [

@@ -145,7 +145,7 @@ def prepare(
     step("speech")
     whole, spoken = sound.listen(source, start, stop - start)
     step("offset")
-    offset = speech.offset(spoken, tracked.landmarks)
+    offset = speech.estimate_offset(spoken, tracked.landmarks)
     heard = sound.in_step(whole, spoken, start, offset, config)
     files.write_npz(folder / "speech.npz", **vars(heard.speech))
     clip.write_audio(folder / "audio.wav", heard.sound)

@@ -10,20 +10,19 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from geneface_kit.person.clip import FPS, SAMPLE_RATE
-from geneface_kit.person.speech import mouth_shape
+from geneface_kit.person.mouth import LIPS, mouth_opening
 
 __all__ = [
     "SAMPLES",
     "finish",
     "loudness",
-    "mouth_opening",
     "ping_pong",
     "pose_path",
     "silent_frames",
     "sway_path",
 ]
 
-JAW, BROWS, EYES, LIPS = slice(0, 17), slice(17, 27), slice(36, 48), slice(48, 68)
+JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 SAMPLES = SAMPLE_RATE // FPS
 """Samples of sound per frame."""
 LEAD = 3
@@ -88,11 +87,6 @@ def silent_frames(
         if end - start >= min(shortest, len(loud)):
             silent[start:end] = True
     return silent
-
-
-def mouth_opening(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, " t"]:
-    """Height of the gap between the inner lips, eye distances; about 0 when closed."""
-    return mouth_shape(landmarks)[:, 0]
 
 
 def ping_pong(n_clip: int, n_frames: int) -> Int[np.ndarray, " t"]:

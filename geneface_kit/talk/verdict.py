@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from scipy.spatial import cKDTree
 
 from geneface_kit.motion import sync
-from geneface_kit.person.speech import mouth_shape
+from geneface_kit.person.mouth import LIPS, mouth_shape
 
 __all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve"]
 
@@ -188,7 +188,7 @@ def _strangeness(landmarks: np.ndarray, person: Any) -> float:
     """How far lips and jaw are from the nearest tracked frame, over how far the person's held-out
     frames are (medians). 1: as near as the person's own unseen faces.
     """
-    part = [*range(17), *range(48, 68)]
+    part = [*range(17), *range(68)[LIPS]]
     known = person.landmarks[: person.n_train, part].reshape(person.n_train, -1)
     tree = cKDTree(known)
     unseen = person.landmarks[person.n_train :, part].reshape(-1, known.shape[1])

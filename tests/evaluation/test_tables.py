@@ -17,6 +17,7 @@ from geneface_kit.evaluation import crate, scores
 from geneface_kit.evaluation import stage as tables
 from geneface_kit.metrics import NotMeasured
 from geneface_kit.person.clip import write_audio
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.talk import stage as talk
 
 TALK = talk.TalkConfig(max_s=0.0, temperature=0.0)
@@ -83,7 +84,7 @@ def test_held_out_is_the_last_eleventh():
 
 def test_landmark_driven_renders_the_tracked_landmarks(actor):
     frames = tables.landmark_driven(actor, np.array([40, 43]))
-    opening = talk.mouth_opening(actor.person.landmarks[[40, 43]])
+    opening = mouth_opening(actor.person.landmarks[[40, 43]])
     assert frames[:, 0, 0, 0].tolist() == [int(255 * value) for value in opening]
 
 

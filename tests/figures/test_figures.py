@@ -13,6 +13,7 @@ from PIL import Image
 
 from geneface_kit import runs
 from geneface_kit.person import speech
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.stages import STAGES
 from geneface_kit.talk import stage as talk
 
@@ -265,7 +266,7 @@ def test_opening_data_compares_one_clip_in_four_ways(tmp_path, monkeypatch):
     monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken: heard)
     actor = acting.actor(tmp_path)
     data = figures.opening_data(actor, talk.TalkConfig(temperature=0.0), run())
-    tracked = talk.mouth_opening(actor.person.landmarks)
+    tracked = mouth_opening(actor.person.landmarks)
     assert data["tracked"].to_numpy() == pytest.approx(tracked, abs=1e-5)
     assert data["held_out"].sum() == 44 - actor.person.n_train
     level = tracked[: actor.person.n_train].mean()

@@ -6,6 +6,7 @@ from scipy.linalg import sqrtm
 
 from geneface_kit import metrics
 from geneface_kit.metrics import NotMeasured
+from geneface_kit.person.mouth import seen_opening
 
 
 def grey(value, n=2, size=32):
@@ -98,7 +99,7 @@ def test_mouth_opening_is_measured_in_eye_distances():
     face[:, 36, 0], face[:, 45, 0] = 10, 90
     face[1, [61, 62, 63], 1] = -8
     face[1, [65, 66, 67], 1] = 8
-    assert metrics.mouth_openings(face).tolist() == pytest.approx([0, 0.2])
+    assert seen_opening(face).tolist() == pytest.approx([0, 0.2])
 
 
 def test_correlation_and_its_absence():

@@ -15,6 +15,7 @@ from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.motion.weights import load_files, shipped
 from geneface_kit.person import demo, speech
 from geneface_kit.person.clip import SAMPLE_RATE, read_audio
+from geneface_kit.person.mouth import mouth_shape
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_live_sound_moves_the_mouth_as_the_recording_does():
     live = np.concatenate([*made, stream.end()])
     offline = ready.sample(speech.encode(sound))
     assert live.shape == offline.shape
-    openings = [speech.mouth_shape(frames)[:, 0] for frames in (live, offline)]
+    openings = [mouth_shape(frames)[:, 0] for frames in (live, offline)]
     assert np.corrcoef(*openings)[0, 1] > 0.8
 
 

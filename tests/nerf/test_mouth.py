@@ -10,9 +10,10 @@ from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as portrait
 from geneface_kit.nerf.head import HeadConfig, HeadField
-from geneface_kit.nerf.portrait.quality import Following, layer_quality, mouth_follows, seen_opening
+from geneface_kit.nerf.portrait.quality import Following, layer_quality, mouth_follows
 from geneface_kit.nerf.views import Views, windows_of
 from geneface_kit.person import camera
+from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_mouth_that_does_not_move_has_no_correlation():
 def test_a_seen_opening_is_in_eye_distances():
     points = np.zeros((1, 68, 2))
     points[0, 45], points[0, 62], points[0, 66] = (30, 40), (10, 60), (10, 70)
-    assert seen_opening(points).tolist() == pytest.approx([10 / 50])
+    assert seen_opening(points, pairs=INNER_LIPS[1:2]).tolist() == pytest.approx([10 / 50])
 
 
 def test_true_frames_follow_their_own_landmarks(demo_person):

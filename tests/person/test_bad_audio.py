@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from geneface_kit.person.clip import read_audio, write_video
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.talk import stage as talk
 
 TONE = 200.0
@@ -117,7 +118,7 @@ def test_a_silent_wav_is_a_mouth_at_rest_with_a_warning(speaking, tmp_path, capl
         done = speaking(write_wav(tmp_path / "hush.wav", np.zeros(16_000), 16_000))
     assert "silent" in caplog.text
     assert done.plan.silent.all() and len(done.plan.landmarks) == 25
-    opening = talk.mouth_opening(done.plan.landmarks)
+    opening = mouth_opening(done.plan.landmarks)
     assert opening.max() < 0.05 and np.ptp(opening) < 1e-6
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from geneface_kit.person import speech
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import phonemes
-from geneface_kit.talk import stage as talk
 
 
 def peaks(n=60, **at):
@@ -54,7 +54,7 @@ def test_probabilities_are_one_a_step_and_silence_has_none():
 
 def test_lips_are_closed_at_m_b_p_and_open_at_a(demo_person):
     """On the tracked demo person, whose lips close by construction: half a standard deviation."""
-    opening = talk.mouth_opening(demo_person.landmarks)
+    opening = mouth_opening(demo_person.landmarks)
     score = (opening - opening.mean()) / opening.std()
     heard = speech.shape_probabilities(demo_person.audio)
     marks = speech.certain_marks(heard, len(opening), per_shape=5)

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from geneface_kit.person import clip, demo, speech
+from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import conformer
+from geneface_kit.person.speech.offset import best_lag, predict_ridge
+from notebooks.studies.mouth_ridge import fit_mouth_ridge
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,7 @@ def test_mel_has_its_peak_at_the_tone():
 def test_mouth_prediction_opens_with_the_sound(demo_sound):
     spoken = speech.encode(demo_sound)
     predicted = speech.mouth_from_speech(spoken)
-    true = speech.mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
+    true = mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
     n_frames = min(len(true), len(predicted))
     assert predicted.shape == (len(spoken) // 2, 2)
     assert np.corrcoef(predicted[:n_frames, 0], true[:n_frames, 0])[0, 1] > 0.3
@@ -126,7 +129,7 @@ def test_a_known_shift_is_found_with_its_sign(demo_sound, late_frames):
     spoken = speech.encode(demo_sound)
     mouth = speech.mouth_from_speech(spoken)
     # lips that move late_frames earlier than their sound
-    found = speech.offset(spoken, lips(np.roll(mouth, -late_frames, axis=0)))
+    found = speech.estimate_offset(spoken, lips(np.roll(mouth, -late_frames, axis=0)))
     assert abs(found.seconds - late_frames / 25) < 0.01 and found.confidence > 0.9
     assert found.lags[0] == pytest.approx(-0.4) and found.lags[-1] == pytest.approx(0.4)
 
@@ -134,9 +137,9 @@ def test_a_known_shift_is_found_with_its_sign(demo_sound, late_frames):
 def test_lips_at_rest_or_unrelated_have_no_confident_offset(demo_sound):
     spoken = speech.encode(demo_sound)
     n_frames = len(spoken) // 2
-    assert speech.offset(spoken, np.zeros((n_frames, 68, 3), np.float32)).confidence == 0
+    assert speech.estimate_offset(spoken, np.zeros((n_frames, 68, 3), np.float32)).confidence == 0
     random = np.random.default_rng(0).normal(size=(n_frames, 2))
-    assert speech.offset(spoken, lips(random)).confidence < 0.3
+    assert speech.estimate_offset(spoken, lips(random)).confidence < 0.3
 
 
 def test_the_ridge_finds_clips_out_of_step_by_itself():
@@ -148,10 +151,10 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
         sound = sound - sound.mean(0)
         predictors.append(sound.astype(np.float32))
         mouths.append(np.roll(sound @ truth, -late, axis=0).astype(np.float32))
-    ridge = speech.fit_mouth_ridge(predictors, mouths, n_folds=3)
-    guess = speech.mouth.predict_ridge(ridge, predictors[2])
+    ridge = fit_mouth_ridge(predictors, mouths, n_folds=3)
+    guess = predict_ridge(ridge, predictors[2])
     assert np.corrcoef(guess[:-5, 0], np.roll(mouths[2], 5, axis=0)[:-5, 0])[0, 1] > 0.8
-    assert speech.mouth._offset(guess, mouths[2]).seconds == pytest.approx(0.2, abs=0.02)
+    assert best_lag(guess, mouths[2]).seconds == pytest.approx(0.2, abs=0.02)
 
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
@@ -160,7 +163,7 @@ def test_real_clips_are_as_late_as_known(shared_data, name, late_s):
 
     path = shared_data / "persons" / f"{name}.mp4"
     mesh = landmarks.detect(clip.stream_frames(path, long_side=256, max_s=8.0))
-    found = speech.offset(
+    found = speech.estimate_offset(
         speech.encode(clip.sound_of(path)[: 8 * 16_000]), tracking.track(mesh, 256).landmarks
     )
     assert abs(found.seconds - late_s) < 0.05 and found.confidence > 0.5

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera, clip, demo, landmarks, speech, tracking
+from geneface_kit.person import camera, clip, demo, landmarks, tracking
+from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.tracking import poses as solver
 
 CASES = [("demo", 256), ("demo", 128), ("demo_b", 256), ("demo_b", 128)]
@@ -171,14 +172,14 @@ def test_the_turned_pictures_are_worth_their_time():
 
 
 def test_demo_mouth_follows_the_truth(demo_track):
-    found = speech.mouth_shape(demo_track.landmarks)
-    true = speech.mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
+    found = mouth_shape(demo_track.landmarks)
+    true = mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
     assert np.corrcoef(found[:, 0], true[:, 0])[0, 1] > 0.9
     assert np.corrcoef(found[:, 1], true[:, 1])[0, 1] > 0.9
 
 
 def test_demo_lips_do_not_follow_the_head(demo_track):
-    opening = speech.mouth_shape(demo_track.landmarks)[:, 0]
+    opening = mouth_shape(demo_track.landmarks)[:, 0]
     angles = tracking.euler_degrees(demo_track.poses)
     for k in range(3):
         assert abs(np.corrcoef(opening, angles[:, k])[0, 1]) < 0.4

@@ -16,6 +16,7 @@ from geneface_kit.motion import stage as motion
 from geneface_kit.motion import sync
 from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus, speech
+from geneface_kit.person.mouth import mouth_shape
 from notebooks.studies.demo_person import speakers
 from notebooks.studies.unheard_speakers import listening, measures, proof, scores
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
@@ -328,10 +329,10 @@ def test_synthetic_lips_are_shut_at_their_closures_and_in_step():
     if not all(map(importlib.util.find_spec, ("anny", "hibari", "onnx"))):
         pytest.skip("the demo extra is not installed")
     said = speakers.say(speakers.SPEAKERS[1])
-    opening = speech.mouth_shape(said.landmarks)[:, 0]
+    opening = mouth_shape(said.landmarks)[:, 0]
     assert len(said.audio) == 640 * len(said.landmarks)
     assert opening[:4].max() < np.percentile(opening, 20)  # silence before the first word
-    found = speech.offset(speech.encode(said.audio), said.landmarks)
+    found = speech.estimate_offset(speech.encode(said.audio), said.landmarks)
     assert found.confidence > 0.5 and abs(found.seconds) < 0.04
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from geneface_kit.person.clip import read_audio, read_clip, write_audio, write_video
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.settings import resolve
 from geneface_kit.talk import stage as talk
 
@@ -42,7 +43,7 @@ def test_ping_pong_walks_back_without_repeating_the_ends():
 
 def test_mouth_opening_is_the_gap_of_the_inner_lips():
     opening = np.float32([0, 0.1, 0.25])
-    assert talk.mouth_opening(acting.face(opening)) == pytest.approx(opening)
+    assert mouth_opening(acting.face(opening)) == pytest.approx(opening)
 
 
 def test_loudness_per_frame_with_an_incomplete_last_one():
@@ -72,7 +73,7 @@ def test_smoothing_keeps_a_closed_mouth_closed(actor):
     opening = np.full(21, 0.2, np.float32)
     opening[10] = 0.0
     config = replace(CONFIG, smooth_frames=1.0, clamp_std=100.0, rest_in_silence=False)
-    smooth = talk.mouth_opening(
+    smooth = mouth_opening(
         talk.finish(acting.face(opening), np.zeros(21, bool), actor.person, config)
     )
     assert smooth[10] == pytest.approx(0, abs=1e-6)
@@ -82,18 +83,18 @@ def test_smoothing_keeps_a_closed_mouth_closed(actor):
 def test_silence_is_a_closed_mouth_at_rest(actor):
     audio = np.concatenate([acting.sound(0.8), np.zeros(16_000, np.float32), acting.sound(0.4)])
     plan = planned(actor, audio)
-    opening = talk.mouth_opening(plan.landmarks)
+    opening = mouth_opening(plan.landmarks)
     assert plan.silent[20:45].all() and not plan.silent[:20].any()
     assert opening[23:39].max() < 0.05 < opening[5:15].min()
     assert planned(actor, audio * 0).silent.all()
-    assert talk.mouth_opening(planned(actor, audio * 0).landmarks).max() < 0.05
+    assert mouth_opening(planned(actor, audio * 0).landmarks).max() < 0.05
 
 
 def test_lips_part_before_the_sound(actor):
     silent = np.zeros(60, bool)
     silent[20:45] = True
     open_mouth = acting.face(np.full(60, 0.2, np.float32))
-    opening = talk.mouth_opening(
+    opening = mouth_opening(
         talk.finish(open_mouth, silent, actor.person, replace(CONFIG, clamp_std=100.0))
     )
     rest = opening[30]
@@ -200,7 +201,7 @@ def test_same_seed_same_frames_other_seed_others(actor, tmp_path):
 def test_stills_are_the_frames_before_compression(actor, tmp_path):
     done = spoken(actor, tmp_path, acting.sound(2.0))
     assert done.still_frames.tolist() == [0, 7, 14, 21, 28, 35, 42, 49]
-    brightness = 255 * talk.mouth_opening(done.plan.landmarks[done.still_frames])
+    brightness = 255 * mouth_opening(done.plan.landmarks[done.still_frames])
     assert np.abs(done.stills[:, 0, 0, 0] - brightness).max() <= 1
 
 
@@ -250,7 +251,7 @@ def test_neighbours_take_away_what_the_person_never_does(actor):
     assert nose[0.0] == pytest.approx(0.2) and nose[0.5] == pytest.approx(0.1, abs=1e-3)
     assert nose[1.0] == pytest.approx(0.0, abs=1e-3)
     # the mouth, which the person does move like that, stays
-    opened = [talk.mouth_opening(shares[share]) for share in (0.0, 1.0)]
+    opened = [mouth_opening(shares[share]) for share in (0.0, 1.0)]
     assert np.abs(opened[0] - opened[1]).max() < 0.02
 
 

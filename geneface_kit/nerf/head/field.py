@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geneface_kit.nerf.head.config import HeadConfig
 from geneface_kit.nerf.head.marks import line_ends, softness
 from geneface_kit.person import camera
+from geneface_kit.person.mouth import LIPS
 from geneface_kit.render import (
     ConditionNet,
     FieldSamples,
@@ -36,7 +37,6 @@ FRONT = torch.tensor([[0.0, 0.0, -1.0]])
 STD_FLOOR = 0.03
 """Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
-LIPS = slice(48, 68)
 """The lip points among the 68."""
 N_MARKS = 2 * 68
 """Numbers of a frame's landmarks that carry points: x and y of each."""

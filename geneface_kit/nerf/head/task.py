@@ -13,6 +13,7 @@ from geneface_kit.nerf.head.config import HeadConfig
 from geneface_kit.nerf.head.field import BOX, HeadField, make_field
 from geneface_kit.nerf.views import HEAD, Pixels, Views, psnr
 from geneface_kit.person import camera
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.runs import fitting
 
 __all__ = ["HeadTask", "watched_frame"]
@@ -206,8 +207,7 @@ def _patches(colour: Tensor, n: int) -> Tensor:
 def watched_frame(views: Views) -> int:
     """The held-out frame that is shown while a head learns: the widest mouth of four."""
     frames = views.held_out(4)
-    lips = views.landmarks[frames][:, [62, 66]]
-    return frames[int((lips[:, 0] - lips[:, 1]).norm(dim=-1).argmax())]
+    return frames[int(mouth_opening(views.landmarks[frames].cpu().numpy()).argmax())]
 
 
 def _entropy(alpha: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from geneface_kit.nerf.portrait.picture import Frame
 from geneface_kit.nerf.portrait.portrait import Portrait
 from geneface_kit.nerf.portrait.quality import layer_quality, mouth_follows
 from geneface_kit.nerf.views import Views
-from geneface_kit.person.speech import mouth_shape
+from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.runs import replacing
 
 __all__ = ["held_out_quality", "write_previews"]

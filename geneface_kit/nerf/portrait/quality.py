@@ -9,8 +9,9 @@ from jaxtyping import Float, UInt8
 
 from geneface_kit.nerf.views import HEAD, Views, psnr
 from geneface_kit.person import camera, landmarks
+from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 
-__all__ = ["LAYERS", "Following", "layer_quality", "mouth_follows", "seen_opening"]
+__all__ = ["LAYERS", "Following", "layer_quality", "mouth_follows"]
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,6 @@ class Following:
         return Following(asked, found, float(np.corrcoef(a, b)[0, 1]), gain, error)
 
 
-def seen_opening(points: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
-    """Distance of the inner lips (iBUG 62 and 66) over that of the outer eye corners (36, 45)."""
-    lips = np.linalg.norm(points[:, 62] - points[:, 66], axis=-1)
-    return lips / np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)
-
-
 def mouth_follows(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]],
     asked: Float[np.ndarray, "t 68 3"],
@@ -74,11 +69,11 @@ def mouth_follows(
         )
     mesh = landmarks.detect(frames)
     found = np.full(len(asked), np.nan)
-    found[mesh.found] = seen_opening(landmarks.to_68(mesh)[mesh.found, :, :2])
+    found[mesh.found] = _opening(landmarks.to_68(mesh)[mesh.found, :, :2])
     if not mesh.found.all():
         log.warning("no face found in %d of %d rendered frames", (~mesh.found).sum(), len(asked))
     given = camera.project(asked, poses, focal, frames[0].shape[0])
-    return Following.of(seen_opening(given), found)
+    return Following.of(_opening(given), found)
 
 
 def layer_quality(
@@ -101,3 +96,8 @@ def layer_quality(
             total = sums.setdefault(f"{name}_psnr", [0.0, 0])
             total[0], total[1] = total[0] + float(values.sum()), total[1] + values.size
     return {name: round(psnr(total / n), 3) for name, (total, n) in sums.items() if n}
+
+
+def _opening(points: np.ndarray) -> np.ndarray:
+    """Opening (t,) in the picture between the middle points of the inner lips."""
+    return seen_opening(points, pairs=INNER_LIPS[1:2])

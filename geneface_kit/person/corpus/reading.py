@@ -112,7 +112,7 @@ def _utterances(unit: Unit) -> tuple[dict[str, np.ndarray], dict]:
         raise BrokenClip("face", f"{unit.file} is shorter than {unit.config.min_s:g} s")
     with _encoding():
         heard = speech.encode(audio, "hama").cut(len(points))
-        found = speech.offset(heard, points)
+        found = speech.estimate_offset(heard, points)
     late = found.confidence >= unit.config.min_offset_confidence
     audio = in_step(audio, found.seconds) if late else audio
     if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:

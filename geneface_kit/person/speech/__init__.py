@@ -9,14 +9,7 @@ from geneface_kit.person.speech.features import (
     log_mel,
     pitch,
 )
-from geneface_kit.person.speech.mouth import (
-    Offset,
-    fit_mouth_ridge,
-    mouth_from_speech,
-    mouth_shape,
-    offset,
-    save_mouth_ridge,
-)
+from geneface_kit.person.speech.offset import Offset, estimate_offset, mouth_from_speech
 from geneface_kit.person.speech.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 
 __all__ = [
@@ -28,13 +21,10 @@ __all__ = [
     "certain_marks",
     "coarse_pitch",
     "encode",
-    "fit_mouth_ridge",
+    "estimate_offset",
     "hama_layers",
     "log_mel",
     "mouth_from_speech",
-    "mouth_shape",
-    "offset",
     "pitch",
-    "save_mouth_ridge",
     "shape_probabilities",
 ]

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from geneface_kit.person.mouth import LIPS, mouth_opening, mouth_width
+
 __all__ = ["Track", "euler_degrees", "pose_leak", "smoothing_effect"]
 
 
@@ -44,9 +46,10 @@ def pose_leak(track: Track) -> dict[str, float]:
     little but the head moves; turn_still: rms turn and nod in these frames, degrees.
     Speakers nod with their words: a correlation of a few tenths need not be a leak.
     """
-    lips = track.landmarks[:, 48:].reshape(len(track.landmarks), -1).astype(np.float64)
+    lips = track.landmarks[:, LIPS].reshape(len(track.landmarks), -1).astype(np.float64)
     pitch, yaw, _ = euler_degrees(track.poses).T.astype(np.float64)
-    opening, width = _mouth(track.landmarks)
+    faces = track.landmarks.astype(np.float64)
+    opening, width = mouth_opening(faces), mouth_width(faces)
     still = opening <= np.percentile(opening, 25)
     jaw, turns = track.landmarks[still, :17], np.stack([pitch, yaw], 1)[still]
     leak = {}
@@ -69,18 +72,12 @@ def smoothing_effect(track: Track) -> dict[str, float]:
     """
     effect = {}
     for name, points in (("before", track.unsmoothed), ("after", track.landmarks)):
-        opening, _ = _mouth(points)
+        opening = mouth_opening(points.astype(np.float64))
         bend = np.diff(points[:, 17:48].astype(np.float64), 2, axis=0)
         effect[f"closure_{name}"] = float(np.median(opening) - np.percentile(opening, 2))
         effect[f"opening_variance_{name}"] = float(opening.var())
         effect[f"jitter_{name}"] = float(np.sqrt((bend**2).sum(-1).mean())) if len(bend) else 0.0
     return effect
-
-
-def _mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Opening of the inner lips and width between the corners, as `speech.mouth_shape`."""
-    points = points.astype(np.float64)
-    return points[:, 62, 1] - points[:, 66, 1], points[:, 54, 0] - points[:, 48, 0]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -23,6 +23,7 @@ from geneface_kit.metrics import NotMeasured
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.weights import load_files, shipped
 from geneface_kit.person import stage as person_stage
+from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.pipeline.methods import FULL, STUDY, overrides
 from geneface_kit.pipeline.require import require
 from geneface_kit.talk import stage as talk
@@ -31,7 +32,6 @@ __all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_pat
 
 log = logging.getLogger(__name__)
 
-LIPS = slice(48, 68)
 PICTURES = ("PSNR", "PSNR head", "SSIM", "LMD", "LMD lips", "mouth correlation seen")
 """Metrics of table A that table C repeats."""
 SELF_DRIVEN = "self-driven, landmarks"
@@ -115,7 +115,7 @@ def landmark_scores(run: runs.Run, settings: Any) -> Scores:
     planned = tables.held_out_plan(actor, settings.talk, run.generator("self-driven"))
     true = person.landmarks[person.n_train :]
     error = np.linalg.norm((planned.landmarks - true)[:, LIPS], axis=-1).mean()
-    ours, theirs = talk.mouth_opening(planned.landmarks), talk.mouth_opening(true)
+    ours, theirs = mouth_opening(planned.landmarks), mouth_opening(true)
     ratio = float(ours.std()) / max(float(theirs.std()), 1e-6)
     return {
         (SELF_DRIVEN, "lip error"): (float(error), "iod"),

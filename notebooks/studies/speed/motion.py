@@ -11,7 +11,7 @@ import torch
 from geneface_kit.motion.streaming import FRAME, SoundStream, StreamConfig
 from geneface_kit.motion.weights import Motion, load_files, shipped
 from geneface_kit.person import clip, speech
-from geneface_kit.person.speech import mouth_shape
+from geneface_kit.person.mouth import mouth_shape
 
 __all__ = ["run"]
 

@@ -11,7 +11,8 @@ from geneface_kit.motion.task import MotionTask
 from geneface_kit.motion.vae import MotionVAE, continuity, masked_mse
 from geneface_kit.motion.wavenet import STRIDE
 from geneface_kit.person.corpus import Sequences
-from geneface_kit.person.speech.mouth import in_context, predict_ridge, solve_ridge
+from geneface_kit.person.speech.offset import in_context, predict_ridge
+from notebooks.studies.mouth_ridge import solve_ridge
 
 __all__ = ["Regressor", "RegressorTask", "Ridge"]
 

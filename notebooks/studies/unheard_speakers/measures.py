@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from geneface_kit.person.speech import mouth_shape
+from geneface_kit.person.mouth import LIPS, mouth_shape
 
 __all__ = ["MEASURES", "Lips", "amplitude_for", "closures", "measure", "opening_ratio", "recall"]
 
@@ -105,7 +105,7 @@ def recall(wanted: list[slice], shut: Bool[np.ndarray, " t"]) -> float:
 def _shape(lips: np.ndarray) -> np.ndarray:
     """Opening and width (t, 2) of lips alone."""
     face = np.zeros((len(lips), 68, 3), np.float32)
-    face[:, 48:] = lips
+    face[:, LIPS] = lips
     return mouth_shape(face)
 
 

@@ -23,6 +23,7 @@ from geneface_kit.motion.task import MotionTask, Part
 from geneface_kit.motion.vae import MotionVAE, generate
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.source import digest
+from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs import live, replacing
 from geneface_kit.runs.fitting import fit, load_weights, save_weights
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
@@ -265,13 +266,13 @@ def _lips(
     unit: float,
 ) -> Lips:
     """Lips in inter-ocular distances from motion in network units."""
-    moved = unit * drawn.reshape(-1, 68, 3)[:, sync.LIPS]
-    rest = motion.mean[sync.LIPS]
+    moved = unit * drawn.reshape(-1, 68, 3)[:, LIPS]
+    rest = motion.mean[LIPS]
     apart = 0.0
     if samples:
-        points = unit * np.stack(samples).reshape(len(samples), -1, 68, 3)[:, :, sync.LIPS]
+        points = unit * np.stack(samples).reshape(len(samples), -1, 68, 3)[:, :, LIPS]
         apart = float(np.sqrt(points.var(0, ddof=1).sum(-1)).mean())
-    return Lips(one.landmarks[:, sync.LIPS], rest + moved, rest, apart)
+    return Lips(one.landmarks[:, LIPS], rest + moved, rest, apart)
 
 
 def _save(file: Path, names: list[str], lips: list[Lips], cpu_s: float) -> None:

@@ -1,0 +1,126 @@
+"""Audio-visual offset: the mouth that the sound predicts, and how late the sound is against it.
+
+The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mouth_ridge`.
+"""
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from jaxtyping import Float
+
+from geneface_kit.person.clip import FPS
+from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.speech.features import Speech
+
+__all__ = [
+    "Offset",
+    "best_lag",
+    "estimate_offset",
+    "in_context",
+    "mouth_from_speech",
+    "predict_ridge",
+]
+
+CONTEXT = 3
+"""Frames on both sides that the mouth prediction sees (ours)."""
+MAX_OFFSET_S = 0.4
+"""Longest offset between sound and lips that is looked for, seconds (ours)."""
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How late the sound is against the lips.
+
+    seconds: positive when a sound is heard after the lips made it (play the sound earlier by as
+    much to repair it); confidence: 0 to 1; lags: (n,) seconds; curve: (n,) correlation of the
+    predicted with the tracked mouth at each lag.
+    """
+
+    seconds: float
+    confidence: float
+    lags: Float[np.ndarray, " n"]
+    curve: Float[np.ndarray, " n"]
+
+
+def mouth_from_speech(speech: Speech) -> Float[np.ndarray, "t 2"]:
+    """Opening and width, minus their mean, that a regression predicts from the sound alone.
+
+    Trained on the "hama" features of other speakers; one row per video frame.
+    """
+    if speech.encoder != "hama":
+        raise ValueError(f'the mouth regression reads "hama" features, got {speech.encoder!r}')
+    return predict_ridge(_mouth_ridge(), in_context(speech.features))
+
+
+def estimate_offset(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> Offset:
+    """How late the sound is, from the lag at which it predicts the tracked mouth best.
+
+    speech: the clip's sound from its first frame on; landmarks: pose-free. Lags of up to
+    0.4 s are tried. A video in which the lips never move has confidence 0.
+    """
+    n_frames = min(len(landmarks), len(speech) // 2)
+    predicted = mouth_from_speech(speech)[:n_frames]
+    return best_lag(predicted, mouth_shape(landmarks[:n_frames]))
+
+
+def predict_ridge(
+    ridge: dict[str, Float[np.ndarray, "..."]], inputs: Float[np.ndarray, "t c"]
+) -> Float[np.ndarray, "t m"]:
+    """What a ridge regression (mean and std of its inputs, weights) says to some inputs."""
+    return ((inputs - ridge["mean"]) / ridge["std"] @ ridge["weights"]).astype(np.float32)
+
+
+def in_context(features: Float[np.ndarray, "s c"]) -> Float[np.ndarray, "t d"]:
+    """Features of frames t - 3 .. t + 3 side by side: d = 7 * 2 * c, t = s // 2."""
+    frames = features[: len(features) // 2 * 2].reshape(len(features) // 2, -1)
+    padded = np.pad(frames, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
+    return np.concatenate([padded[k : k + len(frames)] for k in range(2 * CONTEXT + 1)], axis=1)
+
+
+def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]) -> Offset:
+    """The lag at which a predicted mouth (opening, width) goes with the seen one best.
+
+    The maximum of the curve of correlations, refined by a parabola. Confidence falls with the
+    highest rival more than 3 frames away, and is 0 at the ends of the search.
+    """
+    reach = round(MAX_OFFSET_S * FPS)
+    lags = np.arange(-reach, reach + 1)
+    curve = np.zeros(len(lags), np.float32)
+    if len(seen) > 2 * reach + 10:
+        for index, lag in enumerate(lags):
+            # the sound of frame t + lag belongs to the picture of frame t
+            sound, picture = _shifted(predicted, seen, int(lag))
+            curve[index] = np.mean([_correlation(sound[:, k], picture[:, k]) for k in (0, 1)])
+    best = int(curve.argmax())
+    exact = float(lags[best])
+    if 0 < best < len(lags) - 1:
+        left, top, right = curve[best - 1 : best + 2]
+        exact += float(0.5 * (left - right) / min(left - 2 * top + right, -1e-9))
+    far = np.abs(lags - lags[best]) > 3
+    rival = float(curve[far].max()) if far.any() else 0.0
+    clear = (curve[best] - max(rival, 0.0)) / 0.4
+    confidence = float(np.clip(clear, 0, 1) * np.clip(curve[best] / 0.4, 0, 1))
+    if best in (0, len(lags) - 1):
+        confidence = 0.0
+    return Offset(exact / FPS, confidence, (lags / FPS).astype(np.float32), curve)
+
+
+def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    n = min(len(sound), len(picture))
+    start, stop = max(0, -lag), min(n, n - lag)
+    return sound[start + lag : stop + lag], picture[start:stop]
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / size) if size > 1e-9 else 0.0
+
+
+@functools.cache
+def _mouth_ridge() -> dict[str, np.ndarray]:
+    path = resources.files("geneface_kit.person.speech") / "mouth_ridge.npz"
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
