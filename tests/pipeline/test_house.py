@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 import geneface_kit
 
 FOLDER = Path(geneface_kit.__file__).parent
@@ -15,12 +13,11 @@ ORDER = (
 """From the bottom up: a folder imports only those before it."""
 APART = {("metrics", "render"), ("person", "render"), ("motion", "render"), ("runs", "render")}
 """(who, whom): below it in the list, but not in the flow."""
-FILES = sorted(FOLDER.rglob("*.py"))
 MODULES = {
     ".".join(("geneface_kit", *path.relative_to(FOLDER).with_suffix("").parts)).removesuffix(
         ".__init__"
     ): path
-    for path in FILES
+    for path in sorted(FOLDER.rglob("*.py"))
 }
 MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 15_000, 120, 12, 350, 40
 
@@ -50,12 +47,6 @@ def folder(module: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in ORDER else ""
 
 
-def above(module: str) -> list[str]:
-    """The packages a module lies in."""
-    parts = module.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
-
-
 def climbs(name: str, others: set[str]) -> set[str]:
     """The imports of a module that go up, or to a folder it should not know."""
     home = folder(name)
@@ -66,7 +57,7 @@ def climbs(name: str, others: set[str]) -> set[str]:
 
 
 def circles(graph: dict[str, set[str]]) -> set[str]:
-    """The modules that import themselves by way of others; a package's own parts do not count."""
+    """The arrows by which modules import themselves by way of others."""
     reached = {name: set(ones) for name, ones in graph.items()}
     changed = True
     while changed:
@@ -75,12 +66,22 @@ def circles(graph: dict[str, set[str]]) -> set[str]:
             more = set().union(*(reached.get(one, set()) for one in ones)) - ones
             changed = changed or bool(more)
             ones |= more
-    return {name for name, ones in reached.items() if name in ones}
+    return {
+        f"{name} -> {one}"
+        for name, ones in graph.items()
+        for one in ones
+        if name in reached.get(one, ())
+    }
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_go_down_only(name):
-    assert climbs(name, GRAPH[name]) == set()
+def said(wrong: set[str]) -> str:
+    """What is wrong, a line each."""
+    return "\n" + "\n".join(sorted(wrong))
+
+
+def test_imports_go_down_only():
+    climbing = {f"{name} -> {other}" for name in MODULES for other in climbs(name, GRAPH[name])}
+    assert not climbing, said(climbing)
 
 
 def test_no_file_imports_itself_by_way_of_others():
@@ -88,46 +89,55 @@ def test_no_file_imports_itself_by_way_of_others():
         name: {one for one in ones if not name.startswith(f"{one}.")}
         for name, ones in GRAPH.items()
     }
-    assert circles(below) == set()
+    assert not circles(below), said(circles(below))
 
 
 def test_the_checks_can_fail():
     assert climbs("geneface_kit.person.stage", {"geneface_kit.talk.stage"})
     assert climbs("geneface_kit.render.march", {"geneface_kit"})
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b -> c", "c -> b"}
     lazy = "def f():\n    from geneface_kit.talk import stage\n"
     assert imported(lazy) == {"geneface_kit.talk.stage"}
 
 
 def test_the_package_is_thin():
+    n_lines = sum(len(path.read_text().splitlines()) for path in MODULES.values())
+    names = [one.name for one in FOLDER.iterdir() if one.name != "__pycache__"]
+    assert n_lines <= MOST_LINES
+    assert len(list(MODULES)) <= MOST_FILES
+    assert len(names) <= MOST_NAMES, names
+
+
+def test_no_file_is_long():
     lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
-    assert sum(lines.values()) <= MOST_LINES
-    assert len(lines) <= MOST_FILES
-    assert len([one for one in FOLDER.iterdir() if one.name != "__pycache__"]) <= MOST_NAMES
-    assert {name: n for name, n in lines.items() if n > LONGEST} == {}
+    long = {f"{name}: {n} lines" for name, n in lines.items() if n > LONGEST}
+    assert not long, said(long)
 
 
 def test_no_file_is_a_crumb():
-    """A file under 40 lines has more than one caller, or is a folder's own first page."""
+    """A file under SHORTEST lines has several callers, or is a folder's own first page."""
     callers = {name: [one for one in GRAPH if name in GRAPH[one]] for name in MODULES}
     crumbs = {
-        name: callers[name]
+        f"{name}: only {', '.join(callers[name]) or 'nobody'} imports it"
         for name, path in MODULES.items()
         if path.name not in ("__init__.py", "__main__.py")
         and len(path.read_text().splitlines()) < SHORTEST
         and len(callers[name]) < 2
     }
-    assert crumbs == {}
+    assert not crumbs, said(crumbs)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_modules_speak_through_logging(path):
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    names = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-    assert not names & {"print", "eval", "exec"}
-    assert "from __future__" not in path.read_text()
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_say_what_they_are(name):
-    assert ast.get_docstring(ast.parse(MODULES[name].read_text()))
+def test_modules_speak_through_logging_and_say_what_they_are():
+    wrong = set()
+    for name, path in MODULES.items():
+        source = path.read_text()
+        tree = ast.parse(source)
+        called = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        wrong |= {f"{name} calls {one}" for one in called & {"print", "eval", "exec"}}
+        wrong |= {f"{name} imports annotations"} if "from __future__" in source else set()
+        wrong |= set() if ast.get_docstring(tree) else {f"{name} has no docstring"}
+    assert not wrong, said(wrong)
