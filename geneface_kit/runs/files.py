@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+__all__ = ["Facts", "plain", "replacing", "sha256", "write_json"]
 
-__all__ = ["plain", "replacing", "sha256", "write_json"]
+Facts = dict[str, Any]
+"""What a json file says: names -> numbers, words, lists and dicts of them."""
 
 
 def sha256(path: Path) -> str:
@@ -35,16 +35,16 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Writes json, all or nothing."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=1, default=plain))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """What json holds of an array, a tensor or a path; for `json.dumps(..., default=plain)`."""
-    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
-        return value.tolist()
     if isinstance(value, Path):
         return value.name
+    if hasattr(value, "tolist"):  # of numpy and torch
+        return value.tolist()
     raise TypeError(f"run.json cannot hold a {type(value).__name__}")

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
 __all__ = [
     "Screen",
@@ -57,7 +59,7 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
     _line(f"{label}: 100 %")
 
 
-def show(fig: Any, twin: Any = None) -> None:
+def show(fig: Figure, twin: Any = None) -> None:
     """Shows a matplotlib figure once, as PNG (JPEG when large), and closes it.
 
     twin: a plotly figure of the same data; JupyterLab shows it, other viewers the picture.
@@ -76,9 +78,9 @@ class Screen:
     """One place of a live notebook whose figure is replaced by the next; elsewhere nothing."""
 
     def __init__(self):
-        self._handle: Any = None
+        self._handle = None
 
-    def show(self, fig: Any) -> None:
+    def show(self, fig: Figure) -> None:
         """Shows a matplotlib figure in place of the one before, and closes it."""
         import matplotlib.pyplot as plt
 
@@ -93,7 +95,9 @@ class Screen:
         plt.close(fig)
 
 
-def filmstrip(frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = "") -> Any:
+def filmstrip(
+    frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = ""
+) -> Figure:
     """A row of frames, (h, w, 3) each, as one matplotlib figure with a caption under each."""
     import matplotlib.pyplot as plt
 
@@ -111,7 +115,7 @@ def filmstrip(frames: Sequence[np.ndarray], captions: Sequence[str] = (), title:
     return fig
 
 
-def explore(draw: Callable[..., np.ndarray], **values: Sequence[Any]) -> None:
+def explore(draw: Callable[..., np.ndarray], **values: Sequence[object]) -> None:
     """Sliders over a drawing function; without a viewer, a contact sheet of the same drawings.
 
     draw: takes one keyword per entry of `values` and returns a picture (h, w, 3).
@@ -121,13 +125,11 @@ def explore(draw: Callable[..., np.ndarray], **values: Sequence[Any]) -> None:
     middles = {name: options[len(options) // 2] for name, options in values.items()}
     if is_live():
         import ipywidgets
-        import matplotlib.pyplot as plt
 
         def redraw(**chosen):
             fig = filmstrip([draw(**chosen)])
             fig.set_size_inches(3.2, 3.2)
-            _publish(_picture(fig))
-            plt.close(fig)
+            show(fig)
 
         sliders = {
             name: ipywidgets.SelectionSlider(options=list(options), value=middles[name])
@@ -166,11 +168,9 @@ def log_to_notebook(level: int = logging.WARNING) -> None:
     """Sends the kit's log to the cell's output and shows the kit's errors as one sentence."""
     logger = logging.getLogger("geneface_kit")
     logger.setLevel(level)
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
     handler = _CellHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger.addHandler(handler)
+    logger.handlers = [handler]
     logger.propagate = False
     shell = _shell()
     if shell is not None:
@@ -186,10 +186,8 @@ class _CellHandler(logging.Handler):
 
 def _one_sentence(shell, error_type, error, traceback, tb_offset=None):
     """The kit speaks in sentences; any other library's error keeps its traceback."""
-    frame = traceback
-    while frame.tb_next is not None:
-        frame = frame.tb_next
-    if str(frame.tb_frame.f_globals.get("__name__", "")).startswith("geneface_kit"):
+    *_, (frame, _) = walk_tb(traceback)
+    if str(frame.f_globals.get("__name__", "")).startswith("geneface_kit"):
         lines = [f"{error_type.__name__}: {error}"]
     else:
         lines = shell.InteractiveTB.structured_traceback(error_type, error, traceback, tb_offset)
@@ -197,13 +195,11 @@ def _one_sentence(shell, error_type, error, traceback, tb_offset=None):
     return lines
 
 
-def _shell() -> Any:
-    if "IPython" not in sys.modules:
-        return None
-    return sys.modules["IPython"].get_ipython()
+def _shell():
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
-def _publish(bundle: dict[str, Any]) -> None:
+def _publish(bundle: dict[str, object]) -> None:
     if _shell() is None:
         return
     from IPython.display import publish_display_data
@@ -211,7 +207,7 @@ def _publish(bundle: dict[str, Any]) -> None:
     publish_display_data(bundle)
 
 
-def _picture(fig: Any) -> dict[str, str]:
+def _picture(fig: Figure) -> dict[str, str]:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
     if buffer.tell() <= PNG_LIMIT:
@@ -221,7 +217,7 @@ def _picture(fig: Any) -> dict[str, str]:
     return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
 
 
-def _title(fig: Any) -> str:
+def _title(fig: Figure) -> str:
     titles = [fig.get_suptitle(), *(axis.get_title() for axis in fig.axes)]
     return next((title for title in titles if title), "figure")
 

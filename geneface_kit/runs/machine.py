@@ -7,10 +7,11 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+
+from geneface_kit.runs.files import Facts
 
 __all__ = ["machine", "repeatable"]
 
@@ -35,7 +36,7 @@ def repeatable() -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Facts:
     """Versions, device, threads, and the checkout's commit, for run.json."""
     cuda = torch.cuda.is_available()
     return {
@@ -50,17 +51,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _git() -> dict[str, Any]:
+def _git() -> Facts:
     """The checkout's commit and whether it was changed; empty outside a checkout."""
-    folder = Path(__file__).parent
-    ask = ["git", "-C", str(folder)]
+    ask = ["git", "-C", str(Path(__file__).parent), "status", "--porcelain=v2", "--branch"]
     try:
-        commit = subprocess.run(
-            [*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(
-            [*ask, "status", "--porcelain"], capture_output=True, text=True, check=True
-        )
+        said = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+    commit = said[0].removeprefix("# branch.oid ")
+    return {"commit": commit, "dirty": any(not line.startswith("# ") for line in said)}

@@ -9,12 +9,10 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from geneface_kit.runs.files import plain, sha256, write_json
+from geneface_kit.runs.files import Facts, plain, sha256, write_json
 from geneface_kit.runs.machine import repeatable
 
 __all__ = ["SCHEMA", "Run", "complete", "execute", "open_run", "read_facts", "root"]
@@ -33,7 +31,7 @@ class Run:
     parents: upstream stage -> its Run; config: the resolved settings as plain values.
     """
 
-    def __init__(self, folder: Path, facts: dict[str, Any], parents: dict[str, "Run"]):
+    def __init__(self, folder: Path, facts: Facts, parents: dict[str, "Run"]):
         self.folder = folder
         self.facts = facts
         self.parents = parents
@@ -42,7 +40,7 @@ class Run:
         self.subject: str = facts["subject"]
         self.profile: str = facts["profile"]
         self.seed: int = facts["seed"]
-        self.config: dict[str, Any] = facts["config"]
+        self.config: Facts = facts["config"]
 
     def __repr__(self) -> str:
         return f"Run({self.id}, {self.status})"
@@ -53,7 +51,7 @@ class Run:
         return self.facts["status"]
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Facts:
         """Every recorded number: name -> value."""
         return self.facts["metrics"]
 
@@ -68,7 +66,7 @@ class Run:
             raise ValueError(f"data_kind must be 'synthetic' or 'real', got {kind!r}")
         self.facts["data_kind"] = kind
 
-    def record(self, name: str, value: Any) -> None:
+    def record(self, name: str, value: object) -> None:
         """Keeps a number (or a list or dict of numbers) in run.json."""
         self.facts["metrics"][name] = json.loads(json.dumps(value, default=plain))
 
@@ -78,13 +76,8 @@ class Run:
 
     def generator(self, name: str = "") -> torch.Generator:
         """A torch generator of this run's own: its stream follows from seed, stage and name."""
-        generator = torch.Generator()
-        generator.manual_seed(_stream(self.seed, self.stage, name))
-        return generator
-
-    def numpy_generator(self, name: str = "") -> np.random.Generator:
-        """The numpy twin of `generator`, of another stream."""
-        return np.random.default_rng(_stream(self.seed, self.stage, f"numpy/{name}"))
+        digest = hashlib.sha256(f"{self.seed}/{self.stage}/{name}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
     def save(self) -> None:
         """Writes run.json."""
@@ -92,8 +85,7 @@ class Run:
 
 
 def execute(run: Run, work: Callable[[], None]) -> None:
-    """Does the work of a run; run.json says `running` until it is `ok`, `failed` or
-    `interrupted`."""
+    """Does the work of a run; run.json says `running` until it is `ok`, `failed`, `interrupted`."""
     start, before = time.perf_counter(), run.facts["wall_s"]
     run.save()
     log.info("%s: making", run.id)
@@ -108,10 +100,9 @@ def execute(run: Run, work: Callable[[], None]) -> None:
     finally:
         run.facts["status"] = status
         run.facts["wall_s"] = round(before + time.perf_counter() - start, 2)
+        unit = 2**20 if platform.system() == "Darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run.facts["peak_memory_mb"] = round(
-            peak / (2**20 if platform.system() == "Darwin" else 1024)
-        )
+        run.facts["peak_memory_mb"] = round(peak / unit)
         if status == "ok":
             for path in run.folder.glob("*_checkpoint.safetensors"):
                 path.unlink()
@@ -141,7 +132,7 @@ def open_run(folder: Path) -> Run:
     return Run(folder, facts, parents)
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
+def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     path = folder / "run.json"
     try:
@@ -150,7 +141,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def complete(folder: Path, facts: dict[str, Any]) -> bool:
+def complete(folder: Path, facts: Facts) -> bool:
     """Whether every output that run.json names is there."""
     return all((folder / name).exists() for name in facts["outputs"])
 
@@ -164,8 +155,3 @@ def root() -> Path:
         if project.exists() and 'name = "geneface-kit"' in project.read_text():
             return folder
     return Path.cwd()
-
-
-def _stream(seed: int, stage: str, name: str) -> int:
-    digest = hashlib.sha256(f"{seed}/{stage}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
