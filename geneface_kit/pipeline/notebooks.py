@@ -1,11 +1,11 @@
 """Notebooks: executes them with typed parameters, and keeps what is committed tidy."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from geneface_kit import runs
-from geneface_kit.pipeline.settings import RENAMED
+from geneface_kit.pipeline.settings import RENAMED, Value
 from geneface_kit.runs import replacing
 
 __all__ = ["TAGS", "execute", "folder", "names", "refresh", "tidy"]
@@ -19,6 +19,8 @@ TAGS = {
     "interactive",
 }
 """The only cell tags a notebook may carry."""
+TIMEOUT_S = 7200
+"""Seconds after which a cell is given up."""
 
 
 def folder() -> Path:
@@ -31,7 +33,9 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("[0-9]*.ipynb"))
 
 
-def execute(name: str, out: Path, parameters: dict[str, Any], *, timeout_s: int = 7200) -> Path:
+def execute(
+    name: str, out: Path, parameters: Mapping[str, Value], *, timeout_s: int = 7200
+) -> Path:
     """Runs a notebook with papermill into `out`.
 
     Raises: ValueError for an unknown notebook or parameter (papermill alone would only warn).
@@ -57,7 +61,7 @@ def execute(name: str, out: Path, parameters: dict[str, Any], *, timeout_s: int 
         cwd=source.parent,
         kernel_name="python3",
         progress_bar=False,
-        execution_timeout=timeout_s,
+        execution_timeout=TIMEOUT_S,
     )
     return out
 
@@ -78,42 +82,28 @@ def refresh(chosen: list[str]) -> list[Path]:
     return written
 
 
-def tidy(notebook: Any) -> bool:
+def tidy(notebook: dict) -> bool:
     """Drops what changes from run to run; keeps outputs, counts and ids. True if it changed.
 
-    Removed: papermill and widget metadata, language version, per-cell timing, and what native
-    libraries write to the error stream (the kit itself speaks on the other one). Execution counts
-    become 1..n and neighbouring pieces of one stream become one output.
+    notebook: as nbformat reads it. Removed: papermill and widget metadata, language version,
+    per-cell timing, and what native libraries write to the error stream (the kit itself speaks on
+    the other one). Execution counts become 1..n, neighbouring pieces of one stream one output.
     """
-    before = str(notebook)
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+    before, join = str(notebook), CoalesceStreamsPreprocessor()
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
     }
-    count = 0
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = {"tags": tags} if tags else {}
-        if cell.cell_type != "code":
-            continue
-        count += 1
+    for count, cell in enumerate(code, 1):
         cell.execution_count = count
-        cell.outputs = _join_streams(cell.outputs)
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        join.preprocess_cell(cell, {}, count)
         for output in cell.outputs:
-            if "execution_count" in output:
-                output.execution_count = count
-            if "metadata" in output:
-                output.metadata = {}
+            output.update({"execution_count": count} if "execution_count" in output else {})
+            output.update({"metadata": {}} if "metadata" in output else {})
     return str(notebook) != before
-
-
-def _join_streams(outputs: list[Any]) -> list[Any]:
-    joined: list[Any] = []
-    for output in outputs:
-        if output.get("name") == "stderr":
-            continue
-        same = joined and output.output_type == joined[-1].output_type == "stream"
-        if same and output.name == joined[-1].name:
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined

@@ -7,14 +7,13 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from geneface_kit.pipeline import methods
-from geneface_kit.pipeline.settings import Settings, resolve
+from geneface_kit.pipeline.settings import Overrides, Settings, resolve
 from geneface_kit.pipeline.stages import STAGES, Stage
-from geneface_kit.runs.files import sha256
+from geneface_kit.runs.files import Facts, sha256
 from geneface_kit.runs.machine import machine
 from geneface_kit.runs.record import SCHEMA, Run, complete, execute, read_facts, root
 
@@ -29,7 +28,7 @@ def require(
     *,
     profile: str = "smoke",
     seed: int = 0,
-    overrides: dict[str, Any] | str | None = None,
+    overrides: Overrides | str | None = None,
     out: Path | str = "",
 ) -> Run:
     """The finished run of a stage for a person: found, or made together with all it needs.
@@ -49,12 +48,12 @@ def locate(
     *,
     profile: str = "smoke",
     seed: int = 0,
-    overrides: dict[str, Any] | str | None = None,
+    overrides: Overrides | str | None = None,
     out: Path | str = "",
 ) -> Path:
-    """The folder of the run that `require` would give; nothing is made, whether it is there or not.
+    """The folder of the run that `require` would give, whether it is there or not.
 
-    The name follows from settings, seed, inputs and parents alone, so it is known beforehand.
+    It follows from settings, seed, inputs and parents alone; nothing is made.
     """
     settings = resolve(profile, overrides)
     home = Path(out) if out else root() / "runs"
@@ -68,7 +67,7 @@ class _Identity:
     stage: str
     subject: str
     seed: int
-    config: dict[str, Any]
+    config: Facts
     inputs: dict[str, str]
     parents: "dict[str, _Identity]"
     id: str
@@ -102,6 +101,7 @@ def _require(identity: _Identity, settings: Settings, home: Path) -> Run:
     if identity.stage == "evaluation":
         methods.check(settings)
     parents = {name: _require(one, settings, home) for name, one in identity.parents.items()}
+    synthetic = any(run.data_kind == "synthetic" for run in parents.values())
     folder = home / identity.where
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
@@ -112,7 +112,7 @@ def _require(identity: _Identity, settings: Settings, home: Path) -> Run:
         "profile": settings.profile,
         "seed": identity.seed,
         "status": "running",
-        "data_kind": _kind(parents),
+        "data_kind": "synthetic" if synthetic else "real",
         "config": identity.config,
         "inputs": identity.inputs,
         "parents": {name: one.where for name, one in identity.parents.items()},
@@ -137,7 +137,7 @@ def _require(identity: _Identity, settings: Settings, home: Path) -> Run:
     return run
 
 
-def _inputs_of_old(folder: Path, prefix: str, what: list[Any]) -> dict[str, str] | None:
+def _inputs_of_old(folder: Path, prefix: str, what: list) -> dict[str, str] | None:
     """What a finished run of these settings read: it is found when its clip is gone, too."""
     for path in sorted(folder.glob(f"{prefix}-*/run.json"), key=os.path.getmtime, reverse=True):
         facts = read_facts(path.parent)
@@ -149,12 +149,8 @@ def _inputs_of_old(folder: Path, prefix: str, what: list[Any]) -> dict[str, str]
     return None
 
 
-def _digest(identity: list[Any]) -> str:
+def _digest(identity: list) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _kind(parents: dict[str, Run]) -> str:
-    return "synthetic" if any(run.data_kind == "synthetic" for run in parents.values()) else "real"
 
 
 def _label(subject: str) -> str:
@@ -162,6 +158,6 @@ def _label(subject: str) -> str:
     return Path(subject).stem
 
 
-def _sections(stage: Stage, settings: Settings) -> list[Any]:
+def _sections(stage: Stage, settings: Settings) -> list:
     """What the settings hold for a stage, in the order of its sections."""
     return [getattr(settings, name) for name in stage.sections]

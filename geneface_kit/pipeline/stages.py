@@ -23,14 +23,15 @@ class Stage:
     """One stage: who makes it, the sections of the settings it is given, what it needs upstream.
 
     make(run, *sections) writes the run's files; inputs(subject, *sections) names the files it
-    reads besides its parents. seeded: whether it draws at random; one that does not is the same
-    run under every seed.
+    reads besides its parents. notebook: its name. seeded: whether it draws at random; one that
+    does not is the same run under every seed.
     """
 
     make: Callable[..., None]
     sections: tuple[str, ...]
     parents: tuple[str, ...]
     inputs: Callable[..., list[Path]] = _nothing
+    notebook: str = ""
     per_person: bool = True
     seeded: bool = True
 
@@ -38,11 +39,25 @@ class Stage:
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
 STAGES = {
-    "person": Stage(person.make, ("person",), (), person.inputs, seeded=False),
-    "motion": Stage(motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False),
-    "adaptation": Stage(adaptation.make, ("corpus", "adaptation"), ("person", "motion")),
-    "nerf": Stage(nerf.make, ("head", "torso"), ("person",)),
-    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs),
-    "evaluation": Stage(evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs),
+    "person": Stage(person.make, ("person",), (), person.inputs, "00_prepare_person", seeded=False),
+    "motion": Stage(
+        motion.make,
+        ("corpus", "sync", "motion"),
+        (),
+        motion.inputs,
+        "01_audio_to_motion",
+        per_person=False,
+    ),
+    "adaptation": Stage(
+        adaptation.make,
+        ("corpus", "adaptation"),
+        ("person", "motion"),
+        notebook="02_domain_adaptation",
+    ),
+    "nerf": Stage(nerf.make, ("head", "torso"), ("person",), notebook="03_train_nerf"),
+    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, "04_talk"),
+    "evaluation": Stage(
+        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, "05_evaluation_tables"
+    ),
 }
 """The flow: stage -> who makes it, sections of the settings, upstream stages."""

@@ -1,0 +1,171 @@
+"""The command line: every command reaches what it promises, and no torch is loaded for its help."""
+
+import importlib.util
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import geneface_kit_figures as figures
+import pytest
+
+from geneface_kit.evaluation import collect, crate
+from geneface_kit.person import corpus
+from geneface_kit.pipeline import batch, commands, notebooks, require
+from geneface_kit.pipeline.commands import main
+from geneface_kit.pipeline.stages import STAGES
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """Runs that are asked for, and not made: (stage, person, options)."""
+    asked = []
+
+    def fake(stage, person, **options):
+        asked.append((stage, person, options))
+        (tmp_path / "talk.mp4").write_bytes(b"film")
+        facts = {"wall_s": 3.0}
+        metrics = {"verdict": ["good: lips meet"], "consent": "none"}
+        return types.SimpleNamespace(
+            id=f"{stage}-{person}", status="ok", facts=facts, folder=tmp_path, metrics=metrics
+        )
+
+    monkeypatch.setattr(require, "require", fake)
+    return asked
+
+
+def test_help_loads_no_torch():
+    script = (
+        "import sys\nfrom geneface_kit.pipeline.commands import main\n"
+        "try: main(['--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in (
+        *["run", "all", "talk", "corpus", "prove", "ablations", "bench", "notebooks", "reproduce"],
+        *["filmstrips", "figures", "tables", "networks", "export", "verify", "test"],
+    ):
+        assert f"\n    {name}" in done.stdout
+
+
+def test_run_makes_one_stage_with_the_options_given(made, capsys):
+    options = "--profile cpu --seed 2 --method no-sync --set head.steps=7 --out there"
+    assert main(["run", "nerf", "obama", *options.split()]) == 0
+    (stage, person, given), *_ = made
+    assert (stage, person, given["profile"], given["seed"]) == ("nerf", "obama", "cpu", 2)
+    assert given["out"] == "there" and given["overrides"]["head.steps"] == 7
+    assert given["overrides"]["motion.sync_weight"] == 0.0  # of the method
+    assert "nerf-obama: ok, 3 s" in capsys.readouterr().out
+
+
+def test_all_makes_every_stage_and_drives_the_video_alone(made, capsys):
+    assert main(["all", "demo", "--audio", "a.wav"]) == 0
+    assert [stage for stage, _, _ in made] == list(STAGES)
+    heard = {stage for stage, _, options in made if "talk.audio" in options["overrides"]}
+    assert heard == {"talk"}
+    assert "talk.mp4" in capsys.readouterr().out
+
+
+def test_talk_copies_the_video_of_a_recording_or_a_text(made, tmp_path):
+    film = tmp_path / "out.mp4"
+    assert main(["talk", "obama", "a.wav", str(film)]) == 0 and film.read_bytes() == b"film"
+    assert made[0][2]["overrides"] == {"talk.audio": str(Path("a.wav").resolve())}
+    assert main(["talk", "obama", str(film), "--text", "Hello."]) == 0
+    assert made[1][2]["overrides"] == {"talk.text": "Hello."}
+
+
+def test_a_bad_input_is_one_sentence(capsys):
+    assert main(["talk", "obama", "out.mp4"]) == 2
+    assert capsys.readouterr().err == (
+        "error: talk needs either a recording or --text, and then the video's name\n"
+    )
+    assert main(["run", "tlak"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown stage 'tlak'")
+
+
+def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
+    def prepare(config, **options):
+        return config.folder, options
+
+    monkeypatch.setattr(corpus, "prepare", prepare)
+    monkeypatch.setattr(corpus, "summary", str)
+    assert main(["corpus", "films", "--workers", "3", "--retry"]) == 0
+    given = {"workers": 3, "on_ray": False, "retry": True}
+    assert capsys.readouterr().out == f"{('films', given)}\n"
+
+
+@pytest.mark.parametrize("name", commands.STUDIES)
+def test_a_study_is_a_process_with_its_own_arguments(name, monkeypatch):
+    seen = []
+
+    def run(command, **options):
+        seen.append(command)
+        return types.SimpleNamespace(returncode=5)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main([name, "obama", "--seeds", "3"]) == 5
+    module = f"notebooks.studies.{commands.STUDIES[name]}"
+    assert seen == [[sys.executable, "-m", module, "obama", "--seeds", "3"]]
+    assert importlib.util.find_spec(f"{module}.__main__")
+
+
+def test_reproduce_runs_a_study_and_compares_its_tables(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def reproduce(study, **options):
+        asked.append(study)
+        return tmp_path
+
+    monkeypatch.setattr(batch, "reproduce", reproduce)
+    arguments = "obama lieu --profile cpu --seeds 0,1 --methods full,lle --until nerf --out there"
+    assert main(["reproduce", *arguments.split()]) == 0
+    persons, methods = ("obama", "lieu"), ("full", "lle")
+    assert asked == [batch.Study(persons, "cpu", (0, 1), methods, until="nerf", out="there")]
+    assert main(["reproduce", "--method", "lle", "--against", "other"]) == 1
+    assert asked[1] == batch.Study(methods=("lle",))
+    assert "no tables" in capsys.readouterr().out
+
+
+def test_what_is_finished_is_drawn_tabled_packed_and_checked(made, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(notebooks, "refresh", lambda names: [tmp_path / f"{names[0]}.ipynb"])
+    assert main(["notebooks", "04_talk"]) == 0
+    monkeypatch.setattr(figures, "redraw", lambda *, check: int(check))
+    assert main(["figures"]) == 0 and main(["figures", "--check"]) == 1
+    monkeypatch.setattr(figures, "save_filmstrips", lambda folder, name, talks, *, title: None)
+    assert main(["filmstrips", "obama=song.wav", "lieu=news.wav"]) == 0
+    assert [(stage, person) for stage, person, _ in made] == [("talk", "obama"), ("talk", "lieu")]
+    assert main(["filmstrips", "obama"]) == 2
+    monkeypatch.setattr(crate, "named_run", lambda name: types.SimpleNamespace(id=name))
+    monkeypatch.setattr(collect, "collect", lambda runs, out: [out / f"table_{len(runs)}.csv"])
+    assert main(["tables", "a", "b", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr(crate, "export", lambda run, out: out)
+    assert main(["export", "a"]) == 0
+    monkeypatch.setattr(crate, "verify", lambda path: ["a.csv differs"] * (path.name == "bad"))
+    assert main(["verify", "good"]) == 0 and main(["verify", "bad"]) == 1
+    said = capsys.readouterr().out
+    for words in (
+        "executed 04_talk.ipynb",
+        "filmstrips_smoke.png",
+        "written: table_2.csv",
+        "exported: a.zip",
+        "good: all as it was exported",
+        "a.csv differs\nbad: not as it was exported",
+    ):
+        assert words in said
+
+
+def test_networks_are_listed_with_their_source(capsys):
+    assert main(["networks"]) == 0
+    assert "inception: " in capsys.readouterr().out
+
+
+def test_the_checks_are_ruff_and_one_pytest_and_the_worst_counts(monkeypatch):
+    seen = []
+
+    def run(command, **options):
+        seen.append(command[2])
+        return types.SimpleNamespace(returncode=len(seen) % 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(["test"]) == 2
+    assert seen == ["ruff", "ruff", "pytest"]
