@@ -25,7 +25,7 @@ from geneface_kit.nerf.torso.sway import track
 from geneface_kit.nerf.views import Views
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
-from geneface_kit.render import backend_for
+from geneface_kit.render.kernels import backend_for
 from geneface_kit.runs import fitting, replacing
 
 __all__ = [

@@ -23,14 +23,14 @@ class Composite:
     """What the samples of each ray add up to.
 
     colour: (r, 3) already multiplied by opacity; alpha: (r,) opacity in [0, 1];
-    depth: (r,) sum of weight * distance, not divided by opacity; spread: (r,) sum of weight *
-    (distance - mean distance)^2, 0 for a sharp surface; weights: (n,) of the samples.
+    depth: (r,) sum of weight * distance, not divided by opacity; depth_variance: (r,) sum of
+    weight * (distance - mean distance)^2, 0 for a sharp surface; weights: (n,) of the samples.
     """
 
     colour: Float[Tensor, "r 3"]
     alpha: Float[Tensor, " r"]
     depth: Float[Tensor, " r"]
-    spread: Float[Tensor, " r"]
+    depth_variance: Float[Tensor, " r"]
     weights: Float[Tensor, " n"]
 
 
@@ -64,7 +64,7 @@ def composite(
 
 
 class _Composite(torch.autograd.Function):
-    """composite through the kernels -> colour, opacity, depth, spread (r, 6) and weights (n,)."""
+    """composite through the kernels -> the sums (r, 6), in the order of Composite; weights."""
 
     @staticmethod
     def forward(ctx, densities, colours, lengths, distances, bounds):
@@ -106,7 +106,7 @@ def _forward(
     ray = first + wp.tid()
     optical = float(0.0)  # noqa: UP018  (variables, in Warp)
     colour = wp.vec3(0.0, 0.0, 0.0)
-    alpha, depth, spread = float(0.0), float(0.0), float(0.0)  # noqa: UP018
+    alpha, depth, depth_variance = float(0.0), float(0.0), float(0.0)  # noqa: UP018
     for k in range(bounds[ray], bounds[ray + 1]):
         thickness = densities[k] * lengths[k]
         clear = wp.exp(-thickness)
@@ -122,12 +122,12 @@ def _forward(
     middle = depth / wp.max(alpha, 1.0e-6)
     for k in range(bounds[ray], bounds[ray + 1]):
         away = distances[k] - middle
-        spread += weights[k] * away * away
+        depth_variance += weights[k] * away * away
     for c in range(3):
         sums[ray, c] = colour[c]
     sums[ray, 3] = alpha
     sums[ray, 4] = depth
-    sums[ray, 5] = spread
+    sums[ray, 5] = depth_variance
 
 
 @no_type_check
@@ -150,12 +150,12 @@ def _backward(
 ):
     """From far to near: dL/dx_i = T_(i+1) g_i - sum_(j>i) w_j g_j, x = density * length, g = dL/dw.
 
-    The mean distance in the spread counts as given, as in the twin.
+    The mean distance in the depth variance counts as given, as in the twin.
     """
     ray = first + wp.tid()
     start, end = bounds[ray], bounds[ray + 1]
     g_colour = wp.vec3(sums_gradient[ray, 0], sums_gradient[ray, 1], sums_gradient[ray, 2])
-    g_alpha, g_depth, g_spread = (
+    g_alpha, g_depth, g_variance = (
         sums_gradient[ray, 3],
         sums_gradient[ray, 4],
         sums_gradient[ray, 5],
@@ -169,12 +169,12 @@ def _backward(
         k = end - 1 - m
         w, away = weights[k], distances[k] - middle
         g = wp.dot(g_colour, colours[k]) + g_alpha + g_depth * distances[k]
-        g += g_spread * away * away + weights_gradient[k]
+        g += g_variance * away * away + weights_gradient[k]
         slope = wp.exp(-optical) * g - behind
         densities_gradient[k] = slope * lengths[k]
         lengths_gradient[k] = slope * densities[k]
         colours_gradient[k] = w * g_colour
-        distances_gradient[k] = w * (g_depth + 2.0 * g_spread * away)
+        distances_gradient[k] = w * (g_depth + 2.0 * g_variance * away)
         behind += w * g
         optical -= densities[k] * lengths[k]
 
@@ -194,8 +194,8 @@ def composite_torch(
     sums = segment_sum(weights[:, None] * values, ray_index, n_rays)
     middle = (sums[:, 4] / sums[:, 3].clamp(min=1e-6)).detach()
     squared = weights * (distances - middle[ray_index]).square()
-    spread = segment_sum(squared[:, None], ray_index, n_rays)[:, 0]
-    return Composite(sums[:, :3], sums[:, 3], sums[:, 4], spread, weights)
+    depth_variance = segment_sum(squared[:, None], ray_index, n_rays)[:, 0]
+    return Composite(sums[:, :3], sums[:, 3], sums[:, 4], depth_variance, weights)
 
 
 def transmittance(

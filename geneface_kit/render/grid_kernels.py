@@ -5,9 +5,13 @@ from typing import no_type_check
 import warp as wp
 
 from geneface_kit.render.kernels import once
-from geneface_kit.render.lattice import PRIME_1, PRIME_2
 
-__all__ = ["grid_kernels"]
+__all__ = ["PRIMES", "grid_kernels"]
+
+PRIMES = (1, 2654435761, 805459861)
+"""Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
+PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
+PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
 
 
 @no_type_check

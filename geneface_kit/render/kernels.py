@@ -30,7 +30,7 @@ __all__ = [
     "loaded",
     "muted",
     "once",
-    "spread",
+    "on_threads",
 ]
 
 log = logging.getLogger(__name__)
@@ -91,27 +91,27 @@ def launch(
     inputs: Sequence[Any],
     device: torch.device,
     *,
-    abreast: int = 1,
+    lanes: int = 1,
 ) -> None:
     """Runs a kernel over n threads; on a CPU the cores share them in contiguous parts.
 
-    The kernel's last argument is `first`, the number of its first thread. abreast: how many items
+    The kernel's last argument is `first`, the number of its first thread. lanes: how many items
     a thread handles together.
     """
     if not n:
         return
     kernel, where = loaded(kernel, device), wp.device_from_torch(device)
-    on_cpu = device.type == "cpu" and n * abreast > SMALL
+    on_cpu = device.type == "cpu" and n * lanes > SMALL
     n_parts = torch.get_num_threads() if on_cpu else 1
 
     def part(number: int) -> None:
         first, end = (n * k // n_parts for k in (number, number + 1))
         wp.launch(kernel, dim=end - first, inputs=[*inputs, first], device=where)
 
-    spread(part, n_parts)
+    on_threads(part, n_parts)
 
 
-def spread(part: Callable[[int], None], n_parts: int) -> None:
+def on_threads(part: Callable[[int], None], n_parts: int) -> None:
     """Calls part(0) ... part(n_parts - 1), each on a thread: kernels run without Python's lock."""
     if n_parts == 1:
         part(0)

@@ -1,15 +1,17 @@
 """Occupancy: which cells of the unit box can be seen to hold matter; the march skips the rest."""
 
 from collections.abc import Callable
+from typing import no_type_check
 
 import torch
+import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
-from geneface_kit.render.composite import transmittance
-from geneface_kit.render.widen import widen
+from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["Occupancy"]
+__all__ = ["Occupancy", "cell_index", "dilate", "dilate_torch"]
 
 SLACK = 1e-4
 """Share of the limit by which a cell may miss it. A fresh field is the same everywhere but for
@@ -61,10 +63,8 @@ class Occupancy(nn.Module):
         self.bits.copy_(self.allowed)
 
     def cells(self, points: Float[Tensor, "*b 3"]) -> Int[Tensor, "*b"]:
-        """Flat index of the cell of each point; points outside fall to the nearest cell."""
-        n = self.resolution
-        cell = (points * n).long().clamp_(0, n - 1)
-        return (cell[..., 0] * n + cell[..., 1]) * n + cell[..., 2]
+        """Flat index of the cell of each point, see `cell_index`."""
+        return cell_index(points, self.resolution)
 
     @torch.no_grad()
     def update(
@@ -77,7 +77,7 @@ class Occupancy(nn.Module):
     ) -> None:
         """One look at the field: density = max(decay * density, field at a random point per cell).
 
-        A cell is occupied from min(mean, threshold) on, or beside such a cell (method.md 5b).
+        A cell is occupied from min(mean, threshold) on, or beside such a cell (official code).
         threshold: density per box length.
         """
         index = self.allowed.flatten().nonzero()[:, 0]
@@ -87,34 +87,64 @@ class Occupancy(nn.Module):
         flat.mul_(decay)
         flat[index] = torch.maximum(flat[index], found.float())
         limit = min(float(flat[index].mean()), threshold) if len(index) else threshold
-        self.bits.copy_(widen(self.density, self.allowed, (1 - SLACK) * limit))
+        self.bits.copy_(dilate(self.density, self.allowed, (1 - SLACK) * limit))
 
-    @torch.no_grad()
-    def look(
-        self,
-        origins: Float[Tensor, "r 3"],
-        directions: Float[Tensor, "r 3"],
-        *,
-        step: float,
-        decay: float = 0.9,
-        darkness: float = 0.01,
-    ) -> None:
-        """Marks cells that light reaches along some rays, through the cells' own densities.
+    def cull_invisible(self) -> None:
+        """Takes cells out of the march that no recent `mark_visible` saw; their neighbours stay."""
+        self.bits.copy_(dilate(self.visible, self.bits, 0.1))
 
-        Costs no evaluation of the field. A cell stays visible for about 20 looks after the last
-        ray that saw it with a transmittance above `darkness`.
-        """
-        from geneface_kit.render.march import march
 
-        samples = march(origins, directions, self, step=step)
-        cells = self.cells(samples.positions)
-        density = self.density.view(-1)[cells]
-        lengths = torch.full_like(density, step)
-        light = transmittance(density, lengths, samples.ray_index, len(origins))
-        visible = self.visible.view(-1)
-        visible.mul_(decay)
-        visible[cells[light > darkness]] = 1.0
+def cell_index(points: Float[Tensor, "*b 3"], n: int) -> Int[Tensor, "*b"]:
+    """Flat index among n^3 cells of the cell of each point; points outside fall to the nearest."""
+    x, y, z = (points * n).long().clamp_(0, n - 1).unbind(-1)
+    return (x * n + y) * n + z
 
-    def hide_unseen(self) -> None:
-        """Takes cells out of the march that no recent `look` saw (their neighbours stay)."""
-        self.bits.copy_(widen(self.visible, self.bits, 0.1))
+
+def dilate(
+    density: Float[Tensor, "n n n"],
+    allowed: Bool[Tensor, "n n n"],
+    limit: float,
+    *,
+    backend: str = "auto",
+) -> Bool[Tensor, "n n n"]:
+    """Allowed cells that are, or touch (a corner suffices), a cell denser than `limit`.
+
+    Example: one dense cell in the middle of 3 x 3 x 3 allowed ones sets all 27.
+    """
+    if backend_for(backend, density.device) == "torch":
+        return dilate_torch(density, allowed, limit)
+    bits = torch.empty_like(allowed)
+    flat = lambda t: array(t.contiguous().view(-1).view(torch.uint8))  # noqa: E731
+    inputs = [array(density.contiguous().view(-1)), flat(allowed), len(density), float(limit)]
+    launch(_dilate, density.numel(), [*inputs, flat(bits)], density.device)
+    return bits
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _dilate(
+    density: wp.array(dtype=float),
+    allowed: wp.array(dtype=wp.uint8),
+    n: int,
+    limit: float,
+    bits: wp.array(dtype=wp.uint8),
+    first: int,
+):
+    cell = first + wp.tid()
+    found = wp.uint8(0)
+    if int(allowed[cell]) != 0:
+        x, y, z = cell / (n * n), (cell / n) % n, cell % n
+        for i in range(wp.max(x - 1, 0), wp.min(x + 2, n)):
+            for j in range(wp.max(y - 1, 0), wp.min(y + 2, n)):
+                for k in range(wp.max(z - 1, 0), wp.min(z + 2, n)):
+                    if density[(i * n + j) * n + k] > limit:
+                        found = wp.uint8(1)
+    bits[cell] = found
+
+
+def dilate_torch(
+    density: Float[Tensor, "n n n"], allowed: Bool[Tensor, "n n n"], limit: float
+) -> Bool[Tensor, "n n n"]:
+    """The torch twin of `dilate`."""
+    dense = (density > limit)[None, None].float()
+    return (functional.max_pool3d(dense, 3, 1, 1)[0, 0] > 0) & allowed

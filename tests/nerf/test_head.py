@@ -8,9 +8,9 @@ import pytest
 import torch
 from puppet import faces, puppet
 
+from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.nerf.views import Views, psnr, windows_of
-from geneface_kit.render import ConditionNet
 from geneface_kit.runs import fitting
 
 SMALL = HeadConfig(

@@ -15,7 +15,8 @@ from geneface_kit.nerf.portrait.portrait import Portrait
 from geneface_kit.nerf.portrait.survey import load_shell, save_shell, surveyed, weights_seen
 from geneface_kit.nerf.torso import TorsoTask
 from geneface_kit.nerf.views import Views, psnr
-from geneface_kit.render import backend_for, shell_of
+from geneface_kit.render.kernels import backend_for
+from geneface_kit.render.pruning import pruned_occupancy
 from geneface_kit.runs import fitting
 from notebooks.studies.speed import render as bench_module
 
@@ -64,7 +65,7 @@ def test_fast_frames_look_like_the_reference(fast, views, size):
 
 def test_a_shell_asks_for_less_and_changes_little(loose, views):
     plain = loose.configured(PictureConfig(tolerance=0.0))
-    shelled = plain.with_shell(shell_of(weights_seen(loose.head, views), 0.003))
+    shelled = plain.with_shell(pruned_occupancy(weights_seen(loose.head, views), 0.003))
     for opening, least in ((0.6, 45), (0.05, 45), (0.4, 38)):  # no frame was half open
         found, reference = (shot(one, views, opening=opening) for one in (shelled, plain))
         assert found.n_samples < reference.n_samples

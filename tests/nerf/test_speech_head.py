@@ -11,11 +11,11 @@ from test_portrait import stub_run
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as portrait
+from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head import HeadTask, make_field
 from geneface_kit.nerf.views import SPEECH_STEPS, Views, driving
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.settings import resolve
-from geneface_kit.render import ConditionNet
 
 CONFIG = dataclasses.replace(SMALL, driven_by="speech", steps=300, attention_frames=3)
 

@@ -4,10 +4,9 @@ import pytest
 import torch
 import warp as wp
 
-from geneface_kit.render.grid import GridEncoding, _inputs, backend_for, grid_encode
+from geneface_kit.render.grid import GridEncoding, GridLayout, _inputs, grid_encode
 from geneface_kit.render.grid_kernels import grid_kernels
-from geneface_kit.render.kernels import array, launch
-from geneface_kit.render.lattice import GridLayout
+from geneface_kit.render.kernels import array, backend_for, launch
 
 
 def encoded(points, table, layout, backend):

@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from geneface_kit.render import Occupancy, carry, composite, harmonics, march
-from geneface_kit.render.abreast import lookup_kernel
+from geneface_kit.render.composite import composite
 from geneface_kit.render.grid_kernels import grid_kernels
-from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, once, spread
-from geneface_kit.render.widen import widen
+from geneface_kit.render.grid_lookup import lookup_kernel
+from geneface_kit.render.kernels import ARCHITECTURES, compile_ptx, on_threads, once
+from geneface_kit.render.line_warp import line_warp
+from geneface_kit.render.march import march
+from geneface_kit.render.occupancy import Occupancy, dilate
+from geneface_kit.render.sh_encoding import sh_encode
 
 DEVICES = [
     "cpu",
@@ -25,7 +28,7 @@ DEVICES = [
         ],
     ),
 ]
-NAMES = ("carry", "march", "composite", "harmonics", "widen")
+NAMES = ("line_warp", "march", "composite", "sh_encoding", "occupancy")
 KERNELS = [
     kernel
     for name in NAMES
@@ -95,7 +98,7 @@ def composited(values, ray_index, n_rays, backend, device="cpu"):
     """Everything that comes out, and the gradients of a random linear loss of it."""
     values = [value.to(device).clone().requires_grad_() for value in values]
     found = composite(*values, ray_index.to(device), n_rays, backend=backend)
-    parts = (found.colour, found.alpha, found.depth, found.spread, found.weights)
+    parts = (found.colour, found.alpha, found.depth, found.depth_variance, found.weights)
     random = generator()
     loss = sum((part.cpu() * torch.randn(part.shape, generator=random)).sum() for part in parts)
     loss.backward()
@@ -152,27 +155,27 @@ def test_gradients_of_composite_are_finite_differences():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_harmonics_agree_with_their_twin(device):
+def test_sh_encoding_agrees_with_its_twin(device):
     start = torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator()), dim=-1)
     weights = torch.randn(3000, 16, generator=generator()).to(device)
     found = []
     for backend in ("warp", "torch"):
         directions = start.to(device).clone().requires_grad_()
-        values = harmonics(directions, backend=backend)
+        values = sh_encode(directions, backend=backend)
         (values * weights).sum().backward()
         found.append((values.detach(), directions.grad))
     for fast, plain in zip(*found, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_of_harmonics_are_finite_differences():
+def test_gradients_of_the_sh_encoding_are_finite_differences():
     directions = torch.tensor([[0.36, 0.48, 0.8], [-0.6, 0.0, 0.8]], requires_grad=True)
-    harmonics(directions, backend="warp").square().sum().backward()
+    sh_encode(directions, backend="warp").square().sum().backward()
     for axis in range(3):
         shift = torch.zeros(3)
         shift[axis] = 1e-2
         high, low = (
-            harmonics(directions.detach() + sign * shift, backend="torch").double().square().sum(-1)
+            sh_encode(directions.detach() + sign * shift, backend="torch").double().square().sum(-1)
             for sign in (1, -1)
         )
         # the error of a central difference of this sixth-degree polynomial is about shift^2
@@ -182,18 +185,18 @@ def test_gradients_of_harmonics_are_finite_differences():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_widen_agrees_with_its_twin(device):
+def test_dilation_agrees_with_its_twin(device):
     density = torch.rand(20, 20, 20, generator=generator()).to(device)
     allowed = (torch.rand(20, 20, 20, generator=generator()) > 0.3).to(device)
     for limit in (0.97, 0.999, 2.0):
-        found = widen(density, allowed, limit, backend="warp")
-        assert torch.equal(found, widen(density, allowed, limit, backend="torch"))
+        found = dilate(density, allowed, limit, backend="warp")
+        assert torch.equal(found, dilate(density, allowed, limit, backend="torch"))
 
 
 def test_one_dense_cell_sets_its_neighbours_inside_the_box():
     density = torch.zeros(4, 4, 4)
     density[0, 1, 3] = 1.0
-    found = widen(density, torch.ones(4, 4, 4, dtype=torch.bool), 0.5)
+    found = dilate(density, torch.ones(4, 4, 4, dtype=torch.bool), 0.5)
     assert int(found.sum()) == 2 * 3 * 2 and bool(found[1, 2, 2]) and not bool(found[2, 1, 3])
 
 
@@ -207,15 +210,15 @@ def test_every_kernel_compiles_for_cuda_without_a_gpu(arch, tmp_path):
     assert text.count(".entry") >= len(kernels)
 
 
-def test_spread_runs_every_part_and_passes_errors_on():
+def test_on_threads_runs_every_part_and_passes_errors_on():
     seen = []
-    spread(seen.append, 3)
+    on_threads(seen.append, 3)
     assert sorted(seen) == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
-        spread(lambda number: 1 / (number - 1), 2)
+        on_threads(lambda number: 1 / (number - 1), 2)
 
 
-def carried(backend, device="cpu", sets=None, **options):
+def warped(backend, device="cpu", sets=None, **options):
     """Random points led by two sets of five lines, the last of them points."""
     draw = generator()
     points, lines = torch.rand(3000, 3, generator=draw), torch.rand(2, 5, 2, 2, generator=draw)
@@ -225,15 +228,15 @@ def carried(backend, device="cpu", sets=None, **options):
     given = {"reach": 0.1, "fade": (0.2, 0.6), "backend": backend} | options
     lines = lines[:1] if sets is None else lines
     tensors = (tensor.to(device) for tensor in (points, lines, rest, softness))
-    return carry(*tensors, None if sets is None else sets.to(device), **given).cpu()
+    return line_warp(*tensors, None if sets is None else sets.to(device), **given).cpu()
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_carry_agrees_with_its_twin(device):
     sets = torch.randint(2, (3000,), generator=generator())
     for which in (None, sets):
-        plain = carried("torch", device, which)
-        torch.testing.assert_close(carried("warp", device, which), plain, rtol=0, atol=1e-6)
+        plain = warped("torch", device, which)
+        torch.testing.assert_close(warped("warp", device, which), plain, rtol=0, atol=1e-6)
 
 
 def test_a_mark_takes_its_own_point_along_and_far_points_stay():
@@ -241,7 +244,7 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
     rest = torch.tensor([[0.52, 0.5], [0.5, 0.4]])[:, None].expand(2, 2, 2)
     points = torch.tensor([[0.5, 0.5, 0.9], [0.5, 0.4, 0.9], [0.9, 0.9, 0.9], [0.5, 0.5, 0.0]])
     for backend in ("warp", "torch"):
-        found = carry(
+        found = line_warp(
             points, marks, rest, torch.full((2,), 1e-4), None,
             reach=0.1, fade=(0.2, 0.6), backend=backend,
         )  # fmt: skip
@@ -250,7 +253,7 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
         assert moved[1].abs().max() < 1e-5  # this mark did not move
         assert 0 < moved[2].abs().max() < 2e-3  # far beyond the reach
         assert moved[3].abs().max() == 0  # behind the fade
-    assert carry(
+    assert line_warp(
         points[:0], marks, rest, torch.ones(2), None, reach=0.1, fade=(0.0, 1.0)
     ).shape == (0, 3)  # fmt: skip
 
@@ -260,7 +263,7 @@ def test_a_line_takes_its_points_along_by_what_its_ends_move():
     rest = torch.tensor([[[0.2, 0.5], [0.6, 0.6]]])  # the right end has come down by 0.1
     points = torch.tensor([[0.3, 0.5, 0.9], [0.5, 0.5, 0.9], [0.62, 0.5, 0.9]])
     for backend in ("warp", "torch"):
-        found = carry(
+        found = line_warp(
             points, line, rest, torch.full((1,), 1e-3), None,
             reach=1.0, fade=(0.2, 0.6), backend=backend,
         )  # fmt: skip
@@ -286,13 +289,14 @@ def test_threads_may_be_the_first_to_use_a_kernel():
     program = """
 import sys, torch
 from concurrent.futures import ThreadPoolExecutor
-from geneface_kit.render import GridEncoding, GridLayout, harmonics
+from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.sh_encoding import sh_encode
 sys.setswitchinterval(1e-6)
 grid = GridEncoding(GridLayout.make(3, n_levels=2, finest=32, log2_rows=10, kind="tiled"))
 def work(seed):
     points = torch.rand(500, 3, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        return grid(points).sum() + harmonics(points).sum()
+        return grid(points).sum() + sh_encode(points).sum()
 with ThreadPoolExecutor(8) as pool:
     found = list(pool.map(work, [7] * 8))
 assert len(set(map(float, found))) == 1, found

@@ -1,22 +1,18 @@
-"""Rendering: hand-computed compositing, analytic transmittance, empty space, harmonics."""
+"""Rendering: hand-computed compositing, analytic transmittance, empty space, SH."""
 
 import math
 
 import pytest
 import torch
 
-from geneface_kit.render import (
-    FieldSamples,
-    Occupancy,
-    Perceptron,
-    box_range,
-    composite,
-    footprint,
-    harmonics,
-    march,
-    precision,
-    render_rays,
-)
+from geneface_kit.render.composite import composite
+from geneface_kit.render.march import box_range, march
+from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, precision
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.pruning import mark_visible
+from geneface_kit.render.rendering import FieldSamples, TwoPassField, render_rays
+from geneface_kit.render.screen import screen_bounds
+from geneface_kit.render.sh_encoding import sh_encode
 
 LN2 = math.log(2)
 
@@ -197,8 +193,8 @@ def test_occupancy_hides_the_inside_of_a_ball_but_not_its_front():
     directions = torch.tensor([[0.0, 0.0, -1.0]]).expand(len(grid), 3)
     for _ in range(40):
         occupancy.update(ball, generator=generator)
-        occupancy.look(origins, directions, step=0.02)
-        occupancy.hide_unseen()
+        mark_visible(occupancy, origins, directions, step=0.02)
+        occupancy.cull_invisible()
     assert bool(occupancy.bits[10, 10, 13])  # the front, z = 0.7
     assert not bool(occupancy.bits[10, 10, 9])  # the middle
 
@@ -212,27 +208,27 @@ def test_forbidden_cells_stay_empty():
     assert occupancy.bits.flatten().nonzero().tolist() == [[5]]
 
 
-def test_footprint_covers_the_cells_it_is_given():
+def test_screen_bounds_cover_the_cells_they_are_given():
     seen, distances = torch.tensor([[10.0, 20.0]]), torch.tensor([4.0])
-    pixels, ranges = footprint(seen, distances, edge=0.5, width=4.0, size=64)
+    pixels, ranges = screen_bounds(seen, distances, edge=0.5, width=4.0, size=64)
     at = pixels.tolist()
     assert [10, 20] in at and [10, 24] in at and [40, 20] not in at
     assert ranges[:, 0].max() <= 3.6 and ranges[:, 1].min() >= 4.4
-    nothing, _ = footprint(torch.zeros(0, 2), torch.zeros(0), edge=0.5, width=4.0, size=64)
+    nothing, _ = screen_bounds(torch.zeros(0, 2), torch.zeros(0), edge=0.5, width=4.0, size=64)
     assert nothing.shape == (0, 2)
 
 
 def test_harmonics_are_orthonormal():
     generator = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(200_000, 3, generator=generator), dim=-1)
-    values = harmonics(directions)
+    values = sh_encode(directions)
     product = 4 * math.pi * values.T @ values / len(values)
     torch.testing.assert_close(product, torch.eye(16), rtol=0, atol=0.03)  # Monte Carlo error
 
 
-def test_perceptron_in_parts_equals_one_matrix():
+def test_an_mlp_in_parts_equals_one_matrix():
     torch.manual_seed(0)
-    net = Perceptron(7, 16, 3)
+    net = MLP(7, 16, 3)
     points, rays, everywhere = torch.randn(10, 4), torch.randn(3, 2), torch.randn(1, 1)
     index = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
     whole = torch.cat([points, rays[index], everywhere.expand(10, 1)], dim=-1)
@@ -249,14 +245,69 @@ def test_precision_names():
 
 def test_a_surface_spreads_as_its_weights_say():
     # weights 1/2, 1/4 at distances 1, 2: mean 4/3, spread 1/2 (1/3)^2 + 1/4 (2/3)^2 = 1/6
-    assert packed([LN2, LN2], [0, 0], 1).spread.item() == pytest.approx(1 / 6)
-    assert packed([1e6, LN2], [0, 0], 1).spread.item() == pytest.approx(0.0, abs=1e-6)
+    assert packed([LN2, LN2], [0, 0], 1).depth_variance.item() == pytest.approx(1 / 6)
+    assert packed([1e6, LN2], [0, 0], 1).depth_variance.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_networks_in_bfloat16_are_the_same_with_and_without_gradients():
     """Without gradients ReLU works on the bits; no number may come out otherwise."""
     torch.manual_seed(0)
-    net, points = Perceptron(7, 32, 32, 3), torch.randn(999, 7)
+    net, points = MLP(7, 32, 32, 3), torch.randn(999, 7)
     with torch.no_grad():
         fast = net([(points, None)], torch.bfloat16)
     assert torch.equal(fast, net([(points, None)], torch.bfloat16).detach())
+
+
+def coloured(density, asked):
+    """A two-pass field of one density behind z = 0.5 (rays look along -z), coloured by height."""
+
+    def colour(features, directions):
+        asked.append(len(features))
+        return features.expand(-1, 3)
+
+    def ask(positions):
+        return density * (positions[:, 2] < 0.5).float(), positions[:, 2:]
+
+    return TwoPassField(ask, colour)
+
+
+def test_what_does_not_show_is_not_asked_for_its_colour():
+    asked: list[int] = []
+    found = render_rays(coloured(60.0, asked), *one_ray(3), Occupancy(4), step=0.02)
+    # 1 - exp(-1.2) of what is left goes with each sample: weights fall below 1/64 with the fourth,
+    # 0.30^3 * 0.70 = 0.019 is the last above it
+    assert found.n_samples.tolist() == [50, 50, 50]
+    assert asked == [padded_rows(3 * 4)]
+    share = 0.30119421 ** torch.arange(4.0)
+    heights = 0.49 - 0.02 * torch.arange(4.0)
+    expected = (share * heights).sum() / share.sum()
+    torch.testing.assert_close(found.colour, torch.full((3, 3), float(expected)), rtol=0, atol=2e-4)
+    assert found.alpha.tolist() == pytest.approx([1.0] * 3)
+
+
+def test_thin_rays_keep_their_colour():
+    # 25 samples of weight 0.001 or so each: none is a sixty-fourth, all are a share of their ray
+    found = render_rays(coloured(0.06, []), *one_ray(), Occupancy(4), step=0.02)
+    assert found.alpha.item() == pytest.approx(0.0296, abs=1e-4)
+    assert (found.colour[0, 0] / found.alpha[0]).item() == pytest.approx(0.25, abs=2e-3)
+
+
+def test_nothing_to_see_is_nothing():
+    occupancy = Occupancy(4)
+    occupancy.bits.zero_()
+    found = render_rays(coloured(60.0, []), *one_ray(2), occupancy, step=0.02)
+    assert not found.colour.any() and not found.alpha.any() and not found.n_samples.any()
+
+
+def test_shared_inputs_become_a_bias():
+    net = MLP(5, 8, 3)
+    own, shared = torch.randn(6, 2), torch.randn(1, 3)
+    first, last = (layer.weight for layer in net.layers)
+    with torch.no_grad():
+        baked = BakedMLP([first[:, :2], last], first[:, 2:] @ shared[0], torch.float32)
+        expected = net([(own, None), (shared, None)])
+        torch.testing.assert_close(baked(own), expected)
+
+
+def test_points_go_in_padded_rows():
+    assert [padded_rows(n) for n in (0, 1, 1024, 1025)] == [0, 1024, 1024, 2048]

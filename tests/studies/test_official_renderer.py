@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit.render import harmonics
+from geneface_kit.render.sh_encoding import sh_encode
 from notebooks.studies import official
 from notebooks.studies.official.renderer import morton_order
 
@@ -59,7 +59,7 @@ def test_head_agrees(states, arrays):
     places = (arrays["head.position"] + 1) / 2
     torch.testing.assert_close(field.position_grid(places), arrays["head.pos_feat"], **TOLERANCE)
     directions = arrays["head.direction"]
-    torch.testing.assert_close(harmonics(directions), arrays["head.dir_feat"], **TOLERANCE)
+    torch.testing.assert_close(sh_encode(directions), arrays["head.dir_feat"], **TOLERANCE)
     _, _, ambient = field._geometry(places, condition, None)
     torch.testing.assert_close(ambient, arrays["head.ambient"], **TOLERANCE)
     ask = field.at(condition, field.codes[3:4], None)

@@ -7,26 +7,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head.config import HeadConfig
 from geneface_kit.nerf.head.marks import line_ends, softness
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import LIPS
-from geneface_kit.render import (
-    ConditionNet,
-    FieldSamples,
-    GridEncoding,
-    GridLayout,
-    Occupancy,
-    Perceptron,
-    Rendering,
-    Sight,
-    carry,
-    exponential,
-    footprint,
-    harmonics,
-    precision,
-    render_rays,
-)
+from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.line_warp import line_warp
+from geneface_kit.render.mlp import MLP, precision, trunc_exp
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.rendering import Field, FieldSamples, Rendering, TwoPassField, render_rays
+from geneface_kit.render.screen import screen_bounds
+from geneface_kit.render.sh_encoding import sh_encode
 
 __all__ = ["BOX", "HeadField", "HeadImage", "make_field"]
 
@@ -39,7 +31,7 @@ STD_FLOOR = 0.03
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
 """The lip points among the 68."""
 N_MARKS = 2 * 68
-"""Numbers of a frame's landmarks that carry points: x and y of each."""
+"""Numbers of a frame's landmarks that warp points: x and y of each."""
 FADE = (-1.1, -0.6)
 """Depth in the head frame, iod, between which carrying sets in: the back of the head stays."""
 
@@ -62,7 +54,7 @@ class HeadField(nn.Module):
     geometry; (direction, geometry, per-frame code) -> colour.
 
     Differs from the official code: positions are first carried by the landmarks to where they are
-    on the mean face (`render.carry`), so that moving the lips is given and not learned; what the
+    on the mean face (`line_warp`), so that moving the lips is given and not learned; what the
     networks learn is what moving does not explain. Config.carry_reach = 0 is the official way.
     """
 
@@ -80,11 +72,11 @@ class HeadField(nn.Module):
         self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
         self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
         self.n_condition = n_condition = config.condition + config.lip_modes
-        self.ambient_net = Perceptron(features + n_condition, hidden, hidden, 2)
+        self.ambient_net = MLP(features + n_condition, hidden, hidden, 2)
         self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
         n_inputs = 2 * features + n_condition * config.direct_condition
-        self.density_net = Perceptron(n_inputs, hidden, hidden, 1 + hidden)
-        self.colour_net = Perceptron(16 + hidden + config.code_channels, hidden, 3)
+        self.density_net = MLP(n_inputs, hidden, hidden, 1 + hidden)
+        self.colour_net = MLP(16 + hidden + config.code_channels, hidden, 3)
         self.codes = nn.Parameter(0.1 * torch.randn(n_frames, config.code_channels))
         self.edge = BOX  # of the box, in the unit that the networks' densities are per
         self.occupancy = Occupancy(config.occupancy)
@@ -101,7 +93,7 @@ class HeadField(nn.Module):
         Differs from the official code: the middle frame's lip movements (`learn_statistics`) stand
         beside what the network makes of the landmarks. In a short training the network has not
         yet learned to tell mouths apart when the fields have already settled on a mean one. Behind
-        them come the middle frame's places of the landmarks, which carry points (N_MARKS numbers).
+        them come the middle frame's places of the landmarks, which warp points (N_MARKS numbers).
         """
         check_windows(windows, (68, 3), "landmarks")
         limit = self.config.clamp
@@ -154,17 +146,17 @@ class HeadField(nn.Module):
             of_ray = None if len(codes) == 1 else ray_index
             if not self.config.view_dependent:
                 directions, ray_index = FRONT.to(directions), None
-            parts = [(harmonics(directions), ray_index), (geometry, None), (codes, of_ray)]
+            parts = [(sh_encode(directions), ray_index), (geometry, None), (codes, of_ray)]
             colour = torch.sigmoid(self.colour_net(parts, self.dtype).float())
             return FieldSamples(density, colour, ambient.abs().sum(-1))
 
         return field
 
-    def sight(self, condition: Float[Tensor, "1 c"]) -> Sight | Callable:
-        """The field under one condition and the mean code, as pictures ask it; see `still`."""
-        from geneface_kit.nerf.head.still import still
+    def baked(self, condition: Float[Tensor, "1 c"]) -> TwoPassField | Field:
+        """The field under one condition and the mean code, as pictures ask it; see `bake`."""
+        from geneface_kit.nerf.head.baked import bake
 
-        return still(self, condition, self.mean_code())
+        return bake(self, condition, self.mean_code())
 
     def _geometry(
         self, positions: Tensor, conditions: Tensor, frame: Tensor | None
@@ -181,7 +173,7 @@ class HeadField(nn.Module):
         if self.config.direct_condition:
             parts.append((conditions, frame))
         output = self.density_net(parts, self.dtype)
-        density = self.edge * exponential(output[:, 0].float())
+        density = self.edge * trunc_exp(output[:, 0].float())
         return density, output[:, 1:], ambient
 
     def carried(self, positions: Tensor, marks: Tensor, frame: Tensor | None) -> Tensor:
@@ -189,7 +181,7 @@ class HeadField(nn.Module):
         rest = _flat_marks(self.landmark_mean.view(1, 68, 3)).view(68, 2)
         marks = marks.detach().unflatten(1, (68, 2))
         depth = [(z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE]
-        return carry(
+        return line_warp(
             positions,
             marks[:, self.line_ends],
             rest[self.line_ends],
@@ -238,7 +230,7 @@ class HeadField(nn.Module):
         self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int
     ) -> HeadImage:
         """The head as one camera sees it; deterministic. window: what drives it, see `views`."""
-        pixels, ranges = self.footprint(pose, focal, size)
+        pixels, ranges = self.screen_bounds(pose, focal, size)
         rays = camera.rays(pose, focal, size, pixels)
         field = self.at(self.condition(window[None]), self.mean_code(), None)
         found = self.render(rays, field, ranges=ranges, stop=self.config.stop)
@@ -251,7 +243,7 @@ class HeadField(nn.Module):
         n_samples = int(found.n_samples.sum())
         return HeadImage(colour.view(*shape, 3), alpha.view(shape), depth.view(shape), n_samples)
 
-    def footprint(
+    def screen_bounds(
         self, pose: Float[Tensor, "4 4"], focal: float, size: int
     ) -> tuple[Int[Tensor, "n 2"], Float[Tensor, "n 2"]]:
         """Pixels that look at occupied cells, and between which distances (box lengths)."""
@@ -261,7 +253,7 @@ class HeadField(nn.Module):
         seen = torch.from_numpy(seen).to(pose.device)
         edge = BOX / self.occupancy.resolution
         width = focal * edge / float(distances.min()) if len(points) else 1.0
-        pixels, ranges = footprint(seen, distances, edge, width, size)
+        pixels, ranges = screen_bounds(seen, distances, edge, width, size)
         return pixels, ranges / BOX
 
 

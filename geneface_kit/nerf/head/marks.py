@@ -1,4 +1,4 @@
-"""Marks: the lines of a face that carry the head field with them, and how closely.
+"""Marks: the lines of a face that move the head field with them, and how closely.
 
 They run between neighbouring landmarks. Landmarks alone lie too far apart on lids and lips:
 half-way between two of them the other lid pulls as strongly as the own one, and a closing eye

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head.config import HeadConfig
 from geneface_kit.nerf.head.field import HeadField, check_windows
 from geneface_kit.nerf.views import SPEECH_STEPS
-from geneface_kit.render import ConditionNet
 
 __all__ = ["SpeechField"]
 

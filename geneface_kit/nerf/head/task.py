@@ -14,6 +14,7 @@ from geneface_kit.nerf.head.field import BOX, HeadField, make_field
 from geneface_kit.nerf.views import HEAD, Pixels, Views, psnr
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.render.pruning import mark_visible
 from geneface_kit.runs import fitting
 
 __all__ = ["HeadTask", "watched_frame"]
@@ -74,8 +75,8 @@ class HeadTask(fitting.Task):
         drawn = found.over(behind)
         image = functional.mse_loss(drawn, target)
         entropy = _entropy(found.alpha)
-        ambient = (found.extra * ~pixels.in_face).mean()
-        spread = BOX**2 * found.spread.mean()
+        ambient = (found.ambient * ~pixels.in_face).mean()
+        spread = BOX**2 * found.depth_variance.mean()
         ramp = min(1.0, index / max(1, config.steps))
         loss = image + config.entropy_weight * entropy + ramp * config.ambient_weight * ambient
         loss = loss + ramp * config.spread_weight * spread
@@ -191,8 +192,8 @@ class HeadTask(fitting.Task):
             rays = self.views.rays(views.draw(config.n_frames, 4096, (0.0, 0.3), generator))
             step = 0.7 / field.occupancy.resolution
             origins, decay = camera.to_box(rays.origins), config.occupancy_decay
-            field.occupancy.look(origins, rays.directions, step=step, decay=decay)
-            field.occupancy.hide_unseen()
+            mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
+            field.occupancy.cull_invisible()
 
 
 def _in_lips_stage(config: HeadConfig, index: int) -> bool:

@@ -12,9 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head.config import HeadConfig
 from geneface_kit.nerf.head.field import BOX, HeadField
-from geneface_kit.render import ConditionNet, FieldSamples, Occupancy, precision
+from geneface_kit.render.mlp import precision
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.rendering import FieldSamples
 
 __all__ = ["VanillaField", "VanillaNet", "sines"]
 
@@ -117,7 +120,7 @@ class VanillaField(HeadField):
 
         return field
 
-    def sight(self, condition: Float[Tensor, "1 c"]) -> Callable:
+    def baked(self, condition: Float[Tensor, "1 c"]) -> Callable:
         """The field under one condition, as pictures ask it: as `at` gives it."""
         return self.at(condition, self.mean_code(), None)
 

@@ -1,8 +1,8 @@
 """Picture: a finished head and torso, a pose, a size -> their images, fast or exactly.
 
 The fast way looks only where a finished head is ever seen to be (`shell`), ends rays early and
-evaluates fewer pixels where neighbours agree (`refined`). It remembers nothing from frame to
-frame: the same input gives the same bytes.
+evaluates fewer pixels where neighbours agree (`adaptive_sampling`). It remembers nothing from frame
+to frame: the same input gives the same bytes.
 """
 
 import copy
@@ -19,7 +19,11 @@ from geneface_kit.nerf.head import BOX, HeadField, HeadImage
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.nerf.views import psnr
 from geneface_kit.person import camera
-from geneface_kit.render import GridEncoding, Occupancy, footprint, full_rows, refined, render_rays
+from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.mlp import padded_rows
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.rendering import render_rays
+from geneface_kit.render.screen import adaptive_sampling, screen_bounds
 
 __all__ = [
     "EXACT",
@@ -99,14 +103,14 @@ class Painter:
         head, config = self.head, self.config
         condition = head.condition(window[None])
         is_exact = config.exact
-        field = head.at(condition, head.mean_code(), None) if is_exact else head.sight(condition)
+        field = head.at(condition, head.mean_code(), None) if is_exact else head.baked(condition)
         count = 0
         step = (1.0 if config.exact else config.step_factor) * head.config.step_length / BOX
         ranges = pose.new_zeros(size, size, 2)
         if config.exact:
             mask = torch.ones(size, size, dtype=torch.bool, device=pose.device)
         else:
-            pixels, found = self._footprint(pose, focal, size)
+            pixels, found = self._screen_bounds(pose, focal, size)
             ranges[pixels[:, 1], pixels[:, 0]] = found
             mask = ranges[..., 1] > 0
 
@@ -127,7 +131,7 @@ class Painter:
             count += int(found.n_samples.sum())
             return torch.cat([found.colour, found.alpha[:, None], found.depth[:, None]], -1)
 
-        values = refined(
+        values = adaptive_sampling(
             evaluate,
             mask,
             n_channels=5,
@@ -161,13 +165,13 @@ class Painter:
 
         def evaluate(pixels: Tensor) -> Tensor:
             n = len(pixels)
-            pixels = functional.pad(pixels, (0, 0, 0, full_rows(n) - n))
+            pixels = functional.pad(pixels, (0, 0, 0, padded_rows(n) - n))
             at = (pixels[:, 1], pixels[:, 0])
             seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
             colour, alpha = torso(unit_pixels(pixels, size), pose[None], code, seen, None, shifts)
             return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
 
-        values = refined(
+        values = adaptive_sampling(
             evaluate,
             mask,
             n_channels=4,
@@ -177,7 +181,7 @@ class Painter:
         alpha = values[..., 3]
         return values[..., :3] / alpha.clamp(min=1e-6)[..., None], alpha
 
-    def _footprint(self, pose: Tensor, focal: float, size: int) -> tuple[Tensor, Tensor]:
+    def _screen_bounds(self, pose: Tensor, focal: float, size: int) -> tuple[Tensor, Tensor]:
         """Pixels that may see the head, and between which distances (box lengths)."""
         centres, edge = self.centres
         seen = (centres - pose[:3, 3]) @ pose[:3, :3]
@@ -187,7 +191,7 @@ class Painter:
             raise ValueError("the camera stands inside the head; move it away along its own z axis")
         flat = seen[:, :2] / -seen[:, 2:] * focal
         at = torch.stack([size / 2 + flat[:, 0], size / 2 - flat[:, 1]], -1)
-        pixels, ranges = footprint(at, distances, edge, focal * edge / nearest, size)
+        pixels, ranges = screen_bounds(at, distances, edge, focal * edge / nearest, size)
         return pixels, ranges / BOX
 
     def _stride(self, size: int) -> int:

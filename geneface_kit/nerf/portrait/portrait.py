@@ -16,7 +16,7 @@ from geneface_kit.nerf.torso import TorsoField
 from geneface_kit.nerf.views import driving, windows_of
 from geneface_kit.person import camera
 from geneface_kit.person.speech import Speech
-from geneface_kit.render import Occupancy
+from geneface_kit.render.occupancy import Occupancy
 
 __all__ = ["Portrait"]
 

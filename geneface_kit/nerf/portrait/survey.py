@@ -16,7 +16,8 @@ from geneface_kit.nerf.head import BOX, HeadField
 from geneface_kit.nerf.portrait.picture import EXACT, PictureConfig
 from geneface_kit.nerf.views import Views, psnr
 from geneface_kit.person import camera
-from geneface_kit.render import Occupancy, look_through, shell_of
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.pruning import max_cell_weights, pruned_occupancy
 from geneface_kit.runs import replacing
 
 __all__ = ["load_shell", "save_shell", "surveyed", "weights_seen"]
@@ -55,7 +56,7 @@ def surveyed(portrait: Any, views: Views, *, n_frames: int = 3) -> Any:
     exact = portrait.configured(EXACT)
     references = [exact.render_frame(*scene).rgb for scene in scenes]
     for least in LEAST:
-        shelled = portrait.with_shell(shell_of(weights, least))
+        shelled = portrait.with_shell(pruned_occupancy(weights, least))
         for factor in FACTORS:
             fast = shelled.configured(
                 dataclasses.replace(portrait.painter.config, step_factor=factor)
@@ -83,7 +84,7 @@ def weights_seen(head: HeadField, views: Views, *, size: int = 128) -> Float[Ten
     weights = torch.zeros(n, n, n, device=views.device)
     focal = camera.crop_focal(views.focal, views.size, size)
     for frame, reach in _telling_frames(views):
-        pixels, _ = head.footprint(views.poses[frame], focal, size)
+        pixels, _ = head.screen_bounds(views.poses[frame], focal, size)
         rays = camera.rays(views.poses[frame], focal, size, pixels)
         window = views.windows(torch.tensor([frame]), head.config)
         if head.config.driven_by == "landmarks":
@@ -92,7 +93,7 @@ def weights_seen(head: HeadField, views: Views, *, size: int = 128) -> Float[Ten
         with torch.no_grad():
             field = head.at(head.condition(window), head.mean_code(), None)
         origins = camera.to_box(rays.origins)
-        weights = look_through(
+        weights = max_cell_weights(
             weights, field, origins, rays.directions, head.occupancy, step=step / BOX
         )
     return weights
@@ -120,7 +121,7 @@ def load_shell(path: Path, device: torch.device) -> tuple[Occupancy | None, Pict
             f"{path} is damaged: delete the run and make the stage nerf again"
         ) from None
     cells = torch.from_numpy(bits).view(resolution, resolution, resolution)
-    return shell_of(cells.to(device).float(), 0.5), config
+    return pruned_occupancy(cells.to(device).float(), 0.5), config
 
 
 def _telling_frames(views: Views) -> Sequence[tuple[int, float]]:

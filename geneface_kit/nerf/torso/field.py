@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from geneface_kit.nerf.head import HeadImage
 from geneface_kit.nerf.torso import sway
 from geneface_kit.nerf.torso.config import TorsoConfig
-from geneface_kit.render import GridEncoding, GridLayout, Perceptron, precision
+from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.mlp import MLP, precision
 
 __all__ = ["TorsoField", "euler", "unit_pixels", "waves"]
 
@@ -31,11 +32,11 @@ class TorsoField(nn.Module):
         n_inputs = 2 * (1 + 2 * config.pixel_frequencies)
         if not config.sway:
             n_inputs += 6 * (1 + 2 * config.pose_frequencies) + config.code_channels
-        self.head_net = Perceptron(4, 16, 32, 16) if config.head_aware else None
+        self.head_net = MLP(4, 16, 32, 16) if config.head_aware else None
         n_inputs += 16 if config.head_aware else 0
         hidden = config.hidden
         n_patterns = 6 + config.code_channels if config.sway else 1
-        self.deform_net = Perceptron(n_inputs, hidden, hidden, 2 * n_patterns)
+        self.deform_net = MLP(n_inputs, hidden, hidden, 2 * n_patterns)
         if config.sway:
             self.deform_net.layers[-1].weight.data *= 0.01  # the measured shift comes first
         layout = GridLayout.make(
@@ -47,7 +48,7 @@ class TorsoField(nn.Module):
         )
         self.grid = GridEncoding(layout)
         n_features = self.grid.n_features + n_inputs
-        self.colour_net = Perceptron(n_features, hidden // 2, hidden // 2, 4)
+        self.colour_net = MLP(n_features, hidden // 2, hidden // 2, 4)
         self.codes = nn.Parameter(0.1 * torch.randn(n_frames, config.code_channels))
         self.register_buffer("pose_mean", torch.zeros(6))
         self.register_buffer("pose_std", torch.ones(6))

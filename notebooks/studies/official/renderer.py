@@ -56,7 +56,7 @@ class Renderer:
 class HeadSight(nn.Module):
     """What the official torso makes of the head's colour and opacity: 4-16-32-16, with biases.
 
-    Called as a `Perceptron` is.
+    Called as a `MLP` is.
     """
 
     def __init__(self):

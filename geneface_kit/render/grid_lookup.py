@@ -7,8 +7,8 @@ from typing import no_type_check
 
 import warp as wp
 
+from geneface_kit.render.grid_kernels import PRIME_1, PRIME_2
 from geneface_kit.render.kernels import once
-from geneface_kit.render.lattice import PRIME_1, PRIME_2
 
 __all__ = ["LANES", "lookup_kernel"]
 

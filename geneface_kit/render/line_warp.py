@@ -1,4 +1,4 @@
-"""Carry: points of a moved shape -> where they were at rest, led by lines drawn on it.
+"""Line warp: points of a moved shape -> where they were at rest, led by line segments on it.
 
 The public function, its Warp kernel, and below it the torch twin, which is its specification.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["carry", "carry_torch"]
+__all__ = ["line_warp", "line_warp_torch"]
 
 PIECE = 8192
 """Points that the twin handles at a time."""
@@ -23,7 +23,7 @@ LANES = 16
 lanes = wp.types.vector(LANES, wp.float32)
 
 
-def carry(
+def line_warp(
     positions: Float[Tensor, "n 3"],
     lines: Float[Tensor, "k m 2 2"],
     rest: Float[Tensor, "m 2 2"],
@@ -47,7 +47,7 @@ def carry(
     """
     arguments = (positions, lines, rest, softness, set_of_point)
     if backend_for(backend, positions.device) == "torch" or positions.dtype != torch.float32:
-        return carry_torch(*arguments, reach=reach, fade=fade)
+        return line_warp_torch(*arguments, reach=reach, fade=fade)
     carried = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)
     sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
@@ -71,15 +71,15 @@ def carry(
     ]
     if positions.device.type == "cpu" and set_of_point is None:
         n_threads = -(-len(positions) // LANES)
-        launch(_carry_together, n_threads, inputs, positions.device, abreast=LANES)
+        launch(_warp_lanes, n_threads, inputs, positions.device, lanes=LANES)
     else:
-        launch(_carry, len(positions), inputs, positions.device)
+        launch(_warp, len(positions), inputs, positions.device)
     return carried
 
 
 @no_type_check
 @wp.kernel(enable_backward=False)
-def _carry(
+def _warp(
     positions: wp.array(dtype=wp.vec3),
     starts: wp.array2d(dtype=wp.vec2),
     along: wp.array2d(dtype=wp.vec2),
@@ -117,7 +117,7 @@ def _carry(
 
 @no_type_check
 @wp.kernel(enable_backward=False)
-def _carry_together(
+def _warp_lanes(
     positions: wp.array(dtype=wp.vec3),
     starts: wp.array2d(dtype=wp.vec2),
     along: wp.array2d(dtype=wp.vec2),
@@ -133,7 +133,7 @@ def _carry_together(
     carried: wp.array(dtype=wp.vec3),
     first: int,
 ):
-    """`_carry` of LANES points that one set of lines leads, the same sums side by side."""
+    """`_warp` of LANES points that one set of lines leads, the same sums side by side."""
     start, last = (first + wp.tid()) * LANES, positions.shape[0] - 1
     x, y = lanes(), lanes()
     for j in range(LANES):
@@ -159,7 +159,7 @@ def _carry_together(
             carried[start + j] = wp.vec3(p[0] - share * total_x[j], p[1] - share * total_y[j], p[2])
 
 
-def carry_torch(
+def line_warp_torch(
     positions: Float[Tensor, "n 3"],
     lines: Float[Tensor, "k m 2 2"],
     rest: Float[Tensor, "m 2 2"],
@@ -169,7 +169,7 @@ def carry_torch(
     reach: float,
     fade: tuple[float, float],
 ) -> Float[Tensor, "n 3"]:
-    """The torch twin of `carry`."""
+    """The torch twin of `line_warp`."""
     pieces = []
     with torch.no_grad():
         for start in range(0, len(positions), PIECE):

@@ -12,7 +12,7 @@ STRIDES = {1: 1, 16: 2}
 class ConditionNet(nn.Module):
     """Normalised vectors of a few neighbouring frames -> one condition vector.
 
-    The official nets (geneface-spec.md 4a): per frame four convolutions over its steps and two
+    The official nets (official code): per frame four convolutions over its steps and two
     linear layers; an attention net then weighs the frames. A frame has one step (landmarks) or 16
     (speech, AD-NeRF), which strides of 2 bring to one.
     Differs from the official code: weights start so that inputs reach the condition at full

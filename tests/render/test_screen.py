@@ -1,9 +1,9 @@
-"""Refine: which pixels are evaluated, and what the others become."""
+"""Screen: which pixels are evaluated, and what the others become."""
 
 import pytest
 import torch
 
-from geneface_kit.render import refined
+from geneface_kit.render.screen import adaptive_sampling
 
 
 def picture(function, asked):
@@ -23,13 +23,13 @@ def everywhere(height, width):
 def test_one_colour_needs_a_quarter_of_the_pixels():
     asked: list[int] = []
     evaluate = picture(lambda x, y: 0 * x + 0.7, asked)
-    found = refined(evaluate, everywhere(8, 8), n_channels=1, tolerance=0.01, stride=2)
+    found = adaptive_sampling(evaluate, everywhere(8, 8), n_channels=1, tolerance=0.01, stride=2)
     assert sum(asked) == 16 and torch.equal(found, torch.full((8, 8, 1), 0.7))
 
 
 def test_a_ramp_within_the_tolerance_is_interpolated_exactly():
     evaluate = picture(lambda x, y: 0.01 * x + 0.02 * y, [])
-    found = refined(evaluate, everywhere(9, 9), n_channels=1, tolerance=0.2, stride=4)
+    found = adaptive_sampling(evaluate, everywhere(9, 9), n_channels=1, tolerance=0.2, stride=4)
     rows, columns = torch.meshgrid(torch.arange(9), torch.arange(9), indexing="ij")
     torch.testing.assert_close(found[..., 0], 0.01 * columns + 0.02 * rows)
 
@@ -37,7 +37,9 @@ def test_a_ramp_within_the_tolerance_is_interpolated_exactly():
 def test_an_edge_is_evaluated_pixel_by_pixel():
     step = lambda x, y: (x > 4).float()  # noqa: E731
     asked: list[int] = []
-    found = refined(picture(step, asked), everywhere(8, 8), n_channels=1, tolerance=0.1, stride=2)
+    found = adaptive_sampling(
+        picture(step, asked), everywhere(8, 8), n_channels=1, tolerance=0.1, stride=2
+    )
     expected = (torch.arange(8) > 4).float().expand(8, 8)
     assert torch.equal(found[..., 0], expected) and sum(asked) < 64
 
@@ -51,7 +53,7 @@ def test_outside_the_mask_is_zero_and_never_asked():
         seen.append(pixels)
         return torch.ones(len(pixels), 1)
 
-    found = refined(evaluate, mask, n_channels=1, tolerance=0.1, stride=2)
+    found = adaptive_sampling(evaluate, mask, n_channels=1, tolerance=0.1, stride=2)
     assert torch.equal(found[..., 0], mask.float())
     assert bool((torch.cat(seen)[:, 0] < 3).all())
 
@@ -63,13 +65,17 @@ def test_only_the_part_with_pixels_matters():
     small[3:] &= torch.rand(6, 11, generator=torch.Generator().manual_seed(0)) > 0.2
     large[16:25, 8:19] = small
     counts: list[list[int]] = [[], []]
-    found = refined(picture(function, counts[0]), small, n_channels=1, tolerance=0.1, stride=4)
+    found = adaptive_sampling(
+        picture(function, counts[0]), small, n_channels=1, tolerance=0.1, stride=4
+    )
     moved = lambda x, y: function(x - 8, y - 16)  # noqa: E731
-    whole = refined(picture(moved, counts[1]), large, n_channels=1, tolerance=0.1, stride=4)
+    whole = adaptive_sampling(
+        picture(moved, counts[1]), large, n_channels=1, tolerance=0.1, stride=4
+    )
     assert whole.shape == (64, 48, 1) and int((whole != 0).sum()) <= int(small.sum())
     interior = (slice(16, 24), slice(8, 16))  # at its own edge the small picture repeats itself
     assert torch.equal(whole[interior], found[:8, :8])
-    assert not refined(
+    assert not adaptive_sampling(
         picture(function, []), torch.zeros(8, 8, dtype=torch.bool), n_channels=1, tolerance=0.1,
         stride=2,
     ).any()  # fmt: skip
@@ -87,7 +93,7 @@ def test_only_watched_channels_decide():
             asked.append(len(pixels))
             return evaluate(pixels)
 
-        refined(
+        adaptive_sampling(
             counting,
             everywhere(8, 8),
             n_channels=2,
@@ -101,7 +107,9 @@ def test_only_watched_channels_decide():
 
 def test_stride_one_asks_for_every_pixel_of_the_mask():
     asked: list[int] = []
-    refined(picture(lambda x, y: x, asked), everywhere(5, 7), n_channels=1, tolerance=9.0, stride=1)
+    adaptive_sampling(
+        picture(lambda x, y: x, asked), everywhere(5, 7), n_channels=1, tolerance=9.0, stride=1
+    )
     assert asked == [35]
     with pytest.raises(ValueError, match="stride must be a power of two, got 3"):
-        refined(lambda p: p, everywhere(4, 4), n_channels=1, tolerance=0.1, stride=3)
+        adaptive_sampling(lambda p: p, everywhere(4, 4), n_channels=1, tolerance=0.1, stride=3)

@@ -1,4 +1,4 @@
-"""Perceptron: small networks on many points, in the number type the machine is fast at."""
+"""MLP: small networks on many points, in the number type the machine is fast at."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import record_function
 
-__all__ = ["Folded", "Perceptron", "exponential", "full_rows", "precision"]
+__all__ = ["BakedMLP", "MLP", "trunc_exp", "padded_rows", "precision"]
 
 ROWS = 1024
-"""Finished networks are given a multiple of so many points, see `full_rows`."""
+"""Finished networks are given a multiple of so many points, see `padded_rows`."""
 
 
-class Perceptron(nn.Module):
+class MLP(nn.Module):
     """Linear layers without bias, ReLU between. The input may come in parts (see `forward`)."""
 
     def __init__(self, *sizes: int):
@@ -55,7 +55,7 @@ class Perceptron(nn.Module):
         return x
 
 
-class Folded:
+class BakedMLP:
     """A finished network in the number type it runs in; what its inputs share is a bias.
 
     weights: of its layers, two or more, ReLU between; shared: (c,) what the inputs that all points
@@ -82,12 +82,12 @@ class Folded:
             return _linear(hidden, self.weights[-1])
 
 
-def exponential(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def trunc_exp(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """exp(x) for densities; its gradient is clamped at exp(+-15) (official code)."""
-    return _Exponential.apply(x)
+    return _TruncExp.apply(x)
 
 
-def full_rows(n: int) -> int:
+def padded_rows(n: int) -> int:
     """The number of rows, n or a few more, in which n points best go through a finished network.
 
     A CPU's bfloat16 products are compiled anew for each number of rows that comes along. Where
@@ -109,7 +109,7 @@ def precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-class _Exponential(torch.autograd.Function):
+class _TruncExp(torch.autograd.Function):
     """exp, whose gradient is clamped at exp(+-15) (official code, as in instant-ngp)."""
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Harmonics: unit directions -> real spherical harmonics up to degree 3 (16 numbers).
+"""SH encoding: unit directions -> real spherical harmonics up to degree 3 (16 numbers).
 
 The public function, its Warp kernels forward and backward, and below them the torch twin, which
 is their specification.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["harmonics", "harmonics_torch"]
+__all__ = ["sh_encode", "sh_encode_torch"]
 
 D0 = 0.28209479177387814
 D1 = 0.4886025119029199
@@ -32,7 +32,7 @@ C0, C1, C2 = wp.constant(D3[0]), wp.constant(D3[1]), wp.constant(D3[2])
 C3, C4 = wp.constant(D3[3]), wp.constant(D3[4])
 
 
-def harmonics(directions: Float[Tensor, "n 3"], *, backend: str = "auto") -> Float[Tensor, "n 16"]:
+def sh_encode(directions: Float[Tensor, "n 3"], *, backend: str = "auto") -> Float[Tensor, "n 16"]:
     """The 16 real spherical harmonics of degree 0 to 3, in the order of instant-ngp.
 
     directions: (n, 3) of unit length. They are orthonormal over the sphere; the first is the
@@ -40,12 +40,12 @@ def harmonics(directions: Float[Tensor, "n 3"], *, backend: str = "auto") -> Flo
     """
     on_torch = backend_for(backend, directions.device) == "torch"
     if on_torch or directions.dtype != torch.float32:
-        return harmonics_torch(directions)
-    return _Harmonics.apply(directions.contiguous())
+        return sh_encode_torch(directions)
+    return _SHEncode.apply(directions.contiguous())
 
 
-class _Harmonics(torch.autograd.Function):
-    """harmonics through the kernels."""
+class _SHEncode(torch.autograd.Function):
+    """sh_encode through the kernels."""
 
     @staticmethod
     def forward(ctx, directions):
@@ -117,8 +117,8 @@ def _backward(
     result[i] = total
 
 
-def harmonics_torch(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
-    """The torch twin of `harmonics`."""
+def sh_encode_torch(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
+    """The torch twin of `sh_encode`."""
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     return torch.stack(

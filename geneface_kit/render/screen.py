@@ -1,9 +1,10 @@
-"""Refine: few pixels first, more where neighbours differ -> a whole picture.
+"""Screen: which pixels of a picture are rendered at all, how deep, and which are interpolated.
 
 What a field shows is mostly smooth at the scale of a pixel: between equal neighbours nothing new
-is found. Edges, eyes and lips are evaluated pixel by pixel.
+is found. Edges are evaluated pixel by pixel.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,10 +12,40 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["refined"]
+__all__ = ["adaptive_sampling", "screen_bounds"]
 
 
-def refined(
+def screen_bounds(
+    seen: Float[Tensor, "n 2"],
+    distances: Float[Tensor, " n"],
+    edge: float,
+    width: float,
+    size: int,
+) -> tuple[Int[Tensor, "k 2"], Float[Tensor, "k 2"]]:
+    """Pixels that may look at a cell, (k, 2) columns and rows, and (k, 2) near and far distances.
+
+    seen: (n, 2) where the cells' centres are seen, pixels; distances: (n,) from the camera;
+    edge: of a cell, same unit; width: of a cell in pixels, at the nearest; size: of the picture.
+    Cells are splatted on tiles at least as wide as a cell; a tile takes in its neighbours'.
+    """
+    tile = max(2, math.ceil(width))
+    n_tiles = -(-size // tile) + 2
+    place = torch.div(seen, tile, rounding_mode="floor").long() + 1
+    inside = ((place >= 0) & (place < n_tiles)).all(-1)
+    place, distances = place[inside], distances[inside]
+    at = place[:, 1] * n_tiles + place[:, 0]
+    reach = 0.9 * edge  # a little more than half the diagonal of a cell
+    empty = distances.new_full((n_tiles**2,), -math.inf)
+    near = -_dilated(empty.scatter_reduce(0, at, reach - distances, "amax"), n_tiles)
+    far = _dilated(empty.scatter_reduce(0, at, distances + reach, "amax"), n_tiles)
+    axis = torch.arange(size, device=seen.device) // tile + 1
+    near, far = near[axis][:, axis], far[axis][:, axis]  # (size, size)
+    pixels = torch.isfinite(far).nonzero()
+    ranges = torch.stack([near, far], -1)[pixels[:, 0], pixels[:, 1]]
+    return pixels.flip(-1), ranges
+
+
+def adaptive_sampling(
     evaluate: Callable[[Int[Tensor, "k 2"]], Float[Tensor, "k c"]],
     mask: Bool[Tensor, "h w"],
     *,
@@ -91,3 +122,7 @@ def _doubled(values: Tensor, n_watched: int) -> tuple[Tensor, Tensor]:
     spread[:, 1, :, 1] = (highest - lowest).amax(0)
     shape = (2 * height, 2 * width)
     return doubled.view(n_channels, *shape), spread.view(shape)
+
+
+def _dilated(tiles: Tensor, n_tiles: int) -> Tensor:
+    return functional.max_pool2d(tiles.view(1, 1, n_tiles, n_tiles), 3, 1, 1)[0, 0]

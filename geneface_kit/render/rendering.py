@@ -1,0 +1,211 @@
+"""Rendering: rays through a field -> colour, opacity and depth of each ray.
+
+Everything happens in the unit box: positions are in [0, 1]^3, lengths in edges of the box. A field
+is a function (positions, directions, ray_index) -> FieldSamples, or two such functions, a
+`TwoPassField`: densities first, then colours of what is seen (half of the samples of a ray lie
+before its surface or behind it, and their colour is never seen).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from geneface_kit.render.composite import Composite, composite, segment_sum
+from geneface_kit.render.march import Samples, march
+from geneface_kit.render.mlp import padded_rows
+from geneface_kit.render.occupancy import Occupancy
+
+__all__ = ["Field", "FieldSamples", "Rendering", "TwoPassField", "render_rays"]
+
+FAINT = 1 / 64
+"""Share of its ray's opacity up to which a sample is given the colour of the others on the ray."""
+LEAST = 1 / 16
+"""Opacity from which on that share counts; of thinner rays, 1/16 of it does."""
+
+
+@dataclass(frozen=True)
+class FieldSamples:
+    """What a field says of n points: density per box length, colour in [0, 1], and one number
+    per point that is summed along the ray unweighted (how far the point lies from the origin of the
+    ambient coordinates, for a penalty on them; zeros if none).
+    """
+
+    density: Float[Tensor, " n"]
+    colour: Float[Tensor, "n 3"]
+    ambient: Float[Tensor, " n"]
+
+
+Field = Callable[[Tensor, Tensor, Tensor], FieldSamples]
+"""(positions (n, 3), directions (r, 3) of the rays, ray_index (n,)) -> FieldSamples."""
+
+
+@dataclass(frozen=True)
+class TwoPassField:
+    """A field under one condition, in two steps; constant with respect to differentiation.
+
+    density: positions (n, 3) of the unit box -> density per box length (n,), and features (n, c)
+    of the same points; colour: (features (k, c), directions (k, 3)) -> colours (k, 3) in [0, 1].
+    """
+
+    density: Callable[[Tensor], tuple[Tensor, Tensor]]
+    colour: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Rays rendered: colour (r, 3) times opacity, alpha (r,), depth (r,) in box lengths (sum of
+    weight * distance), depth_variance (r,) as in `Composite` (within rounds), ambient (r,) summed
+    over samples, n_samples (r,) evaluated per ray.
+    """
+
+    colour: Float[Tensor, "r 3"]
+    alpha: Float[Tensor, " r"]
+    depth: Float[Tensor, " r"]
+    depth_variance: Float[Tensor, " r"]
+    ambient: Float[Tensor, " r"]
+    n_samples: Int[Tensor, " r"]
+
+    def over(self, background: Float[Tensor, "r 3"]) -> Float[Tensor, "r 3"]:
+        """The rays' colour with a background behind them: C + (1 - alpha) * background."""
+        return self.colour + (1 - self.alpha)[:, None] * background
+
+
+def render_rays(
+    field: Field | TwoPassField,
+    origins: Float[Tensor, "r 3"],
+    directions: Float[Tensor, "r 3"],
+    occupancy: Occupancy,
+    *,
+    step: float,
+    offsets: Float[Tensor, " r"] | None = None,
+    max_samples: int = 0,
+    stop: float = 0.0,
+    round_size: int = 4,
+    ranges: Float[Tensor, "r 2"] | None = None,
+    backend: str = "auto",
+) -> Rendering:
+    """Colour, opacity and depth of rays through a field.
+
+    origins, directions: (r, 3) in the unit box, directions of unit length; step: box lengths.
+    offsets: (r,) in [0, 1), training's jitter of the first sample; none at inference.
+    field: of a TwoPassField, samples that hardly show are not asked for their colour.
+    stop: 0 evaluates every sample at once (training). Otherwise samples are evaluated from near
+    to far, `round_size` per ray and round, and a ray ends when its transmittance is below `stop`.
+    """
+    samples = march(
+        origins,
+        directions,
+        occupancy,
+        step=step,
+        offsets=offsets,
+        max_samples=max_samples,
+        ranges=ranges,
+        backend=backend,
+    )
+    n_rays = len(origins)
+    if not stop:
+        return _render_samples(field, directions, samples, n_rays, backend)
+    light = torch.ones(n_rays, device=origins.device)
+    parts: list[tuple[Rendering, Tensor]] = []
+    n_rounds = -(-(int(samples.rank.max()) + 1) // round_size) if len(samples) else 0
+    for number in range(n_rounds):
+        now = (samples.rank // round_size == number) & (light > stop)[samples.ray_index]
+        part = _take(samples, now)
+        if not len(part):
+            break
+        rendering = _render_samples(field, directions, part, n_rays, backend)
+        parts.append((rendering, light))
+        light = light * (1 - rendering.alpha)
+    return _join(parts, origins)
+
+
+def _render_samples(
+    field: Field | TwoPassField, directions: Tensor, samples: Samples, n_rays: int, backend: str
+) -> Rendering:
+    n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
+    if isinstance(field, TwoPassField):
+        seen = _render_two_pass(field, directions, samples, backend=backend)
+        ambient = torch.zeros_like(seen.alpha)
+        return Rendering(
+            seen.colour, seen.alpha, seen.depth, seen.depth_variance, ambient, n_samples
+        )
+    found = field(samples.positions, directions, samples.ray_index)
+    lengths = torch.full_like(samples.distances, samples.step)
+    result = composite(
+        found.density,
+        found.colour,
+        lengths,
+        samples.distances,
+        samples.ray_index,
+        n_rays,
+        backend=backend,
+    )
+    ambient = segment_sum(found.ambient[:, None], samples.ray_index, n_rays)[:, 0]
+    return Rendering(
+        result.colour, result.alpha, result.depth, result.depth_variance, ambient, n_samples
+    )
+
+
+def _take(samples: Samples, mask: Tensor) -> Samples:
+    index = mask.nonzero()[:, 0]
+    return Samples(
+        samples.positions[index],
+        samples.distances[index],
+        samples.ray_index[index],
+        samples.rank[index],
+        samples.step,
+    )
+
+
+def _join(parts: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
+    """Rounds of the same rays, near to far, each dimmed by what lies before it."""
+    zeros = origins.new_zeros(len(origins))
+    colour, alpha, depth, depth_variance, ambient = (
+        torch.zeros_like(origins),
+        zeros,
+        zeros,
+        zeros,
+        zeros,
+    )
+    n_samples = zeros.long()
+    for part, light in parts:
+        colour = colour + light[:, None] * part.colour
+        alpha = alpha + light * part.alpha
+        depth = depth + light * part.depth
+        depth_variance = depth_variance + light * part.depth_variance
+        ambient = ambient + part.ambient
+        n_samples = n_samples + part.n_samples
+    return Rendering(colour, alpha, depth, depth_variance, ambient, n_samples)
+
+
+def _render_two_pass(
+    sight: TwoPassField,
+    directions: Float[Tensor, "r 3"],
+    samples: Samples,
+    *,
+    backend: str = "auto",
+) -> Composite:
+    """What the samples of each ray add up to, as `composite` gives it.
+
+    Samples that weigh little are not asked for their colour: they are given the mean of the others
+    on their ray.
+    """
+    n_rays, ray_index = len(directions), samples.ray_index
+    density, features = sight.density(samples.positions)
+    lengths = torch.full_like(density, samples.step)
+    colours = torch.zeros_like(samples.positions)
+    rest = (lengths, samples.distances, ray_index, n_rays)
+    found = composite(density, colours, *rest, backend=backend)
+    least = FAINT * found.alpha.clamp(min=LEAST)
+    seen = (found.weights > least[ray_index]).nonzero()[:, 0]
+    chosen = ray_index[seen]
+    rows = functional.pad(seen, (0, padded_rows(len(seen)) - len(seen)))
+    colours[seen] = sight.colour(features[rows], directions[ray_index[rows]])[: len(seen)]
+    shown = composite(density, colours, *rest, backend=backend).colour
+    weight = torch.zeros_like(found.alpha).index_add_(0, chosen, found.weights[seen])
+    shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
+    return Composite(shown, found.alpha, found.depth, found.depth_variance, found.weights)

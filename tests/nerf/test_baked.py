@@ -1,0 +1,37 @@
+"""Baked: pictures ask a finished head in two passes and are told what `at` would have said."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_head import SMALL
+
+from geneface_kit.nerf.head import HeadField, make_field
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"view_dependent": True}, {"direct_condition": False}, {"carry_reach": 0.0}],
+    ids=lambda changes: next(iter(changes), "usual"),
+)
+def test_a_baked_head_is_the_head(changes):
+    torch.manual_seed(0)
+    head: HeadField = make_field(dataclasses.replace(SMALL, **changes), 3)
+    torch.nn.init.normal_(head.position_grid.table, std=0.5)
+    torch.nn.init.normal_(head.ambient_grid.table, std=0.5)
+    for net in (head.ambient_net, head.density_net, head.colour_net):
+        for layer in net.layers:
+            layer.weight.data *= 3  # fresh networks hardly tell points apart
+    head.learn_statistics(torch.randn(9, 68, 3))
+    positions = torch.rand(70, 3)
+    directions = torch.nn.functional.normalize(torch.randn(70, 3), dim=-1)
+    with torch.no_grad():
+        condition = head.condition(torch.randn(1, 1, 68, 3))
+        field, baked = head.at(condition, head.mean_code(), None), head.baked(condition)
+        expected = field(positions, directions, torch.arange(70))
+        density, features = baked.density(positions)
+        colour = baked.colour(features, directions)
+    # float32, products of up to 64 terms in another order, two of them made one
+    torch.testing.assert_close(density, expected.density, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(colour, expected.colour, rtol=1e-4, atol=1e-5)
+    assert float(expected.colour.std()) > 0.01  # the points differ
