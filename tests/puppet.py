@@ -44,7 +44,7 @@ def puppet() -> Person:
         frames=frames,
         labels=labels,
         torso=torso,
-        plate=np.full((SIZE, SIZE, 3), WALL, np.uint8),
+        background=np.full((SIZE, SIZE, 3), WALL, np.uint8),
         poses=poses,
         landmarks=landmarks,
         landmarks2d=seen.astype(np.float32),

@@ -59,7 +59,7 @@ def make(run: runs.Run, head_config: HeadConfig, torso_config: TorsoConfig) -> N
     views = Views(person, device)
     head = _head(run, head_config, views)
     torso, sway = _torso(run, torso_config, views, head)
-    portrait = Portrait(head, torso, person.plate, person.focal, sway=sway)
+    portrait = Portrait(head, torso, person.background, person.focal, sway=sway)
     portrait = surveyed(portrait, views)
     if portrait.painter.shell is not None:
         save_shell(run.folder / "shell.npz", portrait.painter.shell, portrait.painter.config)
@@ -112,7 +112,7 @@ def load(folder: Path, person: Person) -> Portrait:
     shell, config = load_shell(folder / "shell.npz", device)
     head, torso = head.to(device), torso.to(device)
     sway = np.load(folder / SWAY) if (folder / SWAY).exists() else None
-    return Portrait(head, torso, person.plate, facts["focal"], shell, config, sway)
+    return Portrait(head, torso, person.background, facts["focal"], shell, config, sway)
 
 
 def _head(run: runs.Run, config: HeadConfig, views: Views) -> HeadField:

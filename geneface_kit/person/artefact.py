@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from geneface_kit.person import clip, layers, speech
+from geneface_kit.person import clip, speech
+from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD
 
 __all__ = ["SCHEMA", "Person", "assemble", "load"]
 
-SCHEMA = 2
+SCHEMA = 3
 
 TRACKS = (
     "poses",
@@ -31,7 +32,7 @@ class Person:
     """A prepared person; pictures are memory maps, t frames at 25 fps of size x size pixels.
 
     labels: 0 background, 1 head, 2 neck, 3 torso; torso: RGBA painted on behind the chin;
-    plate: the background; poses: camera-to-world, see `camera`; focal: pixels;
+    background: the background; poses: camera-to-world, see `camera`; focal: pixels;
     landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
     std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; speech: 2t steps and
     audio: t / 25 s at 16 kHz, both with the offset corrected; n_train: the first frames that
@@ -47,7 +48,7 @@ class Person:
     frames: UInt8[np.ndarray, "t h w 3"]
     labels: UInt8[np.ndarray, "t h w"]
     torso: UInt8[np.ndarray, "t h w 4"]
-    plate: UInt8[np.ndarray, "h w 3"]
+    background: UInt8[np.ndarray, "h w 3"]
     poses: Float[np.ndarray, "t 4 4"]
     landmarks: Float[np.ndarray, "t 68 3"]
     landmarks2d: Float[np.ndarray, "t 68 2"]
@@ -65,12 +66,14 @@ class Person:
         return len(self.poses)
 
     def gt_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Frame with its background replaced by the plate."""
-        return layers.gt_image(self.frames[index], self.labels[index], self.plate)
+        """Frame with its background replaced by the still background."""
+        behind = self.labels[index] == BACKGROUND
+        return np.where(behind[..., None], self.background, self.frames[index])
 
     def head_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The head's pixels on the plate."""
-        return layers.head_image(self.frames[index], self.labels[index], self.plate)
+        """The head's pixels on the background."""
+        head = self.labels[index] == HEAD
+        return np.where(head[..., None], self.frames[index], self.background)
 
 
 def load(folder: Path, *, judged: bool = True) -> Person:
@@ -111,7 +114,7 @@ def assemble(folder: Path, facts: dict[str, Any]) -> Person:
     n_frames = facts["n_frames"]
     if any(len(picture) != n_frames for picture in pictures.values()):
         raise ValueError(f"{folder} is not complete; run the stage person again")
-    plate = cv2.cvtColor(cv2.imread(str(folder / "plate.png")), cv2.COLOR_BGR2RGB)
+    background = cv2.cvtColor(cv2.imread(str(folder / "background.png")), cv2.COLOR_BGR2RGB)
     return Person(
         folder=folder,
         name=facts["name"],
@@ -119,7 +122,7 @@ def assemble(folder: Path, facts: dict[str, Any]) -> Person:
         size=facts["size"],
         focal=facts["focal"],
         **pictures,
-        plate=plate,
+        background=background,
         **{key: tracks[key] for key in TRACKS},
         speech=speech.Speech(**heard),
         audio=clip.read_audio(folder / "audio.wav"),

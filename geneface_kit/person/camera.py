@@ -54,7 +54,7 @@ def pose_from_head(
 
     rotation, translation: the head point X sits at rotation @ X + translation in the camera
     frame (x right, y up, looking along -z), so the inverse [R^T | -R^T t] is the camera's pose
-    in the head frame (method.md 1.7).
+    in the head frame.
     """
     poses = np.tile(np.eye(4, dtype=np.float32), (len(rotation), 1, 1))
     poses[:, :3, :3] = rotation.transpose(0, 2, 1)

@@ -1,4 +1,4 @@
-"""Files of a person: frames, labels, torso, plate, tracks; each gets its name when complete.
+"""Files of a person: frames, labels, torso, background, tracks; each gets its name when complete.
 
 Pictures are written and read one at a time, so that memory does not grow with the clip.
 """
@@ -6,27 +6,35 @@ Pictures are written and read one at a time, so that memory does not grow with t
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from geneface_kit.person import clip, framing, landmarks, layers, tracking
-from geneface_kit.person.layers import LayersConfig
+from geneface_kit.person import clip, framing, landmarks
+from geneface_kit.person.segmentation.background import Background, make_background
+from geneface_kit.person.segmentation.face_parsing import load_parser
+from geneface_kit.person.segmentation.labels import label_frame, learn_palette, refine_mask
+from geneface_kit.person.segmentation.smoothing import smooth_labels
+from geneface_kit.person.segmentation.torso import torso_image
+from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 
 __all__ = [
+    "evenly_spaced",
     "pictures_of",
+    "write_background",
     "write_frames",
     "write_labels",
     "write_npz",
-    "write_picture",
     "write_text",
     "write_torso",
     "write_tracks",
 ]
 
+PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
+"""Frames that teach the person's colours (ours), and that are searched for the background
+(official code: every 20th frame)."""
 PIECE = 200
 """Pictures after which a memory map is opened afresh, so that read pages are given back."""
 
@@ -53,19 +61,34 @@ def write_frames(
 
 
 def write_labels(
-    folder: Path, points: Float[np.ndarray, "t 68 2"], config: LayersConfig
+    folder: Path, points: Float[np.ndarray, "t 68 2"], parser_weights: str = ""
 ) -> UInt8[np.ndarray, "t h w"]:
     """Labels of every frame of frames.npy, each agreed with its neighbours in time."""
     frames = np.load(folder / "frames.npy", mmap_mode="r")
-    raw = _parsed(folder, points, config)
+    raw = _parsed(folder, points, parser_weights)
     with _new_array(folder / "labels.npy", frames.shape[:3]) as append:
         pictures = pictures_of(folder / "frames.npy")
-        for steady in layers.steady_labels(zip(pictures, raw, strict=True), config):
+        for steady in smooth_labels(zip(pictures, raw, strict=True)):
             append(steady)
     return np.load(folder / "labels.npy", mmap_mode="r")
 
 
-def write_torso(folder: Path, config: LayersConfig) -> None:
+def write_background(
+    folder: Path, frames: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "t h w"]
+) -> Background:
+    """The background of some frames over the whole clip, also as background.png."""
+    some = evenly_spaced(len(frames), BACKGROUND_FRAMES)
+    found = make_background(
+        [np.array(frames[t]) for t in some], [np.array(labels[t]) for t in some]
+    )
+    path = folder / "background.png"
+    with replacing(path) as partial:
+        if not cv2.imwrite(str(partial), cv2.cvtColor(found.picture, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"could not write {path}; is the disk full?")
+    return found
+
+
+def write_torso(folder: Path) -> None:
     """The torso picture of every frame, from frames.npy and labels.npy."""
     shape = np.load(folder / "frames.npy", mmap_mode="r").shape
     with _new_array(folder / "torso.npy", (*shape[:3], 4)) as append:
@@ -73,12 +96,10 @@ def write_torso(folder: Path, config: LayersConfig) -> None:
             pictures_of(folder / "frames.npy"), pictures_of(folder / "labels.npy"), strict=True
         )
         for frame, labels in pairs:
-            append(layers.torso_image(frame, labels, config))
+            append(torso_image(frame, labels))
 
 
-def write_tracks(
-    folder: Path, tracked: tracking.Track, found: Bool[np.ndarray, " t"], size: int
-) -> None:
+def write_tracks(folder: Path, tracked: Track, found: Bool[np.ndarray, " t"], size: int) -> None:
     """Poses, landmarks, their statistics and rectangles as tracks.npz."""
     write_npz(
         folder / "tracks.npz",
@@ -94,6 +115,11 @@ def write_tracks(
     )
 
 
+def evenly_spaced(n_frames: int, n: int) -> Int[np.ndarray, " _"]:
+    """Up to n frame numbers, evenly over the clip."""
+    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, n)).astype(int))
+
+
 def pictures_of(path: Path) -> Iterator[np.ndarray]:
     """The pictures of an npy file one after another, without holding the file in memory."""
     n_pictures = len(np.load(path, mmap_mode="r"))
@@ -103,17 +129,10 @@ def pictures_of(path: Path) -> Iterator[np.ndarray]:
             yield np.array(picture)
 
 
-def write_npz(path: Path, **arrays: Any) -> None:
+def write_npz(path: Path, **arrays: np.ndarray | str) -> None:
     """Arrays as one npz file, all or nothing."""
     with replacing(path) as partial:
         np.savez(partial, **arrays)
-
-
-def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    """An RGB picture as a file, all or nothing."""
-    with replacing(path) as partial:
-        if not cv2.imwrite(str(partial), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"could not write {path}; is the disk full?")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -123,22 +142,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _parsed(
-    folder: Path, points: np.ndarray, config: LayersConfig
+    folder: Path, points: np.ndarray, parser_weights: str
 ) -> Iterator[UInt8[np.ndarray, "h w"]]:
     """Labels of every frame on its own, by the parsing network or by person mask and geometry."""
-    if config.parser_weights:
-        parse = layers.load_parser(config.parser_weights)
+    if parser_weights:
+        parse = load_parser(parser_weights)
         yield from (parse(frame) for frame in pictures_of(folder / "frames.npy"))
         return
     with landmarks.person_mask() as person_of:
         frames = np.load(folder / "frames.npy", mmap_mode="r")
-        some = layers.some_frames(len(frames), config.palette_frames)
+        some = evenly_spaced(len(frames), PALETTE_FRAMES)
         samples = ((np.array(frames[t]), person_of(frames[t]), points[t]) for t in some)
-        palette = layers.learn_palette(samples, config)
+        palette = learn_palette(samples)
         del frames
         for t, (frame, mask) in enumerate(_masked(folder / "frames.npy", person_of)):
-            person = layers.refine_mask(mask, frame, config)
-            yield layers.label_frame(frame, person, points[t], palette, config)
+            person = refine_mask(mask, frame)
+            yield label_frame(frame, person, points[t], palette)
 
 
 def _masked(path: Path, person_of: Callable) -> Iterator[tuple[np.ndarray, np.ndarray]]:

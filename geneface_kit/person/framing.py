@@ -4,7 +4,7 @@ First pass over a video, at reduced size: faces, shots, gaps, rivals.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +13,20 @@ from scipy.ndimage import median_filter
 
 from geneface_kit.person import clip, landmarks
 
-__all__ = ["Crop", "FramingConfig", "Scan", "scan", "square_crop", "usable_span", "usable_spans"]
+__all__ = ["Crop", "Scan", "scan", "square_crop", "usable_span", "usable_spans"]
 
 
-@dataclass(frozen=True)
-class FramingConfig:
-    """What counts as usable. All ours."""
-
-    detect_side: int = 640  # longer side of the pictures given to the detector, pixels
-    min_s: float = 1.0  # a shorter usable stretch is an error, seconds
-    max_gap_s: float = 0.4  # longest stretch without a face that is interpolated, seconds
-    rival: float = 0.65  # a second face of this relative size makes a frame ambiguous
-    crowded_share: float = 0.1  # share of ambiguous frames that is an error
-    span: int = 0  # which usable stretch: 0 the longest, 1 the second longest, ...
-    head_share: float = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop
-    square_share: float = 0.45  # a square picture is cropped where a crop is smaller by this factor
+DETECT_SIDE = 640
+"""Longer side of the pictures given to the detector, pixels (ours)."""
+MIN_S, MAX_GAP_S = 1.0, 0.4
+"""Seconds of the shortest usable stretch, and of the longest gap in it that is filled (ours)."""
+RIVAL, CROWDED_SHARE = 0.65, 0.1
+"""Relative size of a second face that makes a frame ambiguous; share of such frames that is an
+error (ours)."""
+HEAD_SHARE = 0.5
+"""Face height (1.5 x brows to chin) over the side of a fresh crop (ours)."""
+SQUARE_SHARE = 0.45
+"""A square picture is cropped where a crop is smaller by this factor (ours)."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,7 @@ class Crop:
         return round(self.left * factor), round(self.top * factor), round(self.side * factor)
 
 
-def scan(
-    source: Path,
-    config: FramingConfig,
-    *,
-    max_s: float = 0.0,
-    detector: str = "mediapipe",
-) -> Scan:
+def scan(source: Path, *, max_s: float = 0.0, detector: str = "mediapipe") -> Scan:
     """Stream a clip once: the face of every frame. max_s: seconds read, 0 = all."""
     about = clip.probe(source)
     thumbnails: list[np.ndarray] = []
@@ -68,10 +61,8 @@ def scan(
 
     def watched() -> Iterator[np.ndarray]:
         nonlocal shape
-        frames = clip.stream_frames(
-            source, long_side=config.detect_side, max_s=max_s if max_s > 0 else None
-        )
-        for frame in frames:
+        limit = max_s if max_s > 0 else None
+        for frame in clip.stream_frames(source, long_side=DETECT_SIDE, max_s=limit):
             shape = frame.shape[:2]
             step = max(1, max(shape) // 64)
             thumbnails.append(frame[step // 2 :: step, step // 2 :: step].copy())
@@ -81,55 +72,54 @@ def scan(
     return Scan(mesh, np.stack(thumbnails), shape[1], shape[0], about)
 
 
-def usable_spans(found: Scan, config: FramingConfig) -> list[tuple[int, int]]:
+def usable_spans(found: Scan, *, min_s: float = MIN_S) -> list[tuple[int, int]]:
     """First frame and end of every stretch of at least min_s with one face, the longest first.
 
-    A stretch holds one shot and no gap longer than max_gap_s; equal ones stand in order of time.
+    A stretch holds one shot and no gap longer than MAX_GAP_S; equal ones stand in order of time.
     """
     cuts = landmarks.find_cuts(found.thumbnails, found.mesh)
-    stretches = landmarks.spans(found.mesh.found, round(config.max_gap_s * clip.FPS), cuts)
-    least = config.min_s * clip.FPS
-    long_enough = [(start, stop) for start, stop in stretches if stop - start >= least]
+    stretches = landmarks.spans(found.mesh.found, round(MAX_GAP_S * clip.FPS), cuts)
+    long_enough = [(a, b) for a, b in stretches if b - a >= min_s * clip.FPS]
     return sorted(long_enough, key=lambda span: span[0] - span[1])
 
 
-def usable_span(found: Scan, config: FramingConfig) -> tuple[int, int, list[str]]:
-    """First frame and end of the usable stretch config.span, and warnings about the rest.
+def usable_span(found: Scan, number: int = 0) -> tuple[int, int, list[str]]:
+    """First frame and end of the usable stretch of a number, and warnings about the rest.
 
     Raises: ValueError when the clip is too short, shows no face, two alike, or only flashes, or
     has no stretch of that number.
     """
     mesh, n_frames = found.mesh, len(found.mesh)
-    if n_frames < config.min_s * clip.FPS:
+    if n_frames < MIN_S * clip.FPS:
         raise ValueError(
-            f"the clip lasts {n_frames / clip.FPS:.2f} s; at least {config.min_s:g} s are needed"
+            f"the clip lasts {n_frames / clip.FPS:.2f} s; at least {MIN_S:g} s are needed"
         )
     if not mesh.found.any():
         raise ValueError("no face was found in any frame; use a clip that shows one face")
-    crowded = float((mesh.rival > config.rival).mean())
-    if crowded > config.crowded_share:
+    crowded = float((mesh.rival > RIVAL).mean())
+    if crowded > CROWDED_SHARE:
         raise ValueError(
             f"two faces of similar size are in {crowded:.0%} of the frames; crop the clip so "
             "that one person is left"
         )
-    spans = usable_spans(found, config)
+    spans = usable_spans(found)
     if not spans:
-        every = usable_spans(found, replace(config, min_s=0.0))
+        every = usable_spans(found, min_s=0.0)
         longest = (every[0][1] - every[0][0]) / clip.FPS
         raise ValueError(
             f"the longest stretch with a face lasts {longest:.2f} s; at least "
-            f"{config.min_s:g} s are needed"
+            f"{MIN_S:g} s are needed"
         )
-    if not 0 <= config.span < len(spans):
+    if not 0 <= number < len(spans):
         raise ValueError(
-            f"span {config.span} does not exist; the clip has {len(spans)} usable stretch(es), "
+            f"span {number} does not exist; the clip has {len(spans)} usable stretch(es), "
             f"counted from 0: {_times(spans)}"
         )
-    start, stop = spans[config.span]
-    return start, stop, _warnings(found, spans, config.span)
+    start, stop = spans[number]
+    return start, stop, _warnings(found, spans, number)
 
 
-def square_crop(mesh: landmarks.Mesh, width: int, height: int, config: FramingConfig) -> Crop:
+def square_crop(mesh: landmarks.Mesh, width: int, height: int) -> Crop:
     """One square for the clip, in pixels of the scanned pictures.
 
     It holds the whole head in all frames, with margin for hair, and shoulders where the picture
@@ -142,8 +132,8 @@ def square_crop(mesh: landmarks.Mesh, width: int, height: int, config: FramingCo
     highest, lowest = float((brow - 0.75 * face).min()), float((chin + 0.2 * face).max())
     leftmost = float((points[..., 0].min(1) - 0.25 * face).min())
     rightmost = float((points[..., 0].max(1) + 0.25 * face).max())
-    side = min(max(face / config.head_share, lowest - highest, rightmost - leftmost), short)
-    if abs(width - height) <= 0.02 * short and side > config.square_share * short:
+    side = min(max(face / HEAD_SHARE, lowest - highest, rightmost - leftmost), short)
+    if abs(width - height) <= 0.02 * short and side > SQUARE_SHARE * short:
         return Crop((width - short) / 2, (height - short) / 2, short)
     left = np.clip((leftmost + rightmost) / 2 - side / 2, 0, width - side)
     middle = float(np.median((brow + chin) / 2))
@@ -173,7 +163,7 @@ def _warnings(found: Scan, spans: list[tuple[int, int]], chosen: int) -> list[st
         others = [span for index, span in enumerate(spans) if index != chosen]
         warnings.append(
             f"{len(others)} other usable stretch(es), {_times(others)}: chosen by "
-            f"person.framing.span, which is {chosen}"
+            f"person.span, which is {chosen}"
         )
     missing = int((~found.mesh.found[start:stop]).sum())
     if missing:

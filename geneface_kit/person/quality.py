@@ -10,10 +10,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.person import clip, framing, landmarks, layers, mouths, tracking
-from geneface_kit.person.layers import HEAD
+from geneface_kit.person import clip, framing, landmarks, mouth_coverage
+from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.segmentation.background import Background
+from geneface_kit.person.segmentation.labels import HEAD
+from geneface_kit.person.segmentation.smoothing import flicker
 from geneface_kit.person.sound import Heard
+from geneface_kit.person.tracking import diagnostics
+from geneface_kit.person.tracking.track import Track
 
 __all__ = ["MEASURED", "VERDICTS", "Evidence", "blur", "expectation", "measure", "verdict"]
 
@@ -34,9 +39,9 @@ class Evidence:
     span: tuple[int, int]
     spans: tuple[tuple[int, int], ...]
     crop: framing.Crop
-    tracked: tracking.Track
+    tracked: Track
     heard: Heard
-    plate: layers.Plate
+    background: Background
     frames: UInt8[np.ndarray, "t h w 3"]
     labels: UInt8[np.ndarray, "t h w"]
 
@@ -87,8 +92,8 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
         doubts.append("the head touches the picture's border: leave margin around it")
     if report["background_still_frame"] >= 0:
         doubts.append(
-            f"the background moves ({report['background_moving']:.0%} of it), so the plate is one "
-            "moment of it: use a fixed camera before a still background"
+            f"the background moves ({report['background_moving']:.0%} of it), so one moment "
+            "of it is kept: use a fixed camera before a still background"
         )
     if report["exposure_change"] > 0.1:
         doubts.append(
@@ -181,7 +186,7 @@ def _clip_measures(found: Evidence) -> dict[str, Any]:
 
 def _face_measures(found: Evidence) -> dict[str, Any]:
     scan, tracked, side = found.scan, found.tracked, found.frames.shape[1]
-    angles = tracking.euler_degrees(tracked.poses)
+    angles = diagnostics.euler_degrees(tracked.poses)
     low, high = np.percentile(angles, [2, 98], axis=0)
     face_px = float(np.median(np.ptp(tracked.landmarks2d[..., 1], axis=1)))
     to_source = found.crop.side / side * scan.source.width / scan.width
@@ -194,14 +199,14 @@ def _face_measures(found: Evidence) -> dict[str, Any]:
         },
         "tracking_error_px": float(tracked.error_px.mean()),
         "focal_widths": tracked.focal / side,
-        "pose_leak": _rounded(tracking.pose_leak(tracked)),
-        "smoothing": _rounded(tracking.smoothing_effect(tracked)),
+        "pose_leak": _rounded(diagnostics.pose_leak(tracked)),
+        "smoothing": _rounded(diagnostics.smoothing_effect(tracked)),
     }
 
 
 def _picture_measures(found: Evidence) -> dict[str, Any]:
     """Measures on 25 frames of the clip; what concerns time, on pairs of neighbours."""
-    some = layers.some_frames(len(found.frames), 25).tolist()
+    some = evenly_spaced(len(found.frames), 25).tolist()
     frames, labels = found.frames, found.labels
     heads = [_rows(labels[t]) for t in some]
     light = [_brightness(frames[t], labels[t]) for t in some]
@@ -213,24 +218,19 @@ def _picture_measures(found: Evidence) -> dict[str, Any]:
         "blur": float(np.median([_face_blur(frames[t], found.tracked, t) for t in some])),
         "brightness": float(np.median(light)),
         "exposure_change": float(high - low),
-        "background_moving": found.plate.moving,
-        "background_still_frame": found.plate.still_frame,
-        "plate_seen": float(found.plate.seen.mean()),
+        "background_moving": found.background.moving,
+        "background_still_frame": found.background.still_frame,
+        "background_seen": float(found.background.seen.mean()),
         "label_flicker": float(
-            np.mean(
-                [
-                    layers.flicker((np.array(frames[t]), np.array(labels[t])) for t in p)
-                    for p in pairs
-                ]
-            )
+            np.mean([flicker((np.array(frames[t]), np.array(labels[t])) for t in p) for p in pairs])
         ),
     }
 
 
 def _mouth_measures(found: Evidence) -> dict[str, Any]:
     mouth = mouth_shape(found.tracked.landmarks)
-    angles = tracking.euler_degrees(found.tracked.poses)
-    seen, offset = mouths.coverage(mouth), found.heard.offset
+    angles = diagnostics.euler_degrees(found.tracked.poses)
+    seen, offset = mouth_coverage.coverage(mouth), found.heard.offset
     return {
         "loudness_rms": found.heard.rms,
         "offset_s": round(offset.seconds, 3),
@@ -265,7 +265,7 @@ def _is_inside(labels: np.ndarray) -> bool:
     )
 
 
-def _face_blur(frame: np.ndarray, tracked: tracking.Track, t: int) -> float:
+def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:
     """Blur of the face, shrunk to a height of 100 pixels where larger, so that sizes compare."""
     points = tracked.landmarks2d[t]
     x0, y0 = np.maximum(points.min(0), 0).astype(int)

@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from geneface_kit.person import charts, clip, layers, quality, tracking
+from geneface_kit.person import charts, clip, quality
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.tracking.diagnostics import euler_degrees
 
 __all__ = ["LAYER_COLOURS", "page", "panels", "rows"]
 
@@ -57,7 +59,7 @@ def panels(who: Person) -> str:
         _list("What to do", report["reasons"], "Nothing stands in the way."),
         _list("What was found or repaired on the way", report["warnings"], "Nothing."),
         f"<h2>What to expect</h2><p>{html.escape(quality.expectation(report))}</p>",
-        "<h2>Frames, layers, torso picture</h2>",
+        "<h2>Frames, segmentation, torso picture</h2>",
         *(_picture(strip, text) for text, strip in _strips(who)),
         f'<p class="small">{PICTURE_TEXT}</p>',
         *(f"<h2>{title}</h2>{figure}" for title, figure in _figures(who)),
@@ -70,7 +72,7 @@ def panels(who: Person) -> str:
 
 PICTURE_TEXT = (
     "Dots: the 68 landmarks. Colours: head orange, neck yellow, torso blue. Last row: the torso "
-    "painted on behind the chin, over the plate."
+    "painted on behind the chin, over the background."
 )
 
 
@@ -80,7 +82,8 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     leak, smooth = report["pose_leak"], report["smoothing"]
     source, confidence = report["source"], report["offset_confidence"]
     windows = ", ".join(f"{start:.1f}" for start in sorted(report["mouth_windows_s"]))
-    still = report["background_still_frame"]
+    still = report["background_still_frame"] >= 0
+    how_background = "one moment is kept, the medoid" if still else "put together from all moments"
     return [
         ("source", f"{source['width']} x {source['height']}, {source['fps']:g} fps", ""),
         ("taken", _spans([report["span_s"]]), "the longest usable stretch"),
@@ -101,8 +104,12 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("blur", f"{report['blur']:.2f}", "of the face at 100 px or less; 0 sharp, 1 blurred"),
         ("brightness", f"{report['brightness']:.0%}", "of the head, of full scale"),
         ("exposure", f"{report['exposure_change']:.1%}", "change of that brightness"),
-        ("background", f"{report['background_moving']:.1%} moves", _plate_text(still)),
-        ("plate seen", f"{report['plate_seen']:.0%}", "pixels of the plate ever uncovered"),
+        ("background", f"{report['background_moving']:.1%} moves", how_background),
+        (
+            "background seen",
+            f"{report['background_seen']:.0%}",
+            "pixels of it ever uncovered",
+        ),
         ("label flicker", f"{report['label_flicker']:.1%}", "still pixels by an edge that change"),
         ("sound late by", f"{report['offset_s']:+.2f} s", f"confidence {confidence:.2f} of 1"),
         ("loudness", f"{report['loudness_rms']:.3f}", "rms, of full scale"),
@@ -146,8 +153,12 @@ def _spans(spans: list[list[float]]) -> str:
     return ", ".join(f"{start:.2f} to {stop:.2f} s" for start, stop in spans)
 
 
-def _plate_text(still: int) -> str:
-    return "the plate is put together" if still < 0 else "the plate is one moment, the medoid"
+def _background_text(still: int) -> str:
+    return (
+        "the background is put together"
+        if still < 0
+        else "the background is one moment, the medoid"
+    )
 
 
 def _heading(who: Person) -> str:
@@ -187,9 +198,9 @@ def _picture(picture: UInt8[np.ndarray, "h w 3"], text: str) -> str:
 
 
 def _strips(who: Person) -> list[tuple[str, np.ndarray]]:
-    """Rows of pictures: frames with landmarks, labels over frames, torso over plate."""
+    """Rows of pictures: frames with landmarks, labels over frames, torso over background."""
     frames, labels, torsos = [], [], []
-    for t in layers.some_frames(len(who), N_PICTURES):
+    for t in evenly_spaced(len(who), N_PICTURES):
         frame, torso = np.array(who.frames[t]), np.array(who.torso[t])
         dotted = frame.copy()
         for x, y in who.landmarks2d[t].round().astype(int):
@@ -197,7 +208,7 @@ def _strips(who: Person) -> list[tuple[str, np.ndarray]]:
         frames.append(dotted)
         mixed = 0.55 * frame + 0.45 * LAYER_COLOURS[who.labels[t]]
         labels.append(mixed.astype(np.uint8))
-        torsos.append(np.where(torso[..., 3:] > 0, torso[..., :3], who.plate))
+        torsos.append(np.where(torso[..., 3:] > 0, torso[..., :3], who.background))
     named = {"frames": frames, "labels": labels, "torso pictures": torsos}
     return [(name, _row(pictures)) for name, pictures in named.items()]
 
@@ -210,7 +221,7 @@ def _row(pictures: list[np.ndarray], side: int = 140) -> np.ndarray:
 def _figures(who: Person) -> list[tuple[str, str]]:
     report = who.report
     time = np.arange(len(who)) / clip.FPS
-    pitch, yaw, roll = tracking.euler_degrees(who.poses).T
+    pitch, yaw, roll = euler_degrees(who.poses).T
     mouth = mouth_shape(who.landmarks)
     windows = [(start, start + 1.0) for start in report["mouth_windows_s"]]
     found = report["offset_s"]

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from geneface_kit.person.framing import FramingConfig
-from geneface_kit.person.layers import LayersConfig
-from geneface_kit.person.tracking import TrackingConfig
+from geneface_kit.person.tracking.track import TrackingConfig
 
 __all__ = ["CPU", "PAPER", "PersonConfig"]
 
@@ -15,16 +13,16 @@ class PersonConfig:
 
     size: int = 128  # side of the square pictures, pixels; the method has 512
     max_s: float = 0.0  # seconds read from the clip; 0 = all
+    span: int = 0  # which usable stretch of the clip: 0 the longest, 1 the second longest, ...
     detector: str = "mediapipe"  # landmarks.DETECTORS
     encoder: str = "hama"  # speech features, speech.ENCODERS; the method has HuBERT large
     encoder_weights: str = ""  # folder of the weights of "hubert-large"; "" = the hub's cache
     correct_offset: bool = True  # shift the sound onto the lips when the offset is clear
     offset_confidence: float = 0.3  # least confidence of a correction
     offset_least_s: float = 0.05  # smaller offsets are within the estimate's error, seconds
+    parser_weights: str = ""  # file for segmentation.face_parsing; "" = built-in labels
     force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
-    framing: FramingConfig = field(default_factory=FramingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    layers: LayersConfig = field(default_factory=LayersConfig)
 
 
 CPU = {"size": 256}

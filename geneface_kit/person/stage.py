@@ -1,14 +1,12 @@
 """Person: a talking video -> one validated artefact that the other stages trust.
 
-Reads the clip; writes frames, labels, torso, plate, tracks, speech, audio and person.json (last).
+Reads the clip; writes frames, labels, background, torso, tracks, speech, audio, then person.json.
 """
 
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from geneface_kit import runs
 from geneface_kit.person import (
@@ -18,16 +16,15 @@ from geneface_kit.person import (
     framing,
     known,
     landmarks,
-    layers,
     quality,
     report,
     sound,
     speech,
-    tracking,
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble, load
 from geneface_kit.person.known import KNOWN
 from geneface_kit.person.settings import CPU, PAPER, PersonConfig
+from geneface_kit.person.tracking.track import track
 
 __all__ = [
     "CPU",
@@ -43,7 +40,10 @@ __all__ = [
     "prepare",
 ]
 
-STEPS = ("scan", "frames", "tracking", "speech", "offset", "labels", "plate", "torso", "report")
+STEPS = (
+    *("scan", "frames", "tracking", "speech", "offset"),
+    *("labels", "background", "torso", "report"),
+)
 """The steps of a preparation, in order."""
 
 log = logging.getLogger(__name__)
@@ -131,16 +131,16 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "person.json").unlink(missing_ok=True)
     step("scan")
-    scan = framing.scan(source, config.framing, max_s=config.max_s, detector=config.detector)
-    start, stop, warnings = framing.usable_span(scan, config.framing)
-    spans = tuple(framing.usable_spans(scan, config.framing))
+    scan = framing.scan(source, max_s=config.max_s, detector=config.detector)
+    start, stop, warnings = framing.usable_span(scan, config.span)
+    spans = tuple(framing.usable_spans(scan))
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
-    crop = framing.square_crop(mesh, scan.width, scan.height, config.framing)
+    crop = framing.square_crop(mesh, scan.width, scan.height)
     step("frames")
     frames = files.write_frames(source, folder, (start, stop), crop, scan.width, config.size)
     step("tracking")
     placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
-    tracked = tracking.track(placed, config.size, config.tracking, pictures=frames)
+    tracked = track(placed, config.size, config.tracking, pictures=frames)
     files.write_tracks(folder, tracked, mesh.found, config.size)
     step("speech")
     whole, spoken = sound.listen(source, start, stop - start)
@@ -150,15 +150,14 @@ def prepare(
     files.write_npz(folder / "speech.npz", **vars(heard.speech))
     clip.write_audio(folder / "audio.wav", heard.sound)
     step("labels")
-    labels = files.write_labels(folder, tracked.landmarks2d, config.layers)
-    step("plate")
-    plate = _plate(frames, labels, config)
-    files.write_picture(folder / "plate.png", plate.picture)
+    labels = files.write_labels(folder, tracked.landmarks2d, config.parser_weights)
+    step("background")
+    background = files.write_background(folder, frames, labels)
     step("torso")
-    files.write_torso(folder, config.layers)
+    files.write_torso(folder)
     step("report")
     found = quality.Evidence(
-        scan, (start, stop), spans, crop, tracked, heard, plate, frames, labels
+        scan, (start, stop), spans, crop, tracked, heard, background, frames, labels
     )
     measured = quality.measure(found)
     measured |= quality.verdict(measured, warnings + list(heard.notes))
@@ -187,13 +186,6 @@ def prepare(
     say = log.warning if measured["verdict"] == "not usable" else log.info
     say("%s: %s", person.name, "; ".join([measured["verdict"], *measured["reasons"]]))
     return person
-
-
-def _plate(frames: np.ndarray, labels: np.ndarray, config: PersonConfig) -> layers.Plate:
-    some = layers.some_frames(len(frames), config.layers.plate_frames)
-    return layers.make_plate(
-        [np.array(frames[t]) for t in some], [np.array(labels[t]) for t in some], config.layers
-    )
 
 
 def _consent(source: Path) -> str:

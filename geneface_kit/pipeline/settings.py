@@ -34,7 +34,13 @@ PROFILES = {
     "paper": "the method's own numbers, for a GPU",
 }
 
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "person.layers.parser_weights": "person.parser_weights",
+    "person.layers": "constants of the modules in person/segmentation",
+    "person.framing.span": "person.span",
+    "person.framing": "constants of person/framing.py",
+    "person.tracking.turning": "constants of person/tracking/calibration.py",
+}
 """Old name of a setting, a section or a notebook's parameter -> what it is now."""
 
 

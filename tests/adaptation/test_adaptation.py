@@ -40,7 +40,7 @@ def made_up_person(n_frames: int = 88, seed: int = 3) -> person.Person:
         frames=pictures[..., :3],
         labels=pictures[..., 0],
         torso=pictures,
-        plate=pictures[0, ..., :3],
+        background=pictures[0, ..., :3],
         poses=np.tile(np.eye(4, dtype=np.float32), (n_frames, 1, 1)),
         landmarks=landmarks,
         landmarks2d=landmarks[..., :2],

@@ -36,7 +36,7 @@ def loose(views, tmp_path_factory):
     head.field.train(False)
     torso = TorsoTask.make(TORSO, views, head.field, generator)
     fitting.fit(torso, folder, name="torso", steps=TORSO.steps, generator=generator)
-    return Portrait(head.field, torso.field, views.person.plate, views.focal)
+    return Portrait(head.field, torso.field, views.person.background, views.focal)
 
 
 @pytest.fixture(scope="module")

@@ -118,8 +118,8 @@ def moving_shirt():
         move = np.array([[1, 0, 32 - x], [0, 1, 32 - y]], np.float32)
         frames[t] = cv2.warpAffine(speckle, move, (size, size), flags=cv2.WARP_INVERSE_MAP | 1)
     torso[..., :3], torso[:, 40:, :, 3] = frames, 255
-    plate = np.zeros((size, size, 3), np.uint8)
-    parts = {"frames": frames, "labels": labels[..., 0], "torso": torso, "plate": plate}
+    background = np.zeros((size, size, 3), np.uint8)
+    parts = {"frames": frames, "labels": labels[..., 0], "torso": torso, "background": background}
     return dataclasses.replace(person, size=size, **parts), place
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit.person import clip, demo, framing
+from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
 
 CONFIG = person.PersonConfig(size=48)
@@ -83,10 +83,10 @@ def test_the_other_stretch_can_be_chosen(tmp_path, talking):
     frames = talking.frames.copy()
     frames[28:40] = 90
     clip.write_video(tmp_path / "v.mp4", frames, talking.audio)
-    config = person.PersonConfig(size=48, framing=framing.FramingConfig(span=1))
+    config = person.PersonConfig(size=48, span=1)
     p = person.prepare(tmp_path / "v.mp4", tmp_path / "person", config)
     assert p.report["span_s"] == [0.0, 1.12]
-    assert any("1.60 to 3.00 s: chosen by person.framing.span" in w for w in p.report["warnings"])
+    assert any("1.60 to 3.00 s: chosen by person.span" in w for w in p.report["warnings"])
 
 
 def test_shorter_than_a_second(tmp_path, talking):

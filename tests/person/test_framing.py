@@ -5,8 +5,6 @@ import pytest
 
 from geneface_kit.person import clip, framing, landmarks
 
-CONFIG = framing.FramingConfig()
-
 
 def face_at(centres: np.ndarray, height: float) -> landmarks.Mesh:
     """Faces of a height from brows to chin, centred at (t, 2) pixels."""
@@ -39,20 +37,20 @@ def three_stretches() -> framing.Scan:
 
 
 def test_all_usable_stretches_by_length(three_stretches):
-    assert framing.usable_spans(three_stretches, CONFIG) == [(50, 100), (120, 160), (0, 30)]
+    assert framing.usable_spans(three_stretches) == [(50, 100), (120, 160), (0, 30)]
 
 
 def test_a_gap_of_0_4_s_is_bridged_a_longer_one_splits():
     found = np.ones(80, bool)
     found[30:40] = False  # 10 frames are 0.4 s
-    assert framing.usable_spans(scan_of(found), CONFIG) == [(0, 80)]
+    assert framing.usable_spans(scan_of(found)) == [(0, 80)]
     found[40] = False
-    assert framing.usable_spans(scan_of(found), CONFIG) == [(41, 80), (0, 30)]
+    assert framing.usable_spans(scan_of(found)) == [(41, 80), (0, 30)]
 
 
 @pytest.mark.parametrize(("number", "span"), [(0, (50, 100)), (1, (120, 160)), (2, (0, 30))])
 def test_a_stretch_is_chosen_by_its_number(three_stretches, number, span):
-    start, stop, warnings = framing.usable_span(three_stretches, framing.FramingConfig(span=number))
+    start, stop, warnings = framing.usable_span(three_stretches, number)
     assert (start, stop) == span
     others = next(text for text in warnings if "other usable stretch" in text)
     assert f"which is {number}" in others
@@ -62,14 +60,14 @@ def test_a_stretch_is_chosen_by_its_number(three_stretches, number, span):
 @pytest.mark.parametrize("number", [3, -1])
 def test_a_stretch_that_does_not_exist_is_one_sentence(three_stretches, number):
     with pytest.raises(ValueError, match=rf"span {number} does not exist.*has 3 usable") as caught:
-        framing.usable_span(three_stretches, framing.FramingConfig(span=number))
+        framing.usable_span(three_stretches, number)
     assert "\n" not in str(caught.value)
 
 
 def test_a_head_that_walks_stays_inside_the_crop():
     across = np.stack([np.linspace(300, 620, 50), np.linspace(200, 260, 50)], axis=1)
     mesh = face_at(across, 60)
-    crop = framing.square_crop(mesh, 1280, 720, CONFIG)
+    crop = framing.square_crop(mesh, 1280, 720)
     points = mesh.points[..., :2] - [crop.left, crop.top]
     assert (points[..., 0].min(), points[..., 0].max()) > (15, 15)
     assert points[..., 0].max() < crop.side - 15
@@ -84,15 +82,13 @@ def test_one_frame_of_a_wrong_face_does_not_widen_the_crop():
     astray = still.copy()
     astray[20] = [1200, 650]
     alone, disturbed = (
-        framing.square_crop(face_at(centres, 60), 1280, 720, CONFIG) for centres in (still, astray)
+        framing.square_crop(face_at(centres, 60), 1280, 720) for centres in (still, astray)
     )
     assert disturbed == alone
 
 
 def test_a_small_head_in_a_square_picture_is_cropped():
     centres = np.full((5, 2), 500.0)
-    small = framing.square_crop(face_at(centres, 100), 1000, 1000, CONFIG)
-    assert small.side == pytest.approx(150 / CONFIG.head_share)
-    assert framing.square_crop(face_at(centres, 300), 1000, 1000, CONFIG) == framing.Crop(
-        0.0, 0.0, 1000.0
-    )
+    small = framing.square_crop(face_at(centres, 100), 1000, 1000)
+    assert small.side == pytest.approx(150 / framing.HEAD_SHARE)
+    assert framing.square_crop(face_at(centres, 300), 1000, 1000) == framing.Crop(0.0, 0.0, 1000.0)

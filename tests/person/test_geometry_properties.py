@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera, landmarks, tracking
-from geneface_kit.person.tracking.shape import RIGID, align, undo_perspective
+from geneface_kit.person import camera, landmarks
+from geneface_kit.person.tracking.diagnostics import euler_degrees
+from geneface_kit.person.tracking.rigid_shape import RIGID, align, similarity, unproject
+from geneface_kit.person.tracking.track import TrackingConfig, track
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
 MANY = settings(max_examples=100, deadline=None, derandomize=True)
@@ -74,7 +76,7 @@ def test_euler_angles_come_back(angles, place):
     pitch, yaw, roll = angles
     head = Rotation.from_euler("YXZ", [yaw, pitch, roll], degrees=True)
     poses = camera.pose_from_head(head.as_matrix()[None], place[None])
-    assert tracking.euler_degrees(poses)[0] == pytest.approx(angles, abs=1e-2)
+    assert euler_degrees(poses)[0] == pytest.approx(angles, abs=1e-2)
 
 
 @MANY
@@ -83,7 +85,7 @@ def test_any_similarity_is_recovered(seed, scale, shift, n):
     random = np.random.default_rng(seed)
     target, turn = random.normal(size=(n, 3)), Rotation.random(random_state=seed)
     points = ((target - shift) / scale) @ turn.as_matrix()  # target = scale * turn(points) + shift
-    found_scale, found_turn, found_shift = tracking.similarity(points[None], target)
+    found_scale, found_turn, found_shift = similarity(points[None], target)
     assert found_scale[0] == pytest.approx(scale, rel=1e-6)
     assert found_turn[0] == pytest.approx(turn.as_matrix(), abs=1e-6)
     assert found_shift[0] == pytest.approx(shift, abs=1e-5)
@@ -93,7 +95,7 @@ def test_any_similarity_is_recovered(seed, scale, shift, n):
 @given(seed=seeds, n=st.integers(4, 30))
 def test_a_similarity_never_mirrors(seed, n):
     points, target = np.random.default_rng(seed).normal(size=(2, n, 3))
-    _, turn, _ = tracking.similarity(points[None], target)
+    _, turn, _ = similarity(points[None], target)
     assert np.linalg.det(turn[0]) == pytest.approx(1)
 
 
@@ -133,8 +135,8 @@ def filmed(seed: int, focal: float, size: int) -> tuple[landmarks.Mesh, np.ndarr
 def test_a_rigid_face_is_tracked_in_any_camera(seed, focal, size):
     """Told the focal length: poses up to a constant turn, landmarks that stand still."""
     mesh, poses = filmed(seed, focal, size)
-    told = tracking.TrackingConfig(focal_prior=focal, focal_spread=1e-4, relief=1.0)
-    tracked = tracking.track(mesh, size, told)
+    told = TrackingConfig(focal_prior=focal, focal_spread=1e-4, relief=1.0)
+    tracked = track(mesh, size, told)
     # the nearest of the candidates, which are 6 % apart
     assert tracked.focal == pytest.approx(focal * size, rel=0.032)
     apart = Rotation.from_matrix(
@@ -150,5 +152,5 @@ def test_a_rigid_face_is_tracked_in_any_camera(seed, focal, size):
 def test_perspective_is_undone(seed, focal):
     """Solid points keep their proportions to a fiftieth of a pixel, whatever the camera."""
     mesh, _ = filmed(seed, focal, 256)
-    solid = undo_perspective(mesh.points, RIGID, focal * 256, 256)
+    solid = unproject(mesh.points, RIGID, focal * 256, 256)
     assert np.abs(align(solid, solid[0], np.arange(478)) - solid[0]).max() < 0.02

@@ -9,14 +9,14 @@ import torch
 
 from geneface_kit.person import camera, clip, demo, files, framing, landmarks, quality
 from geneface_kit.person import stage as person
-from geneface_kit.person.layers import NECK, LayersConfig
+from geneface_kit.person.segmentation.labels import NECK
 
 
 def test_shapes_and_split(demo_person):
     p = demo_person
     t, size = len(p), p.size
     assert p.frames.shape == (t, size, size, 3) and p.labels.shape == (t, size, size)
-    assert p.torso.shape == (t, size, size, 4) and p.plate.shape == (size, size, 3)
+    assert p.torso.shape == (t, size, size, 4) and p.background.shape == (size, size, 3)
     assert p.landmarks.shape == (t, 68, 3) and p.poses.shape == (t, 4, 4)
     assert len(p.speech) == 2 * t and len(p.audio) == 640 * t
     assert p.n_train == 10 * t // 11 and 0 < p.n_train < t
@@ -61,7 +61,7 @@ def test_gt_differs_from_the_frame_in_the_background_only(demo_person):
     frame, labels = np.asarray(demo_person.frames[5]), np.asarray(demo_person.labels[5])
     changed = (demo_person.gt_image(5) != frame).any(-1)
     assert not changed[labels > 0].any()
-    assert (demo_person.head_image(5)[labels != 1] == demo_person.plate[labels != 1]).all()
+    assert (demo_person.head_image(5)[labels != 1] == demo_person.background[labels != 1]).all()
 
 
 def test_the_report_measures_the_clip(demo_person):
@@ -150,7 +150,7 @@ def frontal_points(centre: tuple[float, float], height: float) -> np.ndarray:
 def test_a_wide_picture_is_cropped_around_head_and_shoulders():
     points = frontal_points((400, 150), 120)
     mesh = landmarks.Mesh(points, np.ones(1, bool), np.zeros(1, np.float32))
-    crop = framing.square_crop(mesh, 640, 360, framing.FramingConfig())
+    crop = framing.square_crop(mesh, 640, 360)
     assert crop.side == pytest.approx(120 / 0.5, rel=0.01)
     assert crop.left + crop.side / 2 == pytest.approx(400, abs=1)
     assert 0 <= crop.top < 150 - 1.25 * 60 and crop.top + crop.side <= 360
@@ -158,9 +158,7 @@ def test_a_wide_picture_is_cropped_around_head_and_shoulders():
 
 def test_a_square_picture_is_taken_whole():
     mesh = landmarks.Mesh(frontal_points((60, 60), 50), np.ones(1, bool), np.zeros(1, np.float32))
-    assert framing.square_crop(mesh, 200, 200, framing.FramingConfig()) == framing.Crop(
-        0.0, 0.0, 200.0
-    )
+    assert framing.square_crop(mesh, 200, 200) == framing.Crop(0.0, 0.0, 200.0)
 
 
 def test_verdicts_have_reasons(demo_person):
@@ -194,8 +192,8 @@ def test_a_parsing_network_labels_the_frames_when_its_file_is_named(tmp_path):
     example = (torch.zeros(1, 3, 512, 512),)
     torch.export.save(torch.export.export(AllNeck(), example), tmp_path / "parser.pt2")
     np.save(tmp_path / "frames.npy", np.full((3, 16, 16, 3), 90, np.uint8))
-    config = LayersConfig(parser_weights=str(tmp_path / "parser.pt2"))
-    labels = files.write_labels(tmp_path, np.zeros((3, 68, 2), np.float32), config)
+    points, weights = np.zeros((3, 68, 2), np.float32), str(tmp_path / "parser.pt2")
+    labels = files.write_labels(tmp_path, points, weights)
     assert labels.shape == (3, 16, 16) and (labels == NECK).all()
 
 

@@ -159,12 +159,13 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
 def test_real_clips_are_as_late_as_known(shared_data, name, late_s):
-    from geneface_kit.person import landmarks, tracking
+    from geneface_kit.person import landmarks
+    from geneface_kit.person.tracking.track import track
 
     path = shared_data / "persons" / f"{name}.mp4"
     mesh = landmarks.detect(clip.stream_frames(path, long_side=256, max_s=8.0))
     found = speech.estimate_offset(
-        speech.encode(clip.sound_of(path)[: 8 * 16_000]), tracking.track(mesh, 256).landmarks
+        speech.encode(clip.sound_of(path)[: 8 * 16_000]), track(mesh, 256).landmarks
     )
     assert abs(found.seconds - late_s) < 0.05 and found.confidence > 0.5
 

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera, clip, demo, landmarks, tracking
+from geneface_kit.person import camera, clip, demo, landmarks
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.tracking import poses as solver
+from geneface_kit.person.tracking import pnp as solver
+from geneface_kit.person.tracking.diagnostics import euler_degrees, pose_leak
+from geneface_kit.person.tracking.rigid_shape import RIGID, similarity
+from geneface_kit.person.tracking.track import Track, TrackingConfig, track
 
 CASES = [("demo", 256), ("demo", 128), ("demo_b", 256), ("demo_b", 128)]
-TOLD = tracking.TrackingConfig(focal_spread=1e-3, relief=1.0)
+TOLD = TrackingConfig(focal_spread=1e-3, relief=1.0)
 """For made-up meshes: their focal length is told, and their depth is right already."""
 
 
@@ -23,14 +26,14 @@ def demo_mesh(name: str) -> landmarks.Mesh:
 
 
 @functools.cache
-def tracked_demo(name: str, size: int) -> tracking.Track:
+def tracked_demo(name: str, size: int) -> Track:
     """A demo person tracked with pictures of size x size."""
     pictures = np.stack(list(clip.stream_frames(demo.clip_path(name), long_side=size)))
-    return tracking.track(demo_mesh(name).moved(0.0, 0.0, size / 640), size, pictures=pictures)
+    return track(demo_mesh(name).moved(0.0, 0.0, size / 640), size, pictures=pictures)
 
 
 @pytest.fixture(scope="module")
-def demo_track() -> tracking.Track:
+def demo_track() -> Track:
     return tracked_demo("demo", 256)
 
 
@@ -66,14 +69,14 @@ def test_similarity_is_undone_exactly():
     target = random.normal(size=(9, 3))
     turns = Rotation.random(4, random_state=0)
     points = np.stack([turn.apply(target) for turn in turns]) * 3 + 5
-    scale, rotation, shift = tracking.similarity(points, target)
+    scale, rotation, shift = similarity(points, target)
     back = scale[:, None, None] * points @ rotation.transpose(0, 2, 1) + shift[:, None]
     assert np.allclose(back, target) and np.allclose(scale, 1 / 3)
 
 
 def test_a_rigid_head_is_tracked_within_a_tenth_of_a_degree():
     mesh, poses = nodding_head()
-    tracked = tracking.track(mesh, 256, TOLD)
+    tracked = track(mesh, 256, TOLD)
     assert abs(tracked.focal / (2.4 * 256) - 1) < 1e-3
     assert turn_error_degrees(tracked.poses, poses).max() < 0.3
     distance = np.linalg.norm(tracked.poses[:, :3, 3], axis=1)
@@ -83,8 +86,8 @@ def test_a_rigid_head_is_tracked_within_a_tenth_of_a_degree():
 
 def test_noise_and_outliers_do_not_turn_the_head():
     mesh, poses = nodding_head(noise=0.7)
-    mesh.points[7, tracking.RIGID[:4]] += 40
-    tracked = tracking.track(mesh, 256, TOLD)
+    mesh.points[7, RIGID[:4]] += 40
+    tracked = track(mesh, 256, TOLD)
     assert turn_error_degrees(tracked.poses, poses).max() < 1.5
 
 
@@ -132,7 +135,7 @@ def test_rotation_is_within_a_degree_of_the_truth(name, size):
 
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
-    """It is mostly the prior's merit: see find_focal."""
+    """It is mostly the prior's merit: see estimate_focal."""
     true = demo.truth(name)
     assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.1
 
@@ -148,14 +151,14 @@ def test_canonical_landmarks_move_as_the_true_ones(name, size):
     found, true = tracked_demo(name, size).landmarks, demo.truth(name).landmarks
     moved = (found - found.mean(0)) - (true - true.mean(0))
     assert np.linalg.norm(moved, axis=-1).mean() < 0.02
-    _, turn, _ = tracking.similarity(found.mean(0)[None].astype(float), true.mean(0).astype(float))
+    _, turn, _ = similarity(found.mean(0)[None].astype(float), true.mean(0).astype(float))
     apart = found.mean(0) @ turn[0].T - true.mean(0)
     assert np.linalg.norm(apart - apart.mean(0), axis=-1).mean() < 0.09
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_canonical_landmarks_are_pose_free(name, size):
-    leak = tracking.pose_leak(tracked_demo(name, size))
+    leak = pose_leak(tracked_demo(name, size))
     assert leak["turn_still"] > 2, "the head turns in the frames that are looked at"
     assert leak["jaw_still"] < 0.02, "but the jaw line does not"
     for key in ("opening_yaw", "opening_pitch", "width_yaw", "width_pitch"):
@@ -164,11 +167,11 @@ def test_canonical_landmarks_are_pose_free(name, size):
 
 
 def test_the_turned_pictures_are_worth_their_time():
-    plain = tracking.track(demo_mesh("demo").moved(0.0, 0.0, 256 / 640), 256)
+    plain = track(demo_mesh("demo").moved(0.0, 0.0, 256 / 640), 256)
     true, better = demo.truth("demo").poses, tracked_demo("demo", 256)
     before, after = (turn_error_degrees(each.poses, true).mean() for each in (plain, better))
     assert after < 0.8 * before
-    assert tracking.pose_leak(better)["jaw_still"] < 0.8 * tracking.pose_leak(plain)["jaw_still"]
+    assert pose_leak(better)["jaw_still"] < 0.8 * pose_leak(plain)["jaw_still"]
 
 
 def test_demo_mouth_follows_the_truth(demo_track):
@@ -180,7 +183,7 @@ def test_demo_mouth_follows_the_truth(demo_track):
 
 def test_demo_lips_do_not_follow_the_head(demo_track):
     opening = mouth_shape(demo_track.landmarks)[:, 0]
-    angles = tracking.euler_degrees(demo_track.poses)
+    angles = euler_degrees(demo_track.poses)
     for k in range(3):
         assert abs(np.corrcoef(opening, angles[:, k])[0, 1]) < 0.4
 
@@ -188,17 +191,17 @@ def test_demo_lips_do_not_follow_the_head(demo_track):
 def test_euler_angles_of_a_nod():
     head = Rotation.from_euler("X", 10, degrees=True).as_matrix()[None]
     poses = camera.pose_from_head(head, np.array([[0.0, 0, -7]]))
-    assert np.allclose(tracking.euler_degrees(poses), [[10, 0, 0]], atol=1e-4)
+    assert np.allclose(euler_degrees(poses), [[10, 0, 0]], atol=1e-4)
 
 
 def test_pictures_of_another_size_are_refused():
     mesh, _ = nodding_head(5)
     with pytest.raises(ValueError, match="pictures must be"):
-        tracking.track(mesh, 256, pictures=np.zeros((5, 64, 64, 3), np.uint8))
+        track(mesh, 256, pictures=np.zeros((5, 64, 64, 3), np.uint8))
 
 
 def test_infinite_points_are_refused():
     mesh, _ = nodding_head(5)
     mesh.points[0, 0, 0] = np.inf
     with pytest.raises(ValueError, match="finite"):
-        tracking.track(mesh, 256)
+        track(mesh, 256)

@@ -123,7 +123,7 @@ class HeadTask(fitting.Task):
         views = self.views
         window = views.windows(torch.tensor([frame]), self.config)[0]
         found = self.field.image(window, views.poses[frame], views.focal, views.size)
-        plate = torch.from_numpy(np.array(views.person.plate)).to(views.device).float() / 255
+        plate = torch.from_numpy(np.array(views.person.background)).to(views.device).float() / 255
         return found.colour + (1 - found.alpha)[..., None] * plate
 
     def errors(self, frame: int, picture: Float[Tensor, "h w 3"]) -> tuple[float, float]:

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from safetensors.numpy import save_file
 
 from geneface_kit import runs
-from geneface_kit.person import clip, landmarks, speech, tracking
+from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus.copies import at_speed, copies, in_step, with_noise
 from geneface_kit.person.corpus.source import Unit
+from geneface_kit.person.tracking.track import track
 
 __all__ = ["BrokenClip", "give_up", "read"]
 
@@ -187,7 +188,7 @@ def _landmarks_of(path: Path, max_s: float, name: str) -> np.ndarray:
     mesh = landmarks.fill_gaps(mesh)
     height, width = first.shape[:2]
     centre = np.array([PICTURE - width, PICTURE - height, 0], np.float32) / 2
-    return tracking.track(replace(mesh, points=mesh.points + centre), PICTURE).landmarks
+    return track(replace(mesh, points=mesh.points + centre), PICTURE).landmarks
 
 
 def _partial(path: Path) -> Path:

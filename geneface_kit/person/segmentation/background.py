@@ -1,4 +1,4 @@
-"""Plate: the background without the person, from many frames when it stands still.
+"""Background: the background without the person, from many frames when it stands still.
 
 When it moves, every pixel from its own moment would make a patchwork: the best single moment.
 """
@@ -10,17 +10,27 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
 
-from geneface_kit.person.layers.parts import BACKGROUND, LayersConfig
+from geneface_kit.person.segmentation.labels import BACKGROUND
 
-__all__ = ["Plate", "background_motion", "best_still", "make_plate", "plate_from", "some_frames"]
+__all__ = ["Background", "background_from", "background_motion", "make_background", "medoid_frame"]
+
+VOTES = 3
+"""Frames that must see a pixel free of the person (ours)."""
+LEAST_DISTANCE = 10.0
+"""Distance from the person of a free pixel, pixels of a picture of 512 (official code: 5; ours is
+larger because the person network's edges are less exact than a parsing network's)."""
+MOVING_LEVEL = 0.04
+"""Stray of a background pixel that is motion, of full scale (ours)."""
+MOVING_SHARE = 0.1
+"""Share of moving background above which one moment is kept (ours)."""
 
 
 @dataclass(frozen=True)
-class Plate:
+class Background:
     """A background picture, where it was really seen, the share of it that moves and its kind.
 
     moving: share of the background pixels that change over time; still_frame: the index among
-    the given frames of the one that was taken because the background moves, -1 when the plate
+    the given frames of the one that was taken because the background moves, -1 when the background
     was put together from all of them.
     """
 
@@ -30,34 +40,31 @@ class Plate:
     still_frame: int
 
 
-def make_plate(
+def make_background(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]],
     labels: Sequence[UInt8[np.ndarray, "h w"]],
-    config: LayersConfig,
-) -> Plate:
-    """The plate of some frames of a clip: `plate_from` them, or from the `best_still` one."""
-    moving = background_motion(frames, labels, config)
-    if moving <= config.moving_share:
-        picture, seen = plate_from(zip(frames, labels, strict=True), config)
-        return Plate(picture, seen, moving, -1)
-    best = best_still(frames, labels)
-    picture, seen = plate_from([(frames[best], labels[best])], config)
-    return Plate(picture, seen, moving, best)
+) -> Background:
+    """The background of some frames: `background_from` them, or from their `medoid_frame`."""
+    moving = background_motion(frames, labels)
+    if moving <= MOVING_SHARE:
+        picture, seen = background_from(zip(frames, labels, strict=True))
+        return Background(picture, seen, moving, -1)
+    best = medoid_frame(frames, labels)
+    picture, seen = background_from([(frames[best], labels[best])])
+    return Background(picture, seen, moving, best)
 
 
 def background_motion(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
-    labels: Sequence[UInt8[np.ndarray, "h w"]],
-    config: LayersConfig,
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
 ) -> float:
     """Share of the background pixels whose colour moves over time, 0 to 1.
 
     Only pixels that are background, with their neighbourhood, in at least half of the frames
     are judged. A frame's overall brightness is taken out first (exposure is not motion), then
     a pixel moves when its brightness, averaged over 5 x 5 pixels, strays from its median over
-    time by more than `moving_level` in a tenth of the frames.
+    time by more than `MOVING_LEVEL` in a tenth of the frames.
     """
-    free = np.stack([_well_behind(one, config) for one in labels])
+    free = np.stack([_well_behind(one) for one in labels])
     judged = free.sum(0) >= max(2, len(labels) / 2)
     if not judged.any():
         return 0.0
@@ -68,10 +75,10 @@ def background_motion(
     gray = gray / np.where(np.isfinite(exposure), exposure, 1.0)[:, None]
     away = np.abs(gray - np.nanmedian(gray, axis=0))
     often = np.nanquantile(away, 0.9, axis=0)
-    return float((often > config.moving_level).mean())
+    return float((often > MOVING_LEVEL).mean())
 
 
-def best_still(
+def medoid_frame(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
 ) -> int:
     """Index of the frame whose background is nearest to that of all frames (their medoid).
@@ -92,14 +99,13 @@ def best_still(
     return int(cost.argmin())
 
 
-def plate_from(
+def background_from(
     pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
-    config: LayersConfig,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """The background without the person, and where it was really seen.
 
-    pictures: (frame, labels) pairs. Every pixel is the median of the `plate_votes` frames in
-    which it is farthest from the person, if all of these are more than `plate_distance`: one
+    pictures: (frame, labels) pairs. Every pixel is the median of the `VOTES` frames in
+    which it is farthest from the person, if all of these are more than `LEAST_DISTANCE`: one
     wrong mask puts nobody's hair there. Of fewer than 10 frames a vote, fewer vote. The other
     pixels (always covered) copy the nearest seen one and are then blurred, the more the farther
     they are from it.
@@ -110,36 +116,31 @@ def plate_from(
         frames.append(frame)
         distances.append(distance_transform_edt(labels == BACKGROUND).astype(np.float32))
     if not frames:
-        raise ValueError("a plate needs at least one frame")
-    votes = min(config.plate_votes, 1 + len(frames) // 10)
+        raise ValueError("a background needs at least one frame")
+    votes = min(VOTES, 1 + len(frames) // 10)
     far = np.stack(distances)
     chosen = np.argpartition(far, len(frames) - votes, axis=0)[-votes:]
     seen_by = np.take_along_axis(np.stack(frames), chosen[..., None], axis=0)
-    plate = np.median(seen_by, axis=0).astype(np.uint8)
+    background = np.median(seen_by, axis=0).astype(np.uint8)
     farthest = np.take_along_axis(far, chosen, axis=0).min(0)
-    seen = farthest > _least_distance(len(plate), config)
+    seen = farthest > _least_distance(len(background))
     if not seen.any():
-        return np.full_like(plate, 128), seen
+        return np.full_like(background, 128), seen
     if not seen.all():
         away, nearest = distance_transform_edt(~seen, return_indices=True)
-        filled = plate[nearest[0], nearest[1]]
-        soft = _blurred_where_unseen(filled.astype(np.float32), away, len(plate) / 512)
-        plate = soft.round().astype(np.uint8)
-    return plate, seen
+        filled = background[nearest[0], nearest[1]]
+        soft = _blurred_where_unseen(filled.astype(np.float32), away, len(background) / 512)
+        background = soft.round().astype(np.uint8)
+    return background, seen
 
 
-def some_frames(n_frames: int, n: int) -> np.ndarray:
-    """Up to n frame numbers, evenly over the clip."""
-    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, n)).astype(int))
+def _least_distance(side: int) -> float:
+    return max(2.0, LEAST_DISTANCE * side / 512)
 
 
-def _least_distance(side: int, config: LayersConfig) -> float:
-    return max(2.0, config.plate_distance * side / 512)
-
-
-def _well_behind(labels: np.ndarray, config: LayersConfig) -> np.ndarray:
+def _well_behind(labels: np.ndarray) -> np.ndarray:
     distance = distance_transform_edt(np.pad(labels == BACKGROUND, 1, mode="edge"))[1:-1, 1:-1]
-    return distance > _least_distance(len(labels), config)
+    return distance > _least_distance(len(labels))
 
 
 def _blurred_where_unseen(

@@ -8,9 +8,39 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
 
-from geneface_kit.person.layers.parts import HEAD, NECK, TORSO, LayersConfig
+__all__ = [
+    "BACKGROUND",
+    "HEAD",
+    "NECK",
+    "TORSO",
+    "Palette",
+    "label_frame",
+    "learn_palette",
+    "refine_mask",
+]
 
-__all__ = ["Palette", "label_frame", "learn_palette", "refine_mask"]
+BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
+"""The labels; head: face, hair and ears."""
+PERSON_THRESHOLD = 0.5
+"""Probability above which a pixel is the person (ours)."""
+EDGE_RADIUS = 10.0
+"""Window of the edge-aware refinement, pixels of a picture of 512 (ours)."""
+EDGE_SOFTNESS = 2e-3
+"""Contrast below which the refinement only blurs, squared (ours)."""
+SKIN_DISTANCE = 3.0
+"""Mahalanobis distance in chroma that is still skin (ours)."""
+NECK_DEPTH = 1.0
+"""How far below the chin a neck can reach, eye distances (ours)."""
+NECK_LEAST = 0.12
+"""Neck that is always granted below the jaw, eye distances (ours)."""
+NECK_FILL_GAP = 0.5
+"""Torso between head and neck that is shaded neck, eye distances (ours)."""
+LONG_HAIR = 0.2
+"""Width beside the jaw that only hair can have, eye distances (ours)."""
+HAIR_PROBABILITY = 0.7
+"""Least colour probability of hair against clothes (ours)."""
+HAIR_REACH = 1.0
+"""How far below the chin hair is followed, eye distances (ours)."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +69,19 @@ class Palette:
 
 
 def refine_mask(
-    probability: Float[np.ndarray, "h w"],
-    frame: UInt8[np.ndarray, "h w 3"],
-    config: LayersConfig,
+    probability: Float[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]
 ) -> Float[np.ndarray, "h w"]:
     """The person probability with its edges moved onto those of the picture (guided filter).
 
     He, Sun, Tang 2010, gray guide: in every window the mask is a linear function of the guide.
     """
-    radius = max(1, round(config.edge_radius * len(frame) / 512))
+    radius = max(1, round(EDGE_RADIUS * len(frame) / 512))
     guide = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     window = (2 * radius + 1, 2 * radius + 1)
     mean_guide, mean_mask = cv2.blur(guide, window), cv2.blur(probability, window)
     variance = cv2.blur(guide * guide, window) - mean_guide**2
     together = cv2.blur(guide * probability, window) - mean_guide * mean_mask
-    gain = together / (variance + config.edge_softness)
+    gain = together / (variance + EDGE_SOFTNESS)
     base = mean_mask - gain * mean_guide
     return np.clip(cv2.blur(gain, window) * guide + cv2.blur(base, window), 0, 1)
 
@@ -62,7 +90,6 @@ def learn_palette(
     samples: Iterable[
         tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "68 2"]]
     ],
-    config: LayersConfig,
 ) -> Palette:
     """Colours of a person from some (frame, person probability, landmarks in pixels).
 
@@ -72,7 +99,7 @@ def learn_palette(
     skin, widths = [], []
     hair, clothes = np.full((16, 16, 16), 1e-9), np.full((16, 16, 16), 1e-9)
     for frame, person, points in samples:
-        body = person > config.person_threshold
+        body = person > PERSON_THRESHOLD
         cheeks = np.zeros(body.shape, np.uint8)
         # jaw 1, 3, 5 and 15, 13, 11 towards the lip corner, nose wing and lower lid
         for corners in ((1, 3, 5, 48, 31, 40), (15, 13, 11, 54, 35, 47)):
@@ -80,7 +107,7 @@ def learn_palette(
         skin.append(_chroma(frame)[cheeks > 0])
         face = np.zeros(body.shape, np.uint8)
         cv2.fillConvexPoly(face, _hull(points), 1)
-        eyes = float(np.linalg.norm(points[36] - points[45]))
+        eyes = _eye_distance(points)
         rows = np.arange(len(frame))[:, None]
         above = rows < points[17:27, 1].min() - 0.45 * eyes
         beside = (rows < _jaw_rows(points, body.shape[1])) & (rows > points[27, 1])
@@ -98,7 +125,7 @@ def learn_palette(
         mean.astype(np.float32),
         np.linalg.inv(spread).astype(np.float32),
         (hair / (hair + clothes)).astype(np.float32),
-        np.median(widths, axis=0) > config.long_hair,
+        np.median(widths, axis=0) > LONG_HAIR,
     )
 
 
@@ -107,7 +134,6 @@ def label_frame(
     person: Float[np.ndarray, "h w"],
     points: Float[np.ndarray, "68 2"],
     palette: Palette,
-    config: LayersConfig,
 ) -> UInt8[np.ndarray, "h w"]:
     """Labels of one frame.
 
@@ -115,14 +141,13 @@ def label_frame(
     jaw line, which goes on level with the mouth beyond the jaw, with what hangs from there:
     ear lobes and hair; the neck is skin below the jaw between its corners; torso is the rest.
     """
-    body = _largest_part(person > config.person_threshold)
-    eye_distance = float(np.linalg.norm(points[36] - points[45]))
+    body = _largest_part(person > PERSON_THRESHOLD)
     rows = np.arange(len(frame))[:, None] + 0.5
     jaw = _jaw_rows(points, frame.shape[1])  # (w,) row of the head's lower edge per column
     head = body & (rows <= jaw)
     below = body & ~head
-    neck = _neck(frame, below, points, jaw, eye_distance, palette, config)
-    head |= _hanging_hair(frame, below & ~neck, points, jaw, eye_distance, palette, config)
+    neck = _neck(frame, below, points, jaw, palette)
+    head |= _hanging_hair(frame, below & ~neck, points, jaw, palette)
     head |= _hanging_pieces(below & ~neck & ~head, head)
     labels = np.zeros(frame.shape[:2], np.uint8)
     labels[below], labels[neck], labels[head] = TORSO, NECK, HEAD
@@ -138,28 +163,24 @@ def _jaw_rows(points: np.ndarray, width: int) -> np.ndarray:
 
 
 def _neck(
-    frame: np.ndarray,
-    below: np.ndarray,
-    points: np.ndarray,
-    jaw: np.ndarray,
-    eye_distance: float,
-    palette: Palette,
-    config: LayersConfig,
+    frame: np.ndarray, below: np.ndarray, points: np.ndarray, jaw: np.ndarray, palette: Palette
 ) -> np.ndarray:
     """Skin that joins the jaw between its corners, with the shadows that lie inside it."""
-    height, width = frame.shape[:2]
-    rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
+    rows, columns = _pixel_centres(frame)
+    eye_distance = _eye_distance(points)
     between = (columns > points[3:6, 0].mean()) & (columns < points[11:14, 0].mean())
-    near = below & between & (rows < points[8, 1] + config.neck_depth * eye_distance)
-    like_skin = near & (palette.skin_distance(frame) < config.skin_distance)
-    like_skin = binary_opening(like_skin, iterations=max(1, round(height / 256)))
-    touching = near & (rows < jaw[None] + config.neck_least * eye_distance)
-    joined = like_skin | touching
-    parts, n_parts = label(joined)
-    if not n_parts:
-        return joined
-    neck = np.isin(parts, np.setdiff1d(np.unique(parts[touching]), [0])) & joined
-    return _with_shadows(neck, below, config.neck_fill_gap * eye_distance)
+    near = below & between & (rows < points[8, 1] + NECK_DEPTH * eye_distance)
+    like_skin = near & (palette.skin_distance(frame) < SKIN_DISTANCE)
+    like_skin = binary_opening(like_skin, iterations=max(1, round(len(frame) / 256)))
+    touching = near & (rows < jaw[None] + NECK_LEAST * eye_distance)
+    neck = _joined_to(touching, like_skin | touching)
+    return _with_shadows(neck, below, NECK_FILL_GAP * eye_distance)
+
+
+def _joined_to(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The connected parts of the mask that hold some of the seed."""
+    parts, _ = label(mask)
+    return np.isin(parts, np.setdiff1d(np.unique(parts[seed]), [0]))
 
 
 def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.ndarray:
@@ -176,28 +197,19 @@ def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.nda
 
 
 def _hanging_hair(
-    frame: np.ndarray,
-    below: np.ndarray,
-    points: np.ndarray,
-    jaw: np.ndarray,
-    eye_distance: float,
-    palette: Palette,
-    config: LayersConfig,
+    frame: np.ndarray, below: np.ndarray, points: np.ndarray, jaw: np.ndarray, palette: Palette
 ) -> np.ndarray:
     """Hair that goes on below the level of the mouth, beside the jaw."""
-    height, width = below.shape
-    rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
+    rows, columns = _pixel_centres(frame)
+    eye_distance = _eye_distance(points)
     left, right = palette.long_hair
     beside = ((columns < points[3, 0]) & left) | ((columns > points[13, 0]) & right)
-    reach = rows < points[8, 1] + config.hair_reach * eye_distance
-    like_hair = below & reach & (palette.hair_probability(frame) > config.hair_probability)
+    reach = rows < points[8, 1] + HAIR_REACH * eye_distance
+    like_hair = below & reach & (palette.hair_probability(frame) > HAIR_PROBABILITY)
     like_hair = binary_closing(like_hair, iterations=2) & below
-    like_hair = binary_opening(like_hair, iterations=max(1, round(height / 256)))
+    like_hair = binary_opening(like_hair, iterations=max(1, round(len(frame) / 256)))
     start = like_hair & beside & (rows < jaw[None] + 0.06 * eye_distance)
-    parts, n_parts = label(like_hair)
-    if not n_parts:
-        return like_hair
-    return np.isin(parts, np.setdiff1d(np.unique(parts[start]), [0]))
+    return _joined_to(start, like_hair)
 
 
 def _widths_beside_jaw(body: np.ndarray, points: np.ndarray, eyes: float) -> list[float]:
@@ -239,6 +251,17 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     small = sizes < mask.size / 1000  # a gap between hair and shoulder stays open
     small[0] = False
     return body | small[hole_parts]
+
+
+def _eye_distance(points: np.ndarray) -> float:
+    """Distance of the outer eye corners, pixels."""
+    return float(np.linalg.norm(points[36] - points[45]))
+
+
+def _pixel_centres(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (h, 1) and columns (1, w) of the centres of a picture's pixels."""
+    height, width = frame.shape[:2]
+    return np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
 
 
 def _histogram(colours: np.ndarray) -> np.ndarray:

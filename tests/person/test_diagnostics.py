@@ -6,14 +6,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera, demo, tracking
+from geneface_kit.person import camera, demo
+from geneface_kit.person.tracking.diagnostics import pose_leak, smoothing_effect
+from geneface_kit.person.tracking.track import Track
 
 
-def true_track(name: str = "demo") -> tracking.Track:
+def true_track(name: str = "demo") -> Track:
     """The truth of a demo person as if it had been tracked."""
     true = demo.truth(name)
     points = true.landmarks.astype(np.float32)
-    return tracking.Track(
+    return Track(
         poses=true.poses.astype(np.float32),
         focal=true.focal,
         landmarks=points,
@@ -23,7 +25,7 @@ def true_track(name: str = "demo") -> tracking.Track:
     )
 
 
-def turned_track(share: float, n_frames: int = 264) -> tracking.Track:
+def turned_track(share: float, n_frames: int = 264) -> Track:
     """A head that turns and nods; `share` of its turn is left in the landmarks; the lips talk."""
     random = np.random.default_rng(3)
     t = np.arange(n_frames) / 25
@@ -40,7 +42,7 @@ def turned_track(share: float, n_frames: int = 264) -> tracking.Track:
 
 
 def test_a_leak_of_the_pose_is_seen():
-    clean, leaky = (tracking.pose_leak(turned_track(share)) for share in (0.0, 0.3))
+    clean, leaky = (pose_leak(turned_track(share)) for share in (0.0, 0.3))
     assert clean["jaw_still"] < 1e-6 and max(abs(clean["lips_yaw"]), clean["lips_pitch"]) < 0.1
     assert leaky["lips_yaw"] > 0.4 and leaky["jaw_still"] > 0.02
     assert abs(leaky["width_yaw"]) < 0.5, "a turned mouth gets narrower on both sides"
@@ -48,7 +50,7 @@ def test_a_leak_of_the_pose_is_seen():
 
 
 def test_the_true_landmarks_do_not_leak():
-    leak = tracking.pose_leak(true_track())
+    leak = pose_leak(true_track())
     assert leak["jaw_still"] < 0.02 and leak["turn_still"] > 2
     assert abs(leak["opening_pitch"]) < 0.3 and abs(leak["opening_yaw"]) < 0.3
 
@@ -56,9 +58,9 @@ def test_the_true_landmarks_do_not_leak():
 def test_smoothing_that_eats_lips_is_seen():
     track = true_track()
     eaten = gaussian_filter1d(track.landmarks, 3.0, axis=0)
-    effect = tracking.smoothing_effect(dataclasses.replace(track, landmarks=eaten))
+    effect = smoothing_effect(dataclasses.replace(track, landmarks=eaten))
     assert effect["closure_after"] < 0.8 * effect["closure_before"]
     assert effect["opening_variance_after"] < 0.7 * effect["opening_variance_before"]
     assert effect["jitter_after"] < effect["jitter_before"]
-    same = tracking.smoothing_effect(track)
+    same = smoothing_effect(track)
     assert same["closure_after"] == same["closure_before"]

@@ -1,13 +1,31 @@
-"""Layers: labels, plate and torso on small drawn pictures, and on the demo's truth."""
+"""Layers: labels, background and torso on small drawn pictures, and on the demo's truth."""
 
 import numpy as np
 import pytest
 import torch
 
-from geneface_kit.person import demo, layers
+from geneface_kit.person import demo
+from geneface_kit.person.segmentation import labels as labels_module
+from geneface_kit.person.segmentation.background import (
+    background_from,
+    background_motion,
+    make_background,
+    medoid_frame,
+)
+from geneface_kit.person.segmentation.face_parsing import load_parser
+from geneface_kit.person.segmentation.labels import (
+    BACKGROUND,
+    HEAD,
+    NECK,
+    TORSO,
+    label_frame,
+    learn_palette,
+    refine_mask,
+)
+from geneface_kit.person.segmentation.smoothing import flicker, smooth_labels
+from geneface_kit.person.segmentation.torso import NECK_FILL, torso_image
 
 SIZE = 128
-CONFIG = layers.LayersConfig()
 
 
 def drawn_person() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,20 +52,20 @@ def drawn_person() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     frame, person, points = drawn_person()
-    palette = layers.learn_palette([(frame, person, points)], CONFIG)
-    return frame, layers.label_frame(frame, person, points, palette, CONFIG), points
+    palette = learn_palette([(frame, person, points)])
+    return frame, label_frame(frame, person, points, palette), points
 
 
 def test_head_neck_torso_background_are_where_they_are_drawn(drawn):
     _, labels, _ = drawn
     expected = {
-        (48, 64): layers.HEAD,
-        (20, 64): layers.HEAD,
-        (60, 42): layers.HEAD,
-        (88, 64): layers.NECK,
-        (110, 64): layers.TORSO,
-        (110, 40): layers.TORSO,
-        (30, 10): layers.BACKGROUND,
+        (48, 64): HEAD,
+        (20, 64): HEAD,
+        (60, 42): HEAD,
+        (88, 64): NECK,
+        (110, 64): TORSO,
+        (110, 40): TORSO,
+        (30, 10): BACKGROUND,
     }
     found = {place: int(labels[place]) for place in expected}
     assert found == expected
@@ -56,9 +74,9 @@ def test_head_neck_torso_background_are_where_they_are_drawn(drawn):
 def test_a_stray_island_is_no_person(drawn):
     frame, person, points = drawn_person()
     person[2:6, 2:6] = 1
-    palette = layers.learn_palette([(frame, person, points)], CONFIG)
-    labels = layers.label_frame(frame, person, points, palette, CONFIG)
-    assert (labels[2:6, 2:6] == layers.BACKGROUND).all()
+    palette = learn_palette([(frame, person, points)])
+    labels = label_frame(frame, person, points, palette)
+    assert (labels[2:6, 2:6] == BACKGROUND).all()
 
 
 def test_the_mask_moves_towards_the_edge_of_the_picture():
@@ -66,9 +84,9 @@ def test_the_mask_moves_towards_the_edge_of_the_picture():
     frame[:, 256:] = 200
     wrong = np.zeros((512, 512), np.float32)
     wrong[:, 252:] = 1.0
-    refined = layers.refine_mask(wrong, frame, CONFIG)[256]
+    refined = refine_mask(wrong, frame)[256]
     assert 253 <= (refined > 0.5).argmax() <= 257
-    blank = layers.refine_mask(wrong, np.full_like(frame, 90), CONFIG)[256]
+    blank = refine_mask(wrong, np.full_like(frame, 90))[256]
     assert (blank > 0.5).argmax() == 252  # without an edge the mask stays where it is
 
 
@@ -77,38 +95,38 @@ def test_the_plate_takes_each_pixel_where_the_person_is_farthest():
     for offset, value in ((0, 10), (64, 250)):
         frame = np.full((SIZE, SIZE, 3), value, np.uint8)
         mask = np.zeros((SIZE, SIZE), np.uint8)
-        mask[:, offset : offset + 64] = layers.HEAD
+        mask[:, offset : offset + 64] = HEAD
         frames.append(frame)
         labels.append(mask)
-    plate, seen = layers.plate_from(zip(frames, labels, strict=True), CONFIG)
-    assert (plate[:, 100] == 10).all() and (plate[:, 20] == 250).all()
+    background, seen = background_from(zip(frames, labels, strict=True))
+    assert (background[:, 100] == 10).all() and (background[:, 20] == 250).all()
     assert seen[:, 100].all() and seen[:, 20].all()
 
 
 def test_one_wrong_mask_puts_no_hair_into_the_plate():
     frames, labels = striped_clip(20)
     frames[7][60:90, 50:60] = 0  # hair, once taken for background
-    labels[7][50:100, 40:70] = layers.BACKGROUND
-    plate, seen = layers.plate_from(zip(frames, labels, strict=True), CONFIG)
-    assert not seen[75, 55] and plate[60:90, 50:60].min() > 50
+    labels[7][50:100, 40:70] = BACKGROUND
+    background, seen = background_from(zip(frames, labels, strict=True))
+    assert not seen[75, 55] and background[60:90, 50:60].min() > 50
 
 
 def test_what_is_always_covered_is_filled_from_the_nearest_seen_pixel():
     frame = np.full((SIZE, SIZE, 3), 80, np.uint8)
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[40:, 30:90] = layers.TORSO
+    mask[40:, 30:90] = TORSO
     frame[mask > 0] = 255
-    plate, seen = layers.plate_from([(frame, mask)], CONFIG)
-    assert not seen[100, 60] and np.abs(plate.astype(int) - 80).max() <= 1
+    background, seen = background_from([(frame, mask)])
+    assert not seen[100, 60] and np.abs(background.astype(int) - 80).max() <= 1
 
 
 def test_the_torso_is_painted_on_behind_the_chin(drawn):
     frame, labels, _ = drawn
-    torso = layers.torso_image(frame, labels, CONFIG)
-    body = (labels == layers.NECK) | (labels == layers.TORSO)
+    torso = torso_image(frame, labels)
+    body = (labels == NECK) | (labels == TORSO)
     assert (torso[body][:, 3] == 255).all()
-    top = int(np.flatnonzero(labels[:, 64] == layers.NECK)[0])
-    rows = round(CONFIG.neck_fill * SIZE / 512)
+    top = int(np.flatnonzero(labels[:, 64] == NECK)[0])
+    rows = round(NECK_FILL * SIZE / 512)
     assert (torso[top - rows : top, 64, 3] == 255).all() and torso[top - rows - 2, 64, 3] == 0
     assert torso[top - 8, 64, 0] < torso[top - 2, 64, 0] < 195  # darker upwards
     assert (torso[torso[..., 3] == 0] == 0).all()
@@ -116,18 +134,18 @@ def test_the_torso_is_painted_on_behind_the_chin(drawn):
 
 def test_torso_over_plate_with_head_is_the_frame(drawn):
     frame, labels, _ = drawn
-    plate = np.full_like(frame, 77)
-    torso = layers.torso_image(frame, labels, CONFIG)
-    composed = np.where(torso[..., 3:] > 0, torso[..., :3], plate)
-    composed = np.where((labels == layers.HEAD)[..., None], frame, composed)
-    assert (composed == layers.gt_image(frame, labels, plate)).all()
+    background = np.full_like(frame, 77)
+    torso = torso_image(frame, labels)
+    composed = np.where(torso[..., 3:] > 0, torso[..., :3], background)
+    composed = np.where((labels == HEAD)[..., None], frame, composed)
+    assert (composed == np.where((labels == BACKGROUND)[..., None], background, frame)).all()
 
 
 def test_demo_labels_agree_with_the_truth(demo_person):
     scale = 256 // demo_person.size
     true = demo.truth("demo").labels[: len(demo_person), ::scale, ::scale]
     found = np.asarray(demo_person.labels)
-    least = {layers.BACKGROUND: 0.96, layers.HEAD: 0.85, layers.TORSO: 0.9}
+    least = {BACKGROUND: 0.96, HEAD: 0.85, TORSO: 0.9}
     for part, bound in least.items():
         both = ((true == part) & (found == part)).sum()
         assert both / ((true == part) | (found == part)).sum() > bound
@@ -141,21 +159,21 @@ def test_demo_labels_are_steady(demo_person):
 def test_shade_under_the_chin_is_neck():
     frame, person, points = drawn_person()
     frame[86:90, 58:70] = (25, 30, 60)  # no skin colour, but skin below it
-    palette = layers.learn_palette([(frame, person, points)], CONFIG)
-    labels = layers.label_frame(frame, person, points, palette, CONFIG)
-    assert (labels[86:90, 58:70] == layers.NECK).all()
-    assert labels[100, 64] == layers.TORSO
+    palette = learn_palette([(frame, person, points)])
+    labels = label_frame(frame, person, points, palette)
+    assert (labels[86:90, 58:70] == NECK).all()
+    assert labels[100, 64] == TORSO
 
 
-def test_shoulders_parted_by_the_neck_are_no_hair():
+def test_shoulders_parted_by_the_neck_are_no_hair(monkeypatch):
     frame, person, points = drawn_person()
     bare = (np.abs(np.arange(SIZE) - 63.5) < 13) & (np.arange(SIZE)[:, None] > 84)
     frame[bare] = (190, 140, 120)  # a neck that reaches the lower border
-    config = layers.LayersConfig(neck_depth=3.0)
-    palette = layers.learn_palette([(frame, person, points)], config)
-    labels = layers.label_frame(frame, person, points, palette, config)
-    assert labels[126, 64] == layers.NECK
-    assert labels[120, 40] == layers.TORSO and labels[120, 88] == layers.TORSO
+    monkeypatch.setattr(labels_module, "NECK_DEPTH", 3.0)
+    palette = learn_palette([(frame, person, points)])
+    labels = label_frame(frame, person, points, palette)
+    assert labels[126, 64] == NECK
+    assert labels[120, 40] == TORSO and labels[120, 88] == TORSO
 
 
 def striped_clip(n_frames: int = 12, step: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -167,7 +185,7 @@ def striped_clip(n_frames: int = 12, step: int = 0) -> tuple[list[np.ndarray], l
         frame = np.repeat(np.repeat(stripes[None, :, None], SIZE, 0), 3, 2)
         mask = np.zeros((SIZE, SIZE), np.uint8)
         left = 40 + 4 * (t % 3)
-        mask[30:, left : left + 40] = layers.HEAD
+        mask[30:, left : left + 40] = HEAD
         frame[mask > 0] = (180, 120, 100)
         frames.append(frame)
         labels.append(mask)
@@ -176,19 +194,19 @@ def striped_clip(n_frames: int = 12, step: int = 0) -> tuple[list[np.ndarray], l
 
 def test_a_still_background_does_not_move_whatever_the_exposure():
     frames, labels = striped_clip()
-    assert layers.background_motion(frames, labels, CONFIG) == 0.0
+    assert background_motion(frames, labels) == 0.0
     dimmed = [(frame * (1 - 0.02 * t)).astype(np.uint8) for t, frame in enumerate(frames)]
-    assert layers.background_motion(dimmed, labels, CONFIG) < 0.02
-    assert layers.make_plate(frames, labels, CONFIG).still_frame == -1
+    assert background_motion(dimmed, labels) < 0.02
+    assert make_background(frames, labels).still_frame == -1
 
 
 def test_a_moving_background_gives_a_plate_of_one_moment():
     frames, labels = striped_clip(step=5)
-    plate = layers.make_plate(frames, labels, CONFIG)
-    assert plate.moving > 0.5 and plate.still_frame >= 0
-    chosen = frames[plate.still_frame]
-    assert (plate.picture[plate.seen] == chosen[plate.seen]).all()
-    patchwork, seen = layers.plate_from(zip(frames, labels, strict=True), CONFIG)
+    background = make_background(frames, labels)
+    assert background.moving > 0.5 and background.still_frame >= 0
+    chosen = frames[background.still_frame]
+    assert (background.picture[background.seen] == chosen[background.seen]).all()
+    patchwork, seen = background_from(zip(frames, labels, strict=True))
     assert (patchwork[seen] != chosen[seen]).any()  # what is avoided: many moments in one
 
 
@@ -196,29 +214,29 @@ def test_something_that_passes_by_is_not_in_the_best_still():
     frames, labels = striped_clip()
     for frame in frames[:4]:
         frame[:, 90:] = 0  # somebody walks through the first frames
-    assert layers.best_still(frames, labels) >= 4
+    assert medoid_frame(frames, labels) >= 4
 
 
 def test_labels_that_change_on_a_still_picture_flicker():
     frame = np.full((32, 32, 3), 90, np.uint8)
     one, other = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
-    one[:, :16], other[:, :17] = layers.HEAD, layers.HEAD
+    one[:, :16], other[:, :17] = HEAD, HEAD
     # with 7 x 7 windows the edges are near columns 13-18 and 14-19; one of the 7 changes
-    assert layers.flicker([(frame, one), (frame, other)]) == pytest.approx(1 / 7)
-    assert layers.flicker([(frame, one), (frame, one)]) == 0.0
-    assert layers.flicker([(frame, one), (frame + 50, other)]) == 0.0  # the picture changed
+    assert flicker([(frame, one), (frame, other)]) == pytest.approx(1 / 7)
+    assert flicker([(frame, one), (frame, one)]) == 0.0
+    assert flicker([(frame, one), (frame + 50, other)]) == 0.0  # the picture changed
 
 
 def test_one_odd_frame_is_outvoted_unless_the_picture_changes():
     frame = np.full((16, 16, 3), 90, np.uint8)
-    usual, odd = np.zeros((16, 16), np.uint8), np.full((16, 16), layers.TORSO, np.uint8)
+    usual, odd = np.zeros((16, 16), np.uint8), np.full((16, 16), TORSO, np.uint8)
     still = [(frame, usual), (frame, usual), (frame, odd), (frame, usual), (frame, usual)]
-    steady = list(layers.steady_labels(iter(still), CONFIG))
+    steady = list(smooth_labels(iter(still)))
     assert len(steady) == 5 and not np.any(steady)
     moved = [(frame + 120 * (k == 2), label) for k, (_, label) in enumerate(still)]
     moved = [(picture.astype(np.uint8), label) for picture, label in moved]
-    steady = list(layers.steady_labels(iter(moved), CONFIG))
-    assert (steady[2] == layers.TORSO).all() and not np.any(steady[1])
+    steady = list(smooth_labels(iter(moved)))
+    assert (steady[2] == TORSO).all() and not np.any(steady[1])
 
 
 @pytest.mark.parametrize("n_frames", [0, 1, 2, 3, 4, 7])
@@ -227,8 +245,8 @@ def test_voting_keeps_the_number_and_order_of_frames(n_frames):
         (np.full((8, 8, 3), 100 * (t % 2), np.uint8), np.full((8, 8), t % 4, np.uint8))
         for t in range(n_frames)
     ]
-    config = layers.LayersConfig(vote_frames=1)  # neighbours differ in colour: nothing is voted
-    steady = list(layers.steady_labels(iter(pictures), config))
+    # neighbours differ in colour: nothing is voted
+    steady = list(smooth_labels(iter(pictures), reach=1))
     assert [int(labels[0, 0]) for labels in steady] == [t % 4 for t in range(n_frames)]
 
 
@@ -249,30 +267,30 @@ def exported(path, network: torch.nn.Module, channels: int = 3):
 
 
 def test_a_parsing_network_is_read_and_its_classes_become_labels(tmp_path):
-    parse = layers.load_parser(exported(tmp_path / "parser.pt2", ByBrightness()))
+    parse = load_parser(exported(tmp_path / "parser.pt2", ByBrightness()))
     frame = np.zeros((64, 76, 3), np.uint8)
     for k in range(19):
         frame[:, 4 * k : 4 * k + 4] = round(255 * k / 18)
     found = parse(frame)[32, 1::4]  # away from the borders of the steps
-    b, h, n, t = layers.BACKGROUND, layers.HEAD, layers.NECK, layers.TORSO
+    b, h, n, t = BACKGROUND, HEAD, NECK, TORSO
     assert found.tolist() == [b] + 13 * [h] + [n, n, t, h, h]
 
 
 def test_an_unfit_parser_is_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="layers.parser_weights"):
-        layers.load_parser(tmp_path / "none.pt2")
+    with pytest.raises(FileNotFoundError, match="parser_weights"):
+        load_parser(tmp_path / "none.pt2")
     (tmp_path / "text.pt2").write_text("not a network")
     with pytest.raises(ValueError, match="no exported network"):
-        layers.load_parser(tmp_path / "text.pt2")
+        load_parser(tmp_path / "text.pt2")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pt2")
     with pytest.raises(ValueError, match="weights alone"):
-        layers.load_parser(tmp_path / "weights.pt2")
+        load_parser(tmp_path / "weights.pt2")
     with pytest.raises(ValueError, match=r"scores of shape \(3, 512, 512\)"):
-        layers.load_parser(exported(tmp_path / "three.pt2", torch.nn.Conv2d(3, 3, 1)))
+        load_parser(exported(tmp_path / "three.pt2", torch.nn.Conv2d(3, 3, 1)))
     with pytest.raises(ValueError, match="does not take"):
-        layers.load_parser(exported(tmp_path / "five.pt2", torch.nn.Conv2d(5, 19, 1), 5))
+        load_parser(exported(tmp_path / "five.pt2", torch.nn.Conv2d(5, 19, 1), 5))
 
 
 def test_demo_labels_flicker_little(demo_person):
     pairs = zip(demo_person.frames[:60], demo_person.labels[:60], strict=True)
-    assert layers.flicker((np.array(frame), np.array(labels)) for frame, labels in pairs) < 0.02
+    assert flicker((np.array(frame), np.array(labels)) for frame, labels in pairs) < 0.02

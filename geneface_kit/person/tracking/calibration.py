@@ -1,4 +1,4 @@
-"""Tracking, turning: how much of a known turn of this head the detector reads, and what leaks.
+"""Calibration: how much of a known turn of this head the detector reads, and what leaks.
 
 A face detector under-reads nods and over-reads turns, differently for every face. Pictures of the
 clip are therefore drawn again with the head turned by known angles (the picture bent along the
@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
 
-__all__ = ["Response", "TurningConfig", "bend", "measure_response"]
+__all__ = ["Response", "calibrate", "warp"]
 
 # fmt: off
 RIM = np.array([
@@ -30,20 +30,17 @@ RIM = np.array([
 CONTROL = np.unique(np.concatenate([np.arange(0, 468, 4), RIM, [61, 291, 13, 14, 0, 17, 152]]))
 """Mesh points that carry the bending of a picture."""
 
+N_PICTURES = 32
+"""Pictures of the clip that are turned, spread over it (ours)."""
+NOD, TURN, TILT = 5.0, 8.0, 4.0
+"""Known angles to both sides, degrees (ours)."""
+OUTLINE, OUTLINE_DEPTH = 1.15, 0.5
+"""Ears against the edge of the face mesh: ratio (12 heads of anny: 1.14), and how far they lie
+behind it, eye distances (0.48)."""
+USUAL = 0.2
+"""How far gains usually are from 1; uncertain ones are drawn towards it (ours)."""
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TurningConfig:
-    """How the detector is tested with turned pictures. All ours."""
-
-    pictures: int = 32  # pictures of the clip that are turned, spread over it; 0 = no test
-    nod: float = 5.0  # known nod up and down, degrees
-    turn: float = 8.0  # known turn left and right, degrees
-    tilt: float = 4.0  # known tilt to both sides, degrees
-    outline: float = 1.15  # ears against the edge of the face mesh, ratio (12 heads of anny: 1.14)
-    outline_depth: float = 0.5  # how far ears lie behind that edge, eye distances (0.48)
-    usual: float = 0.2  # how far gains usually are from 1; uncertain ones are drawn towards it
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,13 @@ class Response:
     spread: Float[np.ndarray, " 3"]
 
 
-def measure_response(
+def calibrate(
     pictures: UInt8[np.ndarray, "k h h 3"],
     shapes: Float[np.ndarray, "k m 3"],
     rotations: Float[np.ndarray, "k 3 3"],
     shifts: Float[np.ndarray, "k 3"],
     focal: float,
     read: Callable[[Iterable[np.ndarray]], tuple[np.ndarray, np.ndarray, np.ndarray]],
-    config: TurningConfig,
 ) -> Response | None:
     """Turn every picture to both sides about each axis and compare what is read.
 
@@ -75,10 +71,10 @@ def measure_response(
     each picture comes six times: nod, turn, tilt to one side, then to the other.
     None, with a logged warning, when the detector loses the face in most of them.
     """
-    angles = np.radians([config.nod, config.turn, config.tilt])
+    angles = np.radians([NOD, TURN, TILT])
     turns = Rotation.from_rotvec(np.concatenate([np.diag(angles), -np.diag(angles)])).as_matrix()
     bent = (
-        _turned(picture, shape, (rotation, shift), turn, focal, config)
+        _turned(picture, shape, (rotation, shift), turn, focal)
         for picture, shape, rotation, shift in zip(pictures, shapes, rotations, shifts, strict=True)
         for turn in turns
     )
@@ -94,12 +90,12 @@ def measure_response(
     leaks = (points[:, 0] - points[:, 1]) / (2 * angles[:, None, None])
     # the standard error of a median is 1.25 times that of a mean
     spread = 1.25 * np.diagonal(gains, axis1=1, axis2=2).std(0) / np.sqrt(len(gains))
-    trust = config.usual**2 / (config.usual**2 + spread**2)
+    trust = USUAL**2 / (USUAL**2 + spread**2)
     gain = np.eye(3) + trust * (np.median(gains, axis=0).T - np.eye(3))
     return Response(gain, np.median(leaks, axis=0), spread)
 
 
-def bend(
+def warp(
     picture: UInt8[np.ndarray, "h w 3"],
     start: Float[np.ndarray, "n 2"],
     goal: Float[np.ndarray, "n 2"],
@@ -138,16 +134,15 @@ def _turned(
     pose: tuple[np.ndarray, np.ndarray],
     turn: np.ndarray,
     focal: float,
-    config: TurningConfig,
 ) -> np.ndarray:
     """The picture with the head turned about the middle of its face."""
     rotation, shift = pose
     middle = shape.mean(0)
-    behind = shape[RIM] - [0, 0, config.outline_depth]
-    behind[:, :2] = middle[:2] + config.outline * (behind[:, :2] - middle[:2])
+    behind = shape[RIM] - [0, 0, OUTLINE_DEPTH]
+    behind[:, :2] = middle[:2] + OUTLINE * (behind[:, :2] - middle[:2])
     solid = np.concatenate([shape[CONTROL], behind])
     rotations = np.stack([rotation, turn @ rotation])
     shifts = np.stack([shift, shift + (rotation - turn @ rotation) @ middle])
     poses = camera.pose_from_head(rotations, shifts).astype(np.float64)
     start, goal = camera.project(np.stack([solid, solid]), poses, focal, len(picture))
-    return bend(picture, start, goal)
+    return warp(picture, start, goal)

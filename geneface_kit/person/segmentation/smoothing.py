@@ -1,4 +1,4 @@
-"""Steady: labels that agree with their neighbours in time where the picture does not change."""
+"""Temporal smoothing: labels that agree in time where the picture does not change."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -7,35 +7,37 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from geneface_kit.person.layers.parts import LayersConfig
-
-__all__ = ["flicker", "steady_labels"]
+__all__ = ["flicker", "smooth_labels"]
 
 N_LABELS = 4
+VOTE_FRAMES = 2
+"""Frames before and after that vote on a label (ours)."""
+VOTE_COLOUR = 8.0
+"""Colour change at which a neighbour's vote fades, of 255 (ours)."""
 
 
-def steady_labels(
+def smooth_labels(
     pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
-    config: LayersConfig,
+    *,
+    reach: int = VOTE_FRAMES,
 ) -> Iterator[UInt8[np.ndarray, "h w"]]:
-    """Labels of each frame by a vote of the frames within `vote_frames` of it.
+    """Labels of each frame by a vote of the frames within `reach` of it.
 
     pictures: (frame, labels) in order of time, streamed. At each pixel a neighbour's vote
-    weighs exp(-(d / vote_colour)^2), d its colour's distance (mean over 3 x 3 pixels, levels of
+    weighs exp(-(d / VOTE_COLOUR)^2), d its colour's distance (mean over 3 x 3 pixels, levels of
     255), so that nothing is voted onto what has moved. The frame itself weighs 1.
     """
-    reach = config.vote_frames
     held: deque = deque(maxlen=2 * reach + 1)  # (soft frame, labels) around the one voted on
     n_seen = 0
     for frame, labels in pictures:
         held.append((cv2.blur(frame, (3, 3)).astype(np.int16), labels))
         n_seen += 1
         if n_seen > reach:
-            yield _vote(held, len(held) - 1 - reach, config)
+            yield _vote(held, len(held) - 1 - reach)
     for left in range(min(reach, n_seen) - 1, -1, -1):
         if left + reach + 1 < len(held):
             held.popleft()
-        yield _vote(held, len(held) - 1 - left, config)
+        yield _vote(held, len(held) - 1 - left)
 
 
 def flicker(
@@ -63,7 +65,7 @@ def flicker(
     return n_changed / n_near if n_near else 0.0
 
 
-def _vote(held: deque, at: int, config: LayersConfig) -> np.ndarray:
+def _vote(held: deque, at: int) -> np.ndarray:
     soft, own = held[at]
     disputed = np.zeros(own.shape, bool)
     for _, labels in held:
@@ -74,7 +76,7 @@ def _vote(held: deque, at: int, config: LayersConfig) -> np.ndarray:
     votes = np.zeros((len(rows), N_LABELS), np.float32)
     for other, labels in held:
         away = np.abs(other[rows, columns] - soft[rows, columns]).max(-1)
-        weight = np.exp(-((away / config.vote_colour) ** 2))
+        weight = np.exp(-((away / VOTE_COLOUR) ** 2))
         votes[np.arange(len(rows)), labels[rows, columns]] += weight
     steady = own.copy()
     steady[rows, columns] = votes.argmax(1)

@@ -1,45 +1,36 @@
-"""Tracking, poses: a rigid shape and its pixels -> the head's motion, by robust least squares."""
+"""PnP: a rigid shape and its pixels -> the head's motion and the focal length.
 
-from dataclasses import dataclass, field
+Robust nonlinear least squares on the reprojection error, all frames of a clip together.
+"""
 
 import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person.tracking.shape import mean_shape, similarity, undo_perspective
-from geneface_kit.person.tracking.turning import TurningConfig
+from geneface_kit.person.tracking.rigid_shape import mean_shape, similarity, unproject
 
-__all__ = ["TrackingConfig", "find_focal", "find_poses"]
+__all__ = ["estimate_focal", "solve_pnp"]
 
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """How heads are tracked. Lengths in picture widths unless said otherwise; all ours."""
-
-    focal_prior: float = 2.4  # focal length expected of a talking-head clip, picture widths
-    focal_spread: float = 0.3  # its uncertainty, natural log; the clip itself says little about f
-    focal_evidence: float = 2.0  # independent observations that the clip's errors are worth
-    focal_steps: int = 25  # candidates between 1.2 and 4.8 picture widths
-    outlier_px: float = 1.6  # errors beyond this count linearly (Huber), pixels at width 256
-    noise_px: float = 0.8  # error of one rigid point, pixels at width 256
-    relief: float = (
-        1.1  # depth of heads over that of mediapipe's mesh (30 heads of anny: 1.07-1.13)
-    )
-    relief_weight: float = 0.7  # trust in the mesh's depth against its pixels
-    turn_noise: float = 0.4  # change of angular speed from frame to frame, degrees
-    shift_noise: float = 0.02  # change of speed from frame to frame, eye distances
-    shape_steps: int = 6  # passes of the mean shape
-    smooth_frames: float = 0.6  # sigma on all points but lips and jaw, frames; 0 = none
-    turning: TurningConfig = field(default_factory=TurningConfig)
+FOCAL_EVIDENCE = 2.0
+"""Independent observations that the clip's errors are worth against the focal's prior (ours)."""
+FOCAL_STEPS = 25
+"""Candidates of the focal length between 1.2 and 4.8 picture widths (ours)."""
+OUTLIER_PX, NOISE_PX = 1.6, 0.8
+"""Error beyond which a point counts linearly (Huber), and usual error, px at width 256 (ours)."""
+DEPTH_WEIGHT = 0.7
+"""Trust in the mesh's depth against its pixels (ours)."""
+TURN_NOISE, SHIFT_NOISE = 0.4, 0.02
+"""Change from frame to frame of angular speed, degrees, and of speed, eye distances (ours)."""
+STEPS = 8
+"""Gauss-Newton steps."""
 
 
-def find_poses(
+def solve_pnp(
     shape: np.ndarray,
     points: np.ndarray,
     rigid: np.ndarray,
     focal: float,
     size: int,
-    config: TrackingConfig,
     *,
     linked: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,28 +38,27 @@ def find_poses(
 
     points: (t, n, 3) pixels and depth of the mesh; linked: the frames follow each other in time.
     """
-    solid = undo_perspective(points, rigid, focal, size)
+    solid = unproject(points, rigid, focal, size)
     pixels = points[..., :2]
     turns, shifts = _first_poses(shape, solid, pixels, rigid, focal, size)
-    reliefs = solid[:, rigid, 2] - solid[:, rigid, 2].mean(1, keepdims=True)
+    depths = solid[:, rigid, 2] - solid[:, rigid, 2].mean(1, keepdims=True)
     return _refine(
-        shape[rigid],
-        pixels[:, rigid],
-        turns,
-        shifts,
-        focal,
-        size,
-        config,
-        reliefs=reliefs,
-        linked=linked,
+        shape[rigid], pixels[:, rigid], turns, shifts, focal, size, depths=depths, linked=linked
     )
 
 
-def find_focal(
-    points: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], size: int, config: TrackingConfig
+def estimate_focal(
+    points: np.ndarray,
+    rigid: np.ndarray,
+    eyes: tuple[int, int],
+    size: int,
+    *,
+    prior: float,
+    spread: float,
 ) -> float:
-    """The focal length with the smallest reprojection error plus the prior's penalty.
+    """The focal length with the smallest reprojection error plus the prior's penalty, pixels.
 
+    prior: expected focal length, picture widths; spread: its uncertainty, natural log.
     It is mostly the prior. A talking head hardly shows its focal length, and what it shows is
     the detector's taste: on every clip tried, real or rendered, the error falls by a few per cent
     towards the shortest candidate. So its logarithm counts as few independent observations, and
@@ -76,20 +66,17 @@ def find_focal(
     """
     some = points[np.unique(np.linspace(0, len(points) - 1, 60).astype(int))]
     pixels = some[:, rigid, :2]
-    candidates = np.geomspace(1.2, 4.8, config.focal_steps) * size
+    candidates = np.geomspace(1.2, 4.8, FOCAL_STEPS) * size
     costs = []
     for focal in candidates:
-        solid = undo_perspective(some, rigid, focal, size)
-        shape, _ = mean_shape(solid, rigid, eyes, config.shape_steps)
+        solid = unproject(some, rigid, focal, size)
+        shape, _ = mean_shape(solid, rigid, eyes)
         turns, shifts = _first_poses(shape, solid, some[..., :2], rigid, focal, size)
-        turns, shifts = _refine(
-            shape[rigid], pixels, turns, shifts, focal, size, config, linked=False
-        )
-        errors = np.linalg.norm(
-            _residuals(shape[rigid], pixels, turns, shifts, focal, size), axis=-1
-        )
-        doubt = np.log(focal / (config.focal_prior * size)) / config.focal_spread
-        costs.append(config.focal_evidence * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
+        turns, shifts = _refine(shape[rigid], pixels, turns, shifts, focal, size, linked=False)
+        residuals = _residuals(shape[rigid], pixels, turns, shifts, focal, size)
+        errors = np.linalg.norm(residuals, axis=-1)
+        doubt = np.log(focal / (prior * size)) / spread
+        costs.append(FOCAL_EVIDENCE * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
     return float(candidates[int(np.argmin(costs))])
 
 
@@ -120,18 +107,16 @@ def _refine(
     shifts: np.ndarray,
     focal: float,
     size: int,
-    config: TrackingConfig,
     *,
-    reliefs: np.ndarray | None = None,
+    depths: np.ndarray | None = None,
     linked: bool = True,
-    steps: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Newton with Huber weights on all poses; linked: second differences are small too."""
     unknown = np.concatenate([turns, shifts], 1)  # (t, 6)
-    noise = config.noise_px * size / 256
-    limit = config.outlier_px * size / 256
-    stiff = np.array([1 / np.radians(config.turn_noise)] * 3 + [1 / config.shift_noise] * 3)
-    for _ in range(steps):
+    noise = NOISE_PX * size / 256
+    limit = OUTLIER_PX * size / 256
+    stiff = np.array([1 / np.radians(TURN_NOISE)] * 3 + [1 / SHIFT_NOISE] * 3)
+    for _ in range(STEPS):
         turns, shifts = unknown[:, :3], unknown[:, 3:]
         residual = _residuals(shape, pixels, turns, shifts, focal, size)
         slope = _slopes(shape, turns, shifts, focal)
@@ -139,10 +124,10 @@ def _refine(
         weight = np.minimum(1, limit / np.maximum(distance, 1e-9)) / noise**2 / len(shape) * 6
         hessian = np.einsum("tnki,tn,tnkj->tij", slope, weight, slope)
         gradient = np.einsum("tnki,tn,tnk->ti", slope, weight, residual)
-        if reliefs is not None:
-            residual, slope = _relief(shape, reliefs, turns, shifts, focal)
+        if depths is not None:
+            residual, slope = _depth_residuals(shape, depths, turns, shifts, focal)
             weight = np.minimum(1, limit / np.maximum(np.abs(residual), 1e-9))
-            weight *= (config.relief_weight / noise) ** 2 / len(shape) * 6
+            weight *= (DEPTH_WEIGHT / noise) ** 2 / len(shape) * 6
             hessian += np.einsum("tni,tn,tnj->tij", slope, weight, slope)
             gradient += np.einsum("tni,tn,tn->ti", slope, weight, residual)
         hessian += 1e-6 * np.eye(6)
@@ -208,8 +193,8 @@ def _residuals(
     return np.stack([size / 2 - focal * x / z, size / 2 + focal * y / z], -1) - pixels
 
 
-def _relief(
-    shape: np.ndarray, reliefs: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float
+def _depth_residuals(
+    shape: np.ndarray, depths: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same for the depth of each point against the others': (t, n) pixels, (t, n, 6)."""
     turned, _ = _in_camera(shape, turns, shifts)
@@ -218,7 +203,7 @@ def _relief(
     slope = np.concatenate([turning, np.zeros_like(turning)], axis=-1) * pixels_per_unit[..., None]
     depth = turned[..., 2] * pixels_per_unit
     slope -= slope.mean(1, keepdims=True)
-    return depth - depth.mean(1, keepdims=True) - reliefs, slope
+    return depth - depth.mean(1, keepdims=True) - depths, slope
 
 
 def _slopes(shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float) -> np.ndarray:

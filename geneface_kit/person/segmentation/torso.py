@@ -1,38 +1,25 @@
-"""Pictures of the layers: the frame on the plate, the head alone, the torso painted on upwards."""
+"""Torso picture: neck and torso alone, painted on upwards behind the chin."""
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from geneface_kit.person.layers.parts import BACKGROUND, HEAD, NECK, TORSO, LayersConfig
+from geneface_kit.person.segmentation.labels import HEAD, NECK, TORSO
 
-__all__ = ["gt_image", "head_image", "torso_image"]
+__all__ = ["torso_image"]
 
-
-def gt_image(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    plate: UInt8[np.ndarray, "h w 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame with its background pixels replaced by the plate."""
-    return np.where((labels == BACKGROUND)[..., None], plate, frame)
-
-
-def head_image(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    plate: UInt8[np.ndarray, "h w 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame's head pixels on the plate."""
-    return np.where((labels == HEAD)[..., None], frame, plate)
+TORSO_FILL, NECK_FILL = 9, 53
+"""Rows painted upwards above the torso and the neck, pixels of a picture of 512 (official code)."""
+NECK_INSIDE = 4
+"""How far inside the neck its colour is taken, pixels of a picture of 512 (official code)."""
+DARKENING = 0.98
+"""Factor on the colour per painted row of a picture of 512 (official code)."""
 
 
 def torso_image(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    config: LayersConfig,
+    frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 4"]:
-    """Neck and torso as RGBA, painted on upwards behind the chin (method reference 1.5).
+    """Neck and torso as RGBA, painted on upwards behind the chin (official code, as AD-NeRF).
 
     In each column the top torso pixel under the head is copied upwards, then the neck's (whose
     colour is taken a little inside), darkened per row, so there is body behind a moving chin.
@@ -42,13 +29,11 @@ def torso_image(
     body = (labels == NECK) | (labels == TORSO)
     colour = np.where(body[..., None], frame, 0).astype(np.float32)
     covered = body.copy()
-    torso_rows = max(1, round(config.torso_fill * scale))
-    _paint_up(colour, covered, labels, TORSO, torso_rows, 0, config.fill_darkening ** (1 / scale))
-    neck_rows = max(1, round(config.neck_fill * scale))
-    inside = max(1, round(config.neck_inside * scale))
-    painted = _paint_up(
-        colour, covered, labels, NECK, neck_rows, inside, config.fill_darkening ** (1 / scale)
+    torso_rows, neck_rows, inside = (
+        max(1, round(n * scale)) for n in (TORSO_FILL, NECK_FILL, NECK_INSIDE)
     )
+    _paint_up(colour, covered, labels, TORSO, n_rows=torso_rows, inside=0)
+    painted = _paint_up(colour, covered, labels, NECK, n_rows=neck_rows, inside=inside)
     width = 2 * max(1, round(2 * scale)) + 1
     weight = cv2.blur(covered.astype(np.float32), (width, width))[..., None]
     soft = cv2.blur(colour, (width, width)) / np.maximum(weight, 1e-6)
@@ -63,11 +48,12 @@ def _paint_up(
     covered: np.ndarray,
     labels: np.ndarray,
     part: int,
+    *,
     n_rows: int,
     inside: int,
-    darkening: float,
 ) -> np.ndarray:
     """Paint each column's top `part` pixel under the head upwards, in place; what was painted."""
+    darkening = DARKENING ** (512 / len(labels))
     painted = np.zeros(covered.shape, bool)
     is_part = labels == part
     top = is_part.argmax(0)

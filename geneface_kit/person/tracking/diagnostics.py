@@ -1,32 +1,13 @@
-"""Tracking, result: the tracked head of a clip, and what it says about its own quality."""
-
-from dataclasses import dataclass
+"""Diagnostics: what a tracked head says about its own quality."""
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person.mouth import LIPS, mouth_opening, mouth_width
+from geneface_kit.person.tracking.track import Track
 
-__all__ = ["Track", "euler_degrees", "pose_leak", "smoothing_effect"]
-
-
-@dataclass(frozen=True)
-class Track:
-    """A tracked head.
-
-    poses: (t, 4, 4) camera-to-world, see `camera`; focal: pixels; landmarks: (t, 68, 3)
-    pose-free, head frame; landmarks2d: (t, 68, 2) pixels; error_px: (t,) mean distance of the
-    projected rigid mean shape from the detected points; unsmoothed: landmarks before the
-    smoothing in time.
-    """
-
-    poses: Float[np.ndarray, "t 4 4"]
-    focal: float
-    landmarks: Float[np.ndarray, "t 68 3"]
-    landmarks2d: Float[np.ndarray, "t 68 2"]
-    error_px: Float[np.ndarray, " t"]
-    unsmoothed: Float[np.ndarray, "t 68 3"]
+__all__ = ["euler_degrees", "pose_leak", "smoothing_effect"]
 
 
 def euler_degrees(poses: Float[np.ndarray, "t 4 4"]) -> Float[np.ndarray, "t 3"]:

@@ -1,4 +1,4 @@
-"""Tracking, shape: meshes of a clip -> the head's mean shape in the head frame of `camera`."""
+"""Rigid shape: meshes of a clip -> the head's mean shape in the head frame of `camera`."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,8 +10,8 @@ __all__ = [
     "align",
     "mean_shape",
     "similarity",
-    "smooth_still_points",
-    "undo_perspective",
+    "smooth_upper_face",
+    "unproject",
 ]
 
 # fmt: off
@@ -23,6 +23,10 @@ RIGID = np.array([
 RIGID_68 = np.array([0, 1, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45])
 """The same among the 68 points, for detectors without a mesh."""
 # fmt: on
+SHAPE_STEPS = 6
+"""Passes of the mean shape (ours)."""
+SMOOTH_FRAMES = 0.6
+"""Sigma of the smoothing in time of all points but lips and jaw, frames (ours)."""
 
 
 def similarity(
@@ -44,11 +48,11 @@ def similarity(
 
 
 def mean_shape(
-    solid: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int], steps: int
+    solid: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean shape (n, 3) in the head frame and all frames aligned with it (t, n, 3)."""
     shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
-    for _ in range(steps):
+    for _ in range(SHAPE_STEPS):
         shape = _upright(align(solid, shape, rigid).mean(0), eyes)
     return shape, align(solid, shape, rigid)
 
@@ -77,7 +81,7 @@ def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
     return (shape - middle) @ axes.T / unit
 
 
-def undo_perspective(points: np.ndarray, rigid: np.ndarray, focal: float, size: int) -> np.ndarray:
+def unproject(points: np.ndarray, rigid: np.ndarray, focal: float, size: int) -> np.ndarray:
     """Mesh points as solid points in pixels at the head's depth, which is `focal` pixels away."""
     farther = points[..., 2] - points[:, rigid, 2].mean(1, keepdims=True)
     stretch = 1 + farther / focal
@@ -86,10 +90,8 @@ def undo_perspective(points: np.ndarray, rigid: np.ndarray, focal: float, size: 
     return np.stack([x, y, -points[..., 2]], axis=-1).astype(np.float64)
 
 
-def smooth_still_points(points: np.ndarray, sigma: float) -> np.ndarray:
+def smooth_upper_face(points: np.ndarray) -> np.ndarray:
     """Brows, nose and eyes lightly smoothed in time; jaw and lips untouched."""
-    if sigma <= 0:
-        return points
     smooth = points.copy()
-    smooth[:, 17:48] = gaussian_filter1d(points[:, 17:48], sigma, axis=0, mode="nearest")
+    smooth[:, 17:48] = gaussian_filter1d(points[:, 17:48], SMOOTH_FRAMES, axis=0, mode="nearest")
     return smooth

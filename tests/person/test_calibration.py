@@ -8,9 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
-from geneface_kit.person.tracking import turning
-
-CONFIG = turning.TurningConfig()
+from geneface_kit.person.tracking import calibration
 
 
 def half_ball() -> np.ndarray:
@@ -19,9 +17,9 @@ def half_ball() -> np.ndarray:
     z, around = k / 478, k * np.pi * (3 - 5**0.5)
     flat = np.sqrt(1 - z**2)
     ball = np.stack([flat * np.cos(around), flat * np.sin(around), z - 0.5], axis=1)
-    edge, inner = ball[: len(turning.RIM)], ball[len(turning.RIM) :]
+    edge, inner = ball[: len(calibration.RIM)], ball[len(calibration.RIM) :]
     shape = np.empty_like(ball)
-    shape[turning.RIM], shape[np.setdiff1d(np.arange(478), turning.RIM)] = edge, inner
+    shape[calibration.RIM], shape[np.setdiff1d(np.arange(478), calibration.RIM)] = edge, inner
     return shape
 
 
@@ -34,9 +32,9 @@ def spot(picture: np.ndarray) -> np.ndarray:
 def test_bending_moves_what_it_shows():
     picture = np.zeros((64, 96, 3), np.uint8)
     cv2.circle(picture, (30, 20), 3, (255,) * 3, -1)
-    moved = turning.bend(picture, np.array([[30.5, 20.5]]), np.array([[40.5, 28.5]]))
+    moved = calibration.warp(picture, np.array([[30.5, 20.5]]), np.array([[40.5, 28.5]]))
     assert np.abs(spot(moved) - [40.5, 28.5]).max() < 1.5
-    same = turning.bend(picture, np.array([[30.5, 20.5]]), np.array([[30.5, 20.5]]))
+    same = calibration.warp(picture, np.array([[30.5, 20.5]]), np.array([[30.5, 20.5]]))
     assert np.abs(same.astype(int) - picture).max() == 0
 
 
@@ -44,13 +42,13 @@ def test_bending_moves_what_it_shows():
 def test_a_turned_picture_shows_the_turned_head(axis):
     shape, shift, focal = half_ball(), np.array([0.1, 0.2, -7.0]), 400.0
     turn = Rotation.from_rotvec(np.radians(8) * np.eye(3)[axis]).as_matrix()
-    nearby = np.linalg.norm(shape[turning.CONTROL] - [0.4, 0.3, 0.36], axis=1).argmin()
-    place = shape[turning.CONTROL[nearby]]
+    nearby = np.linalg.norm(shape[calibration.CONTROL] - [0.4, 0.3, 0.36], axis=1).argmin()
+    place = shape[calibration.CONTROL[nearby]]
     pose = camera.pose_from_head(np.eye(3)[None], shift[None])[0]
     picture = np.zeros((256, 256, 3), np.uint8)
     start = camera.project(place[None], pose, focal, 256)[0]
     cv2.circle(picture, tuple(np.floor(start).astype(int).tolist()), 3, (255,) * 3, -1)
-    bent = turning._turned(picture, shape, (np.eye(3), shift), turn, focal, CONFIG)
+    bent = calibration._turned(picture, shape, (np.eye(3), shift), turn, focal)
     middle = shape.mean(0)
     turned = (turn @ (place - middle) + middle)[None]
     assert np.abs(spot(bent) - camera.project(turned, pose, focal, 256)[0]).max() < 1
@@ -61,13 +59,13 @@ def response_of(
     leak: np.ndarray,
     lost: frozenset[int] = frozenset(),
     noise: np.ndarray | float = 0.0,
-) -> turning.Response | None:
+) -> calibration.Response | None:
     """What is measured of a detector that reads `gain @ turn` and leaves `leak` of it behind.
 
     lost: pictures in which it finds nothing; noise: (5, 1) added to the gain, by picture.
     """
     count = 5
-    angles = np.radians([CONFIG.nod, CONFIG.turn, CONFIG.tilt])
+    angles = np.radians([calibration.NOD, calibration.TURN, calibration.TILT])
     known = np.tile(np.concatenate([np.diag(angles), -np.diag(angles)]), (count, 1))
     first = Rotation.random(count, random_state=0)
 
@@ -80,7 +78,7 @@ def response_of(
 
     pictures = np.zeros((count, 32, 32, 3), np.uint8)
     shapes, shifts = np.tile(half_ball(), (count, 1, 1)), np.tile([0.0, 0, -7], (count, 1))
-    return turning.measure_response(pictures, shapes, first.as_matrix(), shifts, 50.0, read, CONFIG)
+    return calibration.calibrate(pictures, shapes, first.as_matrix(), shifts, 50.0, read)
 
 
 def test_gain_and_leak_are_recovered():

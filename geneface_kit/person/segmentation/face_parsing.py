@@ -1,4 +1,4 @@
-"""Parser: a face-parsing network of 19 classes, given its weights, instead of mask and geometry.
+"""Face parsing: a network of 19 classes, given its weights, instead of mask and geometry.
 
 The network: a BiSeNet-style parser trained on CelebAMask-HQ, such as
 https://github.com/zllrunning/face-parsing.PyTorch, as one exported file; no weights come with the
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
-from geneface_kit.person.layers.parts import BACKGROUND, HEAD, NECK, TORSO
+from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD, NECK, TORSO
 
 __all__ = ["PARSER_CLASSES", "load_parser"]
 
@@ -47,7 +47,7 @@ def load_parser(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no parsing network at {path}; set person.layers.parser_weights to the .pt2 file of a "
+            f"no parsing network at {path}; set person.parser_weights to the .pt2 file of a "
             "19-class CelebAMask-HQ parser, or leave it empty for the built-in labels"
         )
     network = _exported(path)

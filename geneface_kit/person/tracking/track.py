@@ -1,0 +1,165 @@
+"""Track: face meshes -> head pose, one focal length, pose-free landmarks in the head frame.
+
+The mean shape of the clip is found first (it fixes the head frame of `camera`), then the focal
+length, then every pose by robust least squares on the rigid points' projections. Given the
+pictures, the detector is asked about turns that are known (`calibration`), and its gain on poses
+and the share of the pose that it leaves in the landmarks are taken out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from scipy.spatial.transform import Rotation
+
+from geneface_kit.person import camera
+from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, to_68
+from geneface_kit.person.tracking.calibration import N_PICTURES, Response, calibrate
+from geneface_kit.person.tracking.pnp import estimate_focal, solve_pnp
+from geneface_kit.person.tracking.rigid_shape import (
+    RIGID,
+    RIGID_68,
+    align,
+    mean_shape,
+    smooth_upper_face,
+    unproject,
+)
+
+__all__ = ["Track", "TrackingConfig", "track"]
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """What is assumed of a clip before it is tracked. All ours."""
+
+    focal_prior: float = 2.4  # focal length expected of a talking-head clip, picture widths
+    focal_spread: float = 0.3  # its uncertainty, natural log; the clip itself says little about f
+    relief: float = 1.1  # depth of heads over that of mediapipe's mesh (30 heads: 1.07-1.13)
+
+
+@dataclass(frozen=True)
+class Track:
+    """A tracked head.
+
+    poses: (t, 4, 4) camera-to-world, see `camera`; focal: pixels; landmarks: (t, 68, 3)
+    pose-free, head frame; landmarks2d: (t, 68, 2) pixels; error_px: (t,) mean distance of the
+    projected rigid mean shape from the detected points; unsmoothed: landmarks before the
+    smoothing in time.
+    """
+
+    poses: Float[np.ndarray, "t 4 4"]
+    focal: float
+    landmarks: Float[np.ndarray, "t 68 3"]
+    landmarks2d: Float[np.ndarray, "t 68 2"]
+    error_px: Float[np.ndarray, " t"]
+    unsmoothed: Float[np.ndarray, "t 68 3"]
+
+
+def track(
+    mesh: Mesh,
+    size: int,
+    config: TrackingConfig | None = None,
+    *,
+    pictures: UInt8[np.ndarray, "t h h 3"] | None = None,
+) -> Track:
+    """Pose, focal length and pose-free landmarks of a clip of one head.
+
+    mesh: pixels of `size` x `size` pictures, gaps filled (`landmarks.fill_gaps`). pictures: the
+    same t pictures; given them, the detector's response to turns is measured and taken out (only
+    for the mesh of 478 points).
+    """
+    config = config or TrackingConfig()
+    if not np.isfinite(mesh.points).all():
+        raise ValueError("mesh.points must be finite; fill gaps before tracking")
+    if pictures is not None and pictures.shape[:3] != (len(mesh), size, size):
+        raise ValueError(
+            f"pictures must be ({len(mesh)}, {size}, {size}, 3) like the mesh, got {pictures.shape}"
+        )
+    dense = mesh.points.shape[1] == 478
+    rigid, eyes = (RIGID, (33, 263)) if dense else (RIGID_68, (36, 45))
+    points = _deepened(mesh.points, config)
+
+    focal = estimate_focal(
+        points, rigid, eyes, size, prior=config.focal_prior, spread=config.focal_spread
+    )
+    solid = unproject(points, rigid, focal, size)
+    shape, aligned = mean_shape(solid, rigid, eyes)
+    turns, shifts = solve_pnp(shape, points, rigid, focal, size)
+    landmarks = aligned[:, MESH_TO_68] if dense else aligned
+    if pictures is not None and dense:
+        response = _response(pictures, shape, aligned, turns, shifts, focal, size, config)
+        if response is not None:
+            turns, shifts, landmarks = _without(response, turns, shifts, landmarks, shape[rigid])
+
+    poses = camera.pose_from_head(Rotation.from_rotvec(turns).as_matrix(), shifts)
+    projected = camera.project(np.tile(shape[rigid], (len(poses), 1, 1)), poses, focal, size)
+    error = np.linalg.norm(projected - points[:, rigid, :2], axis=-1).mean(1)
+    return Track(
+        poses=poses.astype(np.float32),
+        focal=float(focal),
+        landmarks=smooth_upper_face(landmarks).astype(np.float32),
+        landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
+        error_px=error.astype(np.float32),
+        unsmoothed=landmarks.astype(np.float32),
+    )
+
+
+def _deepened(points: np.ndarray, config: TrackingConfig) -> np.ndarray:
+    """The mesh with the depth of a head; mediapipe's is too flat."""
+    factor = config.relief if points.shape[1] == 478 else 1.0
+    return points.astype(np.float64) * [1, 1, factor]
+
+
+def _response(
+    pictures: np.ndarray,
+    shape: np.ndarray,
+    aligned: np.ndarray,
+    turns: np.ndarray,
+    shifts: np.ndarray,
+    focal: float,
+    size: int,
+    config: TrackingConfig,
+) -> Response | None:
+    """The detector's response, measured on pictures spread over the clip."""
+
+    def read(bent: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        seen = detect(bent)
+        points = _deepened(seen.points[seen.found], config)
+        rotations = np.tile(np.eye(3), (len(seen), 1, 1))
+        landmarks = np.zeros((len(seen), 68, 3))
+        if len(points):
+            found, _ = solve_pnp(shape, points, RIGID, focal, size, linked=False)
+            rotations[seen.found] = Rotation.from_rotvec(found).as_matrix()
+            solid = unproject(points, RIGID, focal, size)
+            landmarks[seen.found] = align(solid, shape, RIGID)[:, MESH_TO_68]
+        return seen.found, rotations, landmarks
+
+    count = min(N_PICTURES, len(pictures))
+    some = np.linspace(0, len(pictures) - 1, count + 2)[1:-1].round().astype(int)
+    return calibrate(
+        np.asarray(pictures[some]),
+        aligned[some],
+        Rotation.from_rotvec(turns[some]).as_matrix(),
+        shifts[some],
+        focal,
+        read,
+    )
+
+
+def _without(
+    response: Response,
+    turns: np.ndarray,
+    shifts: np.ndarray,
+    landmarks: np.ndarray,
+    solid: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses and landmarks without the detector's gain and leak, about the clip's mean pose."""
+    read = Rotation.from_rotvec(turns)
+    mean = read.mean()
+    moved = (read * mean.inv()).as_rotvec() @ np.linalg.inv(response.gain).T
+    true = Rotation.from_rotvec(moved) * mean
+    middle = solid.mean(0)  # stays where it was seen
+    shifts = shifts + read.apply(middle) - true.apply(middle)
+    landmarks = landmarks - np.einsum("ta,anc->tnc", moved, response.leak)
+    return true.as_rotvec(), shifts, landmarks
