@@ -1,6 +1,7 @@
 """The house: folders in the order of the flow, imports one way, no circle, thin."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import geneface_kit
@@ -141,3 +142,18 @@ def test_modules_speak_through_logging_and_say_what_they_are():
         wrong |= {f"{name} imports annotations"} if "from __future__" in source else set()
         wrong |= set() if ast.get_docstring(tree) else {f"{name} has no docstring"}
     assert not wrong, said(wrong)
+
+
+def test_the_wheel_holds_every_file():
+    """Data files are named by pyproject.toml, folders with code are found by setup.py."""
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["geneface_kit"]
+    data = [
+        path.relative_to(FOLDER)
+        for path in FOLDER.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    missing = {str(path) for path in data if not any(path.match(one) for one in patterns)}
+    assert data and not missing, said(missing)
+    unused = {one for one in patterns if not any(path.match(one) for path in data)}
+    assert not unused, said(unused)
