@@ -9,10 +9,37 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from geneface_kit.motion.config import MotionConfig, MotionSettings
+from geneface_kit.motion.sync import SyncConfig
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance, packing, source
 from geneface_kit.person.speech import Speech
 
 CHANNELS = 6
+SMALL = {
+    "weights": "train",
+    "hidden": 24,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "flow_hidden": 8,
+    "condition": 16,
+    "dropout": 0.0,
+    "batch": 6,
+    "frames": 48,
+    "lr": 4e-3,
+    "warmup": 5,
+    "steps": 60,
+    "held_out": 3,
+}
+"""A generator of a few thousand numbers, that learns in seconds."""
+
+
+def small_settings(**overrides) -> MotionSettings:
+    """Settings of the motion stage for the made-up speakers."""
+    return MotionSettings(
+        corpus=CorpusConfig(),
+        sync=SyncConfig(width=8, steps=4, pairs=32),
+        motion=MotionConfig(**{**SMALL, **overrides}),
+    )
 
 
 def made_up_speech(n_frames: int, seed: int) -> tuple[Speech, np.ndarray]:

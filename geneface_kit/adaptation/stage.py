@@ -23,7 +23,8 @@ from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import Speech, coarse_pitch
 from geneface_kit.runs import Run
-from geneface_kit.runs.fitting import fit, load_weights, read_metadata, save_weights
+from geneface_kit.runs.training import fit
+from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "CPU",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
 from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
@@ -22,7 +22,7 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import Speech
-from geneface_kit.runs.fitting import Task
+from geneface_kit.runs.training import Task, warmed_up
 
 __all__ = ["AdaptationConfig", "AdaptationTask", "speech_part"]
 
@@ -113,19 +113,18 @@ class AdaptationTask(Task):
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update of the post-net, then one of the critic."""
         config = self.config
-        warm = min(1.0, (index + 1) / max(1, config.warmup))
-        group = self.postnet_optimizer.param_groups[0]
-        group["lr"] = config.lr * warm * 0.1 ** (index / config.decay)
+        rate = warmed_up(config.lr, index, warmup=config.warmup, decay=config.decay)
+        self.postnet_optimizer.param_groups[0]["lr"] = rate
         losses, fake = self.losses(generator)
         weights = self.weights()
         total = sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))
         if losses:
-            _update(self.postnet_optimizer, self.postnet, total)
+            self.update(self.postnet, self.postnet_optimizer, total)
         measures = {name: loss.item() for name, loss in losses.items()}
         if config.adversarial_weight:
             score_fake, score_real = self.critic(fake.detach()), self.critic(self.own)
             critic = (score_fake**2).mean() + ((1 - score_real) ** 2).mean()
-            _update(self.critic_optimizer, self.critic, critic)
+            self.update(self.critic, self.critic_optimizer, critic)
             measures |= {
                 "critic": critic.item(),
                 "score_fake": score_fake.mean().item(),
@@ -322,13 +321,6 @@ def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
 
 def _f0(speech: Speech) -> Float[Tensor, "1 s"]:
     return torch.from_numpy(np.asarray(speech.f0, np.float32))[None]
-
-
-def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
 
 
 def _opening_variance(flat: Tensor) -> float:

@@ -26,7 +26,7 @@ class MotionConfig(VAESizes):
     sync_weight: float = 0.01  # of the sync expert's loss (code)
     sync_below: float = 0.75  # validation sync loss that switches the sync loss on (code)
     mouth_weight: float = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
-    devices: int = 1  # processes that train together, above 1 with the extra `multi`; ours
+    devices: int = 1  # of this machine that train together; ours
     held_out: int = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
     amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
 

@@ -1,17 +1,14 @@
 """Motion: speech -> landmarks of any face. Reads a corpus; writes motion/ (sync expert, generator).
 
-The generator is GeneFace's VAE with a flow prior (sec. 3.2; method.md 3). It gives displacements
-from a speaker's mean landmarks; `adaptation` makes them this person's own.
-`motion.devices=2` trains on two devices of this machine (`devices`, the extra `multi`); on CUDA
-networks compute in bfloat16, on a CPU in float32.
+The generator is GeneFace's VAE with a flow prior (arXiv:2301.13430, sec. 3.2). It gives
+displacements from a speaker's mean landmarks; `adaptation` makes them this person's own.
 """
 
 from pathlib import Path
 
 from geneface_kit.motion.config import CPU, PAPER, MotionConfig, MotionSettings
-from geneface_kit.motion.devices import train_on
 from geneface_kit.motion.sync import SyncConfig
-from geneface_kit.motion.task import MotionTask, cross_validate, train
+from geneface_kit.motion.task import MotionTask, train
 from geneface_kit.motion.weights import Motion, files_of, load, load_files, save, ship, shipped
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
@@ -23,13 +20,11 @@ __all__ = [
     "Motion",
     "MotionConfig",
     "MotionTask",
-    "cross_validate",
     "inputs",
     "load",
     "make",
     "ship",
     "train",
-    "train_on",
 ]
 
 
@@ -60,10 +55,8 @@ def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: Motion
     run.data_kind = "real" if corpus_config.folder else "synthetic"
     every = config.held_out
     held_out = data.speakers[every - 1 :: every] if every else []
-    devices, generator = config.devices, run.generator("train")
-    motion, scores = train_on(
-        devices, data, held_out, MotionSettings(corpus_config, sync, config), run.folder, generator
-    )
+    settings = MotionSettings(corpus_config, sync, config)
+    motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
     save(*files_of(run.folder), motion, run.facts["id"])
     run.record("broken_clips", data.broken)
     run.record("held_out_speakers", held_out)

@@ -5,16 +5,21 @@ The score is the cosine of two embeddings, in [0, 1] (GeneFace, sec. 3.2; Prajwa
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Optional
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from geneface_kit.motion.wavenet import Standardise
-from geneface_kit.person.corpus import Sequences, draw_batch
+from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
-from geneface_kit.runs.fitting import Task
+from geneface_kit.runs.training import Task, fabric_of
+
+if TYPE_CHECKING:
+    import lightning_fabric
 
 __all__ = [
     "CPU",
@@ -30,9 +35,10 @@ __all__ = [
     "sync_loss",
 ]
 
+Part = tuple[Sequence[Utterance], Sequence[Track]]
+"""Utterances and their motions in network units."""
 WINDOW = 5
 """Frames of a mouth window; a speech window has twice as many steps."""
-"""iBUG indices of the lips."""
 PIECES, PIECE_FRAMES = 32, 100
 """Pieces of a batch and frames of a piece: 4 s, long enough for negatives "elsewhere"."""
 
@@ -139,6 +145,10 @@ class Pairs:
     label: Float[Tensor, " n"]
     kind: Int[Tensor, " n"]
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Pairs":
+        """The pairs with every tensor changed: moved to a device, or cut to some rows."""
+        return Pairs(*(change(getattr(self, field.name)) for field in fields(self)))
+
 
 def draw_pairs(
     batch: Sequences, n_pairs: int, config: SyncConfig, generator: torch.Generator
@@ -223,26 +233,32 @@ class SyncTask(Task):
     processes share the pairs.
     """
 
-    shares = True
-
-    def __init__(self, expert: SyncExpert, train, held_out, config: SyncConfig) -> None:
+    def __init__(
+        self,
+        expert: SyncExpert,
+        train: Part,
+        held_out: Part,
+        config: SyncConfig,
+        fabric: Optional["lightning_fabric.Fabric"] = None,  # noqa: UP045
+    ) -> None:
         self.expert, self.config = expert, config
         self.train, self.held_out = train, held_out
         self.modules = {"sync": expert}
         self.adam = torch.optim.Adam(expert.parameters(), lr=config.lr)
         self.optimizers = {"sync": self.adam}
+        self.fabric = fabric or fabric_of()
+        self.network, self.optimizer = self.fabric.setup(expert, self.adam)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update; the learning rate falls to 0 along a cosine."""
         config = self.config
         phase = math.pi * index / config.steps
         self.adam.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(phase))
-        pairs, team = self._pairs(self.train, generator), self.team
-        with team.autocast():
-            cosine = self.expert(team.part(pairs.speech), team.part(pairs.mouth))
-        cosine = team.whole(cosine)
+        pairs = self._pairs(self.train, generator)
+        pairs = pairs.each(self.share)
+        cosine = self.network(pairs.speech, pairs.mouth)
         loss = sync_loss(cosine, pairs.label)
-        team.update(self.adam, self.expert, loss)
+        self.update(self.network, self.optimizer, loss)
         return {"loss": loss.item(), "accuracy": _accuracy(cosine, pairs)}
 
     def validate(self, index: int) -> dict[str, float]:
@@ -257,8 +273,7 @@ class SyncTask(Task):
     def _pairs(self, part, generator: torch.Generator) -> Pairs:
         batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
         pairs = draw_pairs(batch, self.config.pairs, self.config, generator)
-        device = next(self.expert.parameters()).device
-        return Pairs(*(getattr(pairs, field.name).to(device) for field in fields(pairs)))
+        return pairs.each(lambda values: values.to(self.fabric.device))
 
 
 def _accuracy(cosine: Tensor, pairs: Pairs) -> float:

@@ -1,8 +1,9 @@
 """Training: the sync expert, then the generator, scored on speakers that are held out."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Optional
 
 import torch
 from jaxtyping import Float
@@ -19,16 +20,16 @@ from geneface_kit.motion.vae import (
     sync_of,
 )
 from geneface_kit.motion.wavenet import STRIDE
-from geneface_kit.motion.weights import Motion
+from geneface_kit.motion.weights import Motion, files_of, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import Sequences
 from geneface_kit.person.mouth import LIPS
-from geneface_kit.runs.fitting import Task, Team, fit
+from geneface_kit.runs.training import Task, fabric_of, fit, warmed_up
 
-__all__ = ["MotionTask", "cross_validate", "mouth_weights", "train"]
+if TYPE_CHECKING:
+    import lightning_fabric
 
-Part = tuple[Sequence[corpus.Utterance], Sequence[corpus.Track]]
-"""Utterances and their motions in network units."""
+__all__ = ["MotionTask", "mouth_weights", "train"]
 
 
 def train(
@@ -37,16 +38,69 @@ def train(
     settings: MotionSettings,
     folder: Path,
     generator: torch.Generator,
-    *,
-    fabric: Any = None,
 ) -> tuple[Motion, dict[str, float]]:
     """Trains the sync expert, then the generator; returns them with their held-out measures.
 
-    held_out: speakers that only validate. folder: receives histories and checkpoints.
-    fabric: see `fit`. On CUDA networks run in bfloat16 under autocast, weights and losses stay
-    float32; on a CPU all is float32. Not yet run on CUDA.
+    held_out: speakers that only validate. folder: receives histories and checkpoints. With
+    `motion.devices` above 1 as many processes train them; each draws the same batches and takes
+    its share. A corpus on disk is opened by each process, one in memory is copied to each. Cut
+    off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
+    Raises: ValueError when a batch cannot be shared, or with the words of a process that failed.
     """
-    config, device = settings.motion, Team(fabric).device
+    n_devices = settings.motion.devices
+    shared = {"motion.batch": settings.motion.batch, "sync.pairs": settings.sync.pairs}
+    for name, size in shared.items():
+        if n_devices < 1 or size % n_devices:
+            raise ValueError(
+                f"motion.devices={n_devices} cannot share {name}={size}: choose numbers that divide"
+            )
+    fabric = fabric_of(n_devices)
+    if n_devices == 1:
+        return _train(fabric, data, held_out, settings, folder, generator)
+    state = generator.get_state()
+    work = functools.partial(
+        _train_process,
+        data=data.folder or data,
+        held_out=held_out,
+        settings=settings,
+        folder=folder,
+        state=state,
+    )
+    try:
+        scores = fabric.launch(work)
+        return load(folder), scores
+    except torch.multiprocessing.ProcessRaisedException as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(f"one of {n_devices} training processes failed: {reason}") from error
+
+
+def _train_process(
+    fabric: "lightning_fabric.Fabric",
+    data: Path | corpus.Corpus,
+    held_out: Sequence[str],
+    settings: MotionSettings,
+    folder: Path,
+    state: Tensor,
+) -> dict[str, float]:
+    """One process' part of the training; the first one writes the weights."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    opened = corpus.open_corpus(data) if isinstance(data, Path) else data
+    motion, scores = _train(fabric, opened, held_out, settings, folder, generator)
+    if fabric.global_rank == 0:
+        save(*files_of(folder), motion, "")
+    return scores
+
+
+def _train(
+    fabric: "lightning_fabric.Fabric",
+    data: corpus.Corpus,
+    held_out: Sequence[str],
+    settings: MotionSettings,
+    folder: Path,
+    generator: torch.Generator,
+) -> tuple[Motion, dict[str, float]]:
+    config = settings.motion
     motions = corpus.displacements(data.utterances, settings.corpus)
     train_part, held_part = _split(data.utterances, motions, held_out)
     channels = train_part[0][0].speech.features.shape[1]
@@ -58,23 +112,11 @@ def train(
         expert = sync.SyncExpert(channels, width=width, dropout=dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
-            network.to(device)
-        sync_task = sync.SyncTask(expert, train_part, held_part, settings.sync)
-        steps = settings.sync.steps
-        every = max(1, steps // 10)
-        history = fit(
-            sync_task, folder, name="sync", steps=steps, generator=generator,
-            validate_every=every, fabric=fabric,
-        )  # fmt: skip
-        scores = _last(history, "sync_")
+        sync_task = sync.SyncTask(expert, train_part, held_part, settings.sync, fabric)
+        scores = _fit(sync_task, folder, "sync", settings.sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
-        task = MotionTask(vae, expert, train_part, held_part, settings)
-        every = max(1, config.steps // 10)
-        history = fit(
-            task, folder, name="motion", steps=config.steps, generator=generator,
-            validate_every=every, fabric=fabric,
-        )  # fmt: skip
-    scores |= _last(history, "")
+        task = MotionTask(vae, expert, train_part, held_part, settings, fabric)
+        scores |= _fit(task, folder, "motion", config.steps, generator)
     ratio = scores.get("variance_ratio", 1.0)
     vae.amplitude.fill_(config.amplitude or min(2.0, max(1.0, ratio**-0.5)))
     scores["amplitude"] = float(vae.amplitude)
@@ -83,25 +125,13 @@ def train(
     return Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), scores
 
 
-def cross_validate(
-    data: corpus.Corpus,
-    settings: MotionSettings,
-    folder: Path,
-    generator: torch.Generator,
-    n_folds: int,
-) -> dict[str, dict[str, float]]:
-    """Held-out measures of every clip: clip -> measures, each from a generator that never heard
-    its speaker."""
-    rows = {}
-    for index, speakers in enumerate(corpus.folds(data.speakers, n_folds)):
-        place = folder / f"fold{index}"
-        place.mkdir(parents=True, exist_ok=True)
-        motion, scores = train(data, speakers, settings, place, generator)
-        motions = corpus.displacements(data.utterances, settings.corpus)
-        for utterance, true in zip(*_split(data.utterances, motions, speakers)[1], strict=True):
-            measures = score_motion(motion.vae, [utterance], [true])
-            rows[utterance.name] = measures | {"amplitude": scores["amplitude"]}
-    return rows
+def _fit(
+    task: Task, folder: Path, name: str, steps: int, generator: torch.Generator, prefix: str = ""
+) -> dict[str, float]:
+    """Trains a task, ten validations on the way; the last row of its history without its step."""
+    every = max(1, steps // 10)
+    history = fit(task, folder, name=name, steps=steps, generator=generator, validate_every=every)
+    return {prefix + key: value for key, value in history.rows[-1].items() if key != "step"}
 
 
 class MotionTask(Task):
@@ -111,15 +141,14 @@ class MotionTask(Task):
     what validates. Several processes share the pieces of a batch.
     """
 
-    shares = True
-
     def __init__(
         self,
         vae: MotionVAE,
         expert: sync.SyncExpert | None,
-        part: Part,
-        held_out: Part,
+        part: sync.Part,
+        held_out: sync.Part,
         settings: MotionSettings,
+        fabric: Optional["lightning_fabric.Fabric"] = None,  # noqa: UP045
     ) -> None:
         config = settings.motion
         self.vae, self.expert, self.config = vae, expert, config
@@ -128,20 +157,22 @@ class MotionTask(Task):
         self.modules = {"motion": vae}
         self.adam = torch.optim.Adam(vae.parameters(), lr=config.lr)
         self.optimizers = {"motion": self.adam}
+        self.fabric = fabric or fabric_of()
+        self.network, self.optimizer = self.fabric.setup(vae, self.adam)
         self.sync_on = False
         self.weight = mouth_weights(config.mouth_weight)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update on random pieces."""
         config = self.config
-        warm = min(1.0, (index + 1) / max(1, config.warmup))
-        self.adam.param_groups[0]["lr"] = config.lr * warm * 0.1 ** (index / config.decay)
+        rate = warmed_up(config.lr, index, warmup=config.warmup, decay=config.decay)
+        self.adam.param_groups[0]["lr"] = rate
         batch = corpus.draw_batch(
             *self.part, size=config.batch, frames=config.frames, generator=generator
         )
         losses = self.losses(batch, generator)
         total = sum(self.weights()[name] * loss for name, loss in losses.items())
-        self.team.update(self.adam, self.vae, total)
+        self.update(self.network, self.optimizer, total)
         return {name: loss.item() for name, loss in losses.items()} | {"total": total.item()}
 
     def weights(self) -> dict[str, float]:
@@ -152,16 +183,15 @@ class MotionTask(Task):
         return weights | {"sync": sync_weight}
 
     def losses(self, batch: Sequences, generator: torch.Generator) -> dict[str, Tensor]:
-        """Every loss whose weight is not 0, unweighted, over the batch of all processes."""
-        team, active = self.team, self.weights()
-        device = self.vae.amplitude.device
-        batch = batch.each(lambda values: values.to(device))
+        """Every loss whose weight is not 0, unweighted, over this process' share of the batch."""
+        active, device = self.weights(), self.fabric.device
+        n_pieces, n_latents = len(batch.mask), batch.mask.shape[1] // STRIDE
+        noise = torch.randn((n_pieces, self.vae.latent, n_latents), generator=generator)
+        noise = self.share(noise).to(device)
+        batch = batch.each(lambda values: self.share(values).to(device))
         slow_mask = batch.mask[:, None, ::STRIDE].float()
-        noise_size = (len(slow_mask), self.vae.latent, slow_mask.shape[2])
-        noise = torch.randn(noise_size, generator=generator).to(device)
-        with team.autocast():
-            outputs = self._outputs(batch.each(team.part), team.part(noise), prior=active["kl"] > 0)
-        predicted, z, mean, log_std, prior = (team.whole(output) for output in outputs)
+        inputs = (batch.speech, batch.f0, batch.motion, batch.mask, noise)
+        predicted, z, mean, log_std, prior = self.network(*inputs)
         compared = (predicted, batch.motion, batch.mask, self.weight.to(device))
         losses = {"mse": masked_mse(*compared)}
         if active["continuity"]:
@@ -171,16 +201,6 @@ class MotionTask(Task):
         if active["sync"]:
             losses["sync"] = self._sync(batch, predicted, generator)
         return losses
-
-    def _outputs(self, batch: Sequences, noise: Tensor, *, prior: bool) -> tuple[Tensor, ...]:
-        """Motion, the latent draw, its mean and log std, and its image under the flow if asked."""
-        vae = self.vae
-        condition, slow = vae.condition(batch.speech, batch.f0)
-        slow_mask = batch.mask[:, None, ::STRIDE].float()
-        mean, log_std = vae.posterior(batch.motion.transpose(1, 2), slow_mask, slow)
-        z = mean + noise * torch.exp(log_std)
-        predicted = vae.decode(z, batch.mask, condition)
-        return predicted, z, mean, log_std, vae.flow(z, slow_mask, slow) if prior else z
 
     def validate(self, index: int) -> dict[str, float]:
         """Measures of held-out speakers at temperature 0, and the switch of the sync loss.
@@ -219,7 +239,7 @@ def _split(
     utterances: Sequence[corpus.Utterance],
     motions: Sequence[corpus.Track],
     held_out: Sequence[str],
-) -> tuple[Part, Part]:
+) -> tuple[sync.Part, sync.Part]:
     """What trains (every copy) and what validates (only recordings as they are)."""
     pairs = list(zip(utterances, motions, strict=True))
     train_pairs = [pair for pair in pairs if pair[0].speaker not in held_out]
@@ -232,8 +252,3 @@ def _split(
         ([pair[0] for pair in part], [pair[1] for pair in part])
         for part in (train_pairs, held_pairs)
     )
-
-
-def _last(history: Any, prefix: str) -> dict[str, float]:
-    """The last row of a history, without its step."""
-    return {prefix + name: value for name, value in history.rows[-1].items() if name != "step"}

@@ -141,6 +141,26 @@ class MotionVAE(nn.Module):
         """Latents and the 25 Hz condition -> motion."""
         return self.decoder(z, mask[:, None].float(), condition).transpose(1, 2)
 
+    def forward(
+        self,
+        speech: Float[Tensor, "b s c"],
+        f0: Float[Tensor, "b s"],
+        motion: Float[Tensor, "b t m"],
+        mask: Bool[Tensor, "b t"],
+        noise: Float[Tensor, "b z u"],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The training pass: motion (b, t, m), then at the latent rate, (b, z, u), a draw z of the
+        posterior, its mean and log standard deviation, and the flow's image of z.
+
+        noise: N(0, 1), what z is drawn with.
+        """
+        condition, slow = self.condition(speech, f0)
+        slow_mask = mask[:, None, ::STRIDE].float()
+        mean, log_std = self.posterior(motion.transpose(1, 2), slow_mask, slow)
+        z = mean + noise * torch.exp(log_std)
+        predicted = self.decode(z, mask, condition)
+        return predicted, z, mean, log_std, self.flow(z, slow_mask, slow)
+
     def sample(
         self,
         speech: Float[Tensor, "b s c"],

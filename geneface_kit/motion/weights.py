@@ -19,7 +19,7 @@ from geneface_kit.motion.vae import MotionVAE, VAESizes, generate
 from geneface_kit.motion.wavenet import STRIDE
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
-from geneface_kit.runs.fitting import load_weights, save_weights
+from geneface_kit.runs.weights import load_weights, save_weights
 
 __all__ = ["Motion", "load", "files_of", "load_files", "save", "ship", "shipped"]
 

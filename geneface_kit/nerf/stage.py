@@ -26,7 +26,7 @@ from geneface_kit.nerf.views import Views
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.render.kernels import backend_for
-from geneface_kit.runs import fitting, replacing
+from geneface_kit.runs import replacing, training, weights
 
 __all__ = [
     "Following",
@@ -107,8 +107,8 @@ def load(folder: Path, person: Person) -> Portrait:
     n_speech = person.speech.features.shape[1]
     head = make_field(HeadConfig(**facts["head"]), facts["n_train"], n_speech)
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
-    fitting.load_weights(folder / "head.safetensors", head, person=person.name)
-    fitting.load_weights(folder / "torso.safetensors", torso, person=person.name)
+    weights.load_weights(folder / "head.safetensors", head, person=person.name)
+    weights.load_weights(folder / "torso.safetensors", torso, person=person.name)
     shell, config = load_shell(folder / "shell.npz", device)
     head, torso = head.to(device), torso.to(device)
     sway = np.load(folder / SWAY) if (folder / SWAY).exists() else None
@@ -121,11 +121,11 @@ def _head(run: runs.Run, config: HeadConfig, views: Views) -> HeadField:
     path = run.folder / "head.safetensors"
     task = HeadTask.make(config, views, generator)
     if path.exists():
-        fitting.load_weights(path, task.field, person=views.person.name)
+        weights.load_weights(path, task.field, person=views.person.name)
         return task.field.train(False)
     every = config.validate_every
     task.on_look = Looks(run.folder, views.person.frames[watched_frame(views)])
-    fitting.fit(
+    training.fit(
         task, run.folder, name="head", steps=config.steps, generator=generator, validate_every=every
     )
     _save(path, task.field, views.person)
@@ -146,12 +146,12 @@ def _torso(
         with replacing(run.folder / SWAY) as partial:
             np.save(partial, sway)
     if path.exists():
-        fitting.load_weights(path, task.field, person=views.person.name)
+        weights.load_weights(path, task.field, person=views.person.name)
         return task.field.train(False), sway
-    fitting.fit(task, run.folder, name="torso", steps=config.steps, generator=generator)
+    training.fit(task, run.folder, name="torso", steps=config.steps, generator=generator)
     _save(path, task.field, views.person)
     return task.field.train(False), sway
 
 
 def _save(path: Path, field: HeadField | TorsoField, person: Person) -> None:
-    fitting.save_weights(path, field, kind=type(field).__name__, person=person.name)
+    weights.save_weights(path, field, kind=type(field).__name__, person=person.name)

@@ -104,7 +104,7 @@ def execute(run: Run, work: Callable[[], None]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         run.facts["peak_memory_mb"] = round(peak / unit)
         if status == "ok":
-            for path in run.folder.glob("*_checkpoint.safetensors"):
+            for path in run.folder.glob("*_checkpoint.pt"):
                 path.unlink()
             run.facts["outputs"] = {
                 str(path.relative_to(run.folder)): sha256(path)

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ from geneface_kit.motion import sync
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
-from geneface_kit.runs.fitting import fit
+from geneface_kit.runs import Run
+from geneface_kit.runs.training import fit
 
 SIZES = VAESizes(hidden=16, encoder_layers=2, decoder_layers=2, flow_hidden=8, condition=8)
 FAST = {"steps": 10, "warmup": 2, "validate_every": 5, "batch": 2, "frames": 24, "sync_windows": 16}
@@ -155,21 +155,19 @@ def test_apply_adds_the_persons_mean():
         ready.apply(np.zeros((5, 68, 2), np.float32))
 
 
-class FakeRun:
-    """The part of runs.Run that a stage uses."""
-
-    def __init__(self, folder):
-        self.folder, self.metrics = folder, {}
-        self.parents = {
-            "person": SimpleNamespace(folder=folder),
-            "motion": SimpleNamespace(folder=folder),
-        }
-
-    def record(self, name, value):
-        self.metrics[name] = value
-
-    def generator(self, name=""):
-        return torch.Generator().manual_seed(0)
+def fresh_run(folder) -> Run:
+    facts = {
+        "id": "adaptation-test",
+        "stage": "adaptation",
+        "subject": "madeup",
+        "profile": "smoke",
+        "seed": 0,
+        "config": {},
+        "data_kind": "real",
+        "metrics": {},
+    }
+    above = Run(folder, facts, {})
+    return Run(folder, facts, {"person": above, "motion": above})
 
 
 @pytest.fixture
@@ -178,15 +176,15 @@ def stage(monkeypatch):
     monkeypatch.setattr(person, "load", lambda folder: made_up_person())
     monkeypatch.setattr(motion, "load", lambda folder: made_up_generator())
     monkeypatch.setattr(corpus, "speeches", lambda config: [made_up_speech(40, seed=8)[0]])
-    return lambda **overrides: SimpleNamespace(
-        corpus=corpus.CorpusConfig(),
-        adaptation=adaptation.AdaptationConfig(**{**FAST, **overrides}),
+    return lambda **overrides: (
+        corpus.CorpusConfig(),
+        adaptation.AdaptationConfig(**{**FAST, **overrides}),
     )
 
 
 def test_stage_writes_what_load_reads(tmp_path, stage):
-    run = FakeRun(tmp_path)
-    adaptation.make(run, stage())
+    run = fresh_run(tmp_path)
+    adaptation.make(run, *stage())
     ready = adaptation.load(tmp_path)
     who = made_up_person()
     own_mean = who.landmarks[: who.n_train].mean(0)
@@ -215,7 +213,7 @@ def test_a_still_mouth_is_noticed(tmp_path, stage, monkeypatch, caplog):
     still.vae.amplitude.fill_(1e-4)
     monkeypatch.setattr(motion, "load", lambda folder: still)
     with caplog.at_level(logging.WARNING):
-        adaptation.make(FakeRun(tmp_path), stage(lr=1e-12))
+        adaptation.make(fresh_run(tmp_path), *stage(lr=1e-12))
     assert "has collapsed" in caplog.text
 
 
@@ -284,8 +282,8 @@ def test_moments_are_zero_for_the_persons_own_and_grow_with_shift_and_shrinkage(
 
 def test_a_training_that_makes_it_worse_is_not_kept(tmp_path, stage):
     """A learning rate that only destroys: what is kept changes nothing, and the run says so."""
-    run = FakeRun(tmp_path)
-    adaptation.make(run, stage(lr=10.0, sync_weight=0.0))
+    run = fresh_run(tmp_path)
+    adaptation.make(run, *stage(lr=10.0, sync_weight=0.0))
     assert run.metrics["best_step"] == 0
     assert run.metrics["score"] == pytest.approx(run.metrics["score_start"], abs=1e-4)
     x = torch.randn(1, 8, 204)
@@ -308,7 +306,7 @@ def test_the_pitch_variant_hears_pitch(tmp_path, stage, monkeypatch):
         fresh_task(pitch=True)
     hears = made_up_generator(pitch=True)
     monkeypatch.setattr(motion, "load", lambda folder: hears)
-    adaptation.make(FakeRun(tmp_path), stage(pitch=True, steps=20))
+    adaptation.make(fresh_run(tmp_path), *stage(pitch=True, steps=20))
     ready = adaptation.load(tmp_path)
     speech = made_up_speech(40, seed=1)[0]
     low = ready.apply(np.zeros((40, 68, 3), np.float32), speech)
@@ -324,7 +322,7 @@ def test_person_of_another_encoder_is_refused(tmp_path, stage, monkeypatch):
     other = motion.Motion(*list(vars(made_up_generator()).values())[:2], "hubert-large", 0.03)
     monkeypatch.setattr(motion, "load", lambda folder: other)
     with pytest.raises(ValueError, match="prepare the person again"):
-        adaptation.make(FakeRun(tmp_path), stage())
+        adaptation.make(fresh_run(tmp_path), *stage())
 
 
 def test_projection_keeps_what_lies_in_the_neighbours_plane():

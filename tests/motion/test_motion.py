@@ -1,46 +1,29 @@
 """Motion: the losses are the paper's formulas, training learns, sampling keeps its promises."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from talkers import CHANNELS, made_up_corpus, made_up_speech
+from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech, small_settings
 
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion import sync, vae, weights
+from geneface_kit.motion import sync, task, vae, weights
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
-from geneface_kit.runs.fitting import fit, save_weights
-
-SMALL = {
-    "weights": "train",
-    "hidden": 24,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "flow_hidden": 8,
-    "condition": 16,
-    "dropout": 0.0,
-    "batch": 6,
-    "frames": 48,
-    "lr": 4e-3,
-    "warmup": 5,
-    "steps": 60,
-    "held_out": 3,
-}
+from geneface_kit.runs import Run
+from geneface_kit.runs.training import fit
+from geneface_kit.runs.weights import save_weights
 
 
-def settings(**overrides) -> SimpleNamespace:
-    return SimpleNamespace(
-        corpus=corpus.CorpusConfig(),
-        sync=sync.SyncConfig(width=8, steps=4, pairs=32),
-        motion=motion.MotionConfig(**{**SMALL, **overrides}),
-    )
+def sections(**overrides) -> tuple:
+    """The sections of the settings that the stage is given."""
+    chosen = small_settings(**overrides)
+    return chosen.corpus, chosen.sync, chosen.motion
 
 
-def fresh_task(**overrides) -> motion.MotionTask:
-    chosen = settings(**overrides)
+def fresh_task(fabric=None, **overrides) -> motion.MotionTask:
+    chosen = small_settings(**overrides)
     data = made_up_corpus()
     motions = corpus.displacements(data.utterances, chosen.corpus)
     torch.manual_seed(0)
@@ -52,13 +35,14 @@ def fresh_task(**overrides) -> motion.MotionTask:
         (data.utterances[:2], motions[:2]),
         (data.utterances[2:], motions[2:]),
         chosen,
+        fabric,
     )
 
 
-def one_step(task: motion.MotionTask) -> tuple[dict[str, float], list[torch.Tensor]]:
-    task.vae.train()
-    losses = task.step(0, torch.Generator().manual_seed(0))
-    return losses, [parameter.detach().clone() for parameter in task.vae.parameters()]
+def one_step(one: motion.MotionTask) -> tuple[dict[str, float], list[torch.Tensor]]:
+    one.vae.train()
+    losses = one.step(0, torch.Generator().manual_seed(0))
+    return losses, [parameter.detach().clone() for parameter in one.vae.parameters()]
 
 
 def test_errors_are_means_over_unmasked_frames():
@@ -91,7 +75,7 @@ def test_kl_ignores_padding():
 
 def test_training_learns_and_generalises_to_another_face(tmp_path):
     found, scores = motion.train(
-        made_up_corpus(), ["speaker2"], settings(), tmp_path, torch.Generator().manual_seed(0)
+        made_up_corpus(), ["speaker2"], small_settings(), tmp_path, torch.Generator().manual_seed(0)
     )
     history = (tmp_path / "motion_history.csv").read_text().splitlines()
     column = history[0].split(",").index("mse")
@@ -103,16 +87,16 @@ def test_training_learns_and_generalises_to_another_face(tmp_path):
 
 
 def test_a_killed_training_goes_on_exactly(tmp_path):
-    """The same weights whether or not the run was cut in the middle."""
+    """The same weights whether or not the run was cut; dropout draws from the global generator."""
     finals = []
     for cut in (None, 4):
-        task = fresh_task(steps=8)
+        task = fresh_task(steps=8, dropout=0.3)
         folder = tmp_path / str(cut)
         folder.mkdir()
         draw = torch.Generator().manual_seed(1)
         if cut:
             fit(task, folder, name="m", steps=cut, generator=draw)
-            task = fresh_task(steps=8)
+            task = fresh_task(steps=8, dropout=0.3)
             draw = torch.Generator().manual_seed(99)
         fit(task, folder, name="m", steps=8, generator=draw)
         finals.append([parameter.detach().clone() for parameter in task.vae.parameters()])
@@ -125,7 +109,7 @@ def test_weight_zero_is_the_loss_left_out(name, monkeypatch):
     losses, without = one_step(fresh_task(**{f"{name}_weight": 0.0}))
     assert name not in losses
     formula = {"continuity": "continuity", "kl": "kl_divergence"}[name]
-    monkeypatch.setattr(motion.task, formula, lambda *parts: torch.zeros(()))
+    monkeypatch.setattr(task, formula, lambda *parts: torch.zeros(()))
     _, silenced = one_step(fresh_task())
     assert all(torch.equal(a, b) for a, b in zip(without, silenced, strict=True))
 
@@ -152,6 +136,22 @@ def test_sync_weight_zero_never_asks_the_expert():
     task.vae.eval()
     assert "held_out_sync" not in task.validate(0)
     assert not task.sync_on and "sync" not in one_step(task)[0]
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_and_losses_float32():
+    """On the CPU, whose autocast stands for CUDA's: the same losses within bfloat16's 3 digits."""
+    from lightning_fabric import Fabric
+
+    seen, found = [], {}
+    for precision in ("32-true", "bf16-mixed"):
+        task = fresh_task(fabric=Fabric(accelerator="cpu", devices=1, precision=precision))
+        task.vae.train()
+        task.vae.decoder.leave.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+        found[precision] = task.step(0, torch.Generator().manual_seed(0))
+        assert all(value.dtype == torch.float32 for value in task.vae.parameters())
+    assert seen == [torch.float32, torch.bfloat16]
+    for name, loss in found["32-true"].items():
+        assert found["bf16-mixed"][name] == pytest.approx(loss, rel=0.02)
 
 
 def trained(folder) -> motion.Motion:
@@ -236,34 +236,34 @@ def test_official_size():
     assert len(dataclasses.fields(motion.MotionConfig)) <= 25
 
 
-class FakeRun:
-    """The part of runs.Run that a stage uses."""
-
-    def __init__(self, folder):
-        self.folder, self.facts, self.metrics = folder, {"id": "motion-test"}, {}
-        self.data_kind = "real"
-
-    def record(self, name, value):
-        self.metrics[name] = value
-
-    def generator(self, name=""):
-        return torch.Generator().manual_seed(0)
+def fresh_run(folder) -> Run:
+    facts = {
+        "id": "motion-test",
+        "stage": "motion",
+        "subject": "speakers",
+        "profile": "smoke",
+        "seed": 0,
+        "config": {},
+        "data_kind": "real",
+        "metrics": {},
+    }
+    return Run(folder, facts, {})
 
 
 def test_stage_takes_the_shipped_weights(tmp_path):
-    run = FakeRun(tmp_path)
-    motion.make(run, settings(weights="shipped"))
+    run = fresh_run(tmp_path)
+    motion.make(run, *sections(weights="shipped"))
     ready = motion.load(tmp_path)
     assert ready.encoder == "hama" and run.metrics["origin"] == "shipped"
     assert len(ready.vae.standardise.mean) == 144
     with pytest.raises(ValueError, match="must be 'shipped' or 'train'"):
-        motion.make(run, settings(weights="other"))
+        motion.make(run, *sections(weights="other"))
 
 
 def test_stage_trains(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "prepare", lambda config: made_up_corpus())
-    run = FakeRun(tmp_path)
-    motion.make(run, settings(steps=6))
+    run = fresh_run(tmp_path)
+    motion.make(run, *sections(steps=6))
     assert motion.load(tmp_path).encoder == "hama"
     assert run.metrics["held_out_speakers"] == ["speaker2"]
     assert {"r_opening", "variance_ratio", "amplitude"} <= run.metrics.keys()

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from talkers import CHANNELS, made_up_speech
-from test_motion import SMALL
+from talkers import CHANNELS, SMALL, made_up_speech
 
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion import sync

@@ -11,7 +11,7 @@ from puppet import faces, puppet
 from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head import HeadConfig, HeadField, HeadTask
 from geneface_kit.nerf.views import Views, psnr, windows_of
-from geneface_kit.runs import fitting
+from geneface_kit.runs import training, weights
 
 SMALL = HeadConfig(
     steps=150, n_samples=3000, n_frames=4, hidden=16, condition=8, attention_frames=1,
@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
     generator = torch.Generator().manual_seed(0)
     task = HeadTask.make(SMALL, Views(puppet()), generator)
     folder = tmp_path_factory.mktemp("head")
-    history = fitting.fit(task, folder, name="head", steps=SMALL.steps, generator=generator)
+    history = training.fit(task, folder, name="head", steps=SMALL.steps, generator=generator)
     return task, history
 
 
@@ -77,9 +77,9 @@ def test_depth_is_the_distance_to_the_head(trained):
 
 def test_weights_survive_a_file(trained, tmp_path):
     task, _ = trained
-    fitting.save_weights(tmp_path / "head.safetensors", task.field, person="puppet")
+    weights.save_weights(tmp_path / "head.safetensors", task.field, person="puppet")
     other = HeadField(SMALL, task.views.n_train)
-    fitting.load_weights(tmp_path / "head.safetensors", other, person="puppet")
+    weights.load_weights(tmp_path / "head.safetensors", other, person="puppet")
     other.train(False)
     window = torch.from_numpy(faces(np.array([0.4], np.float32)))
     found = other.image(window, task.views.poses[0], task.views.focal, task.views.size)
@@ -93,7 +93,7 @@ def test_a_killed_training_resumes_exactly(tmp_path):
     whole_generator = torch.Generator().manual_seed(3)
     whole = task(whole_generator)
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    fitting.fit(whole, tmp_path / "a", name="head", steps=24, generator=whole_generator)
+    training.fit(whole, tmp_path / "a", name="head", steps=24, generator=whole_generator)
     generator = torch.Generator().manual_seed(3)
     cut = task(generator)
     step = cut.step
@@ -106,10 +106,10 @@ def test_a_killed_training_resumes_exactly(tmp_path):
     cut.step = dying
     options = {"name": "head", "steps": 24, "checkpoint_every": 8}
     with pytest.raises(RuntimeError):
-        fitting.fit(cut, tmp_path / "b", generator=generator, **options)
+        training.fit(cut, tmp_path / "b", generator=generator, **options)
     resumed_generator = torch.Generator().manual_seed(99)
     resumed = task(resumed_generator)
-    fitting.fit(resumed, tmp_path / "b", generator=resumed_generator, **options)
+    training.fit(resumed, tmp_path / "b", generator=resumed_generator, **options)
     for name, value in whole.field.state_dict().items():
         assert torch.equal(value, resumed.field.state_dict()[name]), name
 

@@ -17,7 +17,7 @@ from geneface_kit.nerf.torso import TorsoTask
 from geneface_kit.nerf.views import Views, psnr
 from geneface_kit.render.kernels import backend_for
 from geneface_kit.render.pruning import pruned_occupancy
-from geneface_kit.runs import fitting
+from geneface_kit.runs import training
 from notebooks.studies.speed import render as bench_module
 
 
@@ -32,10 +32,10 @@ def loose(views, tmp_path_factory):
     generator = torch.Generator().manual_seed(0)
     head = HeadTask.make(HEAD, views, generator)
     folder = tmp_path_factory.mktemp("picture")
-    fitting.fit(head, folder, name="head", steps=HEAD.steps, generator=generator)
+    training.fit(head, folder, name="head", steps=HEAD.steps, generator=generator)
     head.field.train(False)
     torso = TorsoTask.make(TORSO, views, head.field, generator)
-    fitting.fit(torso, folder, name="torso", steps=TORSO.steps, generator=generator)
+    training.fit(torso, folder, name="torso", steps=TORSO.steps, generator=generator)
     return Portrait(head.field, torso.field, views.person.background, views.focal)
 
 
@@ -135,7 +135,7 @@ def test_the_vanilla_field_learns_on_the_same_rays(views, tmp_path):
     config = dataclasses.replace(HEAD, field="vanilla", hidden=32, steps=150, lr_network=1e-2)
     generator = torch.Generator().manual_seed(0)
     task = HeadTask.make(config, views, generator)
-    history = fitting.fit(task, tmp_path, name="head", steps=config.steps, generator=generator)
+    history = training.fit(task, tmp_path, name="head", steps=config.steps, generator=generator)
     image = history.column("image")
     assert np.mean(image[-5:]) < 0.6 * np.mean(image[:3])
     found = task.field.train(False).image(

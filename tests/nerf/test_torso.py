@@ -22,7 +22,7 @@ from geneface_kit.nerf.torso import (
 )
 from geneface_kit.nerf.views import Views
 from geneface_kit.person import camera
-from geneface_kit.runs import fitting
+from geneface_kit.runs import training
 
 SMALL = TorsoConfig(
     steps=120, n_pixels=1024, n_head_frames=4, n_levels=5, finest=32, log2_rows=10, hidden=16,
@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
     views, generator = Views(puppet()), torch.Generator().manual_seed(0)
     task = TorsoTask.make(SMALL, views, untrained_head(views.n_train), generator)
     folder = tmp_path_factory.mktemp("torso")
-    history = fitting.fit(task, folder, name="torso", steps=SMALL.steps, generator=generator)
+    history = training.fit(task, folder, name="torso", steps=SMALL.steps, generator=generator)
     return task, history
 
 

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from geneface_kit.person import camera
-from geneface_kit.runs import fitting
+from geneface_kit.runs import weights
 
 
 def test_a_wrong_shape_raises():
@@ -15,4 +15,4 @@ def test_a_wrong_shape_raises():
 
 def test_a_wrong_type_raises():
     with pytest.raises(TypeCheckError):
-        fitting.save_weights("a string", torch.nn.Linear(1, 1))
+        weights.save_weights("a string", torch.nn.Linear(1, 1))

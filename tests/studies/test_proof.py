@@ -2,18 +2,17 @@
 
 import dataclasses
 import importlib.util
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from talkers import CHANNELS, made_up_corpus, made_up_speech
-from test_motion import SMALL
+from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 
 from geneface_kit.__main__ import main
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion import sync
+from geneface_kit.motion.config import MotionSettings
 from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus, speech
 from geneface_kit.person.mouth import mouth_shape
@@ -23,8 +22,8 @@ from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTas
 from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, closures, measure
 
 
-def settings(**overrides) -> SimpleNamespace:
-    return SimpleNamespace(
+def settings(**overrides) -> MotionSettings:
+    return MotionSettings(
         corpus=corpus.CorpusConfig(),
         sync=sync.SyncConfig(width=8, steps=2, pairs=16),
         motion=motion.MotionConfig(**{**SMALL, "steps": 40, **overrides}),

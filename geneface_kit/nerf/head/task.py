@@ -15,7 +15,7 @@ from geneface_kit.nerf.views import HEAD, Pixels, Views, psnr
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.render.pruning import mark_visible
-from geneface_kit.runs import fitting
+from geneface_kit.runs import training
 
 __all__ = ["HeadTask", "watched_frame"]
 
@@ -23,7 +23,7 @@ PATCH = 16
 """Edge of the patches of lips that the lips stage compares, pixels."""
 
 
-class HeadTask(fitting.Task):
+class HeadTask(training.Task):
     """Trains a head field on a person's views.
 
     Each update draws rays of a few frames, more of them at the lips and the face; puts a random

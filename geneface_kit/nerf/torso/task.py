@@ -12,12 +12,12 @@ from geneface_kit.nerf.torso import sway
 from geneface_kit.nerf.torso.config import TorsoConfig
 from geneface_kit.nerf.torso.field import TorsoField, unit_pixels
 from geneface_kit.nerf.views import Views
-from geneface_kit.runs import fitting
+from geneface_kit.runs import training
 
 __all__ = ["TorsoTask"]
 
 
-class TorsoTask(fitting.Task):
+class TorsoTask(training.Task):
     """Trains a torso field behind a finished head.
 
     The head is rendered once for some frames. As in the head's training the background is random;

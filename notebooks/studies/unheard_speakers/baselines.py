@@ -41,17 +41,7 @@ class Regressor(MotionVAE):
     Its encoder is not used, and noise changes nothing.
     """
 
-    def sample(
-        self,
-        speech: Float[Tensor, "b s c"],
-        f0: Float[Tensor, "b s"],
-        noise: Float[Tensor, "b z u"],
-    ) -> Float[Tensor, "b t m"]:
-        """Motion for speech; of the noise only the size matters."""
-        mask = torch.ones(noise.shape[0], noise.shape[2] * STRIDE, dtype=torch.bool)
-        return self.regress(speech, f0, mask.to(noise.device))
-
-    def regress(
+    def forward(
         self,
         speech: Float[Tensor, "b s c"],
         f0: Float[Tensor, "b s"],
@@ -62,6 +52,16 @@ class Regressor(MotionVAE):
         nothing = torch.zeros(slow.shape[0], self.latent, slow.shape[2], device=slow.device)
         return self.decode(nothing, mask, condition)
 
+    def sample(
+        self,
+        speech: Float[Tensor, "b s c"],
+        f0: Float[Tensor, "b s"],
+        noise: Float[Tensor, "b z u"],
+    ) -> Float[Tensor, "b t m"]:
+        """Motion for speech; of the noise only the size matters."""
+        mask = torch.ones(noise.shape[0], noise.shape[2] * STRIDE, dtype=torch.bool)
+        return self(speech, f0, mask.to(noise.device))
+
 
 class RegressorTask(MotionTask):
     """Trains a regressor with the generator's losses, all but the KL divergence."""
@@ -71,7 +71,7 @@ class RegressorTask(MotionTask):
     def losses(self, batch: Sequences, generator: torch.Generator) -> dict[str, Tensor]:
         """Every loss whose weight is not 0, unweighted."""
         active = self.weights()
-        predicted = self.vae.regress(batch.speech, batch.f0, batch.mask)
+        predicted = self.network(batch.speech, batch.f0, batch.mask)
         compared = (predicted, batch.motion, batch.mask, self.weight)
         losses = {"mse": masked_mse(*compared)}
         if active["continuity"]:

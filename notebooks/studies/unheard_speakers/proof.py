@@ -25,7 +25,8 @@ from geneface_kit.person import corpus
 from geneface_kit.person.corpus.source import digest
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs import live, replacing
-from geneface_kit.runs.fitting import fit, load_weights, save_weights
+from geneface_kit.runs.training import fit
+from geneface_kit.runs.weights import load_weights, save_weights
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
 from notebooks.studies.unheard_speakers.listening import hear
 from notebooks.studies.unheard_speakers.measures import Lips
@@ -215,7 +216,7 @@ def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> Motion
         place, name = proof.folder / f"fold{fold}", f"{_slug(row.name)}-{seed}"
         every = max(1, config.steps // 10)
         fit(task, place, name=name, steps=config.steps, generator=generator, validate_every=every)
-    (place / f"{name}_checkpoint.safetensors").unlink()
+    (place / f"{name}_checkpoint.pt").unlink()
     return vae.eval().requires_grad_(False)
 
 
@@ -234,7 +235,7 @@ def _expert(proof: Proof, fold: int, part: Part) -> sync.SyncExpert:
             task = sync.SyncTask(expert, part, ([], []), config)
             fit(task, place, name="sync", steps=config.steps, generator=generator)
             save_weights(file, expert, kind="sync")
-            (place / "sync_checkpoint.safetensors").unlink()
+            (place / "sync_checkpoint.pt").unlink()
     load_weights(file, expert, kind="sync")
     return expert.eval().requires_grad_(False)
 

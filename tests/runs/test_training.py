@@ -1,6 +1,5 @@
 """The training loop: exact resume, best weights, early stop, honest weight files."""
 
-import json
 import os
 import signal
 from types import SimpleNamespace
@@ -9,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from geneface_kit.runs import fitting
-from geneface_kit.runs.fitting import clock
+from geneface_kit.runs import history, training, weights
 
 
-class Line(fitting.Task):
+class Line(training.Task):
     """Fits y = 2x with noisy samples: every step draws, so resumes must restore the stream."""
 
     def __init__(self, interrupt_at: int = -1, kill_at: int = -1):
@@ -44,10 +42,10 @@ class Line(fitting.Task):
 def run(task, folder, **options):
     options = {"steps": 60, "checkpoint_every": 10, **options}
     generator = torch.Generator().manual_seed(3)
-    return fitting.fit(task, folder, name="line", generator=generator, **options)
+    return training.fit(task, folder, name="line", generator=generator, **options)
 
 
-def weights(task) -> torch.Tensor:
+def weights_of(task) -> torch.Tensor:
     return torch.cat(
         [value.flatten().float() for value in task.modules["net"].state_dict().values()]
     )
@@ -63,13 +61,13 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, end):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = Line()
-    history = run(whole, tmp_path / "a")
+    found = run(whole, tmp_path / "a")
     with pytest.raises((KeyboardInterrupt, MemoryError)):
         run(Line(**end), tmp_path / "b")
     resumed = Line()
     history_of_two = run(resumed, tmp_path / "b")
-    assert torch.equal(weights(whole), weights(resumed))
-    assert history_of_two.column("loss") == history.column("loss")
+    assert torch.equal(weights_of(whole), weights_of(resumed))
+    assert history_of_two.column("loss") == found.column("loss")
 
 
 def test_a_fit_interrupted_between_two_rows_writes_the_same_history(tmp_path):
@@ -85,25 +83,9 @@ def test_a_fit_interrupted_between_two_rows_writes_the_same_history(tmp_path):
     assert whole == cut
 
 
-def test_a_checkpoint_without_a_clock_is_gone_on_with_and_its_time_unknown(tmp_path):
-    with pytest.raises(MemoryError):
-        run(Line(kill_at=25), tmp_path)
-    path = tmp_path / "line_checkpoint.safetensors"
-    tensors, metadata = fitting.files.load_tensors(path)
-    notes = json.loads(metadata["checkpoint"])
-    old = {name: value for name, value in notes.items() if name not in ("clock", "sums", "count")}
-    fitting.files.save_tensors(path, tensors, {"checkpoint": json.dumps(old)})
-    whole, resumed = Line(), Line()
-    run(resumed, tmp_path)
-    (tmp_path / "a").mkdir()
-    run(whole, tmp_path / "a")
-    assert torch.equal(weights(whole), weights(resumed))
-    assert (tmp_path / "line_clock.csv").read_text().splitlines()[1:3] == ["21,nan", "22,nan"]
-
-
 def test_seconds_go_on_where_a_fit_was_cut(tmp_path, monkeypatch):
     now = SimpleNamespace(value=100.0)
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now.value)
+    monkeypatch.setattr(history.time, "perf_counter", lambda: now.value)
 
     class Slow(Line):
         def step(self, index, generator):
@@ -129,51 +111,51 @@ def test_a_finished_fit_is_not_repeated(tmp_path):
     run(first, tmp_path)
     again = Line(kill_at=0)  # would die on any step
     run(again, tmp_path)
-    assert torch.equal(weights(first), weights(again))
+    assert torch.equal(weights_of(first), weights_of(again))
 
 
 def test_best_keeps_the_weights_of_the_lowest_score(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     best, early = Line(), Line()
-    history = run(best, tmp_path / "a", validate_every=10, keep="best")
+    found = run(best, tmp_path / "a", validate_every=10, keep="best")
     run(early, tmp_path / "b", steps=20)
-    assert history.best_step == 20
-    assert torch.equal(weights(best), weights(early))
+    assert found.best_step == 20
+    assert torch.equal(weights_of(best), weights_of(early))
 
 
 def test_a_stop_file_ends_the_fit_and_is_removed(tmp_path):
     (tmp_path / "stop").touch()
-    history = run(Line(), tmp_path)
-    assert history.stopped and history.rows[-1]["step"] == 1
+    found = run(Line(), tmp_path)
+    assert found.stopped and found.rows[-1]["step"] == 1
     assert not (tmp_path / "stop").exists()
 
 
 def test_weights_come_back(tmp_path):
     path = tmp_path / "net.safetensors"
     net, other = nn.Linear(3, 2), nn.Linear(3, 2)
-    fitting.save_weights(path, net, encoder="hama")
-    assert fitting.load_weights(path, other, encoder="hama") == {"encoder": "hama"}
+    weights.save_weights(path, net, encoder="hama")
+    assert weights.load_weights(path, other, encoder="hama") == {"encoder": "hama"}
     assert torch.equal(net.weight, other.weight)
 
 
 def test_foreign_weights_are_refused(tmp_path):
     path = tmp_path / "net.safetensors"
-    fitting.save_weights(path, nn.Linear(3, 2), encoder="hama")
+    weights.save_weights(path, nn.Linear(3, 2), encoder="hama")
     with pytest.raises(ValueError, match="'hama', but encoder 'hubert'"):
-        fitting.load_weights(path, nn.Linear(3, 2), encoder="hubert")
+        weights.load_weights(path, nn.Linear(3, 2), encoder="hubert")
     with pytest.raises(ValueError, match="does not fit Linear: 0 tensors missing, 0 foreign, 1"):
-        fitting.load_weights(path, nn.Linear(4, 2))
+        weights.load_weights(path, nn.Linear(4, 2))
     with pytest.raises(FileNotFoundError, match="no weights at"):
-        fitting.load_weights(tmp_path / "absent", nn.Linear(4, 2))
+        weights.load_weights(tmp_path / "absent", nn.Linear(4, 2))
 
 
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "net.safetensors"
-    fitting.save_weights(path, nn.Linear(3, 2))
+    weights.save_weights(path, nn.Linear(3, 2))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="damaged"):
-        fitting.load_weights(path, nn.Linear(3, 2))
+        weights.load_weights(path, nn.Linear(3, 2))
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
@@ -181,7 +163,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fitting.files, "save_file", full)
+    monkeypatch.setattr(weights, "save_file", full)
     with pytest.raises(OSError, match="No space"):
-        fitting.save_weights(tmp_path / "net.safetensors", nn.Linear(1, 1))
+        weights.save_weights(tmp_path / "net.safetensors", nn.Linear(1, 1))
     assert list(tmp_path.iterdir()) == []

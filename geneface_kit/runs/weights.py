@@ -1,4 +1,4 @@
-"""Files: networks and checkpoints as safetensors, never half written, never of another network."""
+"""Weights: networks as safetensors files, never half written, never of another network."""
 
 from pathlib import Path
 
@@ -8,18 +8,19 @@ from torch import Tensor, nn
 
 from geneface_kit.runs import replacing
 
-__all__ = ["load_tensors", "load_weights", "read_metadata", "save_tensors", "save_weights"]
+__all__ = ["load_weights", "read_metadata", "save_weights"]
 
 
 def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
     """Writes a network's tensors as safetensors; metadata names what it is (kind, encoder, ...)."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    save_tensors(path, tensors, metadata)
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What `save_weights` wrote beside the tensors; {} when there is no such file."""
-    return load_tensors(path)[1] if path.exists() else {}
+    return _load(path)[1] if path.exists() else {}
 
 
 def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
@@ -30,7 +31,7 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
     """
     if not path.exists():
         raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
-    tensors, metadata = load_tensors(path)
+    tensors, metadata = _load(path)
     for key, value in expected.items():
         if metadata.get(key) != value:
             found = metadata.get(key, "nothing")
@@ -50,13 +51,7 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
     return metadata
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes tensors, all or nothing."""
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata)
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Raises: ValueError, in one sentence, when the file is damaged.
