@@ -19,7 +19,8 @@ from filelock import FileLock
 
 from geneface_kit import runs
 from geneface_kit.motion import sync
-from geneface_kit.motion.task import MotionTask, Part
+from geneface_kit.motion.sync import Part
+from geneface_kit.motion.task import MotionTask
 from geneface_kit.motion.vae import MotionVAE, generate
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.source import digest
