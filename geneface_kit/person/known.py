@@ -1,33 +1,21 @@
 """Known: persons of published work whose clips have a public address -> data/persons/NAME.mp4.
 
-A download goes on where it was cut off, appears under its name only when it is whole and a video,
-and is checked against a sha256: the table's, else that of the first download, kept beside it.
+A clip appears under its name only when it is whole and a video, and is checked against a sha256:
+the table's, else that of the first download, which is kept beside it.
 """
 
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from geneface_kit import runs
 from geneface_kit.person import clip
-from geneface_kit.runs import live
-
-if TYPE_CHECKING:
-    import requests
+from geneface_kit.runs.download import download
 
 __all__ = ["KNOWN", "KnownPerson", "check", "fetch"]
-
-CHUNK = 1 << 16
-"""Bytes read at a time; at most so many are lost when a connection breaks."""
-TRIES = 3
-"""Connections made for one download before it is left for later (ours)."""
-TIMEOUT_S = 20
-"""Seconds without a byte after which a connection counts as cut."""
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +67,8 @@ def fetch(name: str, folder: Path, person: KnownPerson | None = None) -> Path:
 
     person: the entry, KNOWN[name] unless given. NAME.fetched.json keeps its origin and sha256.
     Raises: FileNotFoundError when it cannot be had now, ValueError when it is not what it was;
-    one sentence each. What was received of a download that broke off is kept for the next try.
+    one sentence each.
     """
-    import pooch
-
     person = person or KNOWN[name]
     path = folder / f"{name}.mp4"
     if not person.address:
@@ -91,24 +77,27 @@ def fetch(name: str, folder: Path, person: KnownPerson | None = None) -> Path:
     with FileLock(folder / f".{name}.lock"):
         if path.is_file():  # another process was faster
             return check(path, person.sha256)
-        expected = person.sha256 or _recorded(path)
         log.info("fetching %s from %s; terms: %s", name, person.source, person.terms)
-
-        def download(address: str, output_file: str, _pooch: object) -> None:
-            part = path.with_name(f"{path.name}.part")
-            _receive(address, part, name)
-            _accept(part, path, person, expected)
-            os.replace(part, output_file)
-
-        pooch.get_logger().setLevel(logging.WARNING)
-        fetched = pooch.retrieve(
+        download(
             person.address,
-            known_hash=f"sha256:{expected}" if expected else None,
-            fname=path.name,
-            path=folder,
-            downloader=download,
+            path,
+            sha256=person.sha256 or _recorded(path),
+            accept=lambda new: _accept(new, path, person),
         )
-    return Path(fetched)
+    return path
+
+
+def _accept(new: Path, path: Path, person: KnownPerson) -> None:
+    """Keeps the record of a downloaded clip, once it is seen to be a video."""
+    try:
+        clip.probe(new)
+    except ValueError:
+        raise ValueError(
+            f"{person.address} did not give the clip of {path.stem} (it is no video); put the "
+            f"video at {path} yourself, or look at {person.source}"
+        ) from None
+    record = {"sha256": runs.sha256(new), "bytes": new.stat().st_size}
+    runs.write_json(_record(path), {"schema": 1, **asdict(person), **record})
 
 
 def check(path: Path, sha256: str = "") -> Path:
@@ -133,92 +122,3 @@ def _recorded(path: Path) -> str:
 
 def _record(path: Path) -> Path:
     return path.with_suffix(".fetched.json")
-
-
-def _accept(part: Path, path: Path, person: KnownPerson, expected: str) -> None:
-    """Checks a whole download and keeps its record; a wrong one is deleted."""
-    digest = runs.sha256(part)
-    problem = f"sha256 {expected} expected, got {digest}" if expected not in ("", digest) else ""
-    try:
-        clip.probe(part)
-    except ValueError:
-        problem = problem or "it is no video"
-    if problem:
-        part.unlink()
-        raise ValueError(
-            f"{person.address} did not give the clip of {path.stem} ({problem}); put the video at "
-            f"{path} yourself, or look at {person.source}"
-        )
-    record = {"schema": 1, **asdict(person), "sha256": digest, "bytes": part.stat().st_size}
-    runs.write_json(_record(path), record)
-
-
-def _receive(address: str, part: Path, name: str) -> None:
-    """Downloads into a .part file, going on where an earlier try of the same file stopped."""
-    import requests
-
-    reason = ""
-    for _ in range(TRIES):
-        try:
-            with _answer(address, part) as answer:
-                stamp = _stamp(answer)
-                _append(part, answer, stamp, name)
-            if stamp["bytes"] in (None, part.stat().st_size):
-                _state(part).unlink(missing_ok=True)
-                return
-            reason = f"{part.stat().st_size} of {stamp['bytes']} bytes came"
-        except requests.HTTPError as error:
-            raise FileNotFoundError(
-                f"{address} answered {error.response.status_code} {error.response.reason}: put "
-                f"the video at {part.with_suffix('')} yourself"
-            ) from None
-        except requests.RequestException as error:
-            reason = type(error).__name__
-    raise FileNotFoundError(
-        f"the clip of {name} could not be fetched from {address} ({reason}): connect and run "
-        f"again, it goes on where it stopped, or put the video at {part.with_suffix('')} yourself"
-    )
-
-
-def _answer(address: str, part: Path) -> "requests.Response":
-    """What is missing of the part (206) if the server still has the same file, or all (200)."""
-    import requests
-
-    headers = {"Accept-Encoding": "identity"}  # so that lengths are those of the file
-    state = _state(part)
-    if part.is_file() and state.is_file():
-        begun = json.loads(state.read_text())
-        ranged = headers | {"Range": f"bytes={part.stat().st_size}-"}
-        answer = requests.get(address, headers=ranged, stream=True, timeout=TIMEOUT_S)
-        if answer.status_code == 200 or (answer.status_code == 206 and _stamp(answer) == begun):
-            return answer
-        answer.close()
-    answer = requests.get(address, headers=headers, stream=True, timeout=TIMEOUT_S)
-    if not answer.ok:
-        answer.close()
-    answer.raise_for_status()
-    return answer
-
-
-def _append(part: Path, answer: "requests.Response", stamp: dict[str, Any], name: str) -> None:
-    """Writes an answer's bytes behind those already there (206) or anew, with progress."""
-    resumes = answer.status_code == 206
-    with part.open("ab" if resumes else "wb") as file:
-        if not resumes:
-            runs.write_json(_state(part), stamp)
-        left = (stamp["bytes"] or 0) - file.tell()
-        chunks = answer.iter_content(CHUNK)
-        for chunk in live.progress(chunks, f"fetching {name}", max(0, -(-left // CHUNK))):
-            file.write(chunk)
-
-
-def _stamp(answer: "requests.Response") -> dict[str, Any]:
-    """What tells one state of a file on a server from another: its length and tag."""
-    length = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    length = length or answer.headers.get("Content-Length", "")
-    tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-    return {"bytes": int(length) if length.isdigit() else None, "tag": tag}
-
-
-def _state(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")

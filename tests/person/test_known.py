@@ -1,5 +1,6 @@
 """Known persons: downloads from a local server: whole, cut off, changed, wrong, absent."""
 
+import gc
 import http.server
 import json
 import logging
@@ -16,12 +17,11 @@ from geneface_kit.person import stage as person
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """One file at /v.mp4; the first answer may break off; ranges are honoured."""
+    """One file at /v.mp4; answers may break off."""
 
     content = b""
-    tag = '"one"'
     break_after: list[int]
-    asked: list[str]
+    n_asked = 0
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -30,24 +30,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        wanted = self.headers.get("Range", "")
-        server.asked.append(wanted)
+        server.n_asked += 1
         if self.path != "/v.mp4":
             self.send_error(404)
             return
-        start = int(wanted[6:-1]) if wanted else 0
-        piece = server.content[start:]
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(piece)))
-        self.send_header("ETag", server.tag)
-        if wanted:
-            total = len(server.content)
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(server.content)))
         self.end_headers()
-        if server.break_after:
-            self.wfile.write(piece[: server.break_after.pop(0)])
-        else:
-            self.wfile.write(piece)
+        whole = len(server.content)
+        self.wfile.write(
+            server.content[: server.break_after.pop() if server.break_after else whole]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +54,18 @@ def video(tmp_path_factory) -> bytes:
 @pytest.fixture
 def server(video):
     serving = Server(("127.0.0.1", 0), Handler)
-    serving.content, serving.break_after, serving.asked = video, [], []
+    serving.content, serving.break_after = video, []
     thread = threading.Thread(target=serving.serve_forever)
     thread.start()
     yield serving
     serving.shutdown()
     thread.join()
     serving.server_close()
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    monkeypatch.delenv("GENEFACE_KIT_OFFLINE", raising=False)
 
 
 @pytest.fixture
@@ -80,42 +78,24 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
-def test_a_clip_is_fetched_once_and_recorded(tmp_path, server, ada, video, capsys):
+def test_a_clip_is_fetched_once_and_recorded(tmp_path, server, ada, video):
     path = known.fetch("ada", tmp_path, ada)
     assert path == tmp_path / "ada.mp4" and path.read_bytes() == video
     record = json.loads((tmp_path / "ada.fetched.json").read_text())
     assert record["sha256"] == runs.sha256(path) and record["terms"] == "free to test with"
     assert names(tmp_path) == {"ada.mp4", "ada.fetched.json"}
-    assert "fetching ada: 100 %" in capsys.readouterr().out
-    assert known.fetch("ada", tmp_path, ada) == path and server.asked == [""]
+    assert known.fetch("ada", tmp_path, ada) == path and server.n_asked == 1
 
 
-def test_a_cut_off_download_goes_on_at_once(tmp_path, server, ada, video):
-    server.break_after = [3 * known.CHUNK + 100, known.CHUNK + 100]
-    assert known.fetch("ada", tmp_path, ada).read_bytes() == video
-    wanted = [f"bytes={n * known.CHUNK}-" for n in (3, 4)]
-    assert server.asked == ["", *wanted] and len(video) > 5 * known.CHUNK
-
-
-def test_a_download_given_up_goes_on_the_next_time(tmp_path, server, ada, video):
-    server.break_after = [known.CHUNK, 0, 0]
-    with pytest.raises(FileNotFoundError, match="goes on where it stopped") as caught:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cut_off_download_leaves_nothing_and_can_be_had_again(tmp_path, server, ada, video):
+    server.break_after = [len(video) // 2]
+    with pytest.raises(FileNotFoundError, match="run again") as caught:
         known.fetch("ada", tmp_path, ada)
-    assert "\n" not in str(caught.value) and not (tmp_path / "ada.mp4").exists()
+    assert "\n" not in str(caught.value) and not names(tmp_path)
     assert known.fetch("ada", tmp_path, ada).read_bytes() == video
-    assert server.asked[-1] == f"bytes={known.CHUNK}-" and names(tmp_path) == {
-        "ada.mp4",
-        "ada.fetched.json",
-    }
-
-
-def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path, server, ada, video):
-    server.content, server.break_after = b"x" * 5 * known.CHUNK, [known.CHUNK, 0, 0]
-    with pytest.raises(FileNotFoundError):
-        known.fetch("ada", tmp_path, ada)
-    server.content, server.tag = video, '"two"'
-    assert known.fetch("ada", tmp_path, ada).read_bytes() == video
-    assert server.asked[-2:] == [f"bytes={known.CHUNK}-", ""]
+    del caught
+    gc.collect()  # pooch leaves a broken connection to the garbage collector
 
 
 def test_a_wrong_checksum_leaves_nothing(tmp_path, ada):
@@ -127,7 +107,7 @@ def test_a_wrong_checksum_leaves_nothing(tmp_path, ada):
 def test_the_first_download_is_what_later_ones_are_checked_against(tmp_path, server, ada, video):
     known.fetch("ada", tmp_path, ada).unlink()
     server.content = video + b"\0"
-    with pytest.raises(ValueError, match="did not give the clip of ada"):
+    with pytest.raises(ValueError, match="did not give ada.mp4"):
         known.fetch("ada", tmp_path, ada)
     assert names(tmp_path) == {"ada.fetched.json"}
 
@@ -169,7 +149,6 @@ def home(tmp_path, monkeypatch, ada) -> Path:
     """A project's folder in which only ada is known."""
     monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
     monkeypatch.delenv("GENEFACE_KIT_DATA", raising=False)
-    monkeypatch.delenv("GENEFACE_KIT_OFFLINE", raising=False)
     monkeypatch.setattr(known, "KNOWN", {"ada": ada})
     return tmp_path / "data" / "persons"
 
@@ -178,13 +157,13 @@ def test_a_known_person_is_found_by_name(home, server, video, caplog):
     with caplog.at_level(logging.INFO):
         assert person.find("ada") == home / "ada.mp4"
     assert "terms: free to test with" in caplog.text
-    assert person.find("ada").read_bytes() == video and len(server.asked) == 1
+    assert person.find("ada").read_bytes() == video and server.n_asked == 1
 
 
 def test_the_users_own_clip_comes_before_a_download(home, server):
     home.mkdir(parents=True)
     (home / "ada.mp4").write_bytes(b"mine")
-    assert person.find("ada") == home / "ada.mp4" and not server.asked
+    assert person.find("ada") == home / "ada.mp4" and not server.n_asked
 
 
 def test_a_fetched_clip_that_changed_is_not_used_silently(home):
@@ -199,4 +178,4 @@ def test_offline_nothing_is_asked_for(home, server, monkeypatch):
     monkeypatch.setenv("GENEFACE_KIT_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match=r"data/persons/ada\.mp4.*a test"):
         person.find("ada")
-    assert not server.asked
+    assert not server.n_asked
