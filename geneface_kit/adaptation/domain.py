@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit.metrics import frechet_distance, statistics
+from geneface_kit.metrics.formulas import frechet_distance
 
 __all__ = ["Moments", "Transport", "domain_distance", "domain_overlap"]
 
@@ -88,7 +88,7 @@ class Moments(nn.Module):
 
 def domain_distance(a: Float[np.ndarray, "n m"], b: Float[np.ndarray, "k m"]) -> float:
     """Frechet distance of two sets of motion, each taken as a Gaussian; squared units of motion."""
-    return frechet_distance(*statistics(a), *statistics(b))
+    return frechet_distance(a, b)
 
 
 def domain_overlap(predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"]) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from geneface_kit.adaptation.domain import Transport, domain_distance, domain_overlap
 from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighbours
 from geneface_kit.adaptation.task import AdaptationConfig, AdaptationTask
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
@@ -232,6 +233,7 @@ def _mouth(task: AdaptationTask) -> dict[str, float]:
     for name, adapted in (("before", False), ("after", True)):
         moved = task.held_out(adapted=adapted).numpy().reshape(shape)
         opening = mouth_shape(moved)[:, 0]
-        if min(opening.std(), true.std()) > 1e-6:
-            found[f"mouth_r_{name}"] = float(np.corrcoef(opening, true)[0, 1])
+        r = pearson(opening, true)
+        if not np.isnan(r):
+            found[f"mouth_r_{name}"] = r
     return found

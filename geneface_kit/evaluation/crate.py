@@ -17,7 +17,7 @@ import pandas as pd
 
 from geneface_kit import runs
 from geneface_kit.evaluation import stage as tables
-from geneface_kit.metrics import NETWORKS, NotMeasured, network
+from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person import stage as person_stage
 
 __all__ = ["export", "named_run", "verify"]

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geneface_kit.metrics import METRICS, NotMeasured
+from geneface_kit.metrics.definitions import METRICS
+from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.runs import replacing
 
 __all__ = [

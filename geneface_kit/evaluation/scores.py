@@ -1,22 +1,24 @@
 """Scores: one person's rendered frames, or one plan -> every metric of a table.
 
-A score is (value, unit) under the metric's name in `metrics.METRICS`.
+A score is (value, unit) under the metric's name in `definitions.METRICS`.
 """
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import safe_open
 
-from geneface_kit import metrics
-from geneface_kit.metrics import METRICS, NotMeasured
+from geneface_kit.metrics import fid, formulas, identity, perceptual, syncnet
+from geneface_kit.metrics.definitions import METRICS
+from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion import sync
-from geneface_kit.person import speech
-from geneface_kit.person.mouth import mouth_opening, seen_opening
+from geneface_kit.person import landmarks, speech
+from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.talk import stage as talk
 
 __all__ = ["HEAD", "cost", "cross_driven", "expert_score", "score_landmarks", "score_pictures"]
@@ -26,7 +28,40 @@ log = logging.getLogger(__name__)
 HEAD = 1
 """The label of head pixels."""
 
+AUE = NotMeasured(
+    "AUE needs the action units of OpenFace, whose licence forbids commercial use and whose "
+    "models come in no package; this kit does not run it"
+)
+
 Scores = dict[str, tuple[float | NotMeasured, str]]
+
+
+@dataclass(frozen=True)
+class Detected:
+    """Faces of a set of frames.
+
+    points: (t, 68, 2), px. boxes: (t, 4), left, top, right, bottom of the whole face mesh, from
+    forehead to chin, px. found: (t,); where there is no face, points and boxes mean nothing.
+    """
+
+    points: Float[np.ndarray, "t 68 2"]
+    boxes: Float[np.ndarray, "t 4"]
+    found: Bool[np.ndarray, " t"]
+
+
+def detected(frames: UInt8[np.ndarray, "t h w 3"]) -> Detected:
+    """The face of every frame, each frame on its own."""
+    mesh = landmarks.detect(frames)
+    flat = np.asarray(mesh.points, np.float32)[..., :2]
+    points = np.asarray(landmarks.to_68(mesh), np.float32)[..., :2]
+    boxes = np.concatenate([flat.min(axis=1), flat.max(axis=1)], axis=1)
+    return Detected(points, boxes, np.asarray(mesh.found, bool))
+
+
+def correlation(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float | NotMeasured:
+    """Pearson's r of two curves; one that does not move has none."""
+    r = formulas.pearson(a, b)
+    return NotMeasured("a curve that does not move has no correlation") if np.isnan(r) else r
 
 
 def score_pictures(
@@ -38,24 +73,24 @@ def score_pictures(
     """
     truth = np.asarray(person.frames[chosen])
     try:
-        metrics.same_frames(frames, truth)
+        formulas.same_frames(frames, truth)
     except ValueError as error:
         raise ValueError(f"rendered and true frames of {person.name}: {error}") from None
     head = np.asarray(person.labels[chosen]) == HEAD
     found: dict[str, float | NotMeasured] = {
-        "PSNR": metrics.psnr(frames, truth),
-        "PSNR head": metrics.psnr(frames, truth, mask=head),
-        "SSIM": metrics.ssim(frames, truth),
-        "SSIM head": metrics.ssim(frames, truth, mask=head),
-        "LPIPS": metrics.lpips(frames, truth),
-        "VGG-HED distance": metrics.vgg_hed(frames, truth),
-        "FID": metrics.fid(frames, truth),
-        "FD-MobileNetV2": metrics.fd_mobilenet(frames, truth),
-        "SFace identity": metrics.identity(frames, truth),
-        "AUE": metrics.aue(),
+        "PSNR": formulas.psnr(frames, truth),
+        "PSNR head": formulas.psnr(frames, truth, mask=head),
+        "SSIM": formulas.ssim(frames, truth),
+        "SSIM head": formulas.ssim(frames, truth, mask=head),
+        "LPIPS": perceptual.lpips(frames, truth),
+        "VGG-HED distance": perceptual.vgg_hed(frames, truth),
+        "FID": fid.fid(frames, truth),
+        "FD-MobileNetV2": fid.fd_mobilenet(frames, truth),
+        "SFace identity": identity.identity(frames, truth),
+        "AUE": AUE,
     }
-    faces = metrics.detected(frames)
-    found |= _faces(faces, metrics.detected(truth), person.size)
+    faces = detected(frames)
+    found |= _faces(faces, detected(truth), person.size)
     first, last = chosen[0] * talk.SAMPLES, (chosen[-1] + 1) * talk.SAMPLES
     found |= _lse(chosen, frames, person.audio[first:last], faces)
     return _with_units(found)
@@ -64,7 +99,7 @@ def score_pictures(
 def score_landmarks(person: Any, planned: talk.Plan) -> Scores:
     """Predicted landmarks of the held-out sound against the tracked ones."""
     true = mouth_opening(person.landmarks[person.n_train :])
-    r = metrics.correlation(mouth_opening(planned.landmarks), true)
+    r = correlation(mouth_opening(planned.landmarks), true)
     return _with_units({"mouth correlation": r})
 
 
@@ -78,12 +113,12 @@ def cross_driven(
     own = float(mouth_opening(actor.person.landmarks).std())
     if frames is None:
         missing = NotMeasured("the frames of this recording were not rendered")
-        present = metrics.network("syncnet")
+        present = network("syncnet")
         why = present if isinstance(present, NotMeasured) else missing
         found = {"LSE-C": why, "LSE-D": why}
     else:
         every = np.arange(len(frames))
-        found = _lse(every, frames, planned.audio, metrics.detected(frames))
+        found = _lse(every, frames, planned.audio, detected(frames))
     found |= {
         "sync expert": _expert(actor, planned),
         "mouth correlation with speech": _heard(planned, opening),
@@ -133,9 +168,7 @@ def _with_units(found: dict[str, float | NotMeasured]) -> Scores:
     return {metric: (value, METRICS[metric].unit) for metric, value in found.items()}
 
 
-def _faces(
-    seen: metrics.Detected, true: metrics.Detected, size: int
-) -> dict[str, float | NotMeasured]:
+def _faces(seen: Detected, true: Detected, size: int) -> dict[str, float | NotMeasured]:
     """Landmark measures of the frames in which a face is found in both; none: not measured."""
     both = seen.found & true.found
     names = ("LMD", "LMD lips", "LMD lips centred", "mouth correlation seen")
@@ -146,10 +179,10 @@ def _faces(
         log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
     a, b = seen.points[both], true.points[both]
     found = (
-        metrics.lmd(a, b, size),
-        metrics.lmd(a, b, size, points="lips"),
-        metrics.lmd(a, b, size, points="lips", centred=True),
-        metrics.correlation(seen_opening(a), seen_opening(b)),
+        formulas.lmd(a, b, size),
+        formulas.lmd(a[:, LIPS], b[:, LIPS], size),
+        formulas.lmd(a[:, LIPS], b[:, LIPS], size, centred=True),
+        correlation(seen_opening(a), seen_opening(b)),
     )
     return dict(zip(names, found, strict=True)) | {"faces found": float(both.mean())}
 
@@ -158,17 +191,17 @@ def _lse(
     places: Int[np.ndarray, " t"],
     frames: UInt8[np.ndarray, "t h w 3"],
     audio: Float[np.ndarray, " n"],
-    faces: metrics.Detected,
+    faces: Detected,
 ) -> dict[str, float | NotMeasured]:
     """SyncNet's two scores, where its file is there and it can see a mouth move in time."""
-    measured = metrics.network("syncnet")
+    measured = network("syncnet")
     if not isinstance(measured, NotMeasured):
         if (np.diff(places) != 1).any():
             measured = NotMeasured("SyncNet needs frames in a row: set evaluation.n_frames=0")
         elif not faces.found.all():
             measured = NotMeasured("SyncNet needs a face in every frame")
         else:
-            measured = metrics.lse(frames, audio, faces.boxes)
+            measured = syncnet.lse(frames, audio, faces.boxes)
     if isinstance(measured, NotMeasured):
         return {"LSE-C": measured, "LSE-D": measured}
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
@@ -179,7 +212,7 @@ def _heard(planned: talk.Plan, opening: np.ndarray) -> float | NotMeasured:
     if planned.speech.encoder != "hama":
         return NotMeasured(f"the mouth regression does not read {planned.speech.encoder} features")
     heard = speech.mouth_from_speech(planned.speech)[: len(opening), 0]
-    return metrics.correlation(opening, heard.astype(np.float32))
+    return correlation(opening, heard.astype(np.float32))
 
 
 def _expert(actor: talk.Actor, planned: talk.Plan) -> float | NotMeasured:

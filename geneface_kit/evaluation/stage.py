@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
-from geneface_kit import metrics
 from geneface_kit.evaluation.collect import check_run, collect
 from geneface_kit.evaluation.latex import to_latex, write_latex
 from geneface_kit.evaluation.rows import (
@@ -36,7 +35,7 @@ from geneface_kit.evaluation.scores import (
     score_landmarks,
     score_pictures,
 )
-from geneface_kit.metrics import NotMeasured
+from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person.clip import read_audio
 from geneface_kit.runs import Run, live, replacing
 from geneface_kit.talk import stage as talk
@@ -99,7 +98,7 @@ PAPER = {"n_frames": 0, "cross_s": 0.0}
 
 def inputs(subject: str, spoken: talk.TalkConfig, config: EvaluationConfig) -> list[Path]:
     """The files read besides the upstream runs: recordings, and measuring networks if present."""
-    found = [metrics.network(name) for name in metrics.NETWORKS]
+    found = [network(name) for name in NETWORKS]
     present = [path for path in found if not isinstance(path, NotMeasured)]
     return [*recordings(config), *present]
 
@@ -211,7 +210,7 @@ def held_out_plan(
 
 def _for_syncnet(actor: talk.Actor, planned: talk.Plan) -> UInt8[np.ndarray, "t h w 3"] | None:
     """All frames of a plan when SyncNet is there to see them; else nothing is rendered."""
-    if isinstance(metrics.network("syncnet"), NotMeasured):
+    if isinstance(network("syncnet"), NotMeasured):
         return None
     track = actor.portrait.driving(planned.landmarks, planned.speech)
     frames = actor.portrait.render(track, planned.poses, sway=planned.sway)

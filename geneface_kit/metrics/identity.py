@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from geneface_kit.metrics.formulas import same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
-from geneface_kit.metrics.pictures import same_frames
 
 __all__ = ["cosines", "identity"]
 

@@ -3,6 +3,7 @@
 LPIPS is the name of one network with its learned weights; the edge network's VGG-16 has others.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.metrics.features import channels_first, scripted
+from geneface_kit.metrics.formulas import same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
-from geneface_kit.metrics.pictures import same_frames
 
-__all__ = ["edge_layers", "edge_weights", "layer_distance", "layer_distances", "lpips", "vgg_hed"]
+__all__ = [
+    "channels_first",
+    "edge_layers",
+    "edge_weights",
+    "layer_distance",
+    "layer_distances",
+    "lpips",
+    "scripted",
+    "vgg_hed",
+]
 
 BLOCKS = (2, 2, 3, 3, 3)
 """Convolutions of each block of VGG-16; the last of each block is compared."""
@@ -108,3 +117,15 @@ def edge_layers(weights: Weights, pictures: Float[Tensor, "n 3 h w"]) -> list[Te
             x = functional.relu(functional.conv2d(x, kernel, bias, padding=1))
         layers.append(x)
     return layers
+
+
+def scripted(path: Path) -> torch.jit.ScriptModule:
+    """A network as its authors published it; torch announces the end of this format."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(str(path), map_location="cpu").eval()
+
+
+def channels_first(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[Tensor, "t 3 h w"]:
+    """A stack of pictures as torch wants it."""
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))

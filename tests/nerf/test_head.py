@@ -8,9 +8,10 @@ import pytest
 import torch
 from puppet import faces, puppet
 
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.head import HeadConfig, HeadField, HeadTask
-from geneface_kit.nerf.views import Views, psnr, windows_of
+from geneface_kit.nerf.views import Views, windows_of
 from geneface_kit.runs import training, weights
 
 SMALL = HeadConfig(
@@ -43,7 +44,7 @@ def test_training_lowers_the_loss(trained):
 
 def test_held_out_frames_are_recognised(trained):
     task, _ = trained
-    assert psnr(task.validate(0)["score"]) > 18
+    assert psnr_of_error(task.validate(0)["score"]) > 18
 
 
 def test_the_mouth_follows_the_landmarks(trained):

@@ -8,7 +8,7 @@ from puppet import puppet
 from test_head import SMALL
 from test_networks import ToyVgg
 
-from geneface_kit import metrics
+from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.nerf.head import HeadTask, lips
 from geneface_kit.nerf.head.task import PATCH
 from geneface_kit.nerf.views import Views
@@ -73,7 +73,7 @@ def test_structure_has_the_right_gradient():
 def test_auto_takes_what_is_there(no_networks, monkeypatch):
     assert lips.chosen("auto") == "structure"
     have = {"vgg_hed"}
-    found = lambda name: no_networks if name in have else metrics.NotMeasured("none")  # noqa: E731
+    found = lambda name: no_networks if name in have else NotMeasured("none")  # noqa: E731
     monkeypatch.setattr(lips, "network", found)
     assert lips.chosen("auto") == "vgg-hed"
     have.add("vgg16")
@@ -88,7 +88,7 @@ def test_a_loss_that_cannot_be_had_is_refused(no_networks):
 
 
 def test_the_edge_network_compares_lips():
-    if isinstance(metrics.network("vgg_hed"), metrics.NotMeasured):
+    if isinstance(network("vgg_hed"), NotMeasured):
         pytest.skip("network vgg_hed is not here: python -m geneface_kit networks packaged")
     compare = lips.comparison("vgg-hed", torch.device("cpu"))
     a, b = pictures(0).requires_grad_(), pictures(1)

@@ -9,12 +9,13 @@ from puppet import faces, puppet
 from test_head import SMALL as HEAD
 from test_torso import SMALL as TORSO
 
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.head import HeadTask, make_field
 from geneface_kit.nerf.portrait.picture import EXACT, PictureConfig, fidelity
 from geneface_kit.nerf.portrait.portrait import Portrait
 from geneface_kit.nerf.portrait.survey import load_shell, save_shell, surveyed, weights_seen
 from geneface_kit.nerf.torso import TorsoTask
-from geneface_kit.nerf.views import Views, psnr
+from geneface_kit.nerf.views import Views
 from geneface_kit.render.kernels import backend_for
 from geneface_kit.render.pruning import pruned_occupancy
 from geneface_kit.runs import training
@@ -50,7 +51,7 @@ def shot(portrait, views, frame=21, opening=0.4):
 
 
 def error(a, b):
-    return psnr(float((a.rgb - b.rgb).square().mean()))
+    return psnr_of_error(float((a.rgb - b.rgb).square().mean()))
 
 
 @pytest.mark.parametrize("size", [32, 64])

@@ -9,7 +9,7 @@ import pytest
 from test_tables import TALK, a_row, a_run
 
 from geneface_kit.evaluation import stage as tables
-from geneface_kit.metrics import NotMeasured
+from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.talk import stage as talk
 from notebooks.studies.ablations import ablations
 from notebooks.studies.ablations.ablations import FOREIGN, SELF_DRIVEN, Study

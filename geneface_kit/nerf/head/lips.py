@@ -11,9 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.metrics import NotMeasured, network
-from geneface_kit.metrics.features import scripted
-from geneface_kit.metrics.perceptual import edge_layers, edge_weights, layer_distances
+from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.metrics.perceptual import (
+    edge_layers,
+    edge_weights,
+    layer_distances,
+    scripted,
+)
 
 __all__ = ["LOSSES", "Compare", "chosen", "comparison", "unlikeness"]
 

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.head import lips
 from geneface_kit.nerf.head.config import HeadConfig
 from geneface_kit.nerf.head.field import BOX, HeadField, make_field
-from geneface_kit.nerf.views import HEAD, Pixels, Views, psnr
+from geneface_kit.nerf.views import HEAD, Pixels, Views
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.render.pruning import mark_visible
@@ -115,8 +116,8 @@ class HeadTask(training.Task):
         if self.on_look:
             shown = watched_frame(self.views)
             found = (255 * pictures[shown].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
-            self.on_look(index + 1, found, psnr(errors[frames.index(shown)][0]))
-        return {"score": head, "head_psnr": psnr(head), "lip_psnr": psnr(lips)}
+            self.on_look(index + 1, found, psnr_of_error(errors[frames.index(shown)][0]))
+        return {"score": head, "head_psnr": psnr_of_error(head), "lip_psnr": psnr_of_error(lips)}
 
     def picture(self, frame: int) -> Float[Tensor, "h w 3"]:
         """The head of a frame, rendered from its landmarks, over the plate."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.head import BOX, HeadField, HeadImage
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
-from geneface_kit.nerf.views import psnr
 from geneface_kit.person import camera
 from geneface_kit.render.grid import GridEncoding
 from geneface_kit.render.mlp import padded_rows
@@ -205,7 +205,7 @@ def fidelity(picture: Frame, reference: Frame) -> float:
     """PSNR in dB between two pictures, over the pixels where either shows the head."""
     is_head = (picture.head_alpha > 0) | (reference.head_alpha > 0)
     squared = (picture.rgb - reference.rgb).square().mean(-1)[is_head]
-    return psnr(float(squared.mean())) if len(squared) else psnr(0.0)
+    return psnr_of_error(float(squared.mean())) if len(squared) else psnr_of_error(0.0)
 
 
 def _coarse_centres(occupancy: Occupancy) -> tuple[Tensor, float]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.nerf.views import HEAD, Views, psnr
+from geneface_kit.metrics.formulas import pearson, psnr_of_error
+from geneface_kit.nerf.views import HEAD, Views
 from geneface_kit.person import camera, landmarks
 from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 
@@ -48,7 +49,7 @@ class Following:
         a, b = a - a.mean(), b - b.mean()
         gain = float((a * b).sum() / (a * a).sum())
         error = float(np.sqrt(((a - b) ** 2).mean()))
-        return Following(asked, found, float(np.corrcoef(a, b)[0, 1]), gain, error)
+        return Following(asked, found, pearson(a, b), gain, error)
 
 
 def mouth_follows(
@@ -95,7 +96,7 @@ def layer_quality(
         for name, values in parts.items():
             total = sums.setdefault(f"{name}_psnr", [0.0, 0])
             total[0], total[1] = total[0] + float(values.sum()), total[1] + values.size
-    return {name: round(psnr(total / n), 3) for name, (total, n) in sums.items() if n}
+    return {name: round(psnr_of_error(total / n), 3) for name, (total, n) in sums.items() if n}
 
 
 def _opening(points: np.ndarray) -> np.ndarray:

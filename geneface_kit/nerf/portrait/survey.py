@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.head import BOX, HeadField
 from geneface_kit.nerf.portrait.picture import EXACT, PictureConfig
-from geneface_kit.nerf.views import Views, psnr
+from geneface_kit.nerf.views import Views
 from geneface_kit.person import camera
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.pruning import max_cell_weights, pruned_occupancy
@@ -66,7 +67,7 @@ def surveyed(portrait: Any, views: Views, *, n_frames: int = 3) -> Any:
                 float((picture - reference).square().mean())
                 for picture, reference in zip(pictures, references, strict=True)
             ]
-            if psnr(max(errors)) >= FIDELITY:
+            if psnr_of_error(max(errors)) >= FIDELITY:
                 return fast
     log.warning("no shell keeps %s's pictures: they are made the slow way", views.person.name)
     return portrait

@@ -10,6 +10,7 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Float
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech.features import Speech
@@ -92,7 +93,8 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
         for index, lag in enumerate(lags):
             # the sound of frame t + lag belongs to the picture of frame t
             sound, picture = _shifted(predicted, seen, int(lag))
-            curve[index] = np.mean([_correlation(sound[:, k], picture[:, k]) for k in (0, 1)])
+            pairs = zip(sound.T, picture.T, strict=True)
+            curve[index] = np.mean([pearson(*pair, still=0.0) for pair in pairs])
     best = int(curve.argmax())
     exact = float(lags[best])
     if 0 < best < len(lags) - 1:
@@ -111,12 +113,6 @@ def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarr
     n = min(len(sound), len(picture))
     start, stop = max(0, -lag), min(n, n - lag)
     return sound[start + lag : stop + lag], picture[start:stop]
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    size = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / size) if size > 1e-9 else 0.0
 
 
 @functools.cache

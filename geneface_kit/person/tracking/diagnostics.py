@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.mouth import LIPS, mouth_opening, mouth_width
 from geneface_kit.person.tracking.track import Track
 
@@ -35,9 +36,9 @@ def pose_leak(track: Track) -> dict[str, float]:
     jaw, turns = track.landmarks[still, :17], np.stack([pitch, yaw], 1)[still]
     leak = {}
     for name, angle in (("yaw", yaw), ("pitch", pitch)):
-        leak[f"opening_{name}"] = _correlation(opening, angle)
-        leak[f"width_{name}"] = _correlation(width, angle)
-        leak[f"lips_{name}"] = float(np.mean([abs(_correlation(x, angle)) for x in lips.T]))
+        leak[f"opening_{name}"] = pearson(opening, angle, still=0.0)
+        leak[f"width_{name}"] = pearson(width, angle, still=0.0)
+        leak[f"lips_{name}"] = float(np.mean([abs(pearson(x, angle, still=0.0)) for x in lips.T]))
     leak["jaw_still"] = float(np.sqrt(((jaw - jaw.mean(0)) ** 2).sum(-1).mean()))
     leak["turn_still"] = float(np.sqrt(((turns - turns.mean(0)) ** 2).sum(-1).mean()))
     return leak
@@ -59,10 +60,3 @@ def smoothing_effect(track: Track) -> dict[str, float]:
         effect[f"opening_variance_{name}"] = float(opening.var())
         effect[f"jitter_{name}"] = float(np.sqrt((bend**2).sum(-1).mean())) if len(bend) else 0.0
     return effect
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's, 0 when either hardly moves."""
-    a, b = a - a.mean(), b - b.mean()
-    size = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / size) if size > 1e-9 else 0.0

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geneface_kit import metrics, runs
+from geneface_kit import runs
 from geneface_kit.adaptation import stage as adaptation
+from geneface_kit.evaluation import scores
 from geneface_kit.evaluation import stage as tables
 from geneface_kit.evaluation.rows import Row, spread
-from geneface_kit.metrics import NotMeasured
+from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.weights import load_files, shipped
 from geneface_kit.person import stage as person_stage
@@ -119,7 +120,7 @@ def landmark_scores(run: runs.Run, settings: Any) -> Scores:
     ratio = float(ours.std()) / max(float(theirs.std()), 1e-6)
     return {
         (SELF_DRIVEN, "lip error"): (float(error), "iod"),
-        (SELF_DRIVEN, "mouth correlation"): (metrics.correlation(ours, theirs), "r"),
+        (SELF_DRIVEN, "mouth correlation"): (scores.correlation(ours, theirs), "r"),
         (SELF_DRIVEN, "mouth motion ratio"): (ratio, ""),
         (SELF_DRIVEN, "sync expert"): (_judged(planned, person), "cosine"),
         (FOREIGN, "domain distance"): (float(run.metrics["distance_after"]), "iod^2"),

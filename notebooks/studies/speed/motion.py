@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion.streaming import FRAME, SoundStream, StreamConfig
 from geneface_kit.motion.weights import Motion, load_files, shipped
 from geneface_kit.person import clip, speech
@@ -83,7 +84,7 @@ def _rate(lasts: float, took: tuple[float, float]) -> str:
 
 def _difference(streamed: np.ndarray, offline: np.ndarray) -> str:
     ours, theirs = mouth_shape(streamed), mouth_shape(offline)
-    opening, width = (np.corrcoef(ours[:, k], theirs[:, k])[0, 1] for k in (0, 1))
+    opening, width = (pearson(ours[:, k], theirs[:, k]) for k in (0, 1))
     apart = np.linalg.norm(streamed - offline, axis=-1)
     moves = np.linalg.norm(offline - offline.mean(0), axis=-1)
     return (

@@ -15,12 +15,13 @@ import torch
 from torch.autograd.profiler import profile, record_function
 
 from geneface_kit import runs
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf import stage as portrait_stage
 from geneface_kit.nerf.head import HeadTask
 from geneface_kit.nerf.head.vanilla import VanillaField
 from geneface_kit.nerf.portrait.picture import EXACT, Frame, fidelity
 from geneface_kit.nerf.portrait.survey import surveyed
-from geneface_kit.nerf.views import Views, psnr, windows_of
+from geneface_kit.nerf.views import Views, windows_of
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
 from geneface_kit.render.kernels import muted
@@ -121,7 +122,7 @@ def render_rate(portrait: Any, views: Views, size: int, *, n_frames: int = 8) ->
         twin_ratio=statistics.median(twin_walls) / usual,
         reference_ratio=statistics.median(exact_walls) / usual,
         vanilla_ratio=vanilla_s / usual,
-        psnr=min(psnr(float((a.rgb - b.rgb).square().mean())) for a, b in pairs),
+        psnr=min(psnr_of_error(float((a.rgb - b.rgb).square().mean())) for a, b in pairs),
         head_psnr=min(fidelity(a, b) for a, b in pairs),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.mouth import LIPS, mouth_shape
 
 __all__ = ["MEASURES", "Lips", "amplitude_for", "closures", "measure", "opening_ratio", "recall"]
@@ -57,8 +58,8 @@ def measure(lips: Lips, amplitude: float) -> dict[str, float]:
     limit = float(low + CLOSED * (high - low))
     shut, seen_shut = ours[:, 0] < limit, theirs[:, 0] < limit
     return {
-        "r_opening": _pearson(ours[:, 0], theirs[:, 0]),
-        "r_width": _pearson(ours[:, 1], theirs[:, 1]),
+        "r_opening": pearson(ours[:, 0], theirs[:, 0], still=0.0),
+        "r_width": pearson(ours[:, 1], theirs[:, 1], still=0.0),
         "lip_error": float(np.linalg.norm(drawn - lips.seen, axis=-1).mean()),
         "closure_recall": recall(closures(seen_shut), shut),
         "closure_precision": recall(closures(shut), seen_shut),
@@ -107,8 +108,3 @@ def _shape(lips: np.ndarray) -> np.ndarray:
     face = np.zeros((len(lips), 68, 3), np.float32)
     face[:, LIPS] = lips
     return mouth_shape(face)
-
-
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    spread = float(a.std() * b.std())
-    return float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread > 1e-12 else 0.0

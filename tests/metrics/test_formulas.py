@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from geneface_kit import metrics
-from geneface_kit.metrics import NotMeasured
-from geneface_kit.person.mouth import seen_opening
+from geneface_kit.metrics import formulas, perceptual
 
 
 def grey(value, n=2, size=32):
@@ -18,28 +16,30 @@ def points(n=3):
 
 
 def test_psnr_of_a_known_difference():
-    assert metrics.psnr(grey(51), grey(102)) == pytest.approx(20 * np.log10(5))  # 255 / 51
-    assert metrics.psnr(grey(7), grey(7)) == np.inf
+    assert formulas.psnr(grey(51), grey(102)) == pytest.approx(20 * np.log10(5))  # 255 / 51
+    assert formulas.psnr(grey(7), grey(7)) == np.inf
 
 
 def test_psnr_averages_decibels_over_frames():
     predicted = np.concatenate([grey(51, 1), grey(153, 1)])
     expected = (20 * np.log10(5) + 20 * np.log10(255 / 153)) / 2
-    assert metrics.psnr(predicted, grey(0)) == pytest.approx(expected)
+    assert formulas.psnr(predicted, grey(0)) == pytest.approx(expected)
 
 
 def test_psnr_mask_counts_only_its_pixels():
     predicted, mask = grey(0), np.zeros((2, 32, 32), bool)
     predicted[:, :4, :4] = 51
     mask[:, :4, :4] = True
-    assert metrics.psnr(predicted, grey(0), mask=mask) == pytest.approx(20 * np.log10(5))
+    assert formulas.psnr(predicted, grey(0), mask=mask) == pytest.approx(20 * np.log10(5))
     with pytest.raises(ValueError, match="mask leaves no pixel"):
-        metrics.psnr(predicted, grey(0), mask=np.zeros((2, 32, 32), bool))
+        formulas.psnr(predicted, grey(0), mask=np.zeros((2, 32, 32), bool))
     with pytest.raises(ValueError, match=r"mask must be \(2, 32, 32\)"):
-        metrics.psnr(predicted, grey(0), mask=np.ones((1, 32, 32), bool))
+        formulas.psnr(predicted, grey(0), mask=np.ones((1, 32, 32), bool))
 
 
-@pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim, metrics.lpips, metrics.vgg_hed])
+@pytest.mark.parametrize(
+    "measure", [formulas.psnr, formulas.ssim, perceptual.lpips, perceptual.vgg_hed]
+)
 def test_frames_that_do_not_belong_together_are_refused(measure):
     with pytest.raises(ValueError, match="must hold the same frames, got 2 and 3"):
         measure(grey(0), grey(0, n=3))
@@ -51,10 +51,10 @@ def test_frames_that_do_not_belong_together_are_refused(measure):
 
 def test_ssim_is_one_for_equal_and_the_luminance_term_for_flat_frames():
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    assert metrics.ssim(noise, noise) == pytest.approx(1)
+    assert formulas.ssim(noise, noise) == pytest.approx(1)
     c1 = (0.01 * 255) ** 2
     expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
-    assert metrics.ssim(grey(100), grey(120)) == pytest.approx(expected, abs=1e-6)
+    assert formulas.ssim(grey(100), grey(120)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_ssim_mask_averages_the_map_over_its_pixels():
@@ -63,58 +63,56 @@ def test_ssim_mask_averages_the_map_over_its_pixels():
     mask[:, :, 24:] = True  # 8 px from the step: its windows, 11 wide, see flat pictures only
     c1 = (0.01 * 255) ** 2
     expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
-    assert metrics.ssim(predicted, grey(100), mask=mask) == pytest.approx(expected, abs=1e-6)
-    assert metrics.ssim(predicted, grey(100), mask=mask[:, :, ::-1]) == pytest.approx(1)
+    assert formulas.ssim(predicted, grey(100), mask=mask) == pytest.approx(expected, abs=1e-6)
+    assert formulas.ssim(predicted, grey(100), mask=mask[:, :, ::-1]) == pytest.approx(1)
 
 
 def test_lmd_is_in_512_equivalent_pixels_without_alignment():
     truth = points()
     moved = truth + np.float32([3, 4])
-    assert metrics.lmd(moved, truth, 256) == pytest.approx(10, rel=1e-5)
-    assert metrics.lmd(moved, truth, 512) == pytest.approx(5, rel=1e-5)
-
-
-def test_lmd_of_lips_sees_only_lips():
-    truth = points()
-    moved = truth.copy()
-    moved[:, :48] += 100
-    assert metrics.lmd(moved, truth, 512, points="lips") == 0
-    assert metrics.lmd(moved, truth, 512) == pytest.approx(np.hypot(100, 100) * 48 / 68, rel=1e-5)
+    assert formulas.lmd(moved, truth, 256) == pytest.approx(10, rel=1e-5)
+    assert formulas.lmd(moved, truth, 512) == pytest.approx(5, rel=1e-5)
 
 
 def test_centred_lmd_of_lips_forgives_a_shift_but_no_stretch():
     truth = points()
     moved = truth.copy()
     moved[:, 48:] += np.float32([3, 4])
-    assert metrics.lmd(moved, truth, 256, points="lips", centred=True) == pytest.approx(0, abs=1e-4)
-    assert metrics.lmd(moved, truth, 256, points="lips") == pytest.approx(10, rel=1e-5)
+    assert formulas.lmd(moved[:, 48:], truth[:, 48:], 256, centred=True) == pytest.approx(
+        0, abs=1e-4
+    )
+    assert formulas.lmd(moved[:, 48:], truth[:, 48:], 256) == pytest.approx(10, rel=1e-5)
     truth[:, 48:] = 0
     truth[:, 48:58, 0], truth[:, 58:, 0] = -10, 10
     wider = truth * np.float32([1.5, 1])  # each lip point 5 px from its place
-    assert metrics.lmd(wider, truth, 512, points="lips", centred=True) == pytest.approx(5)
+    assert formulas.lmd(wider[:, 48:], truth[:, 48:], 512, centred=True) == pytest.approx(5)
 
 
-def test_mouth_opening_is_measured_in_eye_distances():
-    face = np.zeros((2, 68, 2), np.float32)
-    face[:, 36, 0], face[:, 45, 0] = 10, 90
-    face[1, [61, 62, 63], 1] = -8
-    face[1, [65, 66, 67], 1] = 8
-    assert seen_opening(face).tolist() == pytest.approx([0, 0.2])
-
-
-def test_correlation_and_its_absence():
+def test_pearson_of_a_line_of_a_hand_worked_pair_and_of_nothing_that_moves():
     curve = np.float32([0, 1, 2, 1])
-    assert metrics.correlation(curve, 3 - 2 * curve) == pytest.approx(-1)
-    still = metrics.correlation(curve, np.ones(4, np.float32))
-    assert isinstance(still, NotMeasured) and str(still) == "not measured"
+    assert formulas.pearson(curve, 3 - 2 * curve) == pytest.approx(-1)
+    # deviations (-1, 0, 1) and (-1, 1, 0): 1 / sqrt(2 * 2)
+    assert formulas.pearson(np.arange(3.0), np.array([0.0, 2, 1])) == pytest.approx(0.5)
+    assert np.isnan(formulas.pearson(curve, np.ones(4)))
+    assert formulas.pearson(curve, np.ones(4), still=0.0) == 0
+    with pytest.raises(ValueError, match="same frames, got 4 and 3"):
+        formulas.pearson(curve, np.ones(3))
+
+
+def test_psnr_of_an_error_has_the_floor_that_it_is_given():
+    assert formulas.psnr_of_error(0.01) == pytest.approx(20)
+    assert formulas.psnr_of_error(0.01 * 255**2, peak=255.0) == pytest.approx(20)
+    assert formulas.psnr_of_error(0.0) == 120 and formulas.psnr_of_error(0.0, floor=0.0) == np.inf
 
 
 def test_frechet_distance_by_hand():
-    one = metrics.frechet_distance(np.zeros(1), np.ones((1, 1)), np.array([3.0]), np.array([[4.0]]))
+    one = formulas.frechet_of_gaussians(
+        np.zeros(1), np.ones((1, 1)), np.array([3.0]), np.array([[4.0]])
+    )
     assert one == pytest.approx(10)
     a, b = np.diag([1.0, 4.0, 9.0]), np.diag([4.0, 4.0, 1.0])
     zeros = np.zeros(3)
-    assert metrics.frechet_distance(zeros, a, zeros, b) == pytest.approx(1 + 0 + 4)
+    assert formulas.frechet_of_gaussians(zeros, a, zeros, b) == pytest.approx(1 + 0 + 4)
 
 
 def test_frechet_distance_of_full_covariances_agrees_with_scipy():
@@ -122,15 +120,17 @@ def test_frechet_distance_of_full_covariances_agrees_with_scipy():
     a, b = (x @ x.T for x in generator.normal(size=(2, 5, 5)))
     mean = generator.normal(size=5)
     expected = mean @ mean + np.trace(a + b - 2 * sqrtm(a @ b).real)
-    assert metrics.frechet_distance(mean, a, np.zeros(5), b) == pytest.approx(expected, rel=1e-6)
+    assert formulas.frechet_of_gaussians(mean, a, np.zeros(5), b) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_statistics_by_hand():
-    mean, covariance = metrics.statistics(np.float32([[0, 0], [2, 4]]))
+    mean, covariance = formulas.gaussian(np.float32([[0, 0], [2, 4]]))
     assert mean.tolist() == [1, 2]
     assert covariance.tolist() == [[2, 4], [4, 8]]
     with pytest.raises(ValueError, match="at least 2 rows, got 1"):
-        metrics.statistics(np.zeros((1, 2), np.float32))
+        formulas.gaussian(np.zeros((1, 2), np.float32))
 
 
 def test_distance_of_gaussian_features_is_the_closed_form():
@@ -138,7 +138,7 @@ def test_distance_of_gaussian_features_is_the_closed_form():
     a = generator.normal(0, 1, (20_000, 4))
     b = generator.normal(0, 2, (20_000, 4)) + np.array([3, 0, 0, 0])
     # |3|^2 and, in each of four dimensions, (1 - 2)^2.
-    assert metrics.distance(a, b) == pytest.approx(9 + 4, rel=0.02)
+    assert formulas.frechet_distance(a, b) == pytest.approx(9 + 4, rel=0.02)
 
 
 def test_distance_falls_with_the_number_of_samples_as_stated():
@@ -146,10 +146,6 @@ def test_distance_falls_with_the_number_of_samples_as_stated():
     c, means = 8, []
     for n in (64, 256, 1024):
         pairs = generator.normal(size=(40, 2, n, c))
-        means.append(np.mean([metrics.distance(a, b) for a, b in pairs]))
+        means.append(np.mean([formulas.frechet_distance(a, b) for a, b in pairs]))
     assert means[0] > 2 * means[1] > 4 * means[2] > 0, "the true distance is 0"
     assert means[2] == pytest.approx((2 * c + c * (c + 1) / 2) / 1024, rel=0.1)
-
-
-def test_aue_says_why_it_is_not_measured():
-    assert str(metrics.aue()) == "not measured" and "OpenFace" in metrics.aue().reason

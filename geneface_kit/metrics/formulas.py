@@ -1,0 +1,182 @@
+"""Formulas: PSNR, SSIM, LMD, Pearson's r and the Frechet distance; arrays in, one number out.
+
+Pictures are uint8 stacks (t, h, w, 3) as they were stored, before any codec.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+__all__ = [
+    "frechet_distance",
+    "frechet_of_gaussians",
+    "gaussian",
+    "lmd",
+    "pearson",
+    "psnr",
+    "psnr_of_error",
+    "same_frames",
+    "ssim",
+]
+
+
+def pearson(
+    a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"], *, still: float = np.nan
+) -> float:
+    """Pearson's correlation of two curves, -1 to 1; `still` where one of them does not move.
+
+    Of two mouth openings it says whether the mouth moves with the other one. It does not move when
+    the product of the standard deviations is under 1e-12, or there are fewer than 3 values.
+    Raises: ValueError for curves of different length.
+    """
+    same_frames(a, b)
+    a, b = (curve.astype(np.float64) for curve in (a, b))
+    if len(a) < 3 or a.std() * b.std() < 1e-12:
+        return still
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def psnr_of_error(squared_error: float, *, peak: float = 1.0, floor: float = 1e-12) -> float:
+    """Peak signal-to-noise ratio, dB: 10 log10(peak^2 / MSE) of a mean squared error.
+
+    floor: the least error that counts, so that equal pictures in [0, 1] have 120 dB; with 0 they
+    have infinity.
+    """
+    with np.errstate(divide="ignore"):
+        return float(20 * np.log10(peak) - 10 * np.log10(max(squared_error, floor)))
+
+
+def psnr(
+    predicted: UInt8[np.ndarray, "t h w 3"],
+    truth: UInt8[np.ndarray, "_ _ _ 3"],
+    *,
+    mask: Bool[np.ndarray, "_ _ _"] | None = None,
+) -> float:
+    """Mean over frames of the peak signal-to-noise ratio, dB (`psnr_of_error` with peak 255).
+
+    mask: (t, h, w), pixels that count (head only, for example); None counts all. Two frames that
+    differ by 51 everywhere give 20 log10(255 / 51) = 13.979 dB; equal frames give infinity.
+    Raises: ValueError for sets of different length or size, or a frame without counted pixels.
+    """
+    same_frames(predicted, truth)
+    error = (predicted.astype(np.float64) - truth.astype(np.float64)) ** 2
+    per_frame = _masked_means(error.mean(axis=-1), mask)
+    return float(np.mean([psnr_of_error(one, peak=255.0, floor=0.0) for one in per_frame]))
+
+
+def ssim(
+    predicted: UInt8[np.ndarray, "t h w 3"],
+    truth: UInt8[np.ndarray, "_ _ _ 3"],
+    *,
+    mask: Bool[np.ndarray, "_ _ _"] | None = None,
+) -> float:
+    """Mean over frames of the structural similarity, 1 for equal frames.
+
+    Wang et al. 2004: Gaussian window of sigma 1.5, population covariance, mean over channels.
+    mask: (t, h, w), pixels over which the map of similarities is averaged; a window at the edge
+    of the mask sees its neighbours outside. None takes the usual mean, without the frame's border.
+    """
+    from skimage.metrics import structural_similarity
+
+    same_frames(predicted, truth)
+    options = dict(
+        channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, full=mask is not None
+    )
+    found = [
+        structural_similarity(a, b, use_sample_covariance=False, **options)
+        for a, b in zip(predicted, truth, strict=True)
+    ]
+    if mask is None:
+        return float(np.mean(found))
+    return float(_masked_means(np.stack([whole.mean(axis=-1) for _, whole in found]), mask).mean())
+
+
+def lmd(
+    predicted: Float[np.ndarray, "t n 2"],
+    truth: Float[np.ndarray, "_ n 2"],
+    size: int,
+    *,
+    centred: bool = False,
+) -> float:
+    """Landmark distance: mean Euclidean distance of points, in pixels of a 512 px picture.
+
+    LMD of Chen et al. 2018 (Lip movements generation at a glance), GeneFace section 4.
+    predicted, truth: points found in both pictures, pixels of a `size` x `size` picture. centred:
+    the mean of each frame's points is taken off first, as the evaluation code of RAD-NeRF does
+    for lips; else nothing is aligned: a shifted head is an error. Points 3 right and 4 down at
+    size 256 give 10, and 0 when centred.
+    """
+    same_frames(predicted, truth)
+    a, b = predicted.astype(np.float64), truth.astype(np.float64)
+    if centred:
+        a, b = (points - points.mean(axis=1, keepdims=True) for points in (a, b))
+    return float(np.linalg.norm(a - b, axis=-1).mean() * 512 / size)
+
+
+def frechet_distance(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "m c"]) -> float:
+    """Frechet distance of the Gaussians fitted to two sets of feature vectors; squared features.
+
+    FID (Heusel et al. 2017) is this distance of Inception-v3's features. Biased upwards, the more
+    the fewer rows: two sets of n rows drawn from one Gaussian of c independent features of
+    variance 1 are about (2 c + c (c + 1) / 2) / n apart when n is much larger than c. So a
+    distance is only compared with distances of as many frames, and its n stands beside it in
+    every table.
+    """
+    return frechet_of_gaussians(*gaussian(a), *gaussian(b))
+
+
+def frechet_of_gaussians(
+    mean_a: Float[np.ndarray, " c"],
+    covariance_a: Float[np.ndarray, "c c"],
+    mean_b: Float[np.ndarray, " c"],
+    covariance_b: Float[np.ndarray, "c c"],
+) -> float:
+    """|ma - mb|^2 + tr(Ca + Cb - 2 (Ca Cb)^1/2) (Dowson and Landau 1982).
+
+    In one dimension, means 0 and 3, variances 1 and 4: 9 + 1 + 4 - 2 * 2 = 10.
+    """
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    # (Ca Cb) and (Ca^1/2 Cb Ca^1/2) have the same eigenvalues; the second is symmetric.
+    mixed = np.clip(np.linalg.eigvalsh(root @ covariance_b @ root), 0, None)
+    traces = np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(mixed).sum()
+    return float(((mean_a - mean_b) ** 2).sum() + traces)
+
+
+def gaussian(
+    features: Float[np.ndarray, "n c"],
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
+    """Mean and covariance (n - 1 in the denominator) of feature vectors."""
+    if len(features) < 2:
+        raise ValueError(f"features must hold at least 2 rows, got {len(features)}")
+    values = features.astype(np.float64)
+    return values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False))
+
+
+def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:
+    """Refuses sets that cannot be compared frame by frame.
+
+    Raises: ValueError that says whether the number of frames or their size differs.
+    """
+    if len(predicted) != len(truth):
+        raise ValueError(
+            f"the two sets must hold the same frames, got {len(predicted)} and {len(truth)}"
+        )
+    if predicted.shape != truth.shape:
+        raise ValueError(
+            "the two sets must have frames of one size, "
+            f"got {predicted.shape[1:]} and {truth.shape[1:]}"
+        )
+    if len(predicted) == 0:
+        raise ValueError("the two sets hold no frames")
+
+
+def _masked_means(
+    values: Float[np.ndarray, "t h w"], mask: Bool[np.ndarray, "_ _ _"] | None
+) -> Float[np.ndarray, " t"]:
+    if mask is None:
+        return values.mean(axis=(1, 2))
+    if mask.shape != values.shape:
+        raise ValueError(f"mask must be {values.shape} like the frames, got {mask.shape}")
+    if not mask.any(axis=(1, 2)).all():
+        raise ValueError("mask leaves no pixel in some frame, so nothing can be measured there")
+    return np.array([frame[inside].mean() for frame, inside in zip(values, mask, strict=True)])
