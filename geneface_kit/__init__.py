@@ -5,7 +5,6 @@ notebook each. `require` gives the finished run of a stage, making what is missi
 """
 
 import os
-from typing import Any
 
 # Before torch loads OpenMP: its idle threads would spin and starve the threads of Warp and
 # mediapipe. On two cores that made head training 5 to 13 times slower.
@@ -14,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __all__ = ["STAGES", "Run", "open_run", "require"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """The public names, imported when first used: one part of the kit does not load the others."""
     if name not in __all__:
         raise AttributeError(f"module 'geneface_kit' has no attribute {name!r}")

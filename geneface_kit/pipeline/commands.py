@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in STUDIES:
-        return _study(*arguments)
+        return said(lambda: _study(*arguments))
     chosen = _parser().parse_args(arguments)
     return said(lambda: chosen.call(chosen), debug=chosen.debug)
 

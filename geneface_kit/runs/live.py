@@ -42,8 +42,7 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
     Live or on a terminal: a bar. Elsewhere: whole lines at 0, 25, 50, 75 and 100 percent without
     timings, so that logs and notebook outputs are stable.
     """
-    if total is None:
-        total = len(items) if hasattr(items, "__len__") else 0  # type: ignore[arg-type]
+    total = total or (len(items) if hasattr(items, "__len__") else 0)
     if is_live() or sys.stdout.isatty():
         from tqdm.auto import tqdm
 
@@ -200,11 +199,10 @@ def _shell():
 
 
 def _publish(bundle: dict[str, object]) -> None:
-    if _shell() is None:
-        return
-    from IPython.display import publish_display_data
+    if _shell() is not None:
+        from IPython.display import publish_display_data
 
-    publish_display_data(bundle)
+        publish_display_data(bundle)
 
 
 def _picture(fig: Figure) -> dict[str, str]:

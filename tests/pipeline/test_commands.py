@@ -109,6 +109,12 @@ def test_a_study_is_a_process_with_its_own_arguments(name, monkeypatch):
     assert importlib.util.find_spec(f"{module}.__main__")
 
 
+def test_a_study_needs_a_checkout(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    assert main(["bench"]) == 2
+    assert capsys.readouterr().err.startswith("error: bench is a study: run it in a checkout")
+
+
 def test_reproduce_runs_a_study_and_compares_its_tables(monkeypatch, tmp_path, capsys):
     asked = []
 
