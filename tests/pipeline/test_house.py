@@ -1,8 +1,12 @@
 """The house: folders in the order of the flow, imports one way, no circle, thin."""
 
 import ast
+import importlib.util
+import re
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import geneface_kit
 
@@ -90,7 +94,8 @@ def test_no_file_imports_itself_by_way_of_others():
         name: {one for one in ones if not name.startswith(f"{one}.")}
         for name, ones in GRAPH.items()
     }
-    assert not circles(below), said(circles(below))
+    found = circles(below)
+    assert not found, said(found)
 
 
 def test_the_checks_can_fail():
@@ -157,3 +162,18 @@ def test_the_wheel_holds_every_file():
     assert data and not missing, said(missing)
     unused = {one for one in patterns if not any(path.match(one) for path in data)}
     assert not unused, said(unused)
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "REPRODUCTION.md", "geneface_kit/motion/MODEL_CARD.md"]
+)
+def test_what_the_prose_points_to_is_there(name):
+    """Links, files and modules that run; what a run writes is not looked for."""
+    top = FOLDER.parent
+    text = (top / name).read_text()
+    paths = set(re.findall(r"\]\((?!http)([^)#]+)\)", text))
+    paths |= set(re.findall(r"`((?:geneface_kit|notebooks|tests)/[\w/.]+)`", text))
+    modules = set(re.findall(r"python -m ((?:geneface_kit|notebooks)\.[\w.]+)", text))
+    missing = {one for one in paths if not (top / one).exists()}
+    missing |= {one for one in modules if importlib.util.find_spec(one) is None}
+    assert not missing, said(missing)
