@@ -1,5 +1,6 @@
 """Download: a file from its public address -> a path, whole and checked, by pooch."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -48,10 +49,13 @@ def _retrieve(address: str, partial: Path, path: Path) -> None:
     import requests
 
     pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S)
+    answers = contextlib.ExitStack()  # pooch leaves a broken one open
+    hooks = {"response": lambda answer, **_: answers.enter_context(answer)}
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S, hooks=hooks)
     partial.unlink(missing_ok=True)  # of a process that was killed
     try:
-        pooch.retrieve(address, None, partial.name, partial.parent, downloader=downloader)
+        with answers:
+            pooch.retrieve(address, None, partial.name, partial.parent, downloader=downloader)
     except requests.HTTPError as error:
         raise FileNotFoundError(
             f"{address} answered {error.response.status_code} {error.response.reason}: put the "
