@@ -4,8 +4,8 @@ A metric of this kit, with the 8-bit network of the OpenCV zoo: no published tab
 """
 
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -14,6 +14,7 @@ from geneface_kit.metrics.networks import NotMeasured, network
 
 __all__ = ["cosines", "identity"]
 
+Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
 SCORE = 0.6
 """YuNet's confidence from which a box counts as a face (ours)."""
 
@@ -46,9 +47,7 @@ def cosines(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "n c"]) -> Float[n
     return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
 
-def _tools(yunet: Path, sface: Path) -> tuple[Any, Any]:
-    import cv2
-
+def _tools(yunet: Path, sface: Path) -> Tools:
     if int(cv2.__version__.split(".")[0]) != 4:
         raise ModuleNotFoundError(f"these networks need OpenCV 4, got {cv2.__version__}")
     detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE)
@@ -56,7 +55,7 @@ def _tools(yunet: Path, sface: Path) -> tuple[Any, Any]:
 
 
 def _embedding(
-    tools: tuple[Any, Any], frame: UInt8[np.ndarray, "h w 3"]
+    tools: Tools, frame: UInt8[np.ndarray, "h w 3"]
 ) -> Float[np.ndarray, " 128"] | None:
     detector, recognizer = tools
     bgr = np.ascontiguousarray(frame[..., ::-1])

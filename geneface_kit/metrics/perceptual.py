@@ -19,7 +19,6 @@ __all__ = [
     "channels_first",
     "edge_layers",
     "edge_weights",
-    "layer_distance",
     "layer_distances",
     "lpips",
     "scripted",
@@ -63,7 +62,7 @@ def vgg_hed(
     """VGG-HED distance, mean over frames; 0 for equal frames. Not LPIPS.
 
     VGG-16 as fine-tuned for edges (HED, Xie and Tu 2015); the sum over the last layer of its five
-    blocks of `layer_distance`. No learned weights, nothing resized.
+    blocks of the mean `layer_distances`. No learned weights, nothing resized.
     """
     same_frames(predicted, truth)
     path = network("vgg_hed")
@@ -73,19 +72,14 @@ def vgg_hed(
     distances = []
     for pair in zip(predicted, truth, strict=True):
         layers = edge_layers(weights, channels_first(np.stack(pair)).float())
-        distances.append(sum(layer_distance(layer[:1], layer[1:]) for layer in layers))
+        distances.append(sum(float(layer_distances(one[:1], one[1:]).mean()) for one in layers))
     return float(np.mean(distances))
-
-
-def layer_distance(a: Float[Tensor, "1 c h w"], b: Float[Tensor, "1 c h w"]) -> float:
-    """Mean over places of |a / |a| - b / |b||^2 over channels: 0 if equal, 2 if orthogonal."""
-    return float(layer_distances(a, b).mean())
 
 
 def layer_distances(
     a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]
 ) -> Float[Tensor, "n h w"]:
-    """|a / |a| - b / |b||^2 over channels, at every place."""
+    """|a / |a| - b / |b||^2 over channels, at every place: 0 if equal, 2 if orthogonal."""
     units = [features / (features.norm(dim=1, keepdim=True) + 1e-8) for features in (a, b)]
     return (units[0] - units[1]).square().sum(dim=1)
 

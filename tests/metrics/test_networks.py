@@ -163,8 +163,8 @@ def test_layer_distance_is_an_angle_between_features():
     a = torch.zeros(1, 2, 1, 2)
     b = torch.zeros(1, 2, 1, 2)
     a[0, 0], b[0, 0, 0, 0], b[0, 1, 0, 1] = 5, 0.1, 7
-    # One place parallel, one at a right angle: (0 + 2) / 2.
-    assert perceptual.layer_distance(a, b) == pytest.approx(1, abs=1e-5)
+    # One place parallel, one at a right angle.
+    assert perceptual.layer_distances(a, b)[0, 0].tolist() == pytest.approx([0, 2], abs=1e-5)
 
 
 def test_cosines_by_hand():
