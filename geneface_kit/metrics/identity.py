@@ -54,9 +54,7 @@ def _tools(yunet: Path, sface: Path) -> Tools:
     return detector, cv2.FaceRecognizerSF.create(str(sface), "")
 
 
-def _embedding(
-    tools: Tools, frame: UInt8[np.ndarray, "h w 3"]
-) -> Float[np.ndarray, " 128"] | None:
+def _embedding(tools: Tools, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 128"] | None:
     detector, recognizer = tools
     bgr = np.ascontiguousarray(frame[..., ::-1])
     detector.setInputSize((bgr.shape[1], bgr.shape[0]))
