@@ -1,51 +1,45 @@
 """Report: one page about a prepared person: verdict, what to do, and what it rests on.
 
-The page is HTML with its pictures inside; it loads nothing and runs no script.
+Plain HTML with its pictures inside: it loads nothing, runs no script and leaves its colours to the
+reader, so that it reads the same in a notebook, on a code host and on a dark screen.
 """
 
 import base64
 import html
-from typing import Any
+import io
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib.figure import Figure
 
-from geneface_kit.person import charts, clip, quality
+from geneface_kit.person import clip, quality
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.tracking.diagnostics import euler_degrees
+from geneface_kit.runs.files import Facts
 
-__all__ = ["LAYER_COLOURS", "page", "panels", "rows"]
+__all__ = ["LABEL_COLOURS", "page", "panels", "rows"]
 
-LAYER_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
+LABEL_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
 """Colour of background, head, neck and torso in pictures of labels."""
-
 N_PICTURES = 6
-VERDICT_COLOURS = {"good": "#1b7f3b", "usable": "#a06a00", "not usable": "#b3261e"}
-STYLE = """
-.gfk{font:15px/1.5 system-ui,sans-serif;color:#1c1c1e;background:#fff;max-width:860px;
-margin:0 auto;padding:16px}
-.gfk h1{font-size:24px;margin:0 0 4px}.gfk h2{font-size:17px;margin:26px 0 6px}
-.gfk table{border-collapse:collapse;width:100%;color:#1c1c1e}
-.gfk td{border-top:1px solid #e3e3e6;padding:4px 10px 4px 0;vertical-align:top}
-.gfk td,.gfk tr{text-align:left!important;background:#fff!important}
-.gfk td:first-child{width:30%;color:#55555c}.gfk td:nth-child(2){width:27%}
-.gfk td:last-child{color:#55555c}
-.gfk img{max-width:100%;display:block;margin:6px 0}.gfk li{margin:3px 0}
-.gfk .verdict{display:inline-block;color:#fff;border-radius:4px;padding:2px 10px;font-weight:600}
-.gfk .small{color:#55555c;font-size:13px}
-"""
+CAPTION = (
+    "Dots: the 68 landmarks. Colours: head orange, neck yellow, torso blue. Last row: the torso "
+    "painted on behind the chin, over the background."
+)
 
 
 def page(who: Person) -> str:
-    """The report as a whole HTML document."""
+    """The report as a whole HTML document, light or dark as its reader has it."""
     title = html.escape(f"{who.name}: report")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{title}</title></head>\n'
-        f'<body style="margin:0;background:#fff">\n{panels(who)}\n</body></html>\n'
+        '<meta name="viewport" content="width=device-width">'
+        f'<meta name="color-scheme" content="light dark"><title>{title}</title></head>\n'
+        '<body style="max-width:860px;margin:0 auto;padding:16px;font-family:system-ui,sans-serif">'
+        f"\n{panels(who)}\n</body></html>\n"
     )
 
 
@@ -53,30 +47,24 @@ def panels(who: Person) -> str:
     """The report as an HTML fragment, for a notebook's cell."""
     report = who.report
     parts = [
-        f"<style>{STYLE}</style>",
-        '<div class="gfk">',
-        _heading(who),
+        f"<h1>{html.escape(who.name)} ({who.data_kind} person)</h1>",
+        f"<p><strong>{report['verdict']}</strong>: {report['seconds']:.1f} s, {len(who)} frames of "
+        f"{who.size} x {who.size} pixels</p>",
         _list("What to do", report["reasons"], "Nothing stands in the way."),
         _list("What was found or repaired on the way", report["warnings"], "Nothing."),
         f"<h2>What to expect</h2><p>{html.escape(quality.expectation(report))}</p>",
         "<h2>Frames, segmentation, torso picture</h2>",
-        *(_picture(strip, text) for text, strip in _strips(who)),
-        f'<p class="small">{PICTURE_TEXT}</p>',
-        *(f"<h2>{title}</h2>{figure}" for title, figure in _figures(who)),
+        *(_image(_encoded(strip), "jpeg", name) for name, strip in _strips(who)),
+        f"<p>{CAPTION}</p>",
+        "<h2>Sound, pose and mouth</h2>",
+        _image(_charts(who), "png", "offset, head pose, mouth opening, mouth shapes, pose leak"),
         "<h2>All measures</h2>",
         _table(rows(report)),
-        "</div>",
     ]
     return "\n".join(parts)
 
 
-PICTURE_TEXT = (
-    "Dots: the 68 landmarks. Colours: head orange, neck yellow, torso blue. Last row: the torso "
-    "painted on behind the chin, over the background."
-)
-
-
-def rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+def rows(report: Facts) -> list[tuple[str, str, str]]:
     """(measure, value, what it means) for every line of the report's table."""
     angles = report["pose_degrees"]
     leak, smooth = report["pose_leak"], report["smoothing"]
@@ -161,17 +149,6 @@ def _background_text(still: int) -> str:
     )
 
 
-def _heading(who: Person) -> str:
-    report = who.report
-    kind = "synthetic" if who.data_kind == "synthetic" else "real"
-    colour = VERDICT_COLOURS[report["verdict"]]
-    return (
-        f"<h1>{html.escape(who.name)} <span class='small'>({kind} person)</span></h1>"
-        f'<p><span class="verdict" style="background:{colour}">{report["verdict"]}</span> '
-        f"{report['seconds']:.1f} s, {len(who)} frames of {who.size} x {who.size} pixels</p>"
-    )
-
-
 def _list(title: str, items: list[str], otherwise: str) -> str:
     if not items:
         return f"<h2>{title}</h2><p>{otherwise}</p>"
@@ -181,20 +158,23 @@ def _list(title: str, items: list[str], otherwise: str) -> str:
 
 def _table(lines: list[tuple[str, str, str]]) -> str:
     cells = (
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>"
+        "<tr>" + "".join(f'<td align="left">{html.escape(cell)}</td>' for cell in line) + "</tr>"
         for line in lines
     )
     return "<table>" + "".join(cells) + "</table>"
 
 
-def _picture(picture: UInt8[np.ndarray, "h w 3"], text: str) -> str:
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
-    )
+def _image(data: bytes, kind: str, text: str) -> str:
+    encoded = base64.b64encode(data).decode()
+    return f'<p><img width="100%" alt="{text}" src="data:image/{kind};base64,{encoded}"></p>'
+
+
+def _encoded(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    quality_80 = [cv2.IMWRITE_JPEG_QUALITY, 80]
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality_80)
     if not done:
         raise OSError("OpenCV could not encode a picture of the report")
-    encoded = base64.b64encode(data.tobytes()).decode()
-    return f'<img alt="{html.escape(text)}" src="data:image/jpeg;base64,{encoded}">'
+    return data.tobytes()
 
 
 def _strips(who: Person) -> list[tuple[str, np.ndarray]]:
@@ -206,7 +186,7 @@ def _strips(who: Person) -> list[tuple[str, np.ndarray]]:
         for x, y in who.landmarks2d[t].round().astype(int):
             cv2.circle(dotted, (int(x), int(y)), max(0, who.size // 200), (80, 255, 80), -1)
         frames.append(dotted)
-        mixed = 0.55 * frame + 0.45 * LAYER_COLOURS[who.labels[t]]
+        mixed = 0.55 * frame + 0.45 * LABEL_COLOURS[who.labels[t]]
         labels.append(mixed.astype(np.uint8))
         torsos.append(np.where(torso[..., 3:] > 0, torso[..., :3], who.background))
     named = {"frames": frames, "labels": labels, "torso pictures": torsos}
@@ -218,50 +198,29 @@ def _row(pictures: list[np.ndarray], side: int = 140) -> np.ndarray:
     return np.concatenate(small, axis=1)
 
 
-def _figures(who: Person) -> list[tuple[str, str]]:
-    report = who.report
-    time = np.arange(len(who)) / clip.FPS
+def _charts(who: Person) -> bytes:
+    """Offset curve, head pose, mouth opening with the seconds that show most of its shapes, mouth
+    shapes, and the opening against the yaw, as a PNG."""
+    report, time = who.report, np.arange(len(who)) / clip.FPS
     pitch, yaw, roll = euler_degrees(who.poses).T
-    mouth = mouth_shape(who.landmarks)
-    windows = [(start, start + 1.0) for start in report["mouth_windows_s"]]
-    found = report["offset_s"]
-    return [
-        (
-            "Sound against lips",
-            charts.lines(
-                np.array(report["offset_lags_s"]),
-                {"correlation": np.array(report["offset_curve"])},
-                x_label="lag in s; positive: the sound is late",
-                marks=[found],
-            ),
-        ),
-        (
-            "Head pose",
-            charts.lines(
-                time, {"pitch": pitch, "yaw": yaw, "roll": roll}, x_label="s", y_label="degrees"
-            ),
-        ),
-        (
-            "Mouth opening, and the seconds that show most mouth shapes",
-            charts.lines(
-                time,
-                {"opening": mouth[:, 0]},
-                x_label="s",
-                y_label="eye distances",
-                bands=windows,
-            ),
-        ),
-        (
-            "Mouth shapes",
-            charts.points(
-                mouth[:, 1] - np.median(mouth[:, 1]),
-                mouth[:, 0],
-                x_label="width against its median, eye distances",
-                y_label="opening",
-            ),
-        ),
-        (
-            "Is the face free of the pose?",
-            charts.points(yaw, mouth[:, 0], x_label="yaw, degrees", y_label="opening"),
-        ),
-    ]
+    opening, width = mouth_shape(who.landmarks).T
+    figure = Figure(figsize=(8.6, 9), layout="constrained")
+    axes = figure.subplot_mosaic("aa;bb;cc;de")
+    axes["a"].plot(report["offset_lags_s"], report["offset_curve"])
+    axes["a"].axvline(report["offset_s"], color="C3")
+    axes["a"].set(xlabel="lag in s; positive: the sound is late", ylabel="correlation")
+    for name, angle in (("pitch", pitch), ("yaw", yaw), ("roll", roll)):
+        axes["b"].plot(time, angle, label=name)
+    axes["b"].legend(ncols=3, loc="upper right")
+    axes["b"].set(xlabel="s", ylabel="degrees")
+    axes["c"].plot(time, opening)
+    for start in report["mouth_windows_s"]:
+        axes["c"].axvspan(start, start + 1, alpha=0.2)
+    axes["c"].set(xlabel="s; shaded: most mouth shapes", ylabel="opening, eye distances")
+    axes["d"].scatter(width - np.median(width), opening, s=4)
+    axes["d"].set(xlabel="width against its median, eye distances", ylabel="opening")
+    axes["e"].scatter(yaw, opening, s=4)
+    axes["e"].set(xlabel="yaw, degrees", ylabel="opening")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    return picture.getvalue()
