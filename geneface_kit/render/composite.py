@@ -1,4 +1,6 @@
-"""Composite: densities and colours along rays -> one colour, opacity and depth per ray.
+"""Composite: volume rendering of densities and colours along rays -> colour, opacity, depth.
+
+Alpha compositing, the only one of the kit (frames over backgrounds apart: `Rendering.over`).
 
 The public function, its Warp kernels forward and backward, and below them the torch twin, which
 is their specification.
@@ -44,9 +46,11 @@ def composite(
     *,
     backend: str = "auto",
 ) -> Composite:
-    """Volume rendering of packed samples (Max 1995; eq. 3 of NeRF).
+    """Volume rendering of packed samples: C = sum_i w_i c_i over the samples i of a ray, where
 
     w_i = T_i (1 - exp(-sigma_i d_i)),  T_i = exp(-sum_{j<i} sigma_j d_j).
+
+    NeRF (Mildenhall et al. 2020, Eq. 3, after Max 1995), as GeneFace renders its head (sec. 3.4).
     densities: (n,) sigma >= 0; lengths: (n,) d; distances: (n,) from the origin, for the depth;
     ray_index: (n,) ascending, samples of one ray from near to far. A ray without samples has
     colour, opacity and depth 0. The kernels are of float32; other types go to the twin.
@@ -155,11 +159,8 @@ def _backward(
     ray = first + wp.tid()
     start, end = bounds[ray], bounds[ray + 1]
     g_colour = wp.vec3(sums_gradient[ray, 0], sums_gradient[ray, 1], sums_gradient[ray, 2])
-    g_alpha, g_depth, g_variance = (
-        sums_gradient[ray, 3],
-        sums_gradient[ray, 4],
-        sums_gradient[ray, 5],
-    )
+    g_alpha, g_depth = sums_gradient[ray, 3], sums_gradient[ray, 4]
+    g_variance = sums_gradient[ray, 5]
     middle = sums[ray, 4] / wp.max(sums[ray, 3], 1.0e-6)
     optical = float(0.0)  # noqa: UP018  (variables, in Warp)
     for k in range(start, end):

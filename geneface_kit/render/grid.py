@@ -16,9 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from geneface_kit.render.grid_kernels import PRIMES, grid_kernels
-from geneface_kit.render.grid_lookup import LANES, lookup_kernel
-from geneface_kit.render.kernels import array, backend_for, launch, loaded, on_threads
+from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_kernel
+from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, loaded, on_threads
 
 __all__ = ["GridEncoding", "GridLayout", "grid_encode", "grid_encode_torch"]
 
@@ -124,7 +123,7 @@ def grid_encode(
     *,
     backend: str = "auto",
 ) -> Float[Tensor, "n c"]:
-    """Features of points, interpolated linearly (or smoothly) between corners of each lattice.
+    """Features of points, interpolated linearly (or smoothly) between corners in each level.
 
     points: (n, 2) or (n, 3); outside [0, 1] the features are 0. Returns (n, 2 * n_levels).
     Gradients flow to the table and to the points.
@@ -148,11 +147,9 @@ class _GridEncode(torch.autograd.Function):
             len(points), layout.n_levels, 2, dtype=torch.float32, device=points.device
         )
         inputs = [*_inputs(points, table, layout), array(features, wp.vec2)]
-        if points.device.type == "cpu":
-            kernel, lanes = lookup_kernel(layout.n_dims), LANES
-        else:
-            kernel, lanes = grid_kernels(layout.n_dims)["forward"], 1
-        launch(kernel, -(-len(points) // lanes), inputs, points.device, lanes=lanes)
+        lanes = lanes_on(points.device)
+        kernel = lookup_kernel(layout.n_dims, lanes)
+        launch(kernel, len(points), inputs, points.device, lanes=lanes)
         return features.flatten(1)
 
     @staticmethod
@@ -193,7 +190,7 @@ def _launch_backward(n: int, layout: GridLayout, inputs: list[Any], device: torc
     atomics; the levels shared out between the threads of a CPU, so that no two add to a row."""
     if not n:
         return
-    kernel = loaded(grid_kernels(layout.n_dims)["backward"], device)
+    kernel = loaded(gradient_kernel(layout.n_dims), device)
     where = wp.device_from_torch(device)
     n_parts = min(torch.get_num_threads(), layout.n_levels) if device.type == "cpu" else 1
 

@@ -1,4 +1,8 @@
-"""Grid kernels: the lookup of `grid.grid_encode` and its gradient, for the CPU and for CUDA."""
+"""Grid kernels: the lookup of `grid.grid_encode` and its gradient, for the CPU and for CUDA.
+
+The lookup is written once for `lanes` points side by side: sixteen on a CPU, whose compiler makes
+vector instructions of it (SIMD), one on CUDA, where a thread is a lane already.
+"""
 
 from typing import no_type_check
 
@@ -6,12 +10,156 @@ import warp as wp
 
 from geneface_kit.render.kernels import once
 
-__all__ = ["PRIMES", "grid_kernels"]
+__all__ = ["PRIMES", "gradient_kernel", "lookup_kernel"]
 
 PRIMES = (1, 2654435761, 805459861)
 """Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
 PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
 PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
+
+
+@once
+def lookup_kernel(n_dims: int, lanes: int) -> wp.Kernel:
+    """The kernel that looks up points (n, n_dims); a thread does `lanes` of them."""
+    point = wp.types.vector(n_dims, wp.float32)
+    floats, whole = (wp.types.vector(lanes, kind) for kind in (wp.float32, wp.uint32))
+    counted, hashed = (_level_lookup(n_dims, lanes, is_hash) for is_hash in (False, True))
+
+    @no_type_check
+    @wp.kernel(name=f"grid_lookup_{n_dims}d", enable_backward=False, module="unique")
+    def grid_lookup(
+        points: wp.array(dtype=point),
+        table: wp.array(dtype=wp.vec2),
+        scales: wp.array(dtype=float),
+        offsets: wp.array(dtype=int),
+        rows: wp.array(dtype=wp.vec4i),
+        smooth: int,
+        features: wp.array2d(dtype=wp.vec2),
+        first: int,
+    ):
+        start, last = (first + wp.tid()) * lanes, points.shape[0] - 1
+        x, y, z, inside = floats(), floats(), floats(), floats()
+        for j in range(lanes):
+            p = points[wp.min(start + j, last)]
+            if wp.min(p) >= 0.0 and wp.max(p) <= 1.0:
+                inside[j] = 1.0
+                x[j] = p[0]
+                y[j] = p[1]
+                if wp.static(n_dims == 3):
+                    z[j] = p[2]
+        half = floats(0.5)
+        for level in range(scales.shape[0]):
+            row, scale = rows[level], scales[level]
+            at_x, at_y, at_z = x * scale + half, y * scale + half, z * scale + half
+            a, b = floats(), floats()
+            if row[3] == 1:
+                a, b = hashed(table, at_x, at_y, at_z, offsets[level], row, smooth)
+            else:
+                a, b = counted(table, at_x, at_y, at_z, offsets[level], row, smooth)
+            for j in range(lanes):
+                if start + j <= last:
+                    value = wp.vec2(a[j], b[j])
+                    features[start + j, level] = wp.where(inside[j] == 1.0, value, wp.vec2(0.0))
+
+    return grid_lookup
+
+
+def _level_lookup(n_dims: int, lanes: int, is_hash: bool):
+    """The two features of one level at `lanes` points. Whether its rows are counted or hashed, see
+    `_row`, is decided while compiling; products that corners share are made once."""
+    floats, whole = (wp.types.vector(lanes, kind) for kind in (wp.float32, wp.uint32))
+
+    @no_type_check
+    @wp.func
+    def read(table: wp.array(dtype=wp.vec2), start: int, at: whole):
+        first, second = floats(), floats()
+        for j in range(lanes):
+            row = table[start + int(at[j])]
+            first[j] = row[0]
+            second[j] = row[1]
+        return first, second
+
+    @no_type_check
+    @wp.func
+    def lerp(w: floats, a: floats, b: floats) -> floats:
+        return a + wp.cw_mul(w, b - a)
+
+    @no_type_check
+    @wp.func
+    def cells(at: floats, smooth: int):
+        """The cells in which coordinates lie, and the weights of their far ends."""
+        cell, w = whole(), floats()
+        for j in range(lanes):
+            low = wp.uint32(int(at[j]))
+            cell[j] = low
+            w[j] = at[j] - float(low)
+        if smooth == 1:
+            w = wp.cw_mul(wp.cw_mul(w, w), floats(3.0) - 2.0 * w)
+        return cell, w
+
+    @no_type_check
+    @wp.func
+    def edge(
+        table: wp.array(dtype=wp.vec2), x: whole, rest: whole, w: floats, start: int, mask: whole
+    ):
+        next_x = x + whole(wp.uint32(1))
+        if wp.static(is_hash):
+            low, high = x ^ rest, next_x ^ rest
+        else:
+            low, high = x + rest, next_x + rest
+        a, b = read(table, start, low & mask)
+        c, d = read(table, start, high & mask)
+        return lerp(w, a, c), lerp(w, b, d)
+
+    @no_type_check
+    @wp.func
+    def face(
+        table: wp.array(dtype=wp.vec2),
+        x: whole,
+        near: whole,
+        far: whole,
+        wx: floats,
+        wy: floats,
+        start: int,
+        mask: whole,
+    ):
+        a, b = edge(table, x, near, wx, start, mask)
+        c, d = edge(table, x, far, wx, start, mask)
+        return lerp(wy, a, c), lerp(wy, b, d)
+
+    @no_type_check
+    @wp.func
+    def look_up(
+        table: wp.array(dtype=wp.vec2),
+        x: floats,
+        y: floats,
+        z: floats,
+        start: int,
+        row: wp.vec4i,
+        smooth: int,
+    ):
+        one, mask = whole(wp.uint32(1)), whole(wp.uint32(row[2]))
+        column, wx = cells(x, smooth)
+        line, wy = cells(y, smooth)
+        if wp.static(is_hash):
+            near, far = line * PRIME_1, (line + one) * PRIME_1
+        else:
+            near, far = line * wp.uint32(row[0]), (line + one) * wp.uint32(row[0])
+        if wp.static(n_dims == 2):
+            return face(table, column, near, far, wx, wy, start, mask)
+        else:
+            layer, wz = cells(z, smooth)
+            if wp.static(is_hash):
+                front, back = layer * PRIME_2, (layer + one) * PRIME_2
+                a, b = face(table, column, near ^ front, far ^ front, wx, wy, start, mask)
+                c, d = face(table, column, near ^ back, far ^ back, wx, wy, start, mask)
+            else:
+                front, back = layer * wp.uint32(row[1]), (layer + one) * wp.uint32(row[1])
+                a, b = face(table, column, near + front, far + front, wx, wy, start, mask)
+                c, d = face(table, column, near + back, far + back, wx, wy, start, mask)
+            return lerp(wz, a, c), lerp(wz, b, d)
+
+    return look_up
 
 
 @no_type_check
@@ -63,99 +211,18 @@ def _slope(fraction: float, scale: float, smooth: int) -> float:
     return wp.where(smooth == 1, 6.0 * scale * fraction * (1.0 - fraction), scale)
 
 
-def _look_up(n_dims: int, is_hash: bool):
-    """The value at a point p of one lattice whose rows are counted, or hashed: `_row` for all
-    corners of a cell, each product made once. Which of both is decided while compiling."""
-    vector = wp.vec2 if n_dims == 2 else wp.vec3
-    is_solid = n_dims == 3
-
-    @no_type_check
-    @wp.func
-    def edge(
-        table: wp.array(dtype=wp.vec2),
-        x: wp.uint32,
-        rest: wp.uint32,
-        w: float,
-        start: int,
-        mask: wp.uint32,
-    ) -> wp.vec2:
-        one = wp.uint32(1)
-        if wp.static(is_hash):
-            low, high = x ^ rest, (x + one) ^ rest
-        else:
-            low, high = x + rest, x + one + rest
-        a = table[start + int(low & mask)]
-        b = table[start + int(high & mask)]
-        return a + w * (b - a)
-
-    @no_type_check
-    @wp.func
-    def look_up(
-        table: wp.array(dtype=wp.vec2), p: vector, start: int, row: wp.vec4i, smooth: int
-    ) -> wp.vec2:
-        one, mask = wp.uint32(1), wp.uint32(row[2])
-        x, y = wp.uint32(int(p[0])), wp.uint32(int(p[1]))
-        wx, wy = _weight(p[0] - float(x), smooth), _weight(p[1] - float(y), smooth)
-        if wp.static(is_hash):
-            a, b = y * PRIME_1, (y + one) * PRIME_1
-        else:
-            a, b = y * wp.uint32(row[0]), (y + one) * wp.uint32(row[0])
-        if wp.static(not is_solid):
-            low = edge(table, x, a, wx, start, mask)
-            return low + wy * (edge(table, x, b, wx, start, mask) - low)
-        else:
-            z = wp.uint32(int(p[2]))
-            wz = _weight(p[2] - float(z), smooth)
-            if wp.static(is_hash):
-                near, far = z * PRIME_2, (z + one) * PRIME_2
-                a, b, c, d = a ^ near, b ^ near, a ^ far, b ^ far
-            else:
-                near, far = z * wp.uint32(row[1]), (z + one) * wp.uint32(row[1])
-                a, b, c, d = a + near, b + near, a + far, b + far
-            low = edge(table, x, a, wx, start, mask)
-            value = low + wy * (edge(table, x, b, wx, start, mask) - low)
-            low = edge(table, x, c, wx, start, mask)
-            above = low + wy * (edge(table, x, d, wx, start, mask) - low)
-            return value + wz * (above - value)
-
-    return look_up
-
-
 @once
-def grid_kernels(n_dims: int) -> dict[str, wp.Kernel]:
-    """The kernels of one dimension. A thread is a point, backward a (level, point)."""
+def gradient_kernel(n_dims: int) -> wp.Kernel:
+    """The kernel of the gradients to table and points (n, n_dims); a thread is a (level, point).
+
+    exclusive: 1 where no two threads add to one level's rows at a time, else atomics are used.
+    """
     vector = wp.vec2 if n_dims == 2 else wp.vec3
     is_solid = n_dims == 3
-    counted, hashed = (_look_up(n_dims, is_hash) for is_hash in (False, True))
 
     @no_type_check
-    @wp.kernel(enable_backward=False)
-    def forward(
-        points: wp.array(dtype=vector),
-        table: wp.array(dtype=wp.vec2),
-        scales: wp.array(dtype=float),
-        offsets: wp.array(dtype=int),
-        rows: wp.array(dtype=wp.vec4i),
-        smooth: int,
-        features: wp.array2d(dtype=wp.vec2),
-        first: int,
-    ):
-        i = first + wp.tid()
-        u = points[i]
-        inside = wp.min(u) >= 0.0 and wp.max(u) <= 1.0
-        for level in range(scales.shape[0]):
-            start, row, scale = offsets[level], rows[level], scales[level]
-            value = wp.vec2(0.0, 0.0)
-            if inside:
-                if row[3] == 1:
-                    value = hashed(table, u * scale + vector(0.5), start, row, smooth)
-                else:
-                    value = counted(table, u * scale + vector(0.5), start, row, smooth)
-            features[i, level] = value
-
-    @no_type_check
-    @wp.kernel(enable_backward=False)
-    def backward(
+    @wp.kernel(name=f"grid_gradient_{n_dims}d", enable_backward=False, module="unique")
+    def grid_gradient(
         points: wp.array(dtype=vector),
         table: wp.array(dtype=wp.vec2),
         scales: wp.array(dtype=float),
@@ -221,4 +288,4 @@ def grid_kernels(n_dims: int) -> dict[str, wp.Kernel]:
             total[1] = along_y * _slope(fy, scale, smooth)
             points_gradient[level, i] = total
 
-    return {"forward": forward, "backward": backward}
+    return grid_gradient

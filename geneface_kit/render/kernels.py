@@ -5,7 +5,7 @@ compiled once is kept in Warp's cache on the machine.
 
 On CUDA the same calls launch the same kernels, one thread per ray, sample or cell; table gradients
 are summed with atomics there, so that trainings repeat only on a CPU. This is what is expected:
-it has been compiled for CUDA (tests), and not yet run on a GPU.
+they have been compiled for CUDA (tests), and not yet run on a GPU.
 """
 
 import contextlib
@@ -21,23 +21,13 @@ from typing import Any, TypeVar
 import torch
 import warp as wp
 
-__all__ = [
-    "ARCHITECTURES",
-    "array",
-    "backend_for",
-    "compile_ptx",
-    "launch",
-    "loaded",
-    "muted",
-    "once",
-    "on_threads",
-]
+__all__ = ["array", "backend_for", "lanes_on", "launch", "loaded", "muted", "on_threads", "once"]
 
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "warp", "torch")
-ARCHITECTURES = (80, 90)
-"""CUDA architectures that every kernel must compile for: sm_80 (A100) and sm_90 (H100)."""
+LANES = 16
+"""Items that one thread of a CPU handles side by side: float32 numbers in its widest register."""
 SMALL = 2048
 """Items of a launch that are not worth sharing between processor cores."""
 
@@ -73,6 +63,11 @@ def backend_for(backend: str, device: torch.device) -> str:
     return "warp" if device.type in ("cpu", "cuda") else "torch"
 
 
+def lanes_on(device: torch.device) -> int:
+    """Items that a thread of a SIMD kernel handles: LANES on a CPU, one on CUDA."""
+    return LANES if device.type == "cpu" else 1
+
+
 def array(tensor: torch.Tensor, dtype: Any = None) -> Any:
     """A tensor as kernels see it, not copied; dtype wp.vec3 reads rows of three as vectors.
 
@@ -86,14 +81,9 @@ def array(tensor: torch.Tensor, dtype: Any = None) -> Any:
 
 
 def launch(
-    kernel: wp.Kernel,
-    n: int,
-    inputs: Sequence[Any],
-    device: torch.device,
-    *,
-    lanes: int = 1,
+    kernel: wp.Kernel, n: int, inputs: Sequence[Any], device: torch.device, *, lanes: int = 1
 ) -> None:
-    """Runs a kernel over n threads; on a CPU the cores share them in contiguous parts.
+    """Runs a kernel over n items; on a CPU the cores share them in contiguous parts.
 
     The kernel's last argument is `first`, the number of its first thread. lanes: how many items
     a thread handles together.
@@ -101,11 +91,11 @@ def launch(
     if not n:
         return
     kernel, where = loaded(kernel, device), wp.device_from_torch(device)
-    on_cpu = device.type == "cpu" and n * lanes > SMALL
-    n_parts = torch.get_num_threads() if on_cpu else 1
+    n_threads = -(-n // lanes)
+    n_parts = torch.get_num_threads() if device.type == "cpu" and n > SMALL else 1
 
     def part(number: int) -> None:
-        first, end = (n * k // n_parts for k in (number, number + 1))
+        first, end = (n_threads * k // n_parts for k in (number, number + 1))
         wp.launch(kernel, dim=end - first, inputs=[*inputs, first], device=where)
 
     on_threads(part, n_parts)
@@ -126,21 +116,6 @@ def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     """The kernel, its module compiled for the device: once per machine, then read from disk."""
     _load(kernel.module, str(device))
     return kernel
-
-
-def compile_ptx(kernels: Sequence[wp.Kernel], folder: Path, arch: int) -> list[Path]:
-    """Compiles the modules of kernels to PTX for one CUDA architecture; needs no GPU.
-
-    arch: 80 for sm_80. Raises: the compiler's error when a kernel is not valid CUDA.
-    """
-    _start()
-    modules = dict.fromkeys(kernel.module for kernel in kernels)
-    paths = []
-    for module in modules:
-        paths += wp.compile_aot_module(
-            module, arch=arch, module_dir=folder, use_ptx=True, strip_hash=False
-        )
-    return [Path(path) for path in paths]
 
 
 @once

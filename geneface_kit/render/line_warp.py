@@ -10,17 +10,14 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geneface_kit.render.kernels import array, backend_for, launch
+from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, once
 
-__all__ = ["line_warp", "line_warp_torch"]
+__all__ = ["line_warp", "line_warp_torch", "warp_kernel"]
 
 PIECE = 8192
 """Points that the twin handles at a time."""
 SHORTEST = 1e-12
 """Squared length below which a line is a point."""
-LANES = 16
-"""Points that one thread of a CPU carries together: float32 numbers in its widest register."""
-lanes = wp.types.vector(LANES, wp.float32)
 
 
 def line_warp(
@@ -34,12 +31,13 @@ def line_warp(
     fade: tuple[float, float],
     backend: str = "auto",
 ) -> Float[Tensor, "n 3"]:
-    """Points carried back, x and y only: p - s(z) sum_i w_i u_i / (sum_i w_i + w_0).
+    """Points moved back, x and y only: p - s(z) sum_i w_i u_i / (sum_i w_i + w_0).
 
     u_i is the movement of line i at its point nearest to p, q_i, interpolated between its ends;
-    w_i = (|p - q_i|^2 + softness_i^2)^-2 and w_0 = reach^-4 (Shepard 1968, power 4): on a line the
-    movement is that line's own, and it dies away beyond `reach`. s rises from 0 at z = fade[0]
-    to 1 at fade[1]. Constant with respect to differentiation: nothing here is learned.
+    w_i = (|p - q_i|^2 + softness_i^2)^-2 and w_0 = reach^-4 (lines lead as in Beier and Neely
+    1992, by the weights of Shepard 1968, power 4): on a line the movement is that line's own, and
+    it dies away beyond `reach`. s rises from 0 at z = fade[0] to 1 at fade[1]. Constant with
+    respect to differentiation: nothing here is learned.
 
     lines: (k, m, 2, 2) sets of moved lines, the two ends of each (equal: a point), x and y;
     set_of_point: (n,) whose lines lead each point, None for one set; rest: (m, 2, 2) the lines at
@@ -48,7 +46,7 @@ def line_warp(
     arguments = (positions, lines, rest, softness, set_of_point)
     if backend_for(backend, positions.device) == "torch" or positions.dtype != torch.float32:
         return line_warp_torch(*arguments, reach=reach, fade=fade)
-    carried = torch.empty_like(positions)
+    warped = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)
     sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
     along = lines[..., 1, :] - lines[..., 0, :]
@@ -67,96 +65,67 @@ def line_warp(
         reach**-4.0,
         fade[0],
         1.0 / (fade[1] - fade[0]),
-        array(carried, wp.vec3),
+        array(warped, wp.vec3),
     ]
-    if positions.device.type == "cpu" and set_of_point is None:
-        n_threads = -(-len(positions) // LANES)
-        launch(_warp_lanes, n_threads, inputs, positions.device, lanes=LANES)
-    else:
-        launch(_warp, len(positions), inputs, positions.device)
-    return carried
+    lanes = lanes_on(positions.device) if set_of_point is None else 1
+    launch(warp_kernel(lanes), len(positions), inputs, positions.device, lanes=lanes)
+    return warped
 
 
-@no_type_check
-@wp.kernel(enable_backward=False)
-def _warp(
-    positions: wp.array(dtype=wp.vec3),
-    starts: wp.array2d(dtype=wp.vec2),
-    along: wp.array2d(dtype=wp.vec2),
-    per_length: wp.array2d(dtype=wp.vec2),
-    moved: wp.array2d(dtype=wp.vec2),
-    change: wp.array2d(dtype=wp.vec2),
-    softness: wp.array(dtype=float),
-    sets: wp.array(dtype=wp.int32),
-    many: int,
-    far: float,
-    fade_start: float,
-    fade_slope: float,
-    carried: wp.array(dtype=wp.vec3),
-    first: int,
-):
-    i = first + wp.tid()
-    p = positions[i]
-    chosen = 0
-    if many == 1:
-        chosen = sets[i]
-    place = wp.vec2(p[0], p[1])
-    total = wp.vec2(0.0, 0.0)
-    weights = far
-    for m in range(softness.shape[0]):
-        away = place - starts[chosen, m]
-        t = wp.clamp(wp.dot(away, per_length[chosen, m]), 0.0, 1.0)
-        away = away - t * along[chosen, m]
-        near = wp.dot(away, away) + softness[m]
-        w = 1.0 / (near * near)
-        weights += w
-        total += w * (moved[chosen, m] + t * change[chosen, m])
-    share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights
-    carried[i] = wp.vec3(p[0] - share * total[0], p[1] - share * total[1], p[2])
+@once
+def warp_kernel(lanes: int) -> wp.Kernel:
+    """The kernel: a thread moves `lanes` points, all by the lines of the first one's set."""
+    floats = wp.types.vector(lanes, wp.float32)
 
+    @no_type_check
+    @wp.kernel(name="line_warp", enable_backward=False, module="unique")
+    def warp_points(
+        positions: wp.array(dtype=wp.vec3),
+        starts: wp.array2d(dtype=wp.vec2),
+        along: wp.array2d(dtype=wp.vec2),
+        per_length: wp.array2d(dtype=wp.vec2),
+        moved: wp.array2d(dtype=wp.vec2),
+        change: wp.array2d(dtype=wp.vec2),
+        softness: wp.array(dtype=float),
+        sets: wp.array(dtype=wp.int32),
+        many: int,
+        far: float,
+        fade_start: float,
+        fade_slope: float,
+        warped: wp.array(dtype=wp.vec3),
+        first: int,
+    ):
+        start, last = (first + wp.tid()) * lanes, positions.shape[0] - 1
+        chosen = 0
+        if many == 1:
+            chosen = sets[start]
+        x, y = floats(), floats()
+        for j in range(lanes):
+            p = positions[wp.min(start + j, last)]
+            x[j] = p[0]
+            y[j] = p[1]
+        total_x, total_y, weights = floats(), floats(), floats(far)
+        zero, one = floats(0.0), floats(1.0)
+        for m in range(softness.shape[0]):
+            line, rate = along[chosen, m], per_length[chosen, m]
+            away_x = x - floats(starts[chosen, m][0])
+            away_y = y - floats(starts[chosen, m][1])
+            t = wp.min(wp.max(away_x * rate[0] + away_y * rate[1], zero), one)
+            away_x, away_y = away_x - t * line[0], away_y - t * line[1]
+            near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + floats(softness[m])
+            w = wp.cw_div(one, wp.cw_mul(near, near))
+            weights += w
+            total_x += wp.cw_mul(w, floats(moved[chosen, m][0]) + t * change[chosen, m][0])
+            total_y += wp.cw_mul(w, floats(moved[chosen, m][1]) + t * change[chosen, m][1])
+        for j in range(lanes):
+            if start + j <= last:
+                p = positions[start + j]
+                share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights[j]
+                warped[start + j] = wp.vec3(
+                    p[0] - share * total_x[j], p[1] - share * total_y[j], p[2]
+                )
 
-@no_type_check
-@wp.kernel(enable_backward=False)
-def _warp_lanes(
-    positions: wp.array(dtype=wp.vec3),
-    starts: wp.array2d(dtype=wp.vec2),
-    along: wp.array2d(dtype=wp.vec2),
-    per_length: wp.array2d(dtype=wp.vec2),
-    moved: wp.array2d(dtype=wp.vec2),
-    change: wp.array2d(dtype=wp.vec2),
-    softness: wp.array(dtype=float),
-    sets: wp.array(dtype=wp.int32),
-    many: int,
-    far: float,
-    fade_start: float,
-    fade_slope: float,
-    carried: wp.array(dtype=wp.vec3),
-    first: int,
-):
-    """`_warp` of LANES points that one set of lines leads, the same sums side by side."""
-    start, last = (first + wp.tid()) * LANES, positions.shape[0] - 1
-    x, y = lanes(), lanes()
-    for j in range(LANES):
-        p = positions[wp.min(start + j, last)]
-        x[j] = p[0]
-        y[j] = p[1]
-    total_x, total_y, weights = lanes(), lanes(), lanes(far)
-    zero, one = lanes(0.0), lanes(1.0)
-    for m in range(softness.shape[0]):
-        line, rate = along[0, m], per_length[0, m]
-        away_x, away_y = x - lanes(starts[0, m][0]), y - lanes(starts[0, m][1])
-        t = wp.min(wp.max(away_x * rate[0] + away_y * rate[1], zero), one)
-        away_x, away_y = away_x - t * line[0], away_y - t * line[1]
-        near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + lanes(softness[m])
-        w = wp.cw_div(one, wp.cw_mul(near, near))
-        weights += w
-        total_x += wp.cw_mul(w, lanes(moved[0, m][0]) + t * change[0, m][0])
-        total_y += wp.cw_mul(w, lanes(moved[0, m][1]) + t * change[0, m][1])
-    for j in range(LANES):
-        if start + j <= last:
-            p = positions[start + j]
-            share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights[j]
-            carried[start + j] = wp.vec3(p[0] - share * total_x[j], p[1] - share * total_y[j], p[2])
+    return warp_points
 
 
 def line_warp_torch(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from geneface_kit.render.kernels import array, backend_for, launch
-from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.occupancy import Occupancy, cell_index
 
 __all__ = ["Samples", "box_range", "march", "march_torch"]
 
@@ -37,6 +37,11 @@ class Samples:
     def __len__(self) -> int:
         return self.distances.shape[0]
 
+    def taken(self, index: Int[Tensor, " k"]) -> "Samples":
+        """Some of the samples."""
+        parts = (self.positions, self.distances, self.ray_index, self.rank)
+        return Samples(*(part[index] for part in parts), self.step)
+
 
 def march(
     origins: Float[Tensor, "r 3"],
@@ -56,16 +61,17 @@ def march(
     ranges: (r, 2) near and far distance to look at, if known better than the occupied box.
     """
     with record_function("march"):
-        return _march(origins, directions, occupancy, step, offsets, max_samples, ranges, backend)
+        if ranges is None:
+            ranges = box_range(origins, directions, occupancy.bounds())
+        if offsets is None:
+            offsets = torch.full_like(ranges[:, 0], 0.5)
+        on_torch = backend_for(backend, origins.device) == "torch"
+        run = march_torch if on_torch else _march_warp
+        return run(origins, directions, occupancy, step, offsets, max_samples, ranges)
 
 
-def _march(origins, directions, occupancy, step, offsets, max_samples, ranges, backend) -> Samples:
-    if ranges is None:
-        ranges = box_range(origins, directions, occupancy.bounds())
-    if offsets is None:
-        offsets = torch.full_like(ranges[:, 0], 0.5)
-    if backend_for(backend, origins.device) == "torch":
-        return march_torch(origins, directions, occupancy, step, offsets, max_samples, ranges)
+def _march_warp(origins, directions, occupancy, step, offsets, max_samples, ranges) -> Samples:
+    """`march_torch` through the kernel."""
     vector = lambda t: array(t.float().contiguous(), wp.vec3)  # noqa: E731
     inputs = [
         vector(origins),
@@ -75,21 +81,23 @@ def _march(origins, directions, occupancy, step, offsets, max_samples, ranges, b
         array(occupancy.bits.view(-1).view(torch.uint8)),
         occupancy.resolution,
         float(step),
-        max_samples,
     ]
     n_rays, device = len(origins), origins.device
-    counts = torch.empty(n_rays, dtype=torch.int32, device=device)
-    launch(_count, n_rays, [*inputs, array(counts)], device)
+    most = max_samples or torch.iinfo(torch.int32).max
+    counts = torch.full((n_rays,), most, dtype=torch.int32, device=device)
+
+    def launched(starts: Tensor, n: int, fills: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        positions, distances = origins.new_empty(n, 3), origins.new_empty(n)
+        ray_index, rank = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
+        outputs = [array(values) for values in (distances, ray_index, rank)]
+        passed = [array(starts), fills, array(counts), array(positions, wp.vec3), *outputs]
+        launch(_march_ray, n_rays, [*inputs, *passed], device)
+        return positions, distances, ray_index, rank
+
+    launched(counts, 0, fills=0)
     ends = torch.cumsum(counts, 0, dtype=torch.int32)
     n = int(ends[-1]) if n_rays else 0
-    positions, distances = origins.new_empty(n, 3), origins.new_empty(n)
-    ray_index, rank = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
-    if n:
-        outputs = [array(positions, wp.vec3)]
-        outputs += [array(values) for values in (distances, ray_index, rank)]
-        starts = array(ends - counts)
-        launch(_fill, n_rays, [*inputs, array(counts), starts, *outputs], device)
-    return Samples(positions, distances, ray_index, rank, step)
+    return Samples(*launched(ends - counts, n, fills=1), step)
 
 
 def box_range(
@@ -125,7 +133,7 @@ def _occupied(bits: wp.array(dtype=wp.uint8), resolution: int, p: wp.vec3) -> bo
 
 @no_type_check
 @wp.kernel(enable_backward=False)
-def _count(
+def _march_ray(
     origins: wp.array(dtype=wp.vec3),
     directions: wp.array(dtype=wp.vec3),
     ranges: wp.array(dtype=wp.vec2),
@@ -133,58 +141,35 @@ def _count(
     bits: wp.array(dtype=wp.uint8),
     resolution: int,
     step: float,
-    max_samples: int,
-    counts: wp.array(dtype=int),
-    first: int,
-):
-    ray = first + wp.tid()
-    origin, direction, offset = origins[ray], directions[ray], offsets[ray]
-    number = wp.ceil(ranges[ray][0] / step - offset)
-    distance = (number + offset) * step
-    far = ranges[ray][1]
-    found = int(0)  # noqa: UP018  (a variable, in Warp)
-    while distance < far and (max_samples == 0 or found < max_samples):
-        if _occupied(bits, resolution, origin + distance * direction):
-            found += 1
-        number += 1.0
-        distance = (number + offset) * step
-    counts[ray] = found
-
-
-@no_type_check
-@wp.kernel(enable_backward=False)
-def _fill(
-    origins: wp.array(dtype=wp.vec3),
-    directions: wp.array(dtype=wp.vec3),
-    ranges: wp.array(dtype=wp.vec2),
-    offsets: wp.array(dtype=float),
-    bits: wp.array(dtype=wp.uint8),
-    resolution: int,
-    step: float,
-    max_samples: int,
-    counts: wp.array(dtype=int),
     starts: wp.array(dtype=int),
+    fills: int,
+    counts: wp.array(dtype=int),
     positions: wp.array(dtype=wp.vec3),
     distances: wp.array(dtype=float),
     ray_index: wp.array(dtype=wp.int64),
     rank: wp.array(dtype=wp.int64),
     first: int,
 ):
+    """Finds at most counts[ray] samples of a ray and leaves their number there; where `fills`,
+    writes them down from starts[ray] on."""
     ray = first + wp.tid()
     origin, direction, offset = origins[ray], directions[ray], offsets[ray]
     number = wp.ceil(ranges[ray][0] / step - offset)
+    distance = (number + offset) * step
     found = int(0)  # noqa: UP018  (a variable, in Warp)
-    while found < counts[ray]:
-        distance = (number + offset) * step
+    while distance < ranges[ray][1] and found < counts[ray]:
         p = origin + distance * direction
         if _occupied(bits, resolution, p):
-            k = starts[ray] + found
-            positions[k] = p
-            distances[k] = distance
-            ray_index[k] = wp.int64(ray)
-            rank[k] = wp.int64(found)
+            if fills == 1:
+                k = starts[ray] + found
+                positions[k] = p
+                distances[k] = distance
+                ray_index[k] = wp.int64(ray)
+                rank[k] = wp.int64(found)
             found += 1
         number += 1.0
+        distance = (number + offset) * step
+    counts[ray] = found
 
 
 def march_torch(
@@ -205,7 +190,7 @@ def march_torch(
     ray_index, column = (candidates < far[:, None]).nonzero().unbind(-1)
     distances = candidates[ray_index, column]
     positions = torch.addcmul(origins[ray_index], directions[ray_index], distances[:, None])
-    keep = occupancy.bits.view(-1)[occupancy.cells(positions)]
+    keep = occupancy.bits.view(-1)[cell_index(positions, occupancy.resolution)]
     keep &= ((positions >= 0) & (positions <= 1)).all(-1)
     kept = keep.nonzero()[:, 0]
     ray_index = ray_index[kept]

@@ -62,10 +62,6 @@ class Occupancy(nn.Module):
         self.allowed.copy_(allowed.view_as(self.allowed))
         self.bits.copy_(self.allowed)
 
-    def cells(self, points: Float[Tensor, "*b 3"]) -> Int[Tensor, "*b"]:
-        """Flat index of the cell of each point, see `cell_index`."""
-        return cell_index(points, self.resolution)
-
     @torch.no_grad()
     def update(
         self,

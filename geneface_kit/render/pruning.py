@@ -35,7 +35,7 @@ def mark_visible(
     (22 by default) after the last ray that saw it with a transmittance above `DARK`.
     """
     samples = march(origins, directions, occupancy, step=step)
-    cells = occupancy.cells(samples.positions)
+    cells = cell_index(samples.positions, occupancy.resolution)
     density = occupancy.density.view(-1)[cells]
     lengths = torch.full_like(density, step)
     light = transmittance(density, lengths, samples.ray_index, len(origins))

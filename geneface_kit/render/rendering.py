@@ -7,7 +7,7 @@ before its surface or behind it, and their colour is never seen).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -110,69 +110,69 @@ def render_rays(
     if not stop:
         return _render_samples(field, directions, samples, n_rays, backend)
     light = torch.ones(n_rays, device=origins.device)
-    parts: list[tuple[Rendering, Tensor]] = []
+    rounds: list[tuple[Rendering, Tensor]] = []
     n_rounds = -(-(int(samples.rank.max()) + 1) // round_size) if len(samples) else 0
     for number in range(n_rounds):
         now = (samples.rank // round_size == number) & (light > stop)[samples.ray_index]
-        part = _take(samples, now)
+        part = samples.taken(now.nonzero()[:, 0])
         if not len(part):
             break
         rendering = _render_samples(field, directions, part, n_rays, backend)
-        parts.append((rendering, light))
+        rounds.append((rendering, light))
         light = light * (1 - rendering.alpha)
-    return _join(parts, origins)
+    return _joined(rounds, origins)
 
 
 def _render_samples(
     field: Field | TwoPassField, directions: Tensor, samples: Samples, n_rays: int, backend: str
 ) -> Rendering:
-    n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
-    if isinstance(field, TwoPassField):
-        seen = _render_two_pass(field, directions, samples, backend=backend)
-        ambient = torch.zeros_like(seen.alpha)
-        return Rendering(
-            seen.colour, seen.alpha, seen.depth, seen.depth_variance, ambient, n_samples
-        )
-    found = field(samples.positions, directions, samples.ray_index)
+    """The samples' densities and colours, asked of the field and composited."""
     lengths = torch.full_like(samples.distances, samples.step)
-    result = composite(
-        found.density,
-        found.colour,
-        lengths,
-        samples.distances,
-        samples.ray_index,
-        n_rays,
-        backend=backend,
-    )
-    ambient = segment_sum(found.ambient[:, None], samples.ray_index, n_rays)[:, 0]
-    return Rendering(
-        result.colour, result.alpha, result.depth, result.depth_variance, ambient, n_samples
-    )
+    rest = (lengths, samples.distances, samples.ray_index, n_rays)
+    if isinstance(field, TwoPassField):
+        found = _composite_two_pass(field, directions, samples.positions, *rest, backend)
+        ambient = torch.zeros_like(found.alpha)
+    else:
+        said = field(samples.positions, directions, samples.ray_index)
+        found = composite(said.density, said.colour, *rest, backend=backend)
+        ambient = segment_sum(said.ambient[:, None], samples.ray_index, n_rays)[:, 0]
+    n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
+    sums = (found.colour, found.alpha, found.depth, found.depth_variance)
+    return Rendering(*sums, ambient, n_samples)
 
 
-def _take(samples: Samples, mask: Tensor) -> Samples:
-    index = mask.nonzero()[:, 0]
-    return Samples(
-        samples.positions[index],
-        samples.distances[index],
-        samples.ray_index[index],
-        samples.rank[index],
-        samples.step,
-    )
+def _composite_two_pass(
+    field: TwoPassField,
+    directions: Tensor,
+    positions: Tensor,
+    lengths: Tensor,
+    distances: Tensor,
+    ray_index: Tensor,
+    n_rays: int,
+    backend: str,
+) -> Composite:
+    """`composite` of samples that are asked for their colour only where they weigh something; the
+    others are given the mean of those on their ray."""
+    density, features = field.density(positions)
+    colours = torch.zeros_like(positions)
+    rest = (lengths, distances, ray_index, n_rays)
+    found = composite(density, colours, *rest, backend=backend)
+    least = FAINT * found.alpha.clamp(min=LEAST)
+    seen = (found.weights > least[ray_index]).nonzero()[:, 0]
+    rows = functional.pad(seen, (0, padded_rows(len(seen)) - len(seen)))
+    colours[seen] = field.colour(features[rows], directions[ray_index[rows]])[: len(seen)]
+    shown = composite(density, colours, *rest, backend=backend).colour
+    weight = torch.zeros_like(found.alpha).index_add_(0, ray_index[seen], found.weights[seen])
+    shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
+    return replace(found, colour=shown)
 
 
-def _join(parts: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
+def _joined(rounds: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
     """Rounds of the same rays, near to far, each dimmed by what lies before it."""
     zeros = origins.new_zeros(len(origins))
-    colour, alpha, depth, depth_variance, ambient = (
-        torch.zeros_like(origins),
-        zeros,
-        zeros,
-        zeros,
-        zeros,
-    )
-    n_samples = zeros.long()
-    for part, light in parts:
+    colour, ambient, n_samples = torch.zeros_like(origins), zeros, zeros.long()
+    alpha, depth, depth_variance = zeros, zeros, zeros
+    for part, light in rounds:
         colour = colour + light[:, None] * part.colour
         alpha = alpha + light * part.alpha
         depth = depth + light * part.depth
@@ -180,32 +180,3 @@ def _join(parts: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
         ambient = ambient + part.ambient
         n_samples = n_samples + part.n_samples
     return Rendering(colour, alpha, depth, depth_variance, ambient, n_samples)
-
-
-def _render_two_pass(
-    sight: TwoPassField,
-    directions: Float[Tensor, "r 3"],
-    samples: Samples,
-    *,
-    backend: str = "auto",
-) -> Composite:
-    """What the samples of each ray add up to, as `composite` gives it.
-
-    Samples that weigh little are not asked for their colour: they are given the mean of the others
-    on their ray.
-    """
-    n_rays, ray_index = len(directions), samples.ray_index
-    density, features = sight.density(samples.positions)
-    lengths = torch.full_like(density, samples.step)
-    colours = torch.zeros_like(samples.positions)
-    rest = (lengths, samples.distances, ray_index, n_rays)
-    found = composite(density, colours, *rest, backend=backend)
-    least = FAINT * found.alpha.clamp(min=LEAST)
-    seen = (found.weights > least[ray_index]).nonzero()[:, 0]
-    chosen = ray_index[seen]
-    rows = functional.pad(seen, (0, padded_rows(len(seen)) - len(seen)))
-    colours[seen] = sight.colour(features[rows], directions[ray_index[rows]])[: len(seen)]
-    shown = composite(density, colours, *rest, backend=backend).colour
-    weight = torch.zeros_like(found.alpha).index_add_(0, chosen, found.weights[seen])
-    shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
-    return Composite(shown, found.alpha, found.depth, found.depth_variance, found.weights)

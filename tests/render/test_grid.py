@@ -5,7 +5,7 @@ import torch
 import warp as wp
 
 from geneface_kit.render.grid import GridEncoding, GridLayout, _inputs, grid_encode
-from geneface_kit.render.grid_kernels import grid_kernels
+from geneface_kit.render.grid_kernels import lookup_kernel
 from geneface_kit.render.kernels import array, backend_for, launch
 
 
@@ -38,7 +38,7 @@ def test_kernels_agree_with_their_twin(n_dims, kind, smooth):
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize("kind", ["hash", "tiled"])
 @pytest.mark.parametrize("n_dims", [2, 3])
-def test_points_abreast_are_what_each_is_alone_to_the_bit(n_dims, kind, smooth):
+def test_points_side_by_side_are_what_each_is_alone_to_the_bit(n_dims, kind, smooth):
     layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind, smooth=smooth)
     generator = torch.Generator().manual_seed(4)
     points = torch.rand(37, n_dims, generator=generator)  # two full rows of lanes and five points
@@ -46,7 +46,7 @@ def test_points_abreast_are_what_each_is_alone_to_the_bit(n_dims, kind, smooth):
     table = torch.randn(layout.n_rows, 2, generator=generator)
     alone = torch.full((37, layout.n_levels, 2), 9.0)
     inputs = [*_inputs(points, table, layout), array(alone, wp.vec2)]
-    launch(grid_kernels(n_dims)["forward"], 37, inputs, points.device)
+    launch(lookup_kernel(n_dims, 1), 37, inputs, points.device)
     assert torch.equal(grid_encode(points, table, layout, backend="warp"), alone.flatten(1))
     assert alone[:2].any() and not alone[2].any() and not alone[36].any()
 
@@ -99,7 +99,7 @@ def test_outside_the_box_is_zero():
 
 
 def test_layout_has_the_official_sizes():
-    # geneface-spec.md 4b: 16 levels, 16 to 2048, 2^16 rows
+    # official code: 16 levels, 16 to 2048, 2^16 rows
     layout = GridLayout.make(3, kind="tiled")
     sizes = (layout.offsets[1:] - layout.offsets[:-1]).tolist()
     assert sizes == [4920, 13824, 32768] + 13 * [65536]
