@@ -3,13 +3,12 @@
 Reads and writes nothing. `run evaluation NAME --method METHOD` scores one of them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from geneface_kit.pipeline.settings import Overrides, Settings, Value
 
-__all__ = ["FULL", "METHODS", "STUDY", "Method", "check", "overrides"]
+__all__ = ["FULL", "METHODS", "Method", "check", "overrides"]
 
 FULL = "full"
 """The method without overrides."""
@@ -32,7 +31,7 @@ class Method:
 ANEW = {"motion.weights": "train"}
 """An ablation of the generator needs a generator of its own, and so does what it is beside."""
 
-STUDY = MappingProxyType(
+METHODS = MappingProxyType(
     {
         FULL: Method("as the profile sets it", FULL, {}),
         "retrained": Method("full, but its generator is trained anew", FULL, ANEW),
@@ -87,23 +86,17 @@ STUDY = MappingProxyType(
 )
 """Every method by its name."""
 
-METHODS: Mapping[str, Overrides] = MappingProxyType(
-    {
-        name: {**method.changes} | ({} if name == FULL else {"evaluation.method": name})
-        for name, method in STUDY.items()
-    }
-)
-"""Method -> its dotted overrides; the evaluation is told the name, so that its rows carry it."""
-
 
 def overrides(name: str, others: Overrides | None = None) -> dict[str, Value]:
-    """The overrides of a method and others beside them.
+    """The overrides of a method and others beside them; the evaluation is told the name.
 
     Raises: ValueError for an unknown name, and when the others undo what makes the method.
     """
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
-    wanted = dict(METHODS[name])
+    wanted = dict(METHODS[name].changes)
+    if name != FULL:
+        wanted["evaluation.method"] = name  # its rows carry it
     for dotted, value in (others or {}).items():
         if dotted in wanted and wanted[dotted] != value:
             raise ValueError(

@@ -25,7 +25,7 @@ from geneface_kit.motion import stage as motion
 from geneface_kit.motion.weights import load_files, shipped
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import LIPS, mouth_opening
-from geneface_kit.pipeline.methods import FULL, STUDY, overrides
+from geneface_kit.pipeline.methods import FULL, METHODS, overrides
 from geneface_kit.pipeline.require import require
 from geneface_kit.talk import stage as talk
 
@@ -46,7 +46,7 @@ class Study:
     """What is compared: every method, on every person, with every seed."""
 
     persons: tuple[str, ...]
-    methods: tuple[str, ...] = tuple(STUDY)
+    methods: tuple[str, ...] = tuple(METHODS)
     profile: str = "smoke"
     n_seeds: int = 3  # of what is measured on landmarks; pictures have one
     overrides: str = ""  # dotted settings of every run, commas between
@@ -139,7 +139,7 @@ def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
         ["method", "protocol", "metric"], sort=False
     ):
         line = lines.setdefault((method, protocol), {"method": method, "protocol": protocol})
-        line["beside"] = STUDY[method].beside if method in STUDY else ""
+        line["beside"] = METHODS[method].beside if method in METHODS else ""
         line["seeds"] = str(rows["seed"].nunique())
         line[metric] = spread(list(rows["value"]))
     return pd.DataFrame(lines.values()).fillna("—")
@@ -147,15 +147,15 @@ def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
 
 def _rows_of(study: Study, person: str) -> Iterator[Row]:
     """Every row of one person, method by method."""
-    with_pictures = any(STUDY[name].measured == "pictures" for name in study.methods)
+    with_pictures = any(METHODS[name].measured == "pictures" for name in study.methods)
     for name in study.methods:
         log.info("%s: %s", person, name)
         settings = _settings(study, name)
-        if STUDY[name].measured == "landmarks":
+        if METHODS[name].measured == "landmarks":
             for seed in range(study.n_seeds):
                 run = _require(study, "adaptation", person, name, seed)
                 yield from _landmark_rows(run, name, seed, settings)
-        if STUDY[name].measured == "pictures" or (name == FULL and with_pictures):
+        if METHODS[name].measured == "pictures" or (name == FULL and with_pictures):
             yield from _picture_rows(_require(study, "evaluation", person, name, 0))
 
 
