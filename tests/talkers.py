@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from geneface_kit.motion.config import MotionConfig, MotionSettings
-from geneface_kit.motion.sync import SyncConfig
+from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance, packing, source
 from geneface_kit.person.speech import Speech
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
 from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion import sync
+from geneface_kit.motion.losses import sync_loss
+from geneface_kit.motion.sync_expert import WINDOW, random_windows
 from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
@@ -157,9 +158,7 @@ class AdaptationTask(Task):
             losses["adversarial"] = ((1 - self.critic(fake.flatten(0, 1))) ** 2).mean()
         if config.sync_weight:
             mask = torch.ones(fake.shape[:2], dtype=torch.bool)
-            losses["sync"] = sync.judge(
-                self.generator.expert, speech, fake, mask, config.sync_windows, generator
-            )
+            losses["sync"] = self._sync(speech, fake, mask, config.sync_windows, generator)
         if config.moments_weight:
             losses["moments"] = self.moments(fake.flatten(0, 1))
         if config.mse_weight or config.continuity_weight:
@@ -246,9 +245,7 @@ class AdaptationTask(Task):
             speech = torch.from_numpy(heard.features).float()[None]
             mask = torch.ones(1, len(one), dtype=torch.bool)
             share = max(8, n_windows // len(moved))
-            losses.append(
-                sync.judge(self.generator.expert, speech, one[None], mask, share, draw).item()
-            )
+            losses.append(self._sync(speech, one[None], mask, share, draw).item())
         frames = torch.cat(moved)
         own_variance = max(_opening_variance(self.own), 1e-9)
         return {
@@ -260,6 +257,12 @@ class AdaptationTask(Task):
             "variance_ratio": _opening_variance(still[0]) / own_variance,
             "spread": _opening_variance(frames),
         }
+
+    def _sync(
+        self, speech: Tensor, motion: Tensor, mask: Tensor, n_windows: int, draw: torch.Generator
+    ) -> Tensor:
+        windows = random_windows(speech, motion, mask, n_windows, draw)
+        return sync_loss(self.generator.expert(*windows))
 
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random pieces of corpus speech, all of one length: the shortest clip or `frames`."""
@@ -298,9 +301,9 @@ def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
     for speech in foreign:
         n_frames = len(speech) // 2
         start = round((1 - HELD_OUT) * n_frames)
-        if start >= sync.WINDOW:
+        if start >= WINDOW:
             train.append(speech_part(speech, 0, start))
-        if n_frames - start >= sync.WINDOW:
+        if n_frames - start >= WINDOW:
             unheard.append(speech_part(speech, start, n_frames))
     if not train or not unheard:
         raise ValueError(

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from geneface_kit.metrics import fid, formulas, identity, perceptual, syncnet
 from geneface_kit.metrics.definitions import METRICS
 from geneface_kit.metrics.networks import NotMeasured, network
-from geneface_kit.motion import sync
+from geneface_kit.motion import sync_expert
 from geneface_kit.person import landmarks, speech
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.talk import stage as talk
@@ -154,12 +154,12 @@ def expert_score(
     """
     motion = torch.from_numpy((planned.landmarks - mean) / unit).flatten(1).float()
     features = torch.as_tensor(planned.speech.features).float()
-    n_windows = len(motion) - sync.WINDOW + 1
+    n_windows = len(motion) - sync_expert.WINDOW + 1
     if n_windows < 1:
-        raise ValueError(f"the sync expert needs {sync.WINDOW} frames, got {len(motion)}")
-    lips = sync.lips(motion[None])[0]
-    mouths = torch.stack([lips[k : k + sync.WINDOW] for k in range(n_windows)])
-    heard = [features[2 * k : 2 * (k + sync.WINDOW)] for k in range(n_windows)]
+        raise ValueError(f"the sync expert needs {sync_expert.WINDOW} frames, got {len(motion)}")
+    lips = sync_expert.lips(motion[None])[0]
+    mouths = torch.stack([lips[k : k + sync_expert.WINDOW] for k in range(n_windows)])
+    heard = [features[2 * k : 2 * (k + sync_expert.WINDOW)] for k in range(n_windows)]
     with torch.no_grad():
         return float(expert(torch.stack(heard), mouths).mean())
 

@@ -1,9 +1,8 @@
 """Settings of the motion stage."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from geneface_kit.motion.sync import SyncConfig
+from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.motion.vae import VAESizes
 from geneface_kit.person.corpus import CorpusConfig
 
@@ -40,7 +39,7 @@ class MotionSettings:
     motion: MotionConfig
 
 
-CPU: dict[str, Any] = {}
+CPU: dict[str, int] = {}
 PAPER = {
     "weights": "train",
     "hidden": 256,

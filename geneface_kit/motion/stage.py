@@ -7,25 +7,14 @@ displacements from a speaker's mean landmarks; `adaptation` makes them this pers
 from pathlib import Path
 
 from geneface_kit.motion.config import CPU, PAPER, MotionConfig, MotionSettings
-from geneface_kit.motion.sync import SyncConfig
-from geneface_kit.motion.task import MotionTask, train
-from geneface_kit.motion.weights import Motion, files_of, load, load_files, save, ship, shipped
+from geneface_kit.motion.sync_expert import SyncConfig
+from geneface_kit.motion.training import train
+from geneface_kit.motion.weights import Motion, load, save, shipped, shipped_files
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.runs import Run
 
-__all__ = [
-    "CPU",
-    "PAPER",
-    "Motion",
-    "MotionConfig",
-    "MotionTask",
-    "inputs",
-    "load",
-    "make",
-    "ship",
-    "train",
-]
+__all__ = ["CPU", "PAPER", "Motion", "MotionConfig", "inputs", "load", "make", "shipped"]
 
 
 def inputs(
@@ -34,19 +23,19 @@ def inputs(
     """The files this stage reads: the shipped weights, or the corpus' videos."""
     if config.weights == "train":
         return corpus.clip_paths(corpus_config.folder)
-    return [shipped(name) for name in ("sync", "motion")]
+    return list(reversed(shipped_files()))
 
 
 def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig) -> None:
     """Writes sync.safetensors and motion.safetensors: the shipped weights, or fresh ones."""
     if config.weights == "shipped":
-        motion = load_files(shipped("motion"), shipped("sync"))
+        motion = shipped()
         if motion.encoder != corpus_config.encoder:
             raise ValueError(
                 f"the shipped weights read {motion.encoder!r} features, not "
                 f"{corpus_config.encoder!r}; set motion.weights=train to train new ones"
             )
-        save(*files_of(run.folder), motion, "shipped")
+        save(run.folder, motion, "shipped")
         run.record("origin", "shipped")
         return
     if config.weights != "train":
@@ -57,7 +46,7 @@ def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: Motion
     held_out = data.speakers[every - 1 :: every] if every else []
     settings = MotionSettings(corpus_config, sync, config)
     motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
-    save(*files_of(run.folder), motion, run.facts["id"])
+    save(run.folder, motion, run.facts["id"])
     run.record("broken_clips", data.broken)
     run.record("held_out_speakers", held_out)
     for name, value in scores.items():

@@ -1,9 +1,8 @@
-"""VAE: GeneFace's generator as a network: its sizes, its losses, and motion from speech with it.
+"""VAE: the variational motion generator (arXiv:2301.13430, sec. 3.2), and its motion for speech.
 
-Reads and writes nothing; `motion` trains it. Equations: GeneFace, sec. 3.2; method.md 3.
+Encoder, decoder and flow prior are WaveNet blocks that see the speech; `training` trains them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,25 +10,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from geneface_kit.metrics.formulas import pearson
-from geneface_kit.motion import sync
-from geneface_kit.motion.wavenet import STRIDE, CouplingFlow, Decoder, Posterior, Standardise
-from geneface_kit.person import corpus
-from geneface_kit.person.mouth import LIPS, mouth_shape
+from geneface_kit.motion.flow import CouplingFlow, WaveNet
+from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
 
 __all__ = [
+    "STRIDE",
+    "Decoder",
     "MotionVAE",
     "PitchCondition",
+    "Posterior",
     "SpeechCondition",
     "VAESizes",
-    "continuity",
     "generate",
-    "kl_divergence",
-    "masked_mse",
-    "score_motion",
-    "sync_of",
 ]
+
+STRIDE = 4
+"""Frames per latent step (code)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,65 @@ class PitchCondition(nn.Module):
         even = f0[:, ::2]
         bins = torch.from_numpy(coarse_pitch(even.flatten().cpu().numpy())).reshape(even.shape)
         return self.embedding(bins.to(f0.device))
+
+
+class Posterior(nn.Module):
+    """The VAE's encoder: motion (b, motion, t) -> mean and log standard deviation at t / stride."""
+
+    def __init__(
+        self,
+        motion: int,
+        latent: int,
+        *,
+        hidden: int,
+        kernel: int,
+        layers: int,
+        condition: int,
+    ) -> None:
+        super().__init__()
+        self.enter = nn.Conv1d(motion, hidden, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
+        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
+        self.leave = nn.Conv1d(hidden, 2 * latent, 1)
+
+    def forward(
+        self,
+        motion: Float[Tensor, "b m t"],
+        mask: Float[Tensor, "b 1 u"],
+        condition: Float[Tensor, "b g u"],
+    ) -> tuple[Float[Tensor, "b z u"], Float[Tensor, "b z u"]]:
+        """Mean and log standard deviation of q(z | motion, condition); mask at the latent rate."""
+        hidden = self.enter(motion) * mask
+        mean, log_std = self.leave(self.wavenet(hidden, mask, condition)).chunk(2, dim=1)
+        return mean, log_std
+
+
+class Decoder(nn.Module):
+    """The VAE's decoder: latents at t / stride and the condition at t -> motion at t."""
+
+    def __init__(
+        self,
+        latent: int,
+        motion: int,
+        *,
+        hidden: int,
+        kernel: int,
+        layers: int,
+        condition: int,
+    ) -> None:
+        super().__init__()
+        self.enter = nn.ConvTranspose1d(latent, hidden, STRIDE, STRIDE)
+        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
+        self.leave = nn.Conv1d(hidden, motion, 1)
+
+    def forward(
+        self,
+        z: Float[Tensor, "b z u"],
+        mask: Float[Tensor, "b 1 t"],
+        condition: Float[Tensor, "b g t"],
+    ) -> Float[Tensor, "b m t"]:
+        """Motion, zero where the mask is zero."""
+        hidden = self.enter(z) * mask
+        return self.leave(self.wavenet(hidden, mask, condition)) * mask
 
 
 class MotionVAE(nn.Module):
@@ -176,46 +232,6 @@ class MotionVAE(nn.Module):
         return self.decode(z, mask.to(z.device), condition)
 
 
-def masked_mse(
-    predicted: Float[Tensor, "b t m"],
-    true: Float[Tensor, "b t m"],
-    mask: Bool[Tensor, "b t"],
-    weight: Float[Tensor, " m"],
-) -> Float[Tensor, ""]:
-    """Squared error over unmasked frames, weighted: sum / (frames * channels)."""
-    error = weight * (predicted - true) ** 2 * mask[..., None]
-    return error.sum() / (mask.sum() * predicted.shape[2])
-
-
-def continuity(
-    predicted: Float[Tensor, "b t m"],
-    true: Float[Tensor, "b t m"],
-    mask: Bool[Tensor, "b t"],
-    weight: Float[Tensor, " m"],
-) -> Float[Tensor, ""]:
-    """Squared error of frame differences, plus that of frame 0, normalised like `masked_mse`."""
-    start = torch.zeros_like(true[:, :1])
-    difference = torch.diff(predicted, dim=1, prepend=start)
-    wanted = torch.diff(true, dim=1, prepend=start)
-    return masked_mse(difference, wanted, mask, weight)
-
-
-def kl_divergence(
-    z: Float[Tensor, "b z u"],
-    prior: Float[Tensor, "b z u"],
-    mean: Float[Tensor, "b z u"],
-    log_std: Float[Tensor, "b z u"],
-    mask: Float[Tensor, "b 1 u"],
-) -> Float[Tensor, ""]:
-    """Single-sample KL(q || p) per latent step and channel: log q(z) - log N(f(z); 0, 1).
-
-    z: a draw from q = N(mean, exp(log_std)); prior: f(z), the flow's image (log-determinant 0).
-    """
-    posterior_log = -log_std - 0.5 * ((z - mean) * torch.exp(-log_std)) ** 2
-    prior_log = -0.5 * prior**2
-    return ((posterior_log - prior_log) * mask).sum() / mask.sum() / z.shape[1]
-
-
 @torch.no_grad()
 def generate(
     vae: MotionVAE,
@@ -243,54 +259,3 @@ def generate(
     device = vae.amplitude.device
     motion = vae.amplitude * vae.sample(features.to(device), f0.to(device), noise.to(device))
     return motion[0, :n_frames].cpu().numpy()
-
-
-def score_motion(
-    vae: MotionVAE,
-    utterances: Sequence[corpus.Utterance],
-    motions: Sequence[corpus.Track],
-    *,
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> dict[str, float]:
-    """Means over clips: Pearson r of mouth opening and width, variance ratio, lip error.
-
-    variance_ratio: predicted over tracked variance of the opening (median over clips), 1 is
-    right and 0 the mean face; lip_error: network units. score: 2 - r_opening - r_width.
-    """
-    rows = []
-    for utterance, true in zip(utterances, motions, strict=True):
-        drawn = generate(vae, utterance.speech, temperature=temperature, generator=generator)
-        drawn, seen = drawn.reshape(-1, 68, 3), np.asarray(true).reshape(-1, 68, 3)
-        ours, theirs = mouth_shape(drawn), mouth_shape(seen)
-        r_opening, r_width = (pearson(ours[:, k], theirs[:, k], still=0.0) for k in (0, 1))
-        ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)
-        error = np.linalg.norm((drawn - seen)[:, LIPS], axis=-1).mean()
-        rows.append((r_opening, r_width, ratio, error))
-    opening, width, ratio, error = (np.array(column) for column in zip(*rows, strict=True))
-    return {
-        "score": float(2 - opening.mean() - width.mean()),
-        "r_opening": float(opening.mean()),
-        "r_width": float(width.mean()),
-        "variance_ratio": float(np.median(ratio)),
-        "lip_error": float(error.mean()),
-    }
-
-
-@torch.no_grad()
-def sync_of(
-    vae: MotionVAE,
-    expert: sync.SyncExpert,
-    utterances: Sequence[corpus.Utterance],
-    n_windows: int,
-) -> float:
-    """Mean sync loss of generated motion, `n_windows` windows a clip, always the same ones."""
-    generator = torch.Generator().manual_seed(0)
-    losses = []
-    for utterance in utterances:
-        motion = torch.from_numpy(generate(vae, utterance.speech))[None]
-        speech = torch.from_numpy(utterance.speech.features).float()[None]
-        mask = torch.ones(1, motion.shape[1], dtype=torch.bool)
-        motion, speech = motion.to(vae.amplitude.device), speech.to(vae.amplitude.device)
-        losses.append(sync.judge(expert, speech, motion, mask, n_windows, generator).item())
-    return float(np.mean(losses))

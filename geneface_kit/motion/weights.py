@@ -12,16 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 
-from geneface_kit.motion import sync
-from geneface_kit.motion.vae import MotionVAE, VAESizes, generate
-from geneface_kit.motion.wavenet import STRIDE
+from geneface_kit.motion.sync_expert import SyncExpert
+from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes, generate
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
-from geneface_kit.runs.weights import load_weights, save_weights
+from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
-__all__ = ["Motion", "load", "files_of", "load_files", "save", "ship", "shipped"]
+__all__ = ["Motion", "load", "save", "ship", "shipped", "shipped_files"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Motion:
     """
 
     vae: MotionVAE
-    expert: sync.SyncExpert
+    expert: SyncExpert
     encoder: str
     unit: float
 
@@ -86,22 +84,35 @@ def load(folder: Path) -> Motion:
     Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
     damaged or of another kind.
     """
-    return load_files(*files_of(folder))
+    return _load(folder / "motion.safetensors", folder / "sync.safetensors")
 
 
-def files_of(folder: Path) -> tuple[Path, Path]:
-    return folder / "motion.safetensors", folder / "sync.safetensors"
+def shipped() -> Motion:
+    """The generator and sync expert that come with the kit; they read "hama" features."""
+    return _load(*shipped_files())
 
 
-def shipped(name: str) -> Path:
-    return Path(str(resources.files("geneface_kit.motion"))) / f"{name}_hama.safetensors"
+def shipped_files() -> tuple[Path, Path]:
+    """Where the kit's own generator and sync expert are."""
+    home = Path(str(resources.files("geneface_kit.motion")))
+    return home / "motion_hama.safetensors", home / "sync_hama.safetensors"
 
 
-def load_files(motion_file: Path, sync_file: Path) -> Motion:
-    about = _metadata(motion_file)
+def save(folder: Path, motion: Motion, origin: str) -> None:
+    """Writes motion.safetensors and sync.safetensors. origin: the id of the run that trained them,
+    or "shipped"."""
+    _save(folder / "motion.safetensors", folder / "sync.safetensors", motion, origin)
+
+
+def _load(motion_file: Path, sync_file: Path) -> Motion:
+    if not motion_file.exists():
+        raise FileNotFoundError(f"no weights at {motion_file}: run the motion stage first")
+    about = read_metadata(motion_file)
+    if about.get("kind") != "motion" or "sizes" not in about:
+        raise ValueError(f"{motion_file.name} does not hold a generator of this kit; make it anew")
     channels, encoder = int(about["channels"]), about["encoder"]
     vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
-    expert = sync.SyncExpert(channels, width=int(about["sync_width"]))
+    expert = SyncExpert(channels, width=int(about["sync_width"]))
     load_weights(motion_file, vae, kind="motion")
     load_weights(sync_file, expert, kind="sync", encoder=encoder)
     for network in (vae, expert):
@@ -109,7 +120,7 @@ def load_files(motion_file: Path, sync_file: Path) -> Motion:
     return Motion(vae, expert, encoder, float(about["unit"]))
 
 
-def save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> None:
+def _save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> None:
     sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
     about = {
         "encoder": motion.encoder,
@@ -123,25 +134,12 @@ def save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> Non
     save_weights(sync_file, motion.expert, kind="sync", **about)
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: run the motion stage first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a readable safetensors file ({error})") from None
-    if about.get("kind") != "motion" or "sizes" not in about:
-        raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
-    return about
-
-
 def ship(folder: Path) -> None:
     """Writes a run's weights in half precision to the kit's data folder: the shipped weights."""
     motion = load(folder)
     for network in (motion.vae, motion.expert):
         network.half()
-    save(shipped("motion"), shipped("sync"), motion, "shipped")
+    _save(*shipped_files(), motion, "shipped")
 
 
 if __name__ == "__main__":

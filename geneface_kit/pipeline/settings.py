@@ -13,7 +13,7 @@ from typing import TypeVar
 from geneface_kit.adaptation import stage as adaptation_config
 from geneface_kit.evaluation import stage as evaluation_config
 from geneface_kit.motion import config as motion_config
-from geneface_kit.motion import sync as sync_config
+from geneface_kit.motion import sync_expert as sync_config
 from geneface_kit.nerf.head import config as head_config
 from geneface_kit.nerf.torso import config as torso_config
 from geneface_kit.person import corpus as corpus_config
@@ -40,6 +40,10 @@ RENAMED: dict[str, str] = {
     "person.framing.span": "person.span",
     "person.framing": "constants of person/framing.py",
     "person.tracking.turning": "constants of person/tracking/calibration.py",
+    "sync.other_clip": "the constant OTHER_CLIP of motion/sync_expert.py",
+    "sync.same_clip": "the constant SAME_CLIP of motion/sync_expert.py",
+    "sync.shift_min": "the constant SHIFT_MIN of motion/sync_expert.py",
+    "sync.shift_max": "the constant SHIFT_MAX of motion/sync_expert.py",
 }
 """Old name of a setting, a section or a notebook's parameter -> what it is now."""
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from scipy.spatial import cKDTree
 
-from geneface_kit.motion import sync
+from geneface_kit.motion import sync_expert
 from geneface_kit.person.mouth import LIPS, mouth_shape
 
 __all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve"]
@@ -145,21 +145,21 @@ def sync_curve(
 ) -> tuple[Float[np.ndarray, " lags"], Float[np.ndarray, " lags"]]:
     """Lags in seconds and the sync expert's mean score at each; positive: the sound is late.
 
-    Windows that lie in silence do not count. Needs 2 * LAGS + sync.WINDOW frames of speech.
+    Windows that lie in silence do not count. Needs 2 * LAGS + sync_expert.WINDOW frames of speech.
     """
     motion = (planned.landmarks - person_mean(actor)) / actor.motion.unit
-    lips = sync.lips(torch.from_numpy(motion).flatten(1).float()[None])[0]
+    lips = sync_expert.lips(torch.from_numpy(motion).flatten(1).float()[None])[0]
     features = torch.as_tensor(planned.speech.features).float()
-    n_starts = len(lips) - sync.WINDOW + 1
+    n_starts = len(lips) - sync_expert.WINDOW + 1
     starts = np.arange(LAGS, n_starts - LAGS)
-    spoken = [k for k in starts if not planned.silent[k : k + sync.WINDOW].any()]
+    spoken = [k for k in starts if not planned.silent[k : k + sync_expert.WINDOW].any()]
     lags = np.arange(-LAGS, LAGS + 1)
     if not spoken:
         return (lags / 25).astype(np.float32), np.zeros(len(lags), np.float32)
-    mouths = torch.stack([lips[k : k + sync.WINDOW] for k in spoken])
+    mouths = torch.stack([lips[k : k + sync_expert.WINDOW] for k in spoken])
     scores = []
     for lag in lags:
-        heard = [features[2 * (k + lag) : 2 * (k + lag + sync.WINDOW)] for k in spoken]
+        heard = [features[2 * (k + lag) : 2 * (k + lag + sync_expert.WINDOW)] for k in spoken]
         scores.append(float(actor.motion.expert(torch.stack(heard), mouths).mean()))
     return (lags / 25).astype(np.float32), np.array(scores, np.float32)
 
@@ -176,7 +176,7 @@ def _lag(planned: Any, actor: Any) -> Check:
     if actor.motion.expert is None:
         return Check(name, None, -0.08, 0.08, "this generator has no sync expert")
     spoken = int((~planned.silent).sum())
-    if spoken < 2 * LAGS + sync.WINDOW + 25:
+    if spoken < 2 * LAGS + sync_expert.WINDOW + 25:
         return Check(name, None, -0.08, 0.08, "less than a second of speech")
     lags, scores = sync_curve(planned, actor)
     if np.ptp(scores) < 0.02:

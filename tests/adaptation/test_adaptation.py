@@ -15,7 +15,7 @@ from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighb
 from geneface_kit.adaptation.stage import Adaptation, Adapter
 from geneface_kit.adaptation.task import AdaptationTask
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion import sync
+from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
@@ -59,7 +59,7 @@ def made_up_generator(*, pitch: bool = False) -> motion.Motion:
     torch.manual_seed(0)
     vae, expert = (
         MotionVAE(CHANNELS, dataclasses.replace(SIZES, pitch=pitch)),
-        sync.SyncExpert(CHANNELS, width=8),
+        SyncExpert(CHANNELS, width=8),
     )
     for network in (vae, expert):
         network.eval().requires_grad_(False)

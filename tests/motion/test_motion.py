@@ -7,8 +7,10 @@ import pytest
 import torch
 from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech, small_settings
 
+from geneface_kit.motion import losses, training, weights
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion import sync, task, vae, weights
+from geneface_kit.motion.sync_expert import SyncExpert
+from geneface_kit.motion.training import MotionTask
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
 from geneface_kit.runs import Run
@@ -22,14 +24,14 @@ def sections(**overrides) -> tuple:
     return chosen.corpus, chosen.sync, chosen.motion
 
 
-def fresh_task(fabric=None, **overrides) -> motion.MotionTask:
+def fresh_task(fabric=None, **overrides) -> MotionTask:
     chosen = small_settings(**overrides)
     data = made_up_corpus()
     motions = corpus.displacements(data.utterances, chosen.corpus)
     torch.manual_seed(0)
     network = MotionVAE(CHANNELS, chosen.motion)
-    expert = sync.SyncExpert(CHANNELS, width=8).eval().requires_grad_(False)
-    return motion.MotionTask(
+    expert = SyncExpert(CHANNELS, width=8).eval().requires_grad_(False)
+    return MotionTask(
         network,
         expert,
         (data.utterances[:2], motions[:2]),
@@ -39,7 +41,7 @@ def fresh_task(fabric=None, **overrides) -> motion.MotionTask:
     )
 
 
-def one_step(one: motion.MotionTask) -> tuple[dict[str, float], list[torch.Tensor]]:
+def one_step(one: MotionTask) -> tuple[dict[str, float], list[torch.Tensor]]:
     one.vae.train()
     losses = one.step(0, torch.Generator().manual_seed(0))
     return losses, [parameter.detach().clone() for parameter in one.vae.parameters()]
@@ -48,11 +50,13 @@ def one_step(one: motion.MotionTask) -> tuple[dict[str, float], list[torch.Tenso
 def test_errors_are_means_over_unmasked_frames():
     predicted, true = torch.tensor([[[3.0, 0], [5, 5]]]), torch.tensor([[[1.0, 0], [0, 0]]])
     mask, even = torch.tensor([[True, False]]), torch.ones(2)
-    assert vae.masked_mse(predicted, true, mask, even).item() == 2.0  # 2^2 / (1 frame * 2)
+    assert (
+        losses.reconstruction_loss(predicted, true, mask, even).item() == 2.0
+    )  # 2^2 / (1 frame * 2)
     both = torch.tensor([[True, True]])
     # differences of the error: (2, 0), then (5 - 2, 5 - 0): (4 + 9 + 25) / (2 frames * 2)
-    assert vae.continuity(predicted, true, both, even).item() == pytest.approx(38 / 4)
-    assert vae.continuity(predicted, true, mask, even).item() == pytest.approx(4 / 2)
+    assert losses.continuity_loss(predicted, true, both, even).item() == pytest.approx(38 / 4)
+    assert losses.continuity_loss(predicted, true, mask, even).item() == pytest.approx(4 / 2)
 
 
 def test_kl_is_that_of_two_gaussians():
@@ -60,7 +64,7 @@ def test_kl_is_that_of_two_gaussians():
     mean, log_std = torch.full((1, 2, 50_000), 0.7), torch.full((1, 2, 50_000), -0.5)
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
     z = mean + noise * torch.exp(log_std)
-    estimate = vae.kl_divergence(z, z, mean, log_std, torch.ones(1, 1, 50_000)).item()
+    estimate = losses.kl_divergence(z, z, mean, log_std, torch.ones(1, 1, 50_000)).item()
     closed = 0.5 * (np.exp(-1.0) + 0.7**2 - 1) + 0.5
     assert estimate == pytest.approx(closed, abs=0.01)  # standard error 0.002
 
@@ -70,11 +74,11 @@ def test_kl_ignores_padding():
     z[..., 2] = 100.0
     mask = torch.tensor([[[1.0, 1.0, 0.0]]])
     zeros = torch.zeros(1, 2, 3)
-    assert vae.kl_divergence(z, z, zeros, zeros, mask).item() == 0.0
+    assert losses.kl_divergence(z, z, zeros, zeros, mask).item() == 0.0
 
 
 def test_training_learns_and_generalises_to_another_face(tmp_path):
-    found, scores = motion.train(
+    found, scores = training.train(
         made_up_corpus(), ["speaker2"], small_settings(), tmp_path, torch.Generator().manual_seed(0)
     )
     history = (tmp_path / "motion_history.csv").read_text().splitlines()
@@ -108,8 +112,8 @@ def test_weight_zero_is_the_loss_left_out(name, monkeypatch):
     """Switched off, a loss is not computed, and the update is that of a loss that returns 0."""
     losses, without = one_step(fresh_task(**{f"{name}_weight": 0.0}))
     assert name not in losses
-    formula = {"continuity": "continuity", "kl": "kl_divergence"}[name]
-    monkeypatch.setattr(task, formula, lambda *parts: torch.zeros(()))
+    formula = {"continuity": "continuity_loss", "kl": "kl_divergence"}[name]
+    monkeypatch.setattr(training, formula, lambda *parts: torch.zeros(()))
     _, silenced = one_step(fresh_task())
     assert all(torch.equal(a, b) for a, b in zip(without, silenced, strict=True))
 
@@ -159,9 +163,9 @@ def trained(folder) -> motion.Motion:
     network = MotionVAE(CHANNELS, motion.MotionConfig(**SMALL)).eval()
     for coupling in network.flow.couplings:
         torch.nn.init.normal_(coupling.leave.weight)
-    expert = sync.SyncExpert(CHANNELS, width=8).eval()
+    expert = SyncExpert(CHANNELS, width=8).eval()
     made = motion.Motion(network, expert, "hama", 0.03)
-    weights.save(*weights.files_of(folder), made, "test")
+    weights.save(folder, made, "test")
     return motion.load(folder)
 
 
@@ -228,7 +232,7 @@ def test_foreign_or_damaged_weights_are_refused(tmp_path):
 
 
 def test_official_size():
-    """11,127,500 parameters in the official code (geneface-spec 2.1)."""
+    """11,127,500 parameters in the official code."""
     sizes = {"hidden": 256, "encoder_layers": 8, "flow_hidden": 64, "both_steps": False}
     network = MotionVAE(1024, motion.MotionConfig(**sizes))
     assert sum(p.numel() for p in network.parameters()) == 11_127_500

@@ -11,8 +11,8 @@ from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 
 from geneface_kit.__main__ import main
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion import sync
 from geneface_kit.motion.config import MotionSettings
+from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus, speech
 from geneface_kit.person.mouth import mouth_shape
@@ -25,7 +25,7 @@ from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, clo
 def settings(**overrides) -> MotionSettings:
     return MotionSettings(
         corpus=corpus.CorpusConfig(),
-        sync=sync.SyncConfig(width=8, steps=2, pairs=16),
+        sync=SyncConfig(width=8, steps=2, pairs=16),
         motion=motion.MotionConfig(**{**SMALL, "steps": 40, **overrides}),
     )
 

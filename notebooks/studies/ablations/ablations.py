@@ -22,7 +22,6 @@ from geneface_kit.evaluation import stage as tables
 from geneface_kit.evaluation.rows import Row, spread
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion.weights import load_files, shipped
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.pipeline.methods import FULL, METHODS, overrides
@@ -201,7 +200,7 @@ def _recorded(path: Path) -> list[Row]:
 
 
 def _judged(planned: talk.Plan, person: Any) -> float | NotMeasured:
-    judge = load_files(shipped("motion"), shipped("sync"))
+    judge = motion.shipped()
     if planned.speech.encoder != judge.encoder:
         return NotMeasured(f"the shipped expert does not read {planned.speech.encoder} features")
     return tables.expert_score(judge.expert, judge.unit, planned, person.landmark_mean)

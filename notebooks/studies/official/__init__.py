@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geneface_kit.adaptation.postnet import Critic, PostNet
-from geneface_kit.motion.sync import SyncExpert
+from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from notebooks.studies.official.renderer import RENDERERS, check_fit
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geneface_kit.motion.task import MotionTask
-from geneface_kit.motion.vae import MotionVAE, continuity, masked_mse
-from geneface_kit.motion.wavenet import STRIDE
+from geneface_kit.motion.losses import continuity_loss, reconstruction_loss
+from geneface_kit.motion.training import MotionTask
+from geneface_kit.motion.vae import STRIDE, MotionVAE
 from geneface_kit.person.corpus import Sequences
 from geneface_kit.person.speech.offset import in_context, predict_ridge
 from notebooks.studies.mouth_ridge import solve_ridge
@@ -73,9 +73,9 @@ class RegressorTask(MotionTask):
         active = self.weights()
         predicted = self.network(batch.speech, batch.f0, batch.mask)
         compared = (predicted, batch.motion, batch.mask, self.weight)
-        losses = {"mse": masked_mse(*compared)}
+        losses = {"mse": reconstruction_loss(*compared)}
         if active["continuity"]:
-            losses["continuity"] = continuity(*compared)
+            losses["continuity"] = continuity_loss(*compared)
         if active["sync"]:
-            losses["sync"] = self._sync(batch, predicted, generator)
+            losses["sync"] = self.sync(batch.speech, predicted, batch.mask, generator)
         return losses

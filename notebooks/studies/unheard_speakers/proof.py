@@ -18,9 +18,9 @@ import torch
 from filelock import FileLock
 
 from geneface_kit import runs
-from geneface_kit.motion import sync
-from geneface_kit.motion.sync import Part
-from geneface_kit.motion.task import MotionTask
+from geneface_kit.motion.config import MotionSettings
+from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
+from geneface_kit.motion.training import MotionTask
 from geneface_kit.motion.vae import MotionVAE, generate
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.source import digest
@@ -203,7 +203,7 @@ def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> Motion
         sync_weight=proof.settings.motion.sync_weight if row.sync else 0.0,
         flow_steps=proof.settings.motion.flow_steps if row.network == "flow" else 0,
     )
-    settings = _Sections(proof.settings.corpus, proof.settings.sync, config)
+    settings = MotionSettings(proof.settings.corpus, proof.settings.sync, config)
     expert = _expert(proof, fold, part) if row.sync else None
     channels = part[0][0].speech.features.shape[1]
     network = Regressor if row.network == "regressor" else MotionVAE
@@ -221,7 +221,7 @@ def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> Motion
     return vae.eval().requires_grad_(False)
 
 
-def _expert(proof: Proof, fold: int, part: Part) -> sync.SyncExpert:
+def _expert(proof: Proof, fold: int, part: Part) -> SyncExpert:
     """The fold's sync expert, trained once: it never heard the held-out speakers either."""
     config = proof.settings.sync
     channels = part[0][0].speech.features.shape[1]
@@ -230,24 +230,15 @@ def _expert(proof: Proof, fold: int, part: Part) -> sync.SyncExpert:
     generator = torch.Generator().manual_seed(fold)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold)
-        expert = sync.SyncExpert(channels, width=config.width, dropout=config.dropout)
+        expert = SyncExpert(channels, width=config.width, dropout=config.dropout)
         expert.standardise.take(*corpus.feature_statistics(part[0]))
         if not file.exists():
-            task = sync.SyncTask(expert, part, ([], []), config)
+            task = SyncTask(expert, part, ([], []), config)
             fit(task, place, name="sync", steps=config.steps, generator=generator)
             save_weights(file, expert, kind="sync")
             (place / "sync_checkpoint.pt").unlink()
     load_weights(file, expert, kind="sync")
     return expert.eval().requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class _Sections:
-    """The settings a task reads."""
-
-    corpus: Any
-    sync: Any
-    motion: Any
 
 
 def _generated(

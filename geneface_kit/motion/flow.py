@@ -1,6 +1,5 @@
-"""WaveNet: the generator's building blocks: gated stack, coupling flow, encoder, decoder.
+"""Flow: the prior of the generator (arXiv:2301.13430, sec. 3.2): couplings made of WaveNet blocks.
 
-Reads and writes nothing; `vae` assembles them (GeneFace, sec. 3.2; method.md 3).
 Tensors are channels first, (b, c, t); masks are (b, 1, t) with 1 on frames that exist.
 """
 
@@ -9,19 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-__all__ = [
-    "STRIDE",
-    "Coupling",
-    "CouplingFlow",
-    "Decoder",
-    "Posterior",
-    "Standardise",
-    "WaveNet",
-]
+__all__ = ["Coupling", "CouplingFlow", "WaveNet"]
 
-
-STRIDE = 4
-"""Frames per latent step (code)."""
 Frames = Float[Tensor, "b c t"]
 Mask = Float[Tensor, "b 1 t"]
 Given = Float[Tensor, "b g t"]
@@ -92,13 +80,14 @@ class Coupling(nn.Module):
         first, second = y.split(self.half, dim=1)
         return torch.cat([first, (second - self._shift(first, mask, condition)) * mask], dim=1)
 
-    def _shift(self, first, mask, condition):
+    def _shift(self, first: Frames, mask: Mask, condition: Given) -> Frames:
         hidden = self.enter(first) * mask
         return self.leave(self.wavenet(hidden, mask, condition)) * mask
 
 
 class CouplingFlow(nn.Module):
-    """Couplings, each followed by a reversal of the channels: posterior latents -> N(0, 1).
+    """The flow prior: couplings, each followed by a reversal of the channels, turn the posterior's
+    latents z into N(0, 1) given the speech (sec. 3.2); run backwards, noise into latents.
 
     steps: number of couplings; 0 makes the flow the identity, that is a Gaussian prior.
     """
@@ -123,83 +112,3 @@ class CouplingFlow(nn.Module):
         for coupling in reversed(self.couplings):
             p = coupling.inverse(p.flip(1), mask, condition)
         return p
-
-
-class Posterior(nn.Module):
-    """The VAE's encoder: motion (b, motion, t) -> mean and log standard deviation at t / stride."""
-
-    def __init__(
-        self,
-        motion: int,
-        latent: int,
-        *,
-        hidden: int,
-        kernel: int,
-        layers: int,
-        condition: int,
-    ) -> None:
-        super().__init__()
-        self.enter = nn.Conv1d(motion, hidden, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
-        self.leave = nn.Conv1d(hidden, 2 * latent, 1)
-
-    def forward(
-        self,
-        motion: Float[Tensor, "b m t"],
-        mask: Float[Tensor, "b 1 u"],
-        condition: Float[Tensor, "b g u"],
-    ) -> tuple[Float[Tensor, "b z u"], Float[Tensor, "b z u"]]:
-        """Mean and log standard deviation of q(z | motion, condition); mask at the latent rate."""
-        hidden = self.enter(motion) * mask
-        mean, log_std = self.leave(self.wavenet(hidden, mask, condition)).chunk(2, dim=1)
-        return mean, log_std
-
-
-class Decoder(nn.Module):
-    """The VAE's decoder: latents at t / stride and the condition at t -> motion at t."""
-
-    def __init__(
-        self,
-        latent: int,
-        motion: int,
-        *,
-        hidden: int,
-        kernel: int,
-        layers: int,
-        condition: int,
-    ) -> None:
-        super().__init__()
-        self.enter = nn.ConvTranspose1d(latent, hidden, STRIDE, STRIDE)
-        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
-        self.leave = nn.Conv1d(hidden, motion, 1)
-
-    def forward(
-        self,
-        z: Float[Tensor, "b z u"],
-        mask: Float[Tensor, "b 1 t"],
-        condition: Float[Tensor, "b g t"],
-    ) -> Float[Tensor, "b m t"]:
-        """Motion, zero where the mask is zero."""
-        hidden = self.enter(z) * mask
-        return self.leave(self.wavenet(hidden, mask, condition)) * mask
-
-
-class Standardise(nn.Module):
-    """Features minus their mean, over their standard deviation, both of a corpus.
-
-    Ours: the official code feeds HuBERT as it is, which mean 0 and std 1 reproduce.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
-
-    def take(self, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> None:
-        """Takes mean and standard deviation; a channel that never changes is not blown up."""
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=1e-3))
-
-    def forward(self, features: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        """The same shape, standardised."""
-        return (features - self.mean) / self.std

@@ -1,4 +1,4 @@
-"""Sync: the pairs are what they say, the loss is a cross-entropy, training tells in from out."""
+"""Sync expert: pairs are what they say, losses cross-entropies, training tells in from out."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit.motion import sync
+from geneface_kit.motion import losses, sync_expert
 from geneface_kit.person.corpus import Sequences, Utterance
 from geneface_kit.person.speech import Speech
 
@@ -24,7 +24,7 @@ def numbered_batch(lengths=(40, 60, 50), clips=(0, 1, 1)) -> Sequences:
 
 
 def drawn_pairs(batch: Sequences, n: int = 4000):
-    pairs = sync.draw_pairs(batch, n, sync.SyncConfig(), torch.Generator().manual_seed(0))
+    pairs = sync_expert.draw_pairs(batch, n, torch.Generator().manual_seed(0))
     mouth_piece, mouth_frame = pairs.mouth[:, 0, 0] // 100, pairs.mouth[:, 0, 0] % 100
     speech_piece, speech_frame = pairs.speech[:, 0, 0], pairs.speech[:, 0, 1] / 2
     return pairs, mouth_piece, mouth_frame, speech_piece, speech_frame
@@ -65,20 +65,20 @@ def test_one_clip_has_no_foreign_negatives():
 
 def test_too_short_pieces_are_refused():
     with pytest.raises(ValueError, match="too short for shifts"):
-        sync.draw_pairs(
-            numbered_batch(lengths=(12, 60, 50)), 8, sync.SyncConfig(), torch.Generator()
-        )
+        sync_expert.draw_pairs(numbered_batch(lengths=(12, 60, 50)), 8, torch.Generator())
 
 
 def test_loss_is_the_cross_entropy():
-    loss = sync.sync_loss(torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.0]))
+    loss = losses.sync_expert_loss(torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.0]))
     assert loss.item() == pytest.approx((math.log(2) - math.log(0.75)) / 2)
-    assert torch.isfinite(sync.sync_loss(torch.tensor([1.0001, 0.0]), torch.tensor([0.0, 1.0])))
+    assert torch.isfinite(
+        losses.sync_expert_loss(torch.tensor([1.0001, 0.0]), torch.tensor([0.0, 1.0]))
+    )
 
 
 def test_lips_are_points_48_to_67():
     motion = torch.arange(204.0).reshape(1, 1, 204)
-    assert sync.lips(motion).flatten().tolist() == list(range(144, 204))
+    assert sync_expert.lips(motion).flatten().tolist() == list(range(144, 204))
 
 
 def synthetic_part(n_clips: int = 4, n_frames: int = 120):
@@ -107,10 +107,10 @@ def synthetic_part(n_clips: int = 4, n_frames: int = 120):
 
 def test_training_tells_in_sync_from_out_of_sync():
     part = synthetic_part()
-    config = sync.SyncConfig(width=8, steps=60, pairs=64, lr=3e-3, dropout=0.0)
+    config = sync_expert.SyncConfig(width=8, steps=60, pairs=64, lr=3e-3, dropout=0.0)
     torch.manual_seed(0)
-    expert = sync.SyncExpert(3, width=8)
-    task = sync.SyncTask(expert, part, part, config)
+    expert = sync_expert.SyncExpert(3, width=8)
+    task = sync_expert.SyncTask(expert, part, part, config)
     draw = torch.Generator().manual_seed(0)
     expert.train()
     losses = [task.step(index, draw)["loss"] for index in range(60)]
@@ -120,10 +120,10 @@ def test_training_tells_in_sync_from_out_of_sync():
 
 
 def test_official_size():
-    expert = sync.SyncExpert(1024, width=128)
-    assert sum(p.numel() for p in expert.parameters()) == 9_304_352  # geneface-spec 2.3
+    expert = sync_expert.SyncExpert(1024, width=128)
+    assert sum(p.numel() for p in expert.parameters()) == 9_304_352  # of the official code
 
 
 def test_profiles_name_real_fields():
-    for values in (sync.CPU, sync.PAPER):
-        assert sync.SyncConfig(**values)
+    for values in (sync_expert.CPU, sync_expert.PAPER):
+        assert sync_expert.SyncConfig(**values)

@@ -1,7 +1,8 @@
-"""Sync: do these lips belong to this sound? Reads a corpus; gives the sync expert to motion.
+"""Sync expert: do these lips belong to this sound? Trained first, then frozen; gives L_sync.
 
 A mouth window is 5 frames of the lips (48-67), a speech window the 10 feature steps beside it.
-The score is the cosine of two embeddings, in [0, 1] (GeneFace, sec. 3.2; Prajwal et al., 2020).
+The score is the cosine of two embeddings, in [0, 1] (arXiv:2301.13430, sec. 3.2; Prajwal et al.,
+2020).
 """
 
 import math
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from geneface_kit.motion.wavenet import Standardise
+from geneface_kit.motion.losses import sync_expert_loss
 from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs.training import Task, fabric_of
@@ -25,22 +26,27 @@ __all__ = [
     "CPU",
     "PAPER",
     "Pairs",
+    "Part",
+    "Standardise",
     "SyncConfig",
     "SyncExpert",
     "SyncTask",
-    "aligned_windows",
     "draw_pairs",
-    "judge",
     "lips",
-    "sync_loss",
+    "random_windows",
 ]
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]
 """Utterances and their motions in network units."""
 WINDOW = 5
-"""Frames of a mouth window; a speech window has twice as many steps."""
+"""Frames of a mouth window; a speech window has twice as many steps (code)."""
 PIECES, PIECE_FRAMES = 32, 100
 """Pieces of a batch and frames of a piece: 4 s, long enough for negatives "elsewhere"."""
+OTHER_CLIP, SAME_CLIP = 0.25, 0.375
+"""Shares of the negatives: from another clip (official intention), from elsewhere in the same
+clip; the rest is shifted."""
+SHIFT_MIN, SHIFT_MAX = 2, 5
+"""Frames, smallest and largest shift of a shifted negative (code)."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,32 @@ class SyncConfig:
     steps: int = 60  # updates
     pairs: int = 128  # pairs a step; official 1024
     lr: float = 1e-3  # Adam, cosine to 0; official 5e-4
-    other_clip: float = 0.25  # share of the negatives from another clip (official intention)
-    same_clip: float = 0.375  # share from elsewhere in the same clip; the rest is shifted
-    shift_min: int = 2  # frames, smallest shift of a shifted negative (code)
-    shift_max: int = 5  # frames, largest shift (code)
     dropout: float = 0.2  # on the speech features; ours, 0 in the official code
 
 
 CPU = {"steps": 600}
 PAPER = {"width": 128, "steps": 40_000, "pairs": 1024, "lr": 5e-4, "dropout": 0.0}
+
+
+class Standardise(nn.Module):
+    """Features minus their mean, over their standard deviation, both of a corpus.
+
+    Ours: the official code feeds HuBERT as it is, which mean 0 and std 1 reproduce.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def take(self, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> None:
+        """Takes mean and standard deviation; a channel that never changes is not blown up."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-3))
+
+    def forward(self, features: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
+        """The same shape, standardised."""
+        return (features - self.mean) / self.std
 
 
 class SyncBlock(nn.Module):
@@ -128,11 +151,6 @@ def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.S
     return nn.Sequential(*blocks)
 
 
-def sync_loss(cosine: Float[Tensor, " n"], label: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Binary cross-entropy of the cosine: -y ln c - (1 - y) ln(1 - c), with c kept off 0 and 1."""
-    return nn.functional.binary_cross_entropy(cosine.clamp(1e-6, 1 - 1e-6), label)
-
-
 @dataclass(frozen=True)
 class Pairs:
     """Speech and mouth windows and whether they belong together.
@@ -150,20 +168,18 @@ class Pairs:
         return Pairs(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
-def draw_pairs(
-    batch: Sequences, n_pairs: int, config: SyncConfig, generator: torch.Generator
-) -> Pairs:
+def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pairs:
     """Half the pairs in sync, half not, all inside the unmasked frames.
 
     Negatives come from another clip, from elsewhere in the same piece, or from a shift of
-    `shift_min`..`shift_max` frames. Differs from the official code, where a slip makes every
+    SHIFT_MIN..SHIFT_MAX frames. Differs from the official code, where a slip makes every
     negative come from the same clip, and where "elsewhere" may be one frame away.
     """
     starts = batch.mask.sum(1) - WINDOW + 1  # how many window starts each piece has
-    if int(starts.min()) < 2 * config.shift_max:
+    if int(starts.min()) < 2 * SHIFT_MAX:
         raise ValueError(
             f"a piece of {int(batch.mask.sum(1).min())} frames is too short for shifts of "
-            f"{config.shift_max} frames; use longer clips"
+            f"{SHIFT_MAX} frames; use longer clips"
         )
     n_pieces = len(starts)
 
@@ -172,13 +188,13 @@ def draw_pairs(
 
     piece = (uniform(n_pairs) * n_pieces).long()
     mouth_start = (uniform(n_pairs) * starts[piece]).long()
-    kind = _kinds(uniform(n_pairs), config)
+    kind = _kinds(uniform(n_pairs))
     other = _other_piece(batch.clips, piece, uniform(n_pairs))
     kind[(kind == 1) & (other == piece)] = 2  # no other clip in this batch
     anywhere = (uniform(n_pairs) * starts[other]).long()
-    elsewhere = _away(mouth_start, starts[piece], config.shift_min, uniform(n_pairs))
-    spread = config.shift_max - config.shift_min + 1
-    size = config.shift_min + (uniform(n_pairs) * spread).long()
+    elsewhere = _away(mouth_start, starts[piece], SHIFT_MIN, uniform(n_pairs))
+    spread = SHIFT_MAX - SHIFT_MIN + 1
+    size = SHIFT_MIN + (uniform(n_pairs) * spread).long()
     size = torch.where(uniform(n_pairs) < 0.5, size, -size)
     outside = (mouth_start + size < 0) | (mouth_start + size >= starts[piece])
     shifted = mouth_start + torch.where(outside, -size, size)
@@ -193,32 +209,19 @@ def draw_pairs(
     )
 
 
-def aligned_windows(
+def random_windows(
     speech: Float[Tensor, "b s c"],
     motion: Float[Tensor, "b t 204"],
     mask: Bool[Tensor, "b t"],
     n_windows: int,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "n 10 c"], Float[Tensor, "n 5 60"]]:
-    """Speech and mouth windows of the same instants, for judging a generator's motion."""
+    """Speech and mouth windows of the same random instants of unmasked frames, for `sync_loss`."""
     starts = (mask.sum(1) - WINDOW + 1).clamp(min=1).cpu()
     piece = (torch.rand(n_windows, generator=generator) * len(starts)).long()
     start = (torch.rand(n_windows, generator=generator) * starts[piece]).long()
     mouth = _windows(lips(motion), piece, start, WINDOW)
     return _windows(speech, piece, 2 * start, 2 * WINDOW), mouth
-
-
-def judge(
-    expert: SyncExpert,
-    speech: Float[Tensor, "b s c"],
-    motion: Float[Tensor, "b t 204"],
-    mask: Bool[Tensor, "b t"],
-    n_windows: int,
-    generator: torch.Generator,
-) -> Float[Tensor, ""]:
-    """The sync loss of a motion: cross-entropy towards "in sync" over random windows."""
-    cosine = expert(*aligned_windows(speech, motion, mask, n_windows, generator))
-    return sync_loss(cosine, torch.ones_like(cosine))
 
 
 def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:
@@ -257,7 +260,7 @@ class SyncTask(Task):
         pairs = self._pairs(self.train, generator)
         pairs = pairs.each(self.share)
         cosine = self.network(pairs.speech, pairs.mouth)
-        loss = sync_loss(cosine, pairs.label)
+        loss = sync_expert_loss(cosine, pairs.label)
         self.update(self.network, self.optimizer, loss)
         return {"loss": loss.item(), "accuracy": _accuracy(cosine, pairs)}
 
@@ -267,12 +270,12 @@ class SyncTask(Task):
             return {}
         pairs = self._pairs(self.held_out, torch.Generator().manual_seed(0))
         cosine = self.expert(pairs.speech, pairs.mouth)
-        loss = sync_loss(cosine, pairs.label).item()
+        loss = sync_expert_loss(cosine, pairs.label).item()
         return {"score": loss, "held_out_accuracy": _accuracy(cosine, pairs)}
 
     def _pairs(self, part, generator: torch.Generator) -> Pairs:
         batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
-        pairs = draw_pairs(batch, self.config.pairs, self.config, generator)
+        pairs = draw_pairs(batch, self.config.pairs, generator)
         return pairs.each(lambda values: values.to(self.fabric.device))
 
 
@@ -280,11 +283,11 @@ def _accuracy(cosine: Tensor, pairs: Pairs) -> float:
     return ((cosine > 0.5) == (pairs.label > 0.5)).float().mean().item()
 
 
-def _kinds(draw: Tensor, config: SyncConfig) -> Tensor:
-    """0 for the lower half of the draws, then 1, 2, 3 by the shares of the config."""
+def _kinds(draw: Tensor) -> Tensor:
+    """0 for the lower half of the draws, then 1, 2, 3 by their shares."""
     share = 2 * draw - 1
-    kind = torch.where(share < config.other_clip, 1, 2)
-    kind = torch.where(share < config.other_clip + config.same_clip, kind, 3)
+    kind = torch.where(share < OTHER_CLIP, 1, 2)
+    kind = torch.where(share < OTHER_CLIP + SAME_CLIP, kind, 3)
     return torch.where(share < 0, 0, kind)
 
 

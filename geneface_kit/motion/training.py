@@ -1,35 +1,38 @@
-"""Training: the sync expert, then the generator, scored on speakers that are held out."""
+"""Training of stage 1: the sync expert, then the generator, scored on speakers held out."""
 
 import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit.motion import sync
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion.config import MotionSettings
-from geneface_kit.motion.vae import (
-    MotionVAE,
-    continuity,
+from geneface_kit.motion.losses import (
+    continuity_loss,
     kl_divergence,
-    masked_mse,
-    score_motion,
-    sync_of,
+    reconstruction_loss,
+    sync_loss,
 )
-from geneface_kit.motion.wavenet import STRIDE
-from geneface_kit.motion.weights import Motion, files_of, load, save
+from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask, random_windows
+from geneface_kit.motion.vae import STRIDE, MotionVAE, generate
+from geneface_kit.motion.weights import Motion, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import Sequences
-from geneface_kit.person.mouth import LIPS
+from geneface_kit.person.mouth import LIPS, mouth_shape
 from geneface_kit.runs.training import Task, fabric_of, fit, warmed_up
 
 if TYPE_CHECKING:
     import lightning_fabric
 
-__all__ = ["MotionTask", "mouth_weights", "train"]
+__all__ = ["MotionTask", "measure_motion", "train"]
+
+LARGEST_AMPLITUDE = 2.0
+"""No factor on the motion beyond this (ours)."""
 
 
 def train(
@@ -88,7 +91,7 @@ def _train_process(
     opened = corpus.open_corpus(data) if isinstance(data, Path) else data
     motion, scores = _train(fabric, opened, held_out, settings, folder, generator)
     if fabric.global_rank == 0:
-        save(*files_of(folder), motion, "")
+        save(folder, motion, "")
     return scores
 
 
@@ -109,16 +112,16 @@ def _train(
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         vae = MotionVAE(channels, config)
         width, dropout = settings.sync.width, settings.sync.dropout
-        expert = sync.SyncExpert(channels, width=width, dropout=dropout)
+        expert = SyncExpert(channels, width=width, dropout=dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
-        sync_task = sync.SyncTask(expert, train_part, held_part, settings.sync, fabric)
+        sync_task = SyncTask(expert, train_part, held_part, settings.sync, fabric)
         scores = _fit(sync_task, folder, "sync", settings.sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
         task = MotionTask(vae, expert, train_part, held_part, settings, fabric)
         scores |= _fit(task, folder, "motion", config.steps, generator)
     ratio = scores.get("variance_ratio", 1.0)
-    vae.amplitude.fill_(config.amplitude or min(2.0, max(1.0, ratio**-0.5)))
+    vae.amplitude.fill_(config.amplitude or min(LARGEST_AMPLITUDE, max(1.0, ratio**-0.5)))
     scores["amplitude"] = float(vae.amplitude)
     for network in (vae, expert):
         network.eval().requires_grad_(False).cpu()
@@ -144,9 +147,9 @@ class MotionTask(Task):
     def __init__(
         self,
         vae: MotionVAE,
-        expert: sync.SyncExpert | None,
-        part: sync.Part,
-        held_out: sync.Part,
+        expert: SyncExpert | None,
+        part: Part,
+        held_out: Part,
         settings: MotionSettings,
         fabric: Optional["lightning_fabric.Fabric"] = None,  # noqa: UP045
     ) -> None:
@@ -160,7 +163,7 @@ class MotionTask(Task):
         self.fabric = fabric or fabric_of()
         self.network, self.optimizer = self.fabric.setup(vae, self.adam)
         self.sync_on = False
-        self.weight = mouth_weights(config.mouth_weight)
+        self.weight = _mouth_weights(config.mouth_weight)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update on random pieces."""
@@ -193,13 +196,13 @@ class MotionTask(Task):
         inputs = (batch.speech, batch.f0, batch.motion, batch.mask, noise)
         predicted, z, mean, log_std, prior = self.network(*inputs)
         compared = (predicted, batch.motion, batch.mask, self.weight.to(device))
-        losses = {"mse": masked_mse(*compared)}
+        losses = {"mse": reconstruction_loss(*compared)}
         if active["continuity"]:
-            losses["continuity"] = continuity(*compared)
+            losses["continuity"] = continuity_loss(*compared)
         if active["kl"]:
             losses["kl"] = kl_divergence(z, prior, mean, log_std, slow_mask)
         if active["sync"]:
-            losses["sync"] = self._sync(batch, predicted, generator)
+            losses["sync"] = self.sync(batch.speech, predicted, batch.mask, generator)
         return losses
 
     def validate(self, index: int) -> dict[str, float]:
@@ -207,10 +210,10 @@ class MotionTask(Task):
 
         The switch looks at held-out speakers, or without any at the first training clips.
         """
-        measures = score_motion(self.vae, *self.held_out) if self.held_out[0] else {}
+        measures = measure_motion(self.vae, *self.held_out) if self.held_out[0] else {}
         if self.config.sync_weight:
-            judged = self.held_out if self.held_out[0] else [part[:4] for part in self.part]
-            measures["held_out_sync"] = sync_of(self.vae, self.expert, judged[0], self.n_windows)
+            heard = self.held_out[0] or self.part[0][:4]
+            measures["held_out_sync"] = self._sync_of_clips(heard)
             self.sync_on = self.sync_on or measures["held_out_sync"] <= self.config.sync_below
         return measures
 
@@ -222,13 +225,54 @@ class MotionTask(Task):
         """Takes the switch back."""
         self.sync_on = bool(state["sync_on"].item())
 
-    def _sync(self, batch: Sequences, predicted: Tensor, generator: torch.Generator) -> Tensor:
-        return sync.judge(
-            self.expert, batch.speech, predicted, batch.mask, self.n_windows, generator
-        )
+    def sync(
+        self, speech: Tensor, motion: Tensor, mask: Tensor, generator: torch.Generator
+    ) -> Float[Tensor, ""]:
+        """The sync loss of a batch of motion, over random windows."""
+        windows = random_windows(speech, motion, mask, self.n_windows, generator)
+        return sync_loss(self.expert(*windows))
+
+    def _sync_of_clips(self, utterances: Sequence[corpus.Utterance]) -> float:
+        """Mean sync loss of generated motion, the same windows of each clip every time."""
+        generator, losses = torch.Generator().manual_seed(0), []
+        device = self.vae.amplitude.device
+        for utterance in utterances:
+            motion = torch.from_numpy(generate(self.vae, utterance.speech))[None].to(device)
+            speech = torch.from_numpy(utterance.speech.features).float()[None].to(device)
+            mask = torch.ones(1, motion.shape[1], dtype=torch.bool)
+            losses.append(self.sync(speech, motion, mask, generator).item())
+        return float(np.mean(losses))
 
 
-def mouth_weights(weight: float) -> Float[Tensor, " 204"]:
+def measure_motion(
+    vae: MotionVAE, utterances: Sequence[corpus.Utterance], motions: Sequence[corpus.Track]
+) -> dict[str, float]:
+    """Means over clips, at temperature 0: Pearson r of mouth opening and width, variance ratio,
+    lip error.
+
+    variance_ratio: predicted over tracked variance of the opening (median over clips), 1 is
+    right and 0 the mean face; lip_error: network units. score: 2 - r_opening - r_width.
+    """
+    rows = []
+    for utterance, true in zip(utterances, motions, strict=True):
+        drawn = generate(vae, utterance.speech).reshape(-1, 68, 3)
+        seen = np.asarray(true).reshape(-1, 68, 3)
+        ours, theirs = mouth_shape(drawn), mouth_shape(seen)
+        r_opening, r_width = (pearson(ours[:, k], theirs[:, k], still=0.0) for k in (0, 1))
+        ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)
+        error = np.linalg.norm((drawn - seen)[:, LIPS], axis=-1).mean()
+        rows.append((r_opening, r_width, ratio, error))
+    opening, width, ratio, error = (np.array(column) for column in zip(*rows, strict=True))
+    return {
+        "score": float(2 - opening.mean() - width.mean()),
+        "r_opening": float(opening.mean()),
+        "r_width": float(width.mean()),
+        "variance_ratio": float(np.median(ratio)),
+        "lip_error": float(error.mean()),
+    }
+
+
+def _mouth_weights(weight: float) -> Float[Tensor, " 204"]:
     """Error weights of the coordinates: `weight` on lips and lower jaw (4-12), 1 elsewhere."""
     weights = torch.ones(68)
     weights[4:13] = weights[LIPS] = weight
@@ -239,7 +283,7 @@ def _split(
     utterances: Sequence[corpus.Utterance],
     motions: Sequence[corpus.Track],
     held_out: Sequence[str],
-) -> tuple[sync.Part, sync.Part]:
+) -> tuple[Part, Part]:
     """What trains (every copy) and what validates (only recordings as they are)."""
     pairs = list(zip(utterances, motions, strict=True))
     train_pairs = [pair for pair in pairs if pair[0].speaker not in held_out]

@@ -1,8 +1,10 @@
-"""WaveNet: the flow is exactly invertible, masks hold, sizes are the official ones."""
+"""Flow: it is exactly invertible, masks hold, sizes are the official ones."""
 
 import torch
 
-from geneface_kit.motion.wavenet import CouplingFlow, Decoder, Posterior, Standardise, WaveNet
+from geneface_kit.motion.flow import CouplingFlow, WaveNet
+from geneface_kit.motion.sync_expert import Standardise
+from geneface_kit.motion.vae import Decoder, Posterior
 
 
 def generator() -> torch.Generator:
