@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 __all__ = ["SHAPE_COLOURS", "draw_filmstrip", "draw_filmstrips", "draw_grid"]
 
 SHAPE_COLOURS = {"m b p": RED, "f v": YELLOW, "o u w": GREEN, "a": BLUE}
-"""Shape of the lips (speech.SHAPES) -> its colour."""
+"""Shape of the lips (phonemes.SHAPES) -> its colour."""
 SHAPE_NAMES = {
     "m b p": "m b p\nlips closed",
     "f v": "f v\nlip on teeth",

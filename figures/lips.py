@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from geneface_kit_figures.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 from jaxtyping import Float, UInt8
 
 from geneface_kit import runs
 from geneface_kit.person import camera, speech
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.person.speech import SHAPES, Mark, certain_marks, shape_probabilities
 from geneface_kit.talk import stage as talk
 
 __all__ = [

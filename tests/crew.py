@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def work(item: Path) -> None:
-    """Writes the item's file, or dies, hangs or fails when its name says so."""
+def work(item: Path) -> str:
+    """Writes the item's file and gives its name; or dies, hangs, fails when its name says so."""
     if item.stem == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if item.stem == "leaves":
@@ -23,6 +23,7 @@ def work(item: Path) -> None:
     if item.stem == "fails":
         raise FileNotFoundError("the weights are not there")
     item.write_text(str(os.getpid()))
+    return item.stem
 
 
 def count_threads(item: Path) -> None:

@@ -3,15 +3,15 @@
 `write_corpus` puts such speakers into shards, as if their clips had been read.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from geneface_kit.motion.config import MotionConfig, MotionSettings
 from geneface_kit.motion.sync_expert import SyncConfig
-from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance, packing, source
+from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
+from geneface_kit.person.corpus.manifest import clip_jobs, corpus_folder
+from geneface_kit.person.corpus.shards import CorpusWriter
 from geneface_kit.person.speech import Speech
 
 CHANNELS = 6
@@ -81,7 +81,7 @@ def made_up_corpus(n_speakers: int = 3, n_frames: int = 150) -> Corpus:
 
 
 def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANNELS) -> Path:
-    """A packed corpus of random numbers, one recording a clip; returns its folder.
+    """A corpus of random numbers, one recording a clip; returns its folder.
 
     The first landmark of frame t of clip k is (k, t, 0), the outer eye corners are 1 apart; the
     other numbers mean nothing.
@@ -91,10 +91,11 @@ def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANN
     for index in range(n_clips):
         (folder / f"speaker{index:03d}.mp4").write_bytes(b"v")
     config = CorpusConfig(folder=str(folder), rates=(1.0,))
-    home = source.home(config, place / "corpus")
-    units = source.units(config, home)
+    home = corpus_folder(config, place / "corpus")
+    jobs = clip_jobs(config, home)
+    writer = CorpusWriter(home, jobs, {})
     draw = np.random.default_rng(0)
-    for index, unit in enumerate(units):
+    for index, job in enumerate(jobs):
         landmarks = draw.random((n_frames, 68, 3), np.float32)
         landmarks[:, 0] = np.stack(
             [np.full(n_frames, index), np.arange(n_frames), np.zeros(n_frames)], axis=1
@@ -106,8 +107,6 @@ def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANN
             "mel": draw.random((2 * n_frames, 80), np.float32),
             "landmarks": landmarks,
         }
-        facts = {"key": unit.key, "offset_corrected": False, "frames": {"": n_frames}}
-        unit.target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, unit.target, metadata={"facts": json.dumps(facts)})
-    packing.pack(home, units, {})
+        writer.add(job, {"offset_corrected": False}, arrays)
+    writer.close()
     return home

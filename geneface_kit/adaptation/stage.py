@@ -129,7 +129,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
             f"{who.name} was prepared with {who.speech.encoder!r} features, the generator reads "
             f"{generator.encoder!r}; prepare the person again with that encoder"
         )
-    foreign = corpus.speeches(speech_corpus)  # before the seed: reading may draw
+    foreign = corpus.cached_speech(speech_corpus)  # before the seed: reading may draw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
         task = AdaptationTask(generator, who, foreign, config)

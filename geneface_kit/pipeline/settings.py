@@ -16,8 +16,8 @@ from geneface_kit.motion import config as motion_config
 from geneface_kit.motion import sync_expert as sync_config
 from geneface_kit.nerf.head import config as head_config
 from geneface_kit.nerf.torso import config as torso_config
-from geneface_kit.person import corpus as corpus_config
 from geneface_kit.person import settings as person_config
+from geneface_kit.person.corpus import manifest as corpus_config
 from geneface_kit.talk import stage as talk_config
 
 __all__ = ["PROFILES", "RENAMED", "Overrides", "Settings", "Value", "parse", "resolve", "sections"]
@@ -35,6 +35,9 @@ PROFILES = {
 }
 
 RENAMED: dict[str, str] = {
+    "corpus.min_s": "the constant MIN_S of person/corpus/preprocess.py",
+    "corpus.min_offset_confidence": "a constant of person/corpus/preprocess.py",
+    "corpus.noise_db": "with_noise of the study notebooks/studies/unheard_speakers",
     "person.layers.parser_weights": "person.parser_weights",
     "person.layers": "constants of the modules in person/segmentation",
     "person.framing.span": "person.span",

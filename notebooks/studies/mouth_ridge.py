@@ -14,7 +14,7 @@ from jaxtyping import Float
 from geneface_kit.person.clip import FPS, sound_of, stream_frames
 from geneface_kit.person.landmarks import detect, fill_gaps
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.speech.features import encode
+from geneface_kit.person.speech.encoders import encode
 from geneface_kit.person.speech.offset import best_lag, in_context, predict_ridge
 from geneface_kit.person.tracking import track
 

@@ -175,7 +175,7 @@ def stage(monkeypatch):
     """make() on made-up upstream stages; returns the settings it takes."""
     monkeypatch.setattr(person, "load", lambda folder: made_up_person())
     monkeypatch.setattr(motion, "load", lambda folder: made_up_generator())
-    monkeypatch.setattr(corpus, "speeches", lambda config: [made_up_speech(40, seed=8)[0]])
+    monkeypatch.setattr(corpus, "cached_speech", lambda config: [made_up_speech(40, seed=8)[0]])
     return lambda **overrides: (
         corpus.CorpusConfig(),
         adaptation.AdaptationConfig(**{**FAST, **overrides}),

@@ -12,7 +12,7 @@ import pytest
 from talkers import write_corpus
 
 from geneface_kit.person import corpus
-from geneface_kit.person.corpus import packing, shards, source
+from geneface_kit.person.corpus import manifest, shards
 
 MEMORY_SCRIPT = """
 import json, sys
@@ -73,38 +73,52 @@ def test_a_write_into_a_view_does_not_reach_the_disk(tmp_path):
 
 def test_shards_are_of_bounded_size_and_hold_every_clip(tmp_path, monkeypatch):
     clip_bytes = 4 * 50 * (2 * (6 + 1 + 80) + 204)
-    monkeypatch.setattr(packing, "SHARD_BYTES", 2 * clip_bytes)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * clip_bytes)
     home = write_corpus(tmp_path, n_clips=5, n_frames=50)
     names = sorted(path.name for path in home.glob("shard-*"))
     assert names == ["shard-00000", "shard-00001", "shard-00002"]
     sizes = [sum(file.stat().st_size for file in (home / name).iterdir()) for name in names]
     assert max(sizes) < 2.1 * clip_bytes  # four headers of 128 bytes each
     assert len(corpus.open_corpus(home).utterances) == 5
-    assert not (home / "units").exists()
 
 
-def test_packing_cut_in_the_middle_loses_nothing(tmp_path, monkeypatch):
-    """The second shard is written, the index is not: the next call packs those clips again."""
-    monkeypatch.setattr(packing, "SHARD_BYTES", 1)
-    write_index, calls = packing._write_index, []
+def test_writing_cut_in_the_middle_keeps_the_finished_shards(tmp_path, monkeypatch):
+    """The second shard is written, the index is not: those clips are to be read again."""
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    write_json, calls = shards.runs.write_json, []
 
     def full_disk(*parts):
         calls.append(parts)
         if len(calls) == 2:
             raise OSError("no space left")
-        write_index(*parts)
+        write_json(*parts)
 
-    monkeypatch.setattr(packing, "_write_index", full_disk)
+    monkeypatch.setattr(shards.runs, "write_json", full_disk)
     with pytest.raises(OSError, match="no space left"):
         write_corpus(tmp_path, n_clips=3, n_frames=10)
-    monkeypatch.setattr(packing, "_write_index", write_index)
     config = corpus.CorpusConfig(folder=str(tmp_path / "videos"), rates=(1.0,))
-    home = source.home(config, tmp_path / "corpus")
+    home = manifest.corpus_folder(config, tmp_path / "corpus")
     assert len(corpus.open_corpus(home).utterances) == 1
-    packing.pack(home, source.units(config, home), shards.packed(home))
-    data = corpus.open_corpus(home)
-    assert [utterance.landmarks[0, 0, 0] for utterance in data.utterances] == [0, 1, 2]
-    assert len(list(home.glob("shard-*"))) == 3  # the one without an index is gone
+    jobs = manifest.clip_jobs(config, home)
+    writer = shards.CorpusWriter(home, jobs, shards.packed(home))
+    assert [job.key in shards.packed(home) for job in jobs] == [True, False, False]
+    shapes = {"features": (20, 2), "f0": (20,), "mel": (20, 80), "landmarks": (10, 68, 3)}
+    writer.add(jobs[2], {}, {kind: np.ones(shapes[kind], np.float32) for kind in shapes})
+    writer.close()
+    assert [u.name for u in corpus.open_corpus(home).utterances] == ["speaker000", "speaker002"]
+    assert len(list(home.glob("shard-*"))) == 2  # the one without an index is gone
+
+
+def test_a_closed_writer_has_kept_what_it_was_given(tmp_path):
+    """Rows of unknown number: the header is right, whatever the first guess was."""
+    with shards.array_folder(tmp_path / "a", ["x"]) as arrays:
+        assert arrays["x"].append(np.ones((2, 3), np.float32)) == 0
+        assert arrays["x"].append(np.full((123_456, 3), 2, np.float32)) == 2
+    stored = np.load(tmp_path / "a" / "x.npy")
+    assert stored.shape == (123_458, 3) and stored[:3, 0].tolist() == [1, 1, 2]
+    with pytest.raises(ZeroDivisionError), shards.array_folder(tmp_path / "b", ["x"]):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_damaged_shard_is_an_error_when_opened_and_unknown_when_made(tmp_path):

@@ -65,9 +65,9 @@ def test_loudness_does_not_matter(demo_sound):
 
 def test_pieces_of_long_sound_join_without_a_seam(demo_sound, monkeypatch):
     whole = speech.encode(demo_sound).features
-    monkeypatch.setattr(speech.features, "PIECE_S", 4)
+    monkeypatch.setattr(speech.encoders, "PIECE_S", 4)
     pieces = speech.encode(demo_sound).features
-    n_steps = len(demo_sound) // speech.features.STEP
+    n_steps = len(demo_sound) // speech.acoustics.STEP
     assert pieces.shape == whole.shape == (n_steps, 144)
     error = np.abs(whole - pieces).mean(1)
     seams = [k for k in range(200, n_steps - 20, 200)]
@@ -209,10 +209,10 @@ def tiny_hubert(tmp_path_factory) -> str:
 
 
 def test_hubert_pieces_are_those_of_the_whole(tiny_hubert, demo_sound, monkeypatch):
-    """Method 1.9: pieces extended by 80 samples give the steps of the whole, none lost or twice."""
+    """Pieces extended by 80 samples give the steps of the whole, none lost or twice."""
     sound = demo_sound[16_000 : 16_000 + 7 * 8_000 + 123]
     whole = speech.encode(sound, "hubert-large", weights=tiny_hubert)
-    monkeypatch.setattr(speech.features, "PIECE_S", 1)
+    monkeypatch.setattr(speech.encoders, "PIECE_S", 1)
     pieces = speech.encode(sound, "hubert-large", weights=tiny_hubert)
     assert whole.features.shape == (175, 16) and whole.encoder == "hubert-large"
     assert np.abs(np.diff(whole.features[:174], axis=0)).max(1).min() > 1e-4  # steps differ

@@ -340,3 +340,10 @@ def test_without_the_demo_extra_its_row_is_left_out_and_said(tmp_path, monkeypat
     ready = small_proof(tmp_path, proof.ENCODERS)
     assert ready.rows == proof.ENCODERS[:-1]
     assert "also synthetic speakers is left out" in caplog.text
+
+
+def test_noise_has_the_asked_level():
+    sound = np.sin(np.arange(16_000) / 10).astype(np.float32)
+    noise = listening.with_noise(sound, 20.0) - sound
+    ratio_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
+    assert ratio_db == pytest.approx(20, abs=0.3)  # 16,000 draws: 0.05 dB of standard error

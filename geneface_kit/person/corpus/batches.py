@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.corpus.shards import Utterance
-from geneface_kit.person.corpus.source import CorpusConfig
 
 __all__ = [
     "Displacement",

@@ -30,35 +30,29 @@ HOP = 160
 
 
 class Conformer(nn.Module):
-    """Sound to (hidden states of block HIDDEN_BLOCK, phoneme log-probabilities)."""
+    """Sound to hidden states and phoneme log-probabilities; parts are named as in hama's file."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("stft_real", torch.zeros(201, 1, 400))
-        self.register_buffer("stft_imaginary", torch.zeros(201, 1, 400))
-        self.register_buffer("mel_bands", torch.zeros(201, 80))
+        self.register_buffer("stft_imag", torch.zeros(201, 1, 400))
+        self.register_buffer("mel_fb", torch.zeros(201, 80))
         self.stem = nn.Conv1d(80, CHANNELS, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(Block() for _ in range(N_BLOCKS))
-        self.phonemes = nn.Linear(CHANNELS, N_TOKENS)
+        self.proj = nn.Linear(CHANNELS, N_TOKENS)
 
-    def forward(self, audio: Float[Tensor, " n"]) -> tuple[Float[Tensor, "s 144"], Tensor]:
-        """audio: mono 16 kHz in [-1, 1], at least 201 samples; step i is centred on sample 320 i.
+    def forward(self, audio: Float[Tensor, " n"]) -> tuple[Float[Tensor, "4 s 144"], Tensor]:
+        """What every block says, and the log-probabilities (s, 191) of the phonemes.
 
-        Returns hidden (s, 144) and log-probabilities (s, 191), s = ceil((n // 160 + 1) / 2).
+        audio: mono 16 kHz in [-1, 1], at least 201 samples; step i is centred on sample 320 i,
+        s = ceil((n // 160 + 1) / 2).
         """
-        x = hidden = self.hidden(audio)
-        for block in self.blocks[HIDDEN_BLOCK:]:
-            x = block(x)
-        return hidden, torch.log_softmax(self.phonemes(x), dim=-1)
-
-    def layers(self, audio: Float[Tensor, " n"]) -> tuple[Float[Tensor, "4 s 144"], Tensor]:
-        """What every block says, and the phoneme log-probabilities; else as `forward`."""
         x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
         outputs = []
         for block in self.blocks:
             x = block(x)
             outputs.append(x)
-        return torch.stack(outputs), torch.log_softmax(self.phonemes(x), dim=-1)
+        return torch.stack(outputs), torch.log_softmax(self.proj(x), dim=-1)
 
     def hidden(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "s 144"]:
         """The hidden states alone; blocks above HIDDEN_BLOCK are not computed."""
@@ -71,9 +65,9 @@ class Conformer(nn.Module):
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""
         padded = F.pad(audio[None, None], (200, 200), mode="reflect")
         real = F.conv1d(padded, self.stft_real, stride=HOP)
-        imaginary = F.conv1d(padded, self.stft_imaginary, stride=HOP)
+        imaginary = F.conv1d(padded, self.stft_imag, stride=HOP)
         power = (real**2 + imaginary**2)[0].T  # (m, 201)
-        return torch.log((power @ self.mel_bands).clamp_min(1e-10))
+        return torch.log((power @ self.mel_fb).clamp_min(1e-10))
 
 
 class Block(nn.Module):
@@ -81,32 +75,48 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = FeedForward()
-        self.attention_norm = nn.LayerNorm(CHANNELS)
-        self.queries_keys_values = nn.Linear(CHANNELS, 3 * CHANNELS)
-        self.attention_out = nn.Linear(CHANNELS, CHANNELS)
-        self.convolution_norm = nn.LayerNorm(CHANNELS)
-        self.pointwise_in = nn.Conv1d(CHANNELS, 2 * CHANNELS, 1)
-        self.depthwise = nn.Conv1d(CHANNELS, CHANNELS, 31, padding=15, groups=CHANNELS)
-        self.pointwise_out = nn.Conv1d(CHANNELS, CHANNELS, 1)
-        self.second = FeedForward()
+        self.ffn1 = FeedForward()
+        self.attn_norm = nn.LayerNorm(CHANNELS)
+        self.attn = Attention()
+        self.conv = Convolution()
+        self.ffn2 = FeedForward()
         self.norm = nn.LayerNorm(CHANNELS)
 
     def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
-        x = x + 0.5 * self.first(x)
-        x = x + self._attend(self.attention_norm(x))
-        x = x + self._convolve(self.convolution_norm(x))
-        x = x + 0.5 * self.second(x)
+        x = x + 0.5 * self.ffn1(x)
+        x = x + self.attn(self.attn_norm(x))
+        x = x + self.conv(x)
+        x = x + 0.5 * self.ffn2(x)
         return self.norm(x)
 
-    def _attend(self, x: Tensor) -> Tensor:
-        split = self.queries_keys_values(x).reshape(len(x), 3, HEADS, -1).permute(1, 2, 0, 3)
-        seen = F.scaled_dot_product_attention(*split[:, None])[0]  # (heads, s, c)
-        return self.attention_out(seen.transpose(0, 1).reshape(len(x), -1))
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        gated = F.glu(self.pointwise_in(x.T[None]), dim=1)
-        return self.pointwise_out(F.silu(self.depthwise(gated)))[0].T
+class Attention(nn.Module):
+    """Self-attention of 4 heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(CHANNELS, 3 * CHANNELS)
+        self.out_proj = nn.Linear(CHANNELS, CHANNELS)
+
+    def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
+        split = self.in_proj(x).reshape(len(x), 3, HEADS, -1).permute(1, 2, 0, 3)
+        seen = F.scaled_dot_product_attention(*split[:, None])[0]  # (heads, s, c)
+        return self.out_proj(seen.transpose(0, 1).reshape(len(x), -1))
+
+
+class Convolution(nn.Module):
+    """Layer norm, gated pointwise, 31 steps depthwise with SiLU, pointwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(CHANNELS)
+        self.pointwise1 = nn.Conv1d(CHANNELS, 2 * CHANNELS, 1)
+        self.depthwise = nn.Conv1d(CHANNELS, CHANNELS, 31, padding=15, groups=CHANNELS)
+        self.pointwise2 = nn.Conv1d(CHANNELS, CHANNELS, 1)
+
+    def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
+        gated = F.glu(self.pointwise1(self.norm(x).T[None]), dim=1)
+        return self.pointwise2(F.silu(self.depthwise(gated)))[0].T
 
 
 class FeedForward(nn.Module):
@@ -115,11 +125,11 @@ class FeedForward(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(CHANNELS)
-        self.widen = nn.Linear(CHANNELS, 4 * CHANNELS)
-        self.narrow = nn.Linear(4 * CHANNELS, CHANNELS)
+        self.fc1 = nn.Linear(CHANNELS, 4 * CHANNELS)
+        self.fc2 = nn.Linear(4 * CHANNELS, CHANNELS)
 
     def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
-        return self.narrow(F.silu(self.widen(self.norm(x))))
+        return self.fc2(F.silu(self.fc1(self.norm(x))))
 
 
 @functools.cache
@@ -130,7 +140,7 @@ def load_conformer() -> Conformer:
     """
     with torch.random.fork_rng(devices=[]):
         model = Conformer()
-    model.load_state_dict(_renamed(read_hama_file(_hama_file())), strict=True)
+    model.load_state_dict(_state(read_hama_file(_hama_file())), strict=True)
     return model.eval().requires_grad_(False)
 
 
@@ -177,59 +187,30 @@ def _hama_file() -> bytes:
         ) from None
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The file's names (an exported graph's) turned into those of Conformer."""
+def _state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the file, an exported graph's, under the names of Conformer's.
+
+    Convolutions of the stem and over time, and the blocks' matrices, have lost their names.
+    """
 
     def unnamed(kind: str) -> list[Tensor]:
         names = [name for name in tensors if name.startswith(f"onnx::{kind}_")]
         return [tensors[name] for name in sorted(names, key=lambda name: int(name.split("_")[1]))]
 
     prefix = "acoustic_model.model."
-    convolutions, products = unnamed("Conv"), unnamed("MatMul")
     state = {
-        "stft_real": tensors["stft_real_kernel"],
-        "stft_imaginary": tensors["stft_imag_kernel"],
-        "mel_bands": tensors["mel_fb"],
-        "stem.weight": convolutions[0],
-        "stem.bias": convolutions[1],
-        "phonemes.weight": tensors[f"{prefix}proj.weight"][..., 0],
-        "phonemes.bias": tensors[f"{prefix}proj.bias"],
+        name.removeprefix(prefix).replace("in_proj_bias", "in_proj.bias"): values
+        for name, values in tensors.items()
+        if name.startswith(prefix)
     }
-    matrices = (
-        "first.widen",
-        "first.narrow",
-        "queries_keys_values",
-        "attention_out",
-        "second.widen",
-        "second.narrow",
-    )
-    named = {
-        "first.norm.weight": "ffn1.norm.weight",
-        "first.norm.bias": "ffn1.norm.bias",
-        "first.widen.bias": "ffn1.fc1.bias",
-        "first.narrow.bias": "ffn1.fc2.bias",
-        "attention_norm.weight": "attn_norm.weight",
-        "attention_norm.bias": "attn_norm.bias",
-        "queries_keys_values.bias": "attn.in_proj_bias",
-        "attention_out.bias": "attn.out_proj.bias",
-        "convolution_norm.weight": "conv.norm.weight",
-        "convolution_norm.bias": "conv.norm.bias",
-        "pointwise_in.weight": "conv.pointwise1.weight",
-        "pointwise_in.bias": "conv.pointwise1.bias",
-        "pointwise_out.weight": "conv.pointwise2.weight",
-        "pointwise_out.bias": "conv.pointwise2.bias",
-        "second.norm.weight": "ffn2.norm.weight",
-        "second.norm.bias": "ffn2.norm.bias",
-        "second.widen.bias": "ffn2.fc1.bias",
-        "second.narrow.bias": "ffn2.fc2.bias",
-        "norm.weight": "norm.weight",
-        "norm.bias": "norm.bias",
-    }
-    for index in range(N_BLOCKS):
-        for name, matrix in zip(matrices, products[6 * index : 6 * index + 6], strict=True):
-            state[f"blocks.{index}.{name}.weight"] = matrix.T.contiguous()
-        state[f"blocks.{index}.depthwise.weight"] = convolutions[2 + 2 * index]
-        state[f"blocks.{index}.depthwise.bias"] = convolutions[3 + 2 * index]
-        for ours, theirs in named.items():
-            state[f"blocks.{index}.{ours}"] = tensors[f"{prefix}blocks.{index}.{theirs}"]
+    state |= {name: tensors[f"{name}_kernel"] for name in ("stft_real", "stft_imag")}
+    state |= {"mel_fb": tensors["mel_fb"], "proj.weight": state["proj.weight"][..., 0]}
+    convolutions, matrices = iter(unnamed("Conv")), iter(unnamed("MatMul"))
+    state |= {"stem.weight": next(convolutions), "stem.bias": next(convolutions)}
+    order = ("ffn1.fc1", "ffn1.fc2", "attn.in_proj", "attn.out_proj", "ffn2.fc1", "ffn2.fc2")
+    for block in (f"blocks.{index}" for index in range(N_BLOCKS)):
+        for name in order:
+            state[f"{block}.{name}.weight"] = next(matrices).T.contiguous()
+        state[f"{block}.conv.depthwise.weight"] = next(convolutions)
+        state[f"{block}.conv.depthwise.bias"] = next(convolutions)
     return state

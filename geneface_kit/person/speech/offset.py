@@ -13,7 +13,7 @@ from jaxtyping import Float
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.speech.features import Speech
+from geneface_kit.person.speech.encoders import Speech
 
 __all__ = [
     "Offset",

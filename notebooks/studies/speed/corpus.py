@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geneface_kit.person import clip, corpus
-from geneface_kit.person.corpus.pool import n_cores
-from geneface_kit.person.corpus.source import CorpusConfig, clip_paths
+from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
+from geneface_kit.person.parallel import n_cores
 
 __all__ = ["run"]
 

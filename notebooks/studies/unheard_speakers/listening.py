@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from scipy.signal import butter, sosfiltfilt
 
 from geneface_kit.person import clip, speech
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
-from geneface_kit.person.corpus.copies import at_speed, in_step, through_channel, with_noise
-from geneface_kit.person.corpus.source import digest, units
+from geneface_kit.person.corpus.manifest import clip_jobs, digest
+from geneface_kit.person.corpus.preprocess import at_speed, in_step
 from geneface_kit.runs import live, replacing
 from notebooks.studies.demo_person import speakers
 from notebooks.studies.demo_person.people import Role
@@ -19,6 +20,22 @@ from notebooks.studies.demo_person.people import Role
 __all__ = ["EXTRA", "FEATURES", "SPOILT", "hear"]
 
 log = logging.getLogger(__name__)
+
+
+def with_noise(audio: Float[np.ndarray, " n"], level_db: float) -> Float[np.ndarray, " n"]:
+    """Sound with white noise `level_db` below it; the same noise every time."""
+    noise = np.random.default_rng(0).standard_normal(len(audio))
+    size = np.sqrt(np.mean(audio**2)) * 10 ** (-level_db / 20)
+    return (audio + size * noise).astype(np.float32)
+
+
+def through_channel(
+    audio: Float[np.ndarray, " n"], low_hz: float, high_hz: float
+) -> Float[np.ndarray, " n"]:
+    """Sound as a poor microphone or a telephone passes it on: one band, without delay."""
+    band = butter(2, [low_hz, high_hz], "bandpass", fs=clip.SAMPLE_RATE, output="sos")
+    return sosfiltfilt(band, audio).astype(np.float32)
+
 
 FEATURES: dict[str, tuple[str, ...]] = {
     "hama block 2": ("block 2",),
@@ -145,7 +162,7 @@ def _layers(
     """What the Conformer's layers say to each utterance; kept in files, one an utterance."""
     if data.folder is None:
         raise ValueError("a corpus in memory has no sound: only its own features can be used")
-    paths = {unit.name: unit.path for unit in units(config, data.folder)}
+    paths = {job.name: job.path for job in clip_jobs(config, data.folder)}
     place.mkdir(parents=True, exist_ok=True)
     for one in live.progress(wanted, "listening"):
         file = place / f"{one.name.replace('/', '+')}.npz"

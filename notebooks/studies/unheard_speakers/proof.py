@@ -23,7 +23,7 @@ from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
 from geneface_kit.motion.training import MotionTask
 from geneface_kit.motion.vae import MotionVAE, generate
 from geneface_kit.person import corpus
-from geneface_kit.person.corpus.source import digest
+from geneface_kit.person.corpus.manifest import digest
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs import live, replacing
 from geneface_kit.runs.training import fit

@@ -12,7 +12,7 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Float
 
-from geneface_kit.person.speech.features import hama_layers
+from geneface_kit.person.speech import hama_layers
 
 __all__ = ["SHAPES", "Mark", "certain_marks", "shape_probabilities"]
 

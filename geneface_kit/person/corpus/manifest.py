@@ -1,4 +1,4 @@
-"""Source: a folder of talking videos -> the clips to read, whose they are, how to read them."""
+"""Manifest: a folder of talking videos -> the clips to read, whose they are, how to read them."""
 
 import hashlib
 import importlib.metadata
@@ -6,28 +6,31 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from geneface_kit import runs
-from geneface_kit.person import clip
+from geneface_kit.person import clip, demo
+from geneface_kit.person.speech.encoders import load_encoder
 
 __all__ = [
+    "CPU",
+    "PAPER",
     "SCHEMA",
+    "ClipJob",
     "CorpusConfig",
-    "Unit",
+    "clip_jobs",
     "clip_paths",
+    "corpus_folder",
     "digest",
     "encoder_version",
+    "file_stamp",
     "find_folder",
-    "home",
     "read_settings",
-    "stamp",
-    "units",
 ]
 
-
 SCHEMA = 3
-"""Number of the layout of a unit's file and of the shards; a change makes every clip anew."""
+"""Number of the layout of the index and the shards; a change makes every clip anew."""
+PACKAGES = {"hama": "hama", "hubert-large": "transformers"}
+"""Speech encoder -> the package whose version says what it computes, without loading it."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +38,24 @@ class CorpusConfig:
     """Settings of the corpus; the defaults are the smoke profile's."""
 
     folder: str = ""  # folder of videos; "" means the two embedded demo clips
-    encoder: str = "hama"  # speech features, see speech.encode
+    encoder: str = "hama"  # speech features: a name or "package.module:Class", see speech.encoders
     max_s: float = 60.0  # seconds read of each clip; ours
-    min_s: float = 2.0  # shorter clips are listed as broken; ours
-    min_offset_confidence: float = 0.3  # below it the audio-video offset is left at 0; ours
-    rates: tuple[float, ...] = (1.0, 0.84, 0.92, 1.09, 1.19)  # speeds of the copies of a clip; ours
-    noise_db: tuple[float, ...] = ()  # signal-to-noise ratio of further, noisy copies; ours
+    rates: tuple[float, ...] = (1.0, 0.84, 0.92, 1.09, 1.19)  # speed perturbation of a clip; ours
     remove_identity: bool = True  # subtract each speaker's mean landmarks; ours, False in the code
     unit: float = 0.03  # inter-ocular distances per network unit; ours (about the rms of a mouth)
 
 
+CPU = {}
+PAPER = {"rates": (1.0,), "max_s": 600.0}
+
+
 @dataclass(frozen=True)
-class Unit:
-    """The unit of work: one clip to be read into one file, on any core of any machine.
+class ClipJob:
+    """One clip to be read, on any core of any machine.
 
     name: unique in the corpus; file: the video as named below its folder; speaker: whose it is;
-    key: digest of everything the result depends on; target: the file to write;
-    faces: where the tracked landmarks are kept, which outlive a change of the speech settings.
+    key: digest of everything the result depends on; faces: where the tracked landmarks are kept,
+    which outlive a change of the speech settings.
     """
 
     name: str
@@ -59,21 +63,16 @@ class Unit:
     path: Path
     speaker: str
     key: str
-    target: Path
     faces: Path
     config: CorpusConfig
 
-    @property
-    def verdict(self) -> Path:
-        """The file that says why this clip is broken, written instead of `target`."""
-        return self.target.with_suffix(".broken.json")
-
 
 def clip_paths(folder: str) -> list[Path]:
-    """The videos of a corpus folder and its sub-folders, sorted; "" gives the demo clips."""
-    if not folder:
-        from geneface_kit.person import demo
+    """The videos of a corpus folder and its sub-folders, sorted; "" gives the demo clips.
 
+    Raises: FileNotFoundError without the folder; ValueError when there is no video in it.
+    """
+    if not folder:
         return [demo.clip_path(name) for name in demo.NAMES]
     place = find_folder(folder)
     paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in clip.SUFFIXES)
@@ -100,59 +99,61 @@ def find_folder(folder: str) -> Path:
     raise FileNotFoundError(f"no corpus folder {folder!r}: looked at {looked}; put videos there")
 
 
-def home(config: CorpusConfig, out: Path | str = "") -> Path:
+def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
     """Where the corpus of these settings lies: OUT/FOLDER-x/ENCODER-y.
 
     out: the folder of all corpora; default: runs/corpus of the project. x follows from the place
     of the videos, y from the settings that change what is read.
     """
     place = str(find_folder(config.folder).resolve()) if config.folder else "demo"
-    settings = read_settings(config)
     above = f"{Path(place).name}-{digest(place)[:8]}"
-    below = f"{config.encoder}-{digest(settings)[:8]}"
+    below = f"{config.encoder.replace(':', '.')}-{digest(read_settings(config))[:8]}"
     corpora = Path(out) if out else runs.root() / "runs" / "corpus"
     return corpora.absolute() / above / below  # workers may be somewhere else
 
 
-def units(config: CorpusConfig, where: Path) -> list[Unit]:
-    """One unit of work for each video of the folder, in the order of their names.
+def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
+    """One job for each video of the folder, in the order of their names.
 
-    where: the home of this corpus.
+    home: the folder of this corpus.
     """
     paths = clip_paths(config.folder)
     place = find_folder(config.folder) if config.folder else paths[0].parent
     stems = Counter(_name(path, place) for path in paths)
-    found = []
+    encoder = encoder_version(config.encoder)
+    jobs = []
     for path in paths:
         file, name = path.relative_to(place).as_posix(), _name(path, place)
-        seen = [SCHEMA, file, *stamp(path), config.max_s]
-        heard = [*stamp(path.with_suffix(".wav")), encoder_version(config.encoder)]
-        key = digest([seen, heard, where.name])[:16]
-        found.append(
-            Unit(
+        seen = [SCHEMA, file, *file_stamp(path), config.max_s]
+        heard = [*file_stamp(path.with_suffix(".wav")), encoder]
+        jobs.append(
+            ClipJob(
                 name=name if stems[name] == 1 else file,
                 file=file,
                 path=path.absolute(),
                 speaker=_speaker(path, place),
-                key=key,
-                target=where / "units" / f"{key}.safetensors",
-                faces=where.parent / "faces" / f"{digest(seen)[:16]}.npy",
+                key=digest([seen, heard, home.name])[:16],
+                faces=home.parent / "faces" / f"{digest(seen)[:16]}.npy",
                 config=config,
             )
         )
-    return found
+    return jobs
 
 
-def read_settings(config: CorpusConfig) -> dict[str, Any]:
+def read_settings(config: CorpusConfig) -> dict[str, object]:
     """The settings that change what is read from a clip; the others act when batches are drawn."""
     later = ("folder", "remove_identity", "unit")
     return {name: value for name, value in asdict(config).items() if name not in later}
 
 
 def encoder_version(encoder: str) -> str:
-    """What computes these features, with its version: "hama 1.7.0"."""
-    package = "hama" if encoder == "hama" else "transformers"
-    return f"{encoder} {importlib.metadata.version(package)}"
+    """What computes these features, with its version: "hama 1.7.0".
+
+    Raises: ValueError for an encoder that there is not.
+    """
+    if encoder in PACKAGES:
+        return f"{encoder} {importlib.metadata.version(PACKAGES[encoder])}"
+    return f"{encoder} {load_encoder(encoder).version}"
 
 
 def digest(facts: object) -> str:
@@ -160,16 +161,16 @@ def digest(facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def _name(path: Path, place: Path) -> str:
-    return path.relative_to(place).with_suffix("").as_posix()
-
-
-def stamp(path: Path) -> tuple[int, int]:
+def file_stamp(path: Path) -> tuple[int, int]:
     """Size and time of change of a file; zeros when there is none."""
     if not path.exists():
         return 0, 0
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
+
+
+def _name(path: Path, place: Path) -> str:
+    return path.relative_to(place).with_suffix("").as_posix()
 
 
 def _speaker(path: Path, place: Path) -> str:

@@ -1,4 +1,4 @@
-"""Pool and cluster: a worker that dies or hangs costs one item, an error stops all."""
+"""Parallel: a process that dies or hangs costs one item, an error stops all."""
 
 import json
 import os
@@ -6,17 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import crew
 import pytest
 
-from geneface_kit.person.corpus import cluster, pool
+from geneface_kit.person import parallel
+from geneface_kit.person.parallel import GivenUp
 
 
-def run_pool(items, function=crew.work, *, workers=2, limit_s=60.0):
-    return {
-        item.stem: why for item, why in pool.each(function, items, workers=workers, limit_s=limit_s)
-    }
+def fates(items, function=crew.work, *, workers=2, limit_s=60.0):
+    done = parallel.each(function, items, workers=workers, limit_s=limit_s)
+    return {item.stem: result for item, result in done}
 
 
 def is_running(pid: int) -> bool:
@@ -29,55 +30,59 @@ def is_running(pid: int) -> bool:
 
 def test_every_item_is_done_by_as_many_processes_as_asked(tmp_path):
     items = [tmp_path / f"{index}" for index in range(12)]
-    assert run_pool(items) == {item.stem: "" for item in items}
+    assert fates(items) == {item.stem: item.stem for item in items}
     makers = {item.read_text() for item in items}
     assert len(makers) <= 2 and str(os.getpid()) not in makers
 
 
 def test_a_dead_worker_costs_one_item(tmp_path):
     items = [tmp_path / name for name in ("a", "killed", "b", "leaves", "c", "d")]
-    fate = run_pool(items)
+    fate = fates(items)
     assert fate == {
-        "a": "", "b": "", "c": "", "d": "",
-        "killed": "its process died (signal SIGKILL)",
-        "leaves": "its process died (exit status 7)",
+        "a": "a", "b": "b", "c": "c", "d": "d",
+        "killed": GivenUp("its process died (SIGKILL(-9))"),
+        "leaves": GivenUp("its process died (EXIT(7))"),
     }  # fmt: skip
     assert all((tmp_path / name).exists() for name in "abcd")
 
 
 def test_a_hanging_worker_is_ended(tmp_path):
     items = [tmp_path / name for name in ("hangs", "a", "b")]
-    assert run_pool(items, workers=1, limit_s=2.0) == {
-        "hangs": "took longer than 2 s", "a": "", "b": "",
+    assert fates(items, workers=1, limit_s=2.0) == {
+        "hangs": GivenUp("took longer than 2 s"), "a": "a", "b": "b",
     }  # fmt: skip
 
 
 def test_an_error_of_the_function_stops_everything(tmp_path):
     items = [tmp_path / name for name in ("fails", *"abcdefgh")]
     with pytest.raises(OSError, match="FileNotFoundError: the weights are not there") as caught:
-        run_pool(items, workers=1)
+        fates(items, workers=1)
     assert "crew.py" in caught.value.__notes__[0]  # the worker's traceback
     assert not any(item.exists() for item in items)
 
 
-def test_a_worker_that_cannot_start_is_not_the_items_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "START", "raise SystemExit('no interpreter today')")
-    with pytest.raises(OSError, match=r"could not start \(exit status 1\): no interpreter today"):
-        run_pool([tmp_path / "a"])
+def test_a_process_that_cannot_start_is_not_the_items_fault(tmp_path, monkeypatch):
+    def run(*parts):
+        raise BrokenProcessPool("no interpreter today")
+        yield
+
+    monkeypatch.setattr(parallel, "_run", run)
+    with pytest.raises(OSError, match="no process can be started: no interpreter today"):
+        parallel._alone(crew.work, tmp_path / "a", 1.0, (BrokenProcessPool,))
 
 
 def test_no_items_need_no_workers():
-    assert list(pool.each(crew.work, [], workers=2, limit_s=1.0)) == []
+    assert list(parallel.each(crew.work, [], workers=2, limit_s=1.0)) == []
 
 
 def test_workers_keep_to_one_thread(tmp_path):
-    run_pool([tmp_path / "a"], crew.count_threads)
+    fates([tmp_path / "a"], crew.count_threads)
     assert (tmp_path / "a").read_text() == "1 1"
 
 
 def test_stopping_early_leaves_no_worker(tmp_path):
     items = [tmp_path / name for name in ("a", "hangs")]
-    outcomes = pool.each(crew.work, items, workers=1, limit_s=60.0)
+    outcomes = parallel.each(crew.work, items, workers=1, limit_s=60.0)
     next(outcomes)
     outcomes.close()
     assert not is_running(int((tmp_path / "a").read_text()))
@@ -90,9 +95,9 @@ def test_ctrl_c_ends_the_workers(tmp_path):
         "import signal, sys\nfrom pathlib import Path\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         f"sys.path.insert(0, {str(crew.ROOT / 'tests')!r})\n"
-        "import crew\nfrom geneface_kit.person.corpus import pool\n"
+        "import crew\nfrom geneface_kit.person import parallel\n"
         f"items = [Path({str(tmp_path)!r}) / name for name in ('first', 'hangs')]\n"
-        "for item, why in pool.each(crew.work, items, workers=1, limit_s=600.0):\n"
+        "for item, result in parallel.each(crew.work, items, workers=1, limit_s=600.0):\n"
         "    pass\n"
     )
     owner = subprocess.Popen(
@@ -115,16 +120,17 @@ import json, sys
 from pathlib import Path
 import crew
 import ray
-from geneface_kit.person.corpus import cluster
+from geneface_kit.person import parallel
 
 place = Path(sys.argv[1])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-list(cluster.each(crew.count_threads, [place / "threads"], workers=2, limit_s=200.0))
+options = {"workers": 2, "on_ray": True}
+list(parallel.each(crew.count_threads, [place / "threads"], limit_s=200.0, **options))
 names = ("a", "leaves", "b", "hangs", "c")
-outcomes = cluster.each(crew.work, [place / name for name in names], workers=2, limit_s=20.0)
-fate = {item.stem: why for item, why in outcomes}
+outcomes = parallel.each(crew.work, [place / name for name in names], limit_s=20.0, **options)
+fate = {item.stem: getattr(result, "why", result) for item, result in outcomes}
 try:
-    list(cluster.each(crew.work, [place / "fails"], workers=2, limit_s=60.0))
+    list(parallel.each(crew.work, [place / "fails"], limit_s=60.0, **options))
 except OSError as error:
     fate["fails"] = str(error)
 print(json.dumps(fate))
@@ -137,7 +143,7 @@ def test_ray_runs_the_same_function_with_the_same_promises(tmp_path):
     fate = json.loads(printed.splitlines()[-1])
     assert fate.pop("leaves").startswith("its process died")
     assert fate == {
-        "a": "", "b": "", "c": "",
+        "a": "a", "b": "b", "c": "c",
         "hangs": "took longer than 20 s",
         "fails": "FileNotFoundError: the weights are not there",
     }  # fmt: skip
@@ -149,4 +155,4 @@ def test_without_ray_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"Ray is not installed: pip install 'geneface-kit\[ray\]'"
     ):
-        list(cluster.each(crew.work, [tmp_path / "a"], workers=1, limit_s=1.0))
+        list(parallel.each(crew.work, [tmp_path / "a"], workers=1, limit_s=1.0, on_ray=True))

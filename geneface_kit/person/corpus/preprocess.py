@@ -1,0 +1,195 @@
+"""Preprocessing: one clip -> its landmarks and speech on one clock, and copies at other speeds.
+
+`read` needs nothing but its job, so it runs in any process on any machine.
+"""
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy.signal import resample_poly
+
+from geneface_kit import runs
+from geneface_kit.person import clip, landmarks, speech
+from geneface_kit.person.corpus.manifest import ClipJob
+from geneface_kit.person.tracking.track import track
+
+__all__ = ["BrokenClip", "at_speed", "in_step", "read", "speed_copies"]
+
+log = logging.getLogger(__name__)
+
+PICTURE = 480
+"""Longer side of the pictures landmarks are found in, px (ours)."""
+MAX_MISSING = 0.1
+"""Share of frames without a face above which a clip is broken (ours)."""
+MIN_S = 2.0
+"""Shorter clips are broken, seconds (ours)."""
+MIN_OFFSET_CONFIDENCE = 0.3
+"""Below it the audio-visual offset is left at 0 (ours)."""
+
+
+class BrokenClip(ValueError):
+    """A clip that cannot be used: at which stage (sound, face, speech), and why."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+
+
+def read(job: ClipJob) -> tuple[dict[str, object], dict[str, Float[np.ndarray, "n ..."]]]:
+    """What is known of a clip, and its arrays: KIND and the copy's suffix -> values.
+
+    A clip that cannot be read is never an error here: its facts are a stage and a reason, and
+    there are no arrays. What is raised stops the whole corpus: a full disk, missing weights of a
+    speech encoder.
+    """
+    try:
+        with _warnings() as warnings:
+            facts, arrays = _utterances(job)
+    except BrokenClip as broken:
+        return {"stage": broken.stage, "reason": str(broken)}, {}
+    return facts | {"warnings": warnings}, arrays
+
+
+def speed_copies(rates: tuple[float, ...]) -> dict[str, float]:
+    """Augmentation: suffix of each copy's name -> its speed; "" is the clip as recorded."""
+    return {"": 1.0} | {f"@{rate:g}": rate for rate in rates if rate != 1.0}
+
+
+def in_step(audio: Float[np.ndarray, " n"], late_s: float) -> Float[np.ndarray, " m"]:
+    """Sound that is `late_s` late moved back to its lips (early sound gets silence in front)."""
+    lead = round(late_s * clip.SAMPLE_RATE)
+    return audio[lead:] if lead >= 0 else np.pad(audio, (-lead, 0))
+
+
+def at_speed(
+    audio: Float[np.ndarray, " n"], landmarks: Float[np.ndarray, "t 68 3"], rate: float
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "u 68 3"]]:
+    """Sound and landmarks played `rate` times as fast, on one clock; pitch moves along
+    (speed perturbation).
+    """
+    n_frames = min(len(landmarks), round(len(audio) / clip.SAMPLE_RATE * clip.FPS))
+    if rate == 1.0:
+        return audio, landmarks[:n_frames]
+    ratio = Fraction(rate).limit_denominator(50)
+    sound = resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
+    times = np.arange(int(n_frames / rate)) * rate
+    before = np.minimum(times.astype(int), n_frames - 1)
+    after = np.minimum(before + 1, n_frames - 1)
+    share = (times - before).astype(np.float32)[:, None, None]
+    return sound, (1 - share) * landmarks[before] + share * landmarks[after]
+
+
+@contextlib.contextmanager
+def _stage(name: str, *, passes: type[Exception] = BrokenClip) -> Iterator[None]:
+    """Any error in here is this clip's own: one odd file among thousands is never fatal.
+
+    passes: errors that are not the clip's and go through.
+    """
+    try:
+        yield
+    except (BrokenClip, passes):
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise BrokenClip(name, str(error)) from error
+    except Exception as error:
+        log.debug("unexpected error in %s", name, exc_info=True)
+        raise BrokenClip(name, f"unexpected {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What the kit warns of while a clip is read, for the index: workers have no screen."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())
+    kit = logging.getLogger("geneface_kit")
+    kit.addHandler(handler)
+    try:
+        yield said
+    finally:
+        kit.removeHandler(handler)
+
+
+def _encoding() -> contextlib.AbstractContextManager[None]:
+    """The stage "speech"; the missing weights of an encoder are not the clip's fault."""
+    return _stage("speech", passes=FileNotFoundError)
+
+
+def _utterances(job: ClipJob) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """What is known of the clip, and the arrays of every copy."""
+    with _stage("sound"):
+        audio = _sound(job)
+    points = _faces(job)
+    least = round(MIN_S * clip.FPS)
+    if len(points) < least:
+        raise BrokenClip("face", f"{job.file} is shorter than {MIN_S:g} s")
+    with _encoding():
+        heard = speech.encode(audio, "hama").cut(len(points))
+        found = speech.estimate_offset(heard, points)
+    late = found.confidence >= MIN_OFFSET_CONFIDENCE
+    audio = in_step(audio, found.seconds) if late else audio
+    if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
+        raise BrokenClip("sound", f"the sound of {job.file} is shorter than {MIN_S:g} s")
+    facts = {
+        "offset_s": round(found.seconds, 4),
+        "offset_confidence": round(found.confidence, 4),
+        "offset_corrected": bool(late),
+    }
+    return facts, _copies(job, audio, points)
+
+
+def _copies(job: ClipJob, audio: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Features, f0, mel and landmarks of the clip at every speed."""
+    arrays = {}
+    for suffix, rate in speed_copies(job.config.rates).items():
+        sound, motion = at_speed(audio, points, rate)
+        with _encoding():
+            spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
+        kept = {"features": spoken.features, "f0": spoken.f0, "mel": spoken.mel}
+        kept["landmarks"] = motion
+        arrays |= {kind + suffix: np.ascontiguousarray(kept[kind]) for kind in kept}
+    return arrays
+
+
+def _sound(job: ClipJob) -> Float[np.ndarray, " n"]:
+    """The clip's sound, as much as is used of it."""
+    audio = clip.sound_of(job.path)
+    if audio is None:
+        raise ValueError(f"{job.file} has no sound and no {job.path.stem}.wav beside it")
+    if np.sqrt(np.mean(audio**2)) < clip.SILENCE_RMS:
+        raise ValueError(f"the sound of {job.file} is silent")
+    return audio[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
+
+
+def _faces(job: ClipJob) -> Float[np.ndarray, "t 68 3"]:
+    """The clip's tracked landmarks; finding them is most of the work, so they are kept."""
+    if not job.faces.exists():
+        with _stage("face"):
+            points = _landmarks_of(job.path, job.config.max_s, job.file)
+        job.faces.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(job.faces) as partial:
+            np.save(partial, points, allow_pickle=False)
+    return np.load(job.faces, allow_pickle=False)
+
+
+def _landmarks_of(path: Path, max_s: float, name: str) -> np.ndarray:
+    """Canonical landmarks (t, 68, 3) of a clip that shows a face nearly all the time."""
+    frames = clip.stream_frames(path, long_side=PICTURE, max_s=max_s)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{name} has no readable frame")
+    mesh = landmarks.detect(itertools.chain([first], frames))
+    missing = 1 - float(mesh.found.mean())
+    if missing > MAX_MISSING:
+        raise ValueError(f"{name} shows no face in {100 * missing:.0f} % of its frames")
+    mesh = landmarks.fill_gaps(mesh)
+    height, width = first.shape[:2]
+    centre = np.array([PICTURE - width, PICTURE - height, 0], np.float32) / 2
+    return track(replace(mesh, points=mesh.points + centre), PICTURE).landmarks

@@ -1,0 +1,94 @@
+"""Acoustics: sound -> pitch and mel spectrum at 50 Hz."""
+
+import functools
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.ndimage import median_filter
+
+from geneface_kit.person.clip import SAMPLE_RATE
+
+__all__ = ["STEP", "coarse_pitch", "log_mel", "pitch"]
+
+STEP = 320
+"""Samples per feature step: 50 steps a second, two per video frame."""
+
+
+def pitch(
+    audio: Float[np.ndarray, " n"], *, low: float = 80, high: float = 750, threshold: float = 0.6
+) -> Float[np.ndarray, " s"]:
+    """Pitch in Hz every 20 ms, 0 where unvoiced: the autocorrelation method of Boersma (1993).
+
+    The autocorrelation of a Hann window of three periods of `low` is divided by that of the
+    window; its highest peak between the periods of `high` and `low`, slightly favouring short
+    periods, is the pitch if it exceeds `threshold` and the frame is not quiet.
+    """
+    width = round(3 * SAMPLE_RATE / low)
+    window = np.hanning(width).astype(np.float32)
+    shortest, longest = int(SAMPLE_RATE / high), int(SAMPLE_RATE / low)
+    n_fft = 2 ** int(np.ceil(np.log2(width + longest + 2)))  # the lags asked for do not wrap
+    norm = np.fft.irfft(np.abs(np.fft.rfft(window, n_fft)) ** 2)
+    lags = np.arange(shortest, longest + 1)
+    padded = np.pad(audio, (width // 2, width))
+    loudest = np.abs(audio).max() + 1e-9
+    f0 = np.zeros(max(1, len(audio) // STEP), np.float32)
+    for start in range(0, len(f0), 500):
+        steps = np.arange(start, min(start + 500, len(f0)))
+        frames = padded[steps[:, None] * STEP + np.arange(width)]
+        frames = frames - frames.mean(1, keepdims=True)
+        loud = np.abs(frames).max(1) / loudest
+        power = np.abs(np.fft.rfft(frames * window, n_fft)) ** 2
+        auto = np.fft.irfft(power)[:, : longest + 2]
+        auto = auto / np.maximum(auto[:, :1], 1e-9) / (norm[: longest + 2] / norm[0])
+        left, top, right = auto[:, lags - 1], auto[:, lags], auto[:, lags + 1]
+        bend = np.minimum(left - 2 * top + right, -1e-9)
+        is_peak = (top >= left) & (top >= right)
+        height = top - (left - right) ** 2 / (8 * bend)  # of the parabola through the three
+        score = np.where(is_peak, height - 0.01 * np.log2(lags * low / SAMPLE_RATE), -1)
+        best = (np.arange(len(steps)), score.argmax(1))
+        lag = lags[best[1]] + np.clip(0.5 * ((left - right) / bend)[best], -1, 1)
+        voiced = (score[best] > -1) & (height[best] > threshold) & (loud > 0.03)
+        f0[steps] = np.where(voiced, SAMPLE_RATE / lag, 0)
+    smooth = median_filter(f0, 3, mode="nearest")
+    octaves = np.log2(np.maximum(f0, 1) / np.maximum(smooth, 1))
+    jump = (f0 > 0) & (smooth > 0) & (np.abs(octaves) > 0.4)
+    return np.where(jump, smooth, f0).astype(np.float32)
+
+
+def coarse_pitch(f0: Float[np.ndarray, " s"]) -> Int[np.ndarray, " s"]:
+    """Pitch as bins 1..255 on the mel scale 1127 ln(1 + f / 700), 50 to 1100 Hz; unvoiced 1."""
+    low, high = (1127 * np.log1p(f / 700) for f in (50.0, 1100.0))
+    bins = 1 + 254 * (1127 * np.log1p(f0 / 700) - low) / (high - low)
+    return np.where(f0 > 0, np.floor(np.clip(bins, 1, 255) + 0.5), 1).astype(np.int64)
+
+
+def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
+    """log10 of the mel spectrum: fft 512, hop 320, 80 Slaney bands of 80-7600 Hz."""
+    padded = np.pad(audio, (0, max(0, 512 - len(audio))))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 512)[::STEP]
+    hann = np.hanning(513)[:-1].astype(np.float32)
+    parts = []
+    for start in range(0, len(windows), 500):
+        magnitude = np.abs(np.fft.rfft(windows[start : start + 500] * hann, axis=1))
+        parts.append(np.log10(np.maximum(magnitude @ _mel_bands().T, 1e-6)).astype(np.float32))
+    return np.concatenate(parts)
+
+
+@functools.cache
+def _mel_bands() -> np.ndarray:
+    """Slaney-normalised triangles (80, 257)."""
+
+    def to_mel(f: np.ndarray) -> np.ndarray:  # linear to 1 kHz, logarithmic above
+        return np.where(
+            f < 1000, 3 * f / 200, 15 + 27 * np.log(np.maximum(f, 1) / 1000) / np.log(6.4)
+        )
+
+    def to_hz(m: np.ndarray) -> np.ndarray:
+        return np.where(m < 15, 200 * m / 3, 1000 * np.exp((m - 15) * np.log(6.4) / 27))
+
+    edges = to_hz(np.linspace(to_mel(np.array(80.0)), to_mel(np.array(7600.0)), 82))
+    bins = np.linspace(0, SAMPLE_RATE / 2, 257)
+    rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    bands = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return bands.astype(np.float32)

@@ -1,0 +1,237 @@
+"""Encoders: sound -> phonetic features at 50 Hz, with pitch and mel, by an encoder of your choice.
+
+"hama" (144 channels) is everywhere, "hubert-large" (1024, the encoder of GeneFace, sec. 3.1) where
+its weights are, "mel" (80) is the spectrum itself. Any other is named by its import path.
+"""
+
+import functools
+import hashlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from geneface_kit.person.clip import SAMPLE_RATE
+from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
+from geneface_kit.person.speech.conformer import CHANNELS, conformer_version, load_conformer
+
+__all__ = ["ENCODERS", "Speech", "SpeechEncoder", "encode", "hama_layers", "load_encoder"]
+
+HUBERT = "facebook/hubert-large-ls960-ft"
+PIECE_S, OVERLAP_S = 20, 2
+"""Long sound is encoded in pieces of this length, with this much heard on both sides (ours)."""
+
+
+@runtime_checkable
+class SpeechEncoder(Protocol):
+    """A speech encoder: the settings `person.encoder` and `corpus.encoder` name its class.
+
+    The name is one of ENCODERS or an import path, "package.module:Class", and is kept with all
+    that is made from the features. The class is called with one argument, a folder of weights
+    (`person.encoder_weights`, "" for the encoder's own choice). What that gives is called with
+    sound and returns features, and has a `version` that changes when the features do.
+    """
+
+    version: str
+
+    def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s c"]:
+        """audio: mono, 16 kHz, peak 1, 960 samples or more. Returns 50 steps a second, 2T of
+        them for T video frames at 25 fps, each of c numbers; step i is about sample 320 i.
+        """
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Speech at 50 Hz, step i about sample 320 i.
+
+    features: (s, c); encoder: which network made them; f0: (s,) Hz, 0 where unvoiced;
+    mel: (s, 80) log10 magnitude; version: package and digest of the network's weights.
+    """
+
+    features: Float[np.ndarray, "s c"]
+    encoder: str
+    f0: Float[np.ndarray, " s"]
+    mel: Float[np.ndarray, "s 80"]
+    version: str = ""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def cut(self, n_frames: int) -> "Speech":
+        """Exactly 2 * n_frames steps: cut, or the last step repeated."""
+        n_steps = 2 * n_frames
+        return replace(
+            self,
+            features=_fit_length(self.features, n_steps),
+            f0=_fit_length(self.f0, n_steps),
+            mel=_fit_length(self.mel, n_steps),
+        )
+
+
+def encode(
+    audio: Float[np.ndarray, " n"],
+    encoder: str = "hama",
+    *,
+    weights: str = "",
+    peak: float | None = None,
+) -> Speech:
+    """Features, pitch and mel of mono 16 kHz sound; floor(n / 320) steps, at least one.
+
+    encoder, weights: see SpeechEncoder. The sound is brought to the same peak first, so loudness
+    does not matter; peak: that of the recording this is a piece of, None takes the sound's own.
+    Raises: ValueError for empty or broken sound, an unknown encoder, and one that does not give
+    50 steps a second; FileNotFoundError without an encoder's weights.
+    """
+    if not len(audio):
+        raise ValueError("the sound is empty; use a recording of speech")
+    if not np.isfinite(audio).all():
+        raise ValueError("the sound holds NaN or infinite samples; use another recording")
+    network = load_encoder(encoder, weights)
+    n_steps, level = max(1, len(audio) // STEP), _levelled(audio, peak)
+    features = np.asarray(network(level), np.float32)
+    if features.ndim != 2 or abs(len(features) - len(level) // STEP) > 2:
+        raise ValueError(
+            f"the speech encoder {encoder!r} must give 50 steps a second, "
+            f"({len(level) // STEP}, c), got {features.shape}"
+        )
+    return Speech(
+        features=_fit_length(features, n_steps),
+        encoder=encoder,
+        f0=_fit_length(pitch(level), n_steps),
+        mel=_fit_length(log_mel(level), n_steps),
+        version=network.version,
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def load_encoder(name: str, weights: str = "") -> SpeechEncoder:
+    """The encoder of that name, see SpeechEncoder; the last two stay loaded.
+
+    Raises: ValueError when there is no such encoder; FileNotFoundError without its weights.
+    """
+    kind = ENCODERS.get(name)
+    if kind is None:
+        if ":" not in name:
+            raise ValueError(
+                f"encoder must be one of {', '.join(ENCODERS)} or the import path of a class, "
+                f'"package.module:Class", got {name!r}'
+            )
+        try:
+            kind = pkgutil.resolve_name(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"the speech encoder {name!r} is not there: {error}") from error
+    made = kind(weights)
+    if not isinstance(made, SpeechEncoder):
+        raise ValueError(f"{name!r} is no speech encoder: it needs a version and a __call__")
+    return made
+
+
+class Hama:
+    """Block 3 of the phoneme Conformer of the package hama, 144 channels."""
+
+    def __init__(self, weights: str = "") -> None:
+        self.version = conformer_version()
+
+    def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 144"]:
+        return _in_pieces(audio, load_conformer().hidden)
+
+
+class Mel:
+    """The mel spectrum, 80 channels: what a network of phonemes has to be better than."""
+
+    version = "80 bands, 80-7600 Hz"
+
+    def __init__(self, weights: str = "") -> None:
+        pass
+
+    def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
+        return log_mel(audio)
+
+
+class HubertLarge:
+    """Last hidden state of HuBERT large (hubert-large-ls960-ft), 1024 channels, as in GeneFace.
+
+    A step sees 400 samples and the next one starts 320 later, so a piece of 20 s extended by the
+    80 samples in which they overlap ends where the following piece starts (official code).
+    """
+
+    def __init__(self, weights: str = "") -> None:
+        import transformers
+
+        try:
+            self.model = transformers.HubertModel.from_pretrained(weights or HUBERT).eval()
+        except (OSError, ValueError):
+            raise FileNotFoundError(
+                f"the weights of {HUBERT} are neither in {weights or 'the hub cache'} nor "
+                'reachable; name their folder, connect once, or use the encoder "hama"'
+            ) from None
+        digest = hashlib.sha256()
+        for name, values in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(values.numpy().data)
+        self.version = f"transformers {transformers.__version__}, weights {digest.hexdigest()[:12]}"
+
+    def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s c"]:
+        level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
+        parts = []
+        for start in range(0, len(level), PIECE_S * SAMPLE_RATE):
+            piece = torch.from_numpy(level[start : start + PIECE_S * SAMPLE_RATE + 80])
+            if len(piece) >= 400:
+                with torch.no_grad():
+                    parts.append(self.model(piece[None]).last_hidden_state[0].numpy())
+        return np.concatenate(parts)
+
+
+ENCODERS: dict[str, Callable[[str], SpeechEncoder]] = {
+    "hama": Hama,
+    "mel": Mel,
+    "hubert-large": HubertLarge,
+}
+"""Name of a speech encoder -> its class."""
+
+
+def hama_layers(audio: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "s _"]]:
+    """What the phoneme Conformer says inside: "block 1" to "block 4", and "log-probs".
+
+    `encode` gives block 3 of the same sound; the others are there to be compared with it.
+    """
+
+    def everything(sound: torch.Tensor) -> torch.Tensor:
+        blocks, log_probabilities = load_conformer()(sound)
+        return torch.cat([*blocks, log_probabilities], dim=1)  # (s, 4 * 144 + 191)
+
+    n_steps = max(1, len(audio) // STEP)
+    steps = _fit_length(_in_pieces(_levelled(audio), everything), n_steps)
+    cuts = [CHANNELS * index for index in range(1, 5)]
+    names = ["block 1", "block 2", "block 3", "block 4", "log-probs"]
+    return dict(zip(names, np.split(steps, cuts, axis=1), strict=True))
+
+
+def _levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:
+    """Sound at full peak, its own if none is given, and long enough for every encoder."""
+    peak = float(np.abs(audio).max()) if peak is None else peak
+    level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
+    return np.pad(level, (0, max(0, 3 * STEP - len(level))))
+
+
+def _in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """A network's steps over long sound, piece by piece with overlap."""
+    n_steps, piece, overlap = len(audio) // STEP, PIECE_S * 50, OVERLAP_S * 50
+    parts = []
+    for start in range(0, n_steps, piece):
+        first, last = max(0, start - overlap), min(n_steps, start + piece + overlap)
+        sound = torch.from_numpy(audio[first * STEP : last * STEP + 200])
+        with torch.no_grad():
+            steps = network(sound)
+        parts.append(steps[start - first : min(start + piece, n_steps) - first].numpy())
+    return np.concatenate(parts)
+
+
+def _fit_length(values: np.ndarray, n: int) -> np.ndarray:
+    if len(values) >= n:
+        return values[:n]
+    return np.concatenate([values, np.repeat(values[-1:], n - len(values), axis=0)])

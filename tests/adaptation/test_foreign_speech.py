@@ -1,0 +1,78 @@
+"""Foreign speech: only drawn pieces are read; landmarks of another unit are refused."""
+
+import numpy as np
+import pytest
+import torch
+from talkers import made_up_corpus, made_up_landmarks, made_up_speech
+from test_adaptation import FAST, made_up_generator, made_up_person
+
+from geneface_kit.adaptation import stage as adaptation
+from geneface_kit.adaptation.domain import Transport
+from geneface_kit.adaptation.task import AdaptationTask, _at_most
+from geneface_kit.person import corpus
+from geneface_kit.person.corpus import CorpusConfig
+
+
+class Counted(np.ndarray):
+    """An array that notes how many rows are taken out of it."""
+
+    rows: list[int] = []
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        if isinstance(key, slice):
+            Counted.rows.append(len(part))
+        return part
+
+
+@pytest.mark.parametrize("n_clips", [2, 8])
+def test_an_update_reads_only_the_pieces_it_draws(n_clips):
+    """2 pieces of 24 frames, 48 steps each, however many clips there are."""
+    config = adaptation.AdaptationConfig(**FAST)
+    foreign = [made_up_speech(60, seed=seed)[0] for seed in range(n_clips)]
+    torch.manual_seed(0)
+    task = AdaptationTask(made_up_generator(), made_up_person(), foreign, config)
+    for one in task.train_speech:
+        object.__setattr__(one, "features", one.features.view(Counted))
+    Counted.rows.clear()
+    task.step(0, torch.Generator().manual_seed(0))
+    assert Counted.rows == [48, 48]
+
+
+def test_a_transport_fitted_to_pieces_is_that_of_the_whole():
+    draw = torch.Generator().manual_seed(0)
+    source_, target = (torch.randn(size, 6, generator=draw) for size in (90, 70))
+    source_[:30] += 3.0
+    whole = Transport(motion=6).fit(source_, target, noise=0.1)
+    pieces = Transport(motion=6).fit_pieces(source_.split([30, 1, 59]), target, noise=0.1)
+    covariance = torch.cov(source_.T) + 0.01 * torch.eye(6)
+    moved = pieces.matrix @ covariance @ pieces.matrix.T
+    torch.testing.assert_close(moved, torch.cov(target.T), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pieces.mean_from, source_.mean(0))
+    torch.testing.assert_close(pieces.matrix, whole.matrix, atol=1e-5, rtol=0)
+
+
+def test_long_corpora_are_thinned_evenly():
+    clips = [made_up_speech(50, seed=0)[0]] * 6  # 2 s each
+    assert len(_at_most(12.0, clips)) == 6
+    assert len(_at_most(11.9, clips)) == 3
+    assert len(_at_most(0.5, clips)) == 1
+
+
+def test_landmarks_of_another_unit_are_refused():
+    """Pixels, millimetres: said before anything is trained."""
+    data = made_up_corpus()
+    for factor in (64.0, 0.01):
+        wrong = [
+            corpus.Utterance(one.name, one.speaker, one.clip, one.speech, factor * one.landmarks)
+            for one in data.utterances
+        ]
+        with pytest.raises(ValueError, match=f"speaker0 are in another unit: .* {factor:g} apart"):
+            corpus.displacements(wrong, CorpusConfig())
+    good = made_up_landmarks(np.zeros(3), seed=0).mean(0)
+    corpus.check_unit(good, "good")
+    who = made_up_person()
+    object.__setattr__(who, "landmarks", 64 * who.landmarks)
+    config = adaptation.AdaptationConfig(**FAST)
+    with pytest.raises(ValueError, match="the landmarks of madeup are in another unit"):
+        AdaptationTask(made_up_generator(), who, [made_up_speech(60, seed=0)[0]], config)
