@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,15 @@ def test_no_old_name_is_one_of_today_and_every_new_one_is():
         assert not is_setting(old), old
         if re.fullmatch(r"\w+\.[\w.]+", new):
             assert is_setting(new), new
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "REPRODUCTION.md", "geneface_kit/motion/MODEL_CARD.md"]
+)
+def test_overrides_that_the_prose_gives_are_settings(name):
+    text = (Path(__file__).parents[2] / name).read_text()
+    text = re.sub(r"\\\n\s*", "", text)  # lines that go on
+    given = re.findall(r"--set \"?([a-z_.]+=[^\s\"`]+)", text)
+    assert given
+    for overrides in given:
+        resolve("smoke", overrides)
