@@ -32,7 +32,6 @@ class GridLayout:
     """
 
     n_dims: int
-    smooth: bool
     scales: Float[Tensor, " levels"]
     offsets: Int[Tensor, " levels_and_end"]
     rows: Int[Tensor, "levels 4"]  # stride_1, stride_2, bit mask, 1 where hashed
@@ -48,7 +47,7 @@ class GridLayout:
     def to(self, device: torch.device) -> "GridLayout":
         """The same layout on another device."""
         tensors = (self.scales.to(device), self.offsets.to(device), self.rows.to(device))
-        return GridLayout(self.n_dims, self.smooth, *tensors)
+        return GridLayout(self.n_dims, *tensors)
 
     @staticmethod
     def make(
@@ -59,7 +58,6 @@ class GridLayout:
         finest: int = 2048,
         log2_rows: int = 16,
         kind: str = "hash",
-        smooth: bool = False,
     ) -> "GridLayout":
         """Levels growing geometrically from `base` to `finest` cells (official code).
 
@@ -91,7 +89,6 @@ class GridLayout:
             rows.append([strides[1], strides[2], mask, int(full and kind == "hash")])
         return GridLayout(
             n_dims,
-            smooth,
             torch.tensor(scales, dtype=torch.float32),
             torch.tensor(offsets, dtype=torch.int32),
             torch.tensor(rows, dtype=torch.int32),
@@ -123,7 +120,7 @@ def grid_encode(
     *,
     backend: str = "auto",
 ) -> Float[Tensor, "n c"]:
-    """Features of points, interpolated linearly (or smoothly) between corners in each level.
+    """Features of points, interpolated linearly between the corners of their cell in each level.
 
     points: (n, 2) or (n, 3); outside [0, 1] the features are 0. Returns (n, 2 * n_levels).
     Gradients flow to the table and to the points.
@@ -181,7 +178,6 @@ def _inputs(points: Tensor, table: Tensor, layout: GridLayout) -> list[Any]:
         array(layout.scales),
         array(layout.offsets),
         array(layout.rows, wp.vec4i),
-        int(layout.smooth),
     ]
 
 
@@ -213,8 +209,6 @@ def grid_encode_torch(
         p = points * layout.scales[level] + 0.5
         cell = p.detach().floor()
         w = p - cell
-        if layout.smooth:
-            w = w * w * (3 - 2 * w)
         cell = torch.where(inside, cell, 0).long()
         total = 0
         for corner in range(2**layout.n_dims):

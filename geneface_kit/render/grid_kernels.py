@@ -33,7 +33,6 @@ def lookup_kernel(n_dims: int, lanes: int) -> wp.Kernel:
         scales: wp.array(dtype=float),
         offsets: wp.array(dtype=int),
         rows: wp.array(dtype=wp.vec4i),
-        smooth: int,
         features: wp.array2d(dtype=wp.vec2),
         first: int,
     ):
@@ -53,9 +52,9 @@ def lookup_kernel(n_dims: int, lanes: int) -> wp.Kernel:
             at_x, at_y, at_z = x * scale + half, y * scale + half, z * scale + half
             a, b = floats(), floats()
             if row[3] == 1:
-                a, b = hashed(table, at_x, at_y, at_z, offsets[level], row, smooth)
+                a, b = hashed(table, at_x, at_y, at_z, offsets[level], row)
             else:
-                a, b = counted(table, at_x, at_y, at_z, offsets[level], row, smooth)
+                a, b = counted(table, at_x, at_y, at_z, offsets[level], row)
             for j in range(lanes):
                 if start + j <= last:
                     value = wp.vec2(a[j], b[j])
@@ -86,15 +85,13 @@ def _level_lookup(n_dims: int, lanes: int, is_hash: bool):
 
     @no_type_check
     @wp.func
-    def cells(at: floats, smooth: int):
+    def cells(at: floats):
         """The cells in which coordinates lie, and the weights of their far ends."""
         cell, w = whole(), floats()
         for j in range(lanes):
             low = wp.uint32(int(at[j]))
             cell[j] = low
             w[j] = at[j] - float(low)
-        if smooth == 1:
-            w = wp.cw_mul(wp.cw_mul(w, w), floats(3.0) - 2.0 * w)
         return cell, w
 
     @no_type_check
@@ -136,11 +133,10 @@ def _level_lookup(n_dims: int, lanes: int, is_hash: bool):
         z: floats,
         start: int,
         row: wp.vec4i,
-        smooth: int,
     ):
         one, mask = whole(wp.uint32(1)), whole(wp.uint32(row[2]))
-        column, wx = cells(x, smooth)
-        line, wy = cells(y, smooth)
+        column, wx = cells(x)
+        line, wy = cells(y)
         if wp.static(is_hash):
             near, far = line * PRIME_1, (line + one) * PRIME_1
         else:
@@ -148,7 +144,7 @@ def _level_lookup(n_dims: int, lanes: int, is_hash: bool):
         if wp.static(n_dims == 2):
             return face(table, column, near, far, wx, wy, start, mask)
         else:
-            layer, wz = cells(z, smooth)
+            layer, wz = cells(z)
             if wp.static(is_hash):
                 front, back = layer * PRIME_2, (layer + one) * PRIME_2
                 a, b = face(table, column, near ^ front, far ^ front, wx, wy, start, mask)
@@ -199,18 +195,6 @@ def _edge_add(
     _add(table, _row(x + wp.uint32(1), y, z, start, row), w * step, exclusive)
 
 
-@no_type_check
-@wp.func
-def _weight(fraction: float, smooth: int) -> float:
-    return wp.where(smooth == 1, fraction * fraction * (3.0 - 2.0 * fraction), fraction)
-
-
-@no_type_check
-@wp.func
-def _slope(fraction: float, scale: float, smooth: int) -> float:
-    return wp.where(smooth == 1, 6.0 * scale * fraction * (1.0 - fraction), scale)
-
-
 @once
 def gradient_kernel(n_dims: int) -> wp.Kernel:
     """The kernel of the gradients to table and points (n, n_dims); a thread is a (level, point).
@@ -228,7 +212,6 @@ def gradient_kernel(n_dims: int) -> wp.Kernel:
         scales: wp.array(dtype=float),
         offsets: wp.array(dtype=int),
         rows: wp.array(dtype=wp.vec4i),
-        smooth: int,
         gradient: wp.array2d(dtype=wp.vec2),
         wants_points: int,
         exclusive: int,
@@ -246,15 +229,13 @@ def gradient_kernel(n_dims: int) -> wp.Kernel:
         g = gradient[i, level]
         p = u * scale + vector(0.5)
         x, y = wp.uint32(int(p[0])), wp.uint32(int(p[1]))
-        fx, fy = p[0] - float(x), p[1] - float(y)
-        wx, wy = _weight(fx, smooth), _weight(fy, smooth)
+        wx, wy = p[0] - float(x), p[1] - float(y)
         one = wp.uint32(1)
         z = wp.uint32(0)
-        fz = float(0.0)  # noqa: UP018
+        wz = float(0.0)  # noqa: UP018
         if wp.static(is_solid):
             z = wp.uint32(int(p[2]))
-            fz = p[2] - float(z)
-        wz = _weight(fz, smooth)
+            wz = p[2] - float(z)
         near = (1.0 - wz) * g
         _edge_add(table_gradient, x, y, z, wx, start, row, (1.0 - wy) * near, exclusive)
         _edge_add(table_gradient, x, y + one, z, wx, start, row, wy * near, exclusive)
@@ -279,13 +260,13 @@ def gradient_kernel(n_dims: int) -> wp.Kernel:
                 v11 = wp.dot(g, table[_row(x + one, y + one, z + one, start, row)])
                 level_1 = (1.0 - wy) * ((1.0 - wx) * v00 + wx * v10)
                 level_1 = level_1 + wy * ((1.0 - wx) * v01 + wx * v11)
-                total[2] = (level_1 - level_0) * _slope(fz, scale, smooth)
+                total[2] = (level_1 - level_0) * scale
                 above_x = (1.0 - wy) * (v10 - v00) + wy * (v11 - v01)
                 above_y = (1.0 - wx) * (v01 - v00) + wx * (v11 - v10)
                 along_x = along_x + wz * (above_x - along_x)
                 along_y = along_y + wz * (above_y - along_y)
-            total[0] = along_x * _slope(fx, scale, smooth)
-            total[1] = along_y * _slope(fy, scale, smooth)
+            total[0] = along_x * scale
+            total[1] = along_y * scale
             points_gradient[level, i] = total
 
     return grid_gradient
