@@ -1,9 +1,21 @@
 """Pytest settings shared by tests/ and by nbval over notebooks/."""
 
-import geneface_kit  # noqa: F401  (before torch: it sets how OpenMP threads wait)
+import os
+
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+if WORKERS > 1:  # the processes share the cores; before OpenMP is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
+import geneface_kit  # noqa: E402, F401  (before torch: it sets how OpenMP threads wait)
 
 
 def pytest_collectstart(collector):
     """Outputs that differ from machine to machine are not compared by nbval."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("text/html", "application/vnd.plotly.v1+json", "stderr")
+
+
+def pytest_collection_modifyitems(items):
+    """Notebooks first, then files with slow tests: with several processes none is left for last."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.suffix != ".ipynb", item.path not in slow))
