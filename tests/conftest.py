@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ["GENEFACE_KIT_OFFLINE"] = "1"
 
@@ -29,7 +30,14 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_person(tmp_path_factory):
-    """The embedded demo person, prepared once for all tests at 128 x 128 pixels."""
+    """The embedded demo person at 128 x 128 pixels, prepared once for all tests and processes."""
     from geneface_kit.person import stage as person
 
-    return person.prepare(person.find("demo"), tmp_path_factory.mktemp("demo"), name="demo")
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # that of all processes
+    folder = home / "demo_person"
+    with FileLock(home / "demo_person.lock"):
+        if not (folder / "person.json").exists():
+            person.prepare(person.find("demo"), folder, name="demo")
+    return person.load(folder)

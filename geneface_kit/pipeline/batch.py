@@ -189,6 +189,8 @@ def _job(
     needed = {
         name for one in _upstream_first(stage) if one in STAGES for name in STAGES[one].sections
     }
+    if stage == "motion":
+        needed.add("person")  # whom its notebook shows
     mine = {name: value for name, value in every.items() if name.partition(".")[0] in needed}
     parameters = {"profile": study.profile, "person": person, "seed": seed}
     parameters |= {"out": str(home(study)) if study.out else "", "overrides": _as_text(mine)}

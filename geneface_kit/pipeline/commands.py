@@ -28,6 +28,9 @@ SYSTEM_LIBRARIES = {
 STUDIES = {"prove": "unheard_speakers", "ablations": "ablations", "bench": "speed"}
 """Command -> the folder of notebooks/studies whose command line it is."""
 
+TEST_PROCESSES = 4
+"""At most so many pytest processes, a core and 2 GB each."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
@@ -309,10 +312,12 @@ def _verify(chosen: Chosen) -> int:
 
 
 def _test(chosen: Chosen) -> int:
-    """Ruff, then one pytest over tests and notebooks, which tells its 20 slowest."""
+    """Ruff, then pytest over notebooks and tests, a file to a process; it tells the 20 slowest."""
     from geneface_kit.runs import root
 
+    n_processes = min(os.cpu_count() or 1, TEST_PROCESSES)
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
+    nbval += ["-n", str(n_processes), "--dist", "loadfile", "--no-loadscope-reorder"]
     commands = [
         ["ruff", "format", "--check", "."],
         ["ruff", "check", "."],

@@ -17,10 +17,12 @@ from geneface_kit.pipeline import batch
 SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
 TABLE_A = "synthetic_smoke_table_a"
 SMALL = (
-    "head.steps=20,torso.steps=20,adaptation.steps=8,sync.steps=4,motion.steps=4,"
+    "person.size=64,person.max_s=3.0,sync.steps=4,motion.steps=4,adaptation.steps=8,"
+    "head.steps=12,head.n_samples=2000,head.hidden=16,head.n_levels=4,head.step_length=0.2,"
+    "torso.steps=12,torso.n_pixels=1024,torso.n_head_frames=4,"
     "evaluation.n_frames=3,evaluation.cross_s=1.0"
 )
-"""A smoke profile that ends sooner."""
+"""The smoke profile with a short clip and small networks: what it makes need not be good."""
 
 
 def stages(jobs):
@@ -56,6 +58,13 @@ def test_methods_share_what_they_do_not_change():
     )
     passed = {job.parameters["overrides"] for job in jobs.values() if job.stage == "nerf"}
     assert passed == {"", "torso.head_aware=False"}
+
+
+def test_the_notebook_of_the_motion_shows_the_person_of_the_study():
+    """Else it would prepare another person beside the study's own."""
+    jobs = batch.plan(batch.Study(overrides="person.size=64", until="adaptation"))
+    passed = {job.stage: job.parameters["overrides"] for job in jobs.values()}
+    assert passed == dict.fromkeys(["person", "motion", "adaptation"], "person.size=64")
 
 
 def test_seeds_and_persons_are_units_of_their_own(tmp_path):
