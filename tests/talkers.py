@@ -3,12 +3,17 @@
 `write_corpus` puts such speakers into shards, as if their clips had been read.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from geneface_kit.motion.config import MotionConfig, MotionSettings
-from geneface_kit.motion.sync_expert import SyncConfig
+from geneface_kit.motion.sync_expert import SyncConfig, SyncExpert
+from geneface_kit.motion.vae import MotionVAE, VAESizes
+from geneface_kit.motion.weights import Motion
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
 from geneface_kit.person.corpus.manifest import clip_jobs, corpus_folder
 from geneface_kit.person.corpus.shards import CorpusWriter
@@ -78,6 +83,50 @@ def made_up_corpus(n_speakers: int = 3, n_frames: int = 150) -> Corpus:
         points = made_up_landmarks(signal, seed)
         utterances.append(Utterance(name, name, name, speech, points))
     return Corpus(tuple(utterances), {})
+
+
+SIZES = VAESizes(hidden=16, encoder_layers=2, decoder_layers=2, flow_hidden=8, condition=8)
+FAST = {"steps": 10, "warmup": 2, "validate_every": 5, "batch": 2, "frames": 24, "sync_windows": 16}
+
+
+def made_up_person(n_frames: int = 88, seed: int = 3) -> Person:
+    speech, signal = made_up_speech(n_frames, seed)
+    landmarks = made_up_landmarks(2 * signal, seed)
+    pictures = np.zeros((n_frames, 4, 4, 4), np.uint8)
+    rects = np.zeros((n_frames, 4), int)
+    return Person(
+        folder=Path("nowhere"),
+        name="madeup",
+        data_kind="synthetic",
+        size=4,
+        focal=10.0,
+        frames=pictures[..., :3],
+        labels=pictures[..., 0],
+        torso=pictures,
+        background=pictures[0, ..., :3],
+        poses=np.tile(np.eye(4, dtype=np.float32), (n_frames, 1, 1)),
+        landmarks=landmarks,
+        landmarks2d=landmarks[..., :2],
+        landmark_mean=landmarks.mean(0),
+        landmark_std=landmarks.std(0),
+        face_rects=rects,
+        lip_rects=rects,
+        speech=speech,
+        audio=np.zeros(640 * n_frames, np.float32),
+        n_train=10 * n_frames // 11,
+        report={},
+    )
+
+
+def made_up_generator(*, pitch: bool = False) -> Motion:
+    torch.manual_seed(0)
+    vae, expert = (
+        MotionVAE(CHANNELS, dataclasses.replace(SIZES, pitch=pitch)),
+        SyncExpert(CHANNELS, width=8),
+    )
+    for network in (vae, expert):
+        network.eval().requires_grad_(False)
+    return Motion(vae, expert, "hama", 0.03)
 
 
 def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANNELS) -> Path:

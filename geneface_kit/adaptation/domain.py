@@ -1,4 +1,4 @@
-"""Domain: how far predicted motion is from a person's own, and the shortest way there.
+"""Domain: the shortest way from some motion to a person's own, and how much the two overlap.
 
 Motion is (n, 204): displacements from a mean face, frames in any order.
 """
@@ -10,9 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit.metrics.formulas import frechet_distance
-
-__all__ = ["Moments", "Transport", "domain_distance", "domain_overlap"]
+__all__ = ["Transport", "domain_overlap"]
 
 NEIGHBOURS = 5
 """Whose distance is the reach of a tracked frame in `domain_overlap` (ours)."""
@@ -23,7 +21,7 @@ class Transport(nn.Module):
     movement, M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 for covariances A and B (Gelbrich 1990).
 
     A fresh one changes nothing. Ours, not the paper's: the post-net starts where mean and
-    covariance agree already, so its critic has only the rest to teach.
+    covariance agree already; its discriminator has only the rest to teach.
     """
 
     def __init__(self, *, motion: int = 204) -> None:
@@ -33,23 +31,17 @@ class Transport(nn.Module):
         self.register_buffer("mean_to", torch.zeros(motion))
 
     def fit(
-        self, source: Float[Tensor, "n m"], target: Float[Tensor, "k m"], *, noise: float
-    ) -> "Transport":
-        """Fits the map to samples of both sides.
-
-        noise: motion of this standard deviation is added to the source's covariance, so that
-        directions in which it hardly moves are not blown up. Units of the motion.
-        """
-        return self.fit_pieces([source], target, noise=noise)
-
-    def fit_pieces(
         self,
         source: Iterable[Float[Tensor, "_ m"]],
         target: Float[Tensor, "k m"],
         *,
         noise: float,
     ) -> "Transport":
-        """`fit` to the pieces of a source together, one of them in memory at a time."""
+        """Fits the map to samples of both sides; of the source one piece is in memory at a time.
+
+        noise: motion of this standard deviation is added to the source's covariance, so that
+        directions in which it hardly moves are not blown up. Units of the motion.
+        """
         mean_a, covariance_a = _pooled(source)
         b = target.detach().double()
         covariance_a = covariance_a + noise**2 * torch.eye(len(mean_a), dtype=mean_a.dtype)
@@ -63,32 +55,6 @@ class Transport(nn.Module):
     def forward(self, motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
         """The moved motion; every frame on its own."""
         return self.mean_to + (motion - self.mean_from) @ self.matrix.T
-
-
-class Moments(nn.Module):
-    """How far the first two moments of some motion are from a person's own.
-
-    In the person's `n_axes` main directions, each divided by its standard deviation, own motion
-    has mean 0 and covariance 1: the loss is the mean square of what differs from that. Ours.
-    """
-
-    def __init__(self, own: Float[Tensor, "k m"], *, n_axes: int = 12) -> None:
-        super().__init__()
-        values, vectors = torch.linalg.eigh(torch.cov(own.double().T))
-        scale = values[-n_axes:].clamp(min=1e-12).rsqrt()
-        self.register_buffer("axes", (vectors[:, -n_axes:] * scale).float())
-        self.register_buffer("mean", own.mean(0))
-
-    def forward(self, motion: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
-        """The loss, 0 when the moments agree."""
-        z = (motion - self.mean) @ self.axes
-        wanted = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-        return (z.mean(0) ** 2).mean() + ((torch.cov(z.T) - wanted) ** 2).sum() / z.shape[1]
-
-
-def domain_distance(a: Float[np.ndarray, "n m"], b: Float[np.ndarray, "k m"]) -> float:
-    """Frechet distance of two sets of motion, each taken as a Gaussian; squared units of motion."""
-    return frechet_distance(a, b)
 
 
 def domain_overlap(predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"]) -> float:

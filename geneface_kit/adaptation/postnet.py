@@ -1,13 +1,27 @@
-"""Postnet: the networks that turn motion of any face into one person's; frames onto frames.
+"""Postnet: the networks that make any face's motion one person's (arXiv:2301.13430, sec. 3.3).
 
-Reads and writes nothing; `adaptation` trains them (GeneFace, sec. 3.3; method.md 4).
+An own post-net takes the place of `PostNet` by `adaptation.postnet_class`, see `postnet_class`.
 """
+
+import importlib
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Critic", "PostNet", "pitch_channels", "project_onto_neighbours"]
+from geneface_kit.motion.vae import MotionVAE
+
+__all__ = [
+    "BUILT_IN",
+    "Discriminator",
+    "PostNet",
+    "pitch_channels",
+    "postnet_class",
+    "project_onto_neighbours",
+]
+
+BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"
+"""Import path of the paper's post-net."""
 
 
 class PostUnit(nn.Module):
@@ -59,10 +73,34 @@ class PostNet(nn.Module):
         return motion + x.transpose(1, 2)
 
 
-def pitch_channels(generator: nn.Module, *, wanted: bool) -> int:
+def postnet_class(path: str) -> type[nn.Module]:
+    """The class of an import path "package.module:Class", an extension point: a torch module with
+
+    - `Class(motion=204, extra=0)`: channels of the motion, and of the pitch embedding beside it,
+      0 without pitch. A fresh one gives the motion back as it is.
+    - `forward(motion, extra=None)`: (b, t, 204) and (b, t, extra), network units (`corpus.unit`
+      inter-ocular distances), 25 frames a second -> adapted motion, (b, t, 204).
+    - `silence()`: makes it give the motion back as it is, for when no training scores better.
+
+    Raises: ValueError when there is no such class or it is no torch module.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"adaptation.postnet_class must be an import path package.module:Class, got {path!r} "
+            f"({error})"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(f"adaptation.postnet_class must name a torch module, got {path!r}")
+    return found
+
+
+def pitch_channels(generator: MotionVAE, *, wanted: bool) -> int:
     """Channels of the generator's pitch embedding, or 0 for the plain post-net.
 
-    Raises: ValueError when pitch is wanted and the generator, a vae.MotionVAE, does not hear it.
+    Raises: ValueError when pitch is wanted and the generator does not hear it.
     """
     if not wanted:
         return 0
@@ -73,8 +111,8 @@ def pitch_channels(generator: nn.Module, *, wanted: bool) -> int:
     return generator.pitch.embedding.embedding_dim
 
 
-class Critic(nn.Module):
-    """Scores single frames: near 1 for the person's own, near 0 for others (LSGAN)."""
+class Discriminator(nn.Module):
+    """D, scores single frames: near 1 for the person's own, near 0 for others (LSGAN)."""
 
     def __init__(self, *, motion: int = 204) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Adaptation: motion of any face -> landmarks of this person. Reads person/, motion/, corpus sound.
 
-A post-net is trained against a critic so that motion for foreign speech looks like the person's
-own, while lips stay in sync (GeneFace, sec. 3.3; method.md 4). Writes adaptation/.
+A post-net is trained against a discriminator so that motion for foreign speech looks like the
+person's own, while lips stay in sync (arXiv:2301.13430, sec. 3.3). Writes adaptation/.
 """
 
 import logging
@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit.adaptation.domain import Transport, domain_distance, domain_overlap
-from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighbours
-from geneface_kit.adaptation.task import AdaptationConfig, AdaptationTask
-from geneface_kit.metrics.formulas import pearson
+from geneface_kit.adaptation.domain import Transport, domain_overlap
+from geneface_kit.adaptation.postnet import BUILT_IN, postnet_class
+from geneface_kit.adaptation.training import LEAST_MOTION, AdaptationConfig, AdaptationTask
+from geneface_kit.metrics.formulas import frechet_distance, pearson
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
@@ -27,22 +27,7 @@ from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
-__all__ = [
-    "CPU",
-    "PAPER",
-    "Adaptation",
-    "AdaptationConfig",
-    "AdaptationTask",
-    "Adapter",
-    "Critic",
-    "PostNet",
-    "Transport",
-    "domain_distance",
-    "domain_overlap",
-    "load",
-    "make",
-    "project_onto_neighbours",
-]
+__all__ = ["CPU", "PAPER", "Adaptation", "AdaptationConfig", "Adapter", "load", "make"]
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +58,13 @@ class Adapter(nn.Module):
     """All that is kept of an adaptation: transport, post-net, the pitch embedding it hears, and
     the person's mean landmarks.
 
-    pitch: channels of the embedding, 0 for the plain post-net.
+    pitch: channels of the embedding, 0 for the plain post-net; postnet: its class' import path.
     """
 
-    def __init__(self, pitch: int = 0) -> None:
+    def __init__(self, pitch: int = 0, postnet: str = BUILT_IN) -> None:
         super().__init__()
         self.transport = Transport()
-        self.postnet = PostNet(extra=pitch)
+        self.postnet = postnet_class(postnet)(motion=204, extra=pitch)
         self.pitch = nn.Embedding(300, pitch) if pitch else None
         self.register_buffer("mean", torch.zeros(68, 3))
 
@@ -145,7 +130,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
         run.record(name, round(value, 5))
     for name, value in (_domains(task) | _mouth(task)).items():
         run.record(name, round(value, 5))
-    if measures["variance_ratio"] < config.least_motion:
+    if measures["variance_ratio"] < LEAST_MOTION:
         log.warning(
             "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed",
             who.name,
@@ -160,15 +145,16 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
         unit=repr(generator.unit),
         person=who.name,
         pitch=str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0),
+        postnet=config.postnet_class,
     )
 
 
 def load(folder: Path) -> Adaptation:
     """The post-net of an adaptation run, with the person's mean landmarks."""
     path = folder / "adaptation.safetensors"
-    channels = read_metadata(path).get("pitch", "0")
-    adapter = Adapter(int(channels))
-    about = load_weights(path, adapter, kind="adaptation", pitch=channels)
+    about = read_metadata(path)
+    adapter = Adapter(int(about.get("pitch", 0)), about.get("postnet", BUILT_IN))
+    about = load_weights(path, adapter, kind="adaptation")
     adapter.eval().requires_grad_(False)
     return Adaptation(adapter, float(about["unit"]))
 
@@ -201,7 +187,7 @@ def _start(task: AdaptationTask) -> dict[str, float]:
 
 def _adapter(task: AdaptationTask) -> Adapter:
     channels = task.generator.vae.pitch.embedding.embedding_dim if task.config.pitch else 0
-    adapter = Adapter(channels)
+    adapter = Adapter(channels, task.config.postnet_class)
     adapter.transport.load_state_dict(task.transport.state_dict())
     adapter.postnet.load_state_dict(task.postnet.state_dict())
     if adapter.pitch is not None:
@@ -218,7 +204,7 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
     found = {}
     for name, adapted in (("before", False), ("after", True)):
         frames = torch.cat(task.predictions(adapted=adapted)).numpy()
-        found[f"distance_{name}"] = unit**2 * domain_distance(frames, own)
+        found[f"distance_{name}"] = unit**2 * frechet_distance(frames, own)
         found[f"overlap_{name}"] = domain_overlap(frames, own)
     return found
 

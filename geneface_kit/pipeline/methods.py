@@ -63,7 +63,7 @@ METHODS = MappingProxyType(
             "the paper's post-net without our transport", FULL, {"adaptation.transport_noise": 0.0}
         ),
         "postnet-no-adversary": Method(
-            "the post-net without its critic", FULL, {"adaptation.adversarial_weight": 0.0}
+            "the post-net without its discriminator", FULL, {"adaptation.adversarial_weight": 0.0}
         ),
         "postnet-no-sync": Method(
             "the post-net without the sync loss", FULL, {"adaptation.sync_weight": 0.0}

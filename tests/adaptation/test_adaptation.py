@@ -2,68 +2,23 @@
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from talkers import CHANNELS, made_up_landmarks, made_up_speech
+from talkers import FAST, made_up_generator, made_up_person, made_up_speech
 
 from geneface_kit.adaptation import stage as adaptation
-from geneface_kit.adaptation.domain import Moments, Transport, domain_distance, domain_overlap
-from geneface_kit.adaptation.postnet import Critic, PostNet, project_onto_neighbours
+from geneface_kit.adaptation.domain import Transport, domain_overlap
+from geneface_kit.adaptation.losses import MomentsLoss, adversarial_loss, discriminator_loss
+from geneface_kit.adaptation.postnet import Discriminator, PostNet, project_onto_neighbours
 from geneface_kit.adaptation.stage import Adaptation, Adapter
-from geneface_kit.adaptation.task import AdaptationTask
+from geneface_kit.adaptation.training import AdaptationTask
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion.sync_expert import SyncExpert
-from geneface_kit.motion.vae import MotionVAE, VAESizes
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
-
-SIZES = VAESizes(hidden=16, encoder_layers=2, decoder_layers=2, flow_hidden=8, condition=8)
-FAST = {"steps": 10, "warmup": 2, "validate_every": 5, "batch": 2, "frames": 24, "sync_windows": 16}
-
-
-def made_up_person(n_frames: int = 88, seed: int = 3) -> person.Person:
-    speech, signal = made_up_speech(n_frames, seed)
-    landmarks = made_up_landmarks(2 * signal, seed)
-    pictures = np.zeros((n_frames, 4, 4, 4), np.uint8)
-    rects = np.zeros((n_frames, 4), int)
-    return person.Person(
-        folder=Path("nowhere"),
-        name="madeup",
-        data_kind="synthetic",
-        size=4,
-        focal=10.0,
-        frames=pictures[..., :3],
-        labels=pictures[..., 0],
-        torso=pictures,
-        background=pictures[0, ..., :3],
-        poses=np.tile(np.eye(4, dtype=np.float32), (n_frames, 1, 1)),
-        landmarks=landmarks,
-        landmarks2d=landmarks[..., :2],
-        landmark_mean=landmarks.mean(0),
-        landmark_std=landmarks.std(0),
-        face_rects=rects,
-        lip_rects=rects,
-        speech=speech,
-        audio=np.zeros(640 * n_frames, np.float32),
-        n_train=10 * n_frames // 11,
-        report={},
-    )
-
-
-def made_up_generator(*, pitch: bool = False) -> motion.Motion:
-    torch.manual_seed(0)
-    vae, expert = (
-        MotionVAE(CHANNELS, dataclasses.replace(SIZES, pitch=pitch)),
-        SyncExpert(CHANNELS, width=8),
-    )
-    for network in (vae, expert):
-        network.eval().requires_grad_(False)
-    return motion.Motion(vae, expert, "hama", 0.03)
 
 
 def fresh_task(**overrides) -> AdaptationTask:
@@ -95,11 +50,11 @@ def test_fresh_postnet_changes_nothing_and_padding_stays_zero():
 
 
 def test_official_sizes():
-    """geneface-spec 3.1: 796,620 plain, 821,196 with 64 pitch channels, critic 158,080."""
+    """Of the official code: plain, with 64 pitch channels, and the discriminator."""
     count = lambda network: sum(p.numel() for p in network.parameters())  # noqa: E731
     assert count(PostNet()) == 796_620
     assert count(PostNet(extra=64)) == 821_196
-    assert count(Critic()) == 158_080
+    assert count(Discriminator()) == 158_080
 
 
 def test_supervised_part_learns_the_persons_amplitude():
@@ -116,7 +71,7 @@ def test_each_loss_has_its_own_switch(name):
     rows = train(fresh_task(**{f"{name}_weight": 0.0}), 1)
     left = {"adversarial", "sync", "mse", "moments"} - {name}
     assert left <= rows[0].keys() and name not in rows[0]
-    assert ("critic" in rows[0]) == (name != "adversarial")
+    assert ("discriminator" in rows[0]) == (name != "adversarial")
     config = adaptation.AdaptationConfig()
     total = sum(getattr(config, f"{other}_weight") * rows[0][other] for other in left)
     assert rows[0]["total"] == pytest.approx(total, rel=1e-5)
@@ -132,16 +87,11 @@ def test_frozen_networks_stay_frozen():
 
 
 def test_lsgan_losses_by_hand():
-    """A critic that says 0.25 everywhere: post-net loss (1 - 0.25)^2, critic 0.25^2 + 0.75^2."""
-    task = fresh_task(sync_weight=0.0, mse_weight=0.0, moments_weight=0.0)
-    last = task.critic.layers[-1]
-    task.critic.layers[-1] = torch.nn.Linear(128, 1)
-    torch.nn.init.zeros_(task.critic.layers[-1].weight)
-    torch.nn.init.constant_(task.critic.layers[-1].bias, 0.25)
-    assert last.bias is None
-    row = train(task, 1)[0]
-    assert row["adversarial"] == pytest.approx(0.5625)
-    assert row["critic"] == pytest.approx(0.0625 + 0.5625)
+    """A discriminator that says 0.25 everywhere: (1 - 0.25)^2, and 0.25^2 + 0.75^2."""
+    quarter = torch.full((3, 1), 0.25)
+    assert adversarial_loss(quarter) == pytest.approx(0.5625)
+    assert discriminator_loss(quarter, quarter) == pytest.approx(0.0625 + 0.5625)
+    assert discriminator_loss(torch.zeros(2, 1), torch.ones(5, 1)) == 0
 
 
 def test_apply_adds_the_persons_mean():
@@ -248,7 +198,7 @@ def test_transport_turns_one_gaussian_into_another():
     source = torch.randn(4000, 6, generator=draw)
     target = torch.randn(3000, 6, generator=draw) @ mix + 5
     assert torch.equal(Transport(motion=6)(source), source)
-    moved = Transport(motion=6).fit(source, target, noise=0.0)(source)
+    moved = Transport(motion=6).fit([source], target, noise=0.0)(source)
     torch.testing.assert_close(moved.mean(0), target.mean(0), atol=1e-4, rtol=0)
     torch.testing.assert_close(torch.cov(moved.T), torch.cov(target.T), atol=1e-3, rtol=1e-3)
 
@@ -259,7 +209,7 @@ def test_transport_scales_one_coordinate_and_leaves_noise_alone():
     draw = torch.Generator().manual_seed(0)
     source = torch.randn(20_000, 2, generator=draw) * torch.tensor([1.0, 0.001])
     target = torch.randn(20_000, 2, generator=draw) * torch.tensor([3.0, 1.0])
-    matrix = Transport(motion=2).fit(source, target, noise=0.1).matrix
+    matrix = Transport(motion=2).fit([source], target, noise=0.1).matrix
     assert matrix[0, 0] == pytest.approx(3, abs=0.1) and matrix[1, 1] == pytest.approx(10, abs=0.3)
     torch.testing.assert_close(matrix, matrix.T)  # the shortest map is symmetric
 
@@ -273,7 +223,7 @@ def test_transport_brings_the_domains_together_before_any_training():
 
 def test_moments_are_zero_for_the_persons_own_and_grow_with_shift_and_shrinkage():
     own = torch.randn(500, 20, generator=torch.Generator().manual_seed(0)).double().float()
-    moments = Moments(own, n_axes=4)
+    moments = MomentsLoss(own, n_axes=4)
     assert float(moments(own)) == pytest.approx(0, abs=1e-4)
     # half the spread: every variance is 1/4, off by 3/4
     shrunk = own.mean(0) + 0.5 * (own - own.mean(0))
@@ -294,7 +244,6 @@ def test_a_training_that_makes_it_worse_is_not_kept(tmp_path, stage):
 def test_domain_measures_by_hand():
     draw = np.random.default_rng(0)
     own = draw.standard_normal((500, 2))
-    assert domain_distance(own, own + [3, 4]) == pytest.approx(25, abs=1e-6)
     assert domain_overlap(own + 1e-6, own) == 1.0
     assert domain_overlap(own + 100, own) == 0.0
     half = np.concatenate([own[:100], own[:100] + 100])
@@ -316,6 +265,40 @@ def test_the_pitch_variant_hears_pitch(tmp_path, stage, monkeypatch):
     assert low.shape == (40, 68, 3) and np.abs(low - high).max() > 1e-6
     with pytest.raises(ValueError, match="hears pitch"):
         ready.apply(np.zeros((40, 68, 3), np.float32))
+
+
+class Scaling(torch.nn.Module):
+    """A post-net from outside the package: one factor on each coordinate."""
+
+    def __init__(self, *, motion: int, extra: int) -> None:
+        super().__init__()
+        self.factors = torch.nn.Parameter(torch.ones(motion))
+
+    def silence(self) -> None:
+        torch.nn.init.ones_(self.factors)
+
+    def forward(self, motion, extra=None):
+        return motion * self.factors
+
+
+def test_an_own_postnet_is_plugged_in_by_its_import_path(tmp_path, stage):
+    """It is trained, kept and loaded as the built-in one is."""
+    run, path = fresh_run(tmp_path), f"{__name__}:Scaling"
+    adaptation.make(run, *stage(postnet_class=path, lr=1e-2, mse_weight=1.0))
+    ready = adaptation.load(tmp_path)
+    assert type(ready.adapter.postnet).__name__ == "Scaling"
+    changed = not torch.equal(ready.adapter.postnet.factors, torch.ones(204))
+    assert changed == (run.metrics["best_step"] > 0)
+    assert ready.apply(np.zeros((5, 68, 3), np.float32)).shape == (5, 68, 3)
+
+
+@pytest.mark.parametrize("path", ["", "nowhere:Net", f"{__name__}:Nothing", f"{__name__}:SIZE"])
+def test_a_postnet_that_is_none_is_refused(path):
+    with pytest.raises(ValueError, match="adaptation.postnet_class must"):
+        fresh_task(postnet_class=path)
+
+
+SIZE = 204
 
 
 def test_person_of_another_encoder_is_refused(tmp_path, stage, monkeypatch):

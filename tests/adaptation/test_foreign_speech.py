@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from talkers import made_up_corpus, made_up_landmarks, made_up_speech
-from test_adaptation import FAST, made_up_generator, made_up_person
+from talkers import (
+    FAST,
+    made_up_corpus,
+    made_up_generator,
+    made_up_landmarks,
+    made_up_person,
+    made_up_speech,
+)
 
 from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.adaptation.domain import Transport
-from geneface_kit.adaptation.task import AdaptationTask, _at_most
+from geneface_kit.adaptation.training import AdaptationTask, _at_most
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
 
@@ -43,8 +49,8 @@ def test_a_transport_fitted_to_pieces_is_that_of_the_whole():
     draw = torch.Generator().manual_seed(0)
     source_, target = (torch.randn(size, 6, generator=draw) for size in (90, 70))
     source_[:30] += 3.0
-    whole = Transport(motion=6).fit(source_, target, noise=0.1)
-    pieces = Transport(motion=6).fit_pieces(source_.split([30, 1, 59]), target, noise=0.1)
+    whole = Transport(motion=6).fit([source_], target, noise=0.1)
+    pieces = Transport(motion=6).fit(source_.split([30, 1, 59]), target, noise=0.1)
     covariance = torch.cov(source_.T) + 0.01 * torch.eye(6)
     moved = pieces.matrix @ covariance @ pieces.matrix.T
     torch.testing.assert_close(moved, torch.cov(target.T), atol=1e-4, rtol=0)

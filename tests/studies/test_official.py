@@ -98,11 +98,11 @@ def test_sync_expert_agrees(states, arrays):
 
 
 @torch.no_grad()
-def test_postnet_and_critic_agree(states, arrays):
+def test_postnet_and_discriminator_agree(states, arrays):
     postnet = official.from_official("postnet", states["postnet"])
     torch.testing.assert_close(postnet(arrays["vae.y"]), arrays["postnet.out"], **TOLERANCE)
-    critic = official.from_official("discriminator", states["discriminator"])
-    scores = critic(arrays["vae.y"].flatten(0, 1))
+    network = official.from_official("discriminator", states["discriminator"])
+    scores = network(arrays["vae.y"].flatten(0, 1))
     torch.testing.assert_close(scores, arrays["discriminator.out"], **TOLERANCE)
 
 
@@ -120,16 +120,16 @@ def test_names_go_there_and_back(states, layouts, network):
     assert all(torch.equal(back[name], states[network][name]) for name in back)
 
 
-def critic_state() -> dict[str, torch.Tensor]:
+def discriminator_state() -> dict[str, torch.Tensor]:
     return official.to_official("discriminator", official.NETWORKS["discriminator"].build())
 
 
 def test_checkpoint_file_is_read(tmp_path):
-    state = critic_state()
+    state = discriminator_state()
     path = tmp_path / "model_ckpt_steps_1.ckpt"
     torch.save({"state_dict": {"disc_model": state}, "global_step": 1}, path)
-    critic = official.load_official(path, "discriminator")
-    torch.testing.assert_close(official.to_official("discriminator", critic), state)
+    network = official.load_official(path, "discriminator")
+    torch.testing.assert_close(official.to_official("discriminator", network), state)
     with pytest.raises(ValueError, match="no state_dict with a child 'model'"):
         official.load_official(path, "vae")
 
@@ -141,7 +141,7 @@ class Dangerous:
 
 def test_code_in_a_checkpoint_is_refused(tmp_path, capsys):
     path = tmp_path / "evil.ckpt"
-    torch.save({"state_dict": {"disc_model": critic_state()}, "extra": Dangerous()}, path)
+    torch.save({"state_dict": {"disc_model": discriminator_state()}, "extra": Dangerous()}, path)
     with pytest.raises(ValueError, match="refused"):
         official.load_official(path, "discriminator")
     path.write_bytes(b"not a checkpoint")
@@ -151,7 +151,7 @@ def test_code_in_a_checkpoint_is_refused(tmp_path, capsys):
 
 
 def test_foreign_tensors_are_refused():
-    state = critic_state()
+    state = discriminator_state()
     state["backbone.0.weight"] = torch.zeros(3, 3)
     with pytest.raises(ValueError, match="another shape"):
         official.from_official("discriminator", state)

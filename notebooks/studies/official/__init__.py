@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from geneface_kit.adaptation.postnet import Critic, PostNet
+from geneface_kit.adaptation.postnet import Discriminator, PostNet
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from notebooks.studies.official.renderer import RENDERERS, check_fit
@@ -64,7 +64,7 @@ VAE = [
 BLOCKS = [("conv_block.0.", "convolution."), ("conv_block.1.", "norm.")]
 SYNC = [("hubert_encoder.", "speech_tower."), ("mouth_encoder.", "mouth_tower."), *BLOCKS]
 POSTNET = [("block1.", "first."), ("block2.", "second."), ("block3.", "third."), *BLOCKS]
-CRITIC = [("backbone.", "layers.")]
+DISCRIMINATOR = [("backbone.", "layers.")]
 OURS_ONLY = {"standardise.mean": 0.0, "standardise.std": 1.0, "amplitude": 1.0}
 """Buffers the official networks lack -> the value at which they do nothing."""
 
@@ -83,7 +83,7 @@ NETWORKS = {
     "vae_pitch": Network("model", lambda: MotionVAE(1024, VAESizes(**SIZES, pitch=True)), VAE),
     "syncnet": Network("model", lambda: SyncExpert(1024, width=128), SYNC),
     "postnet": Network("model", PostNet, POSTNET),
-    "discriminator": Network("disc_model", Critic, CRITIC),
+    "discriminator": Network("disc_model", Discriminator, DISCRIMINATOR),
 }
 """Name of each network -> how to build and rename it."""
 

@@ -1,6 +1,6 @@
-"""Task: how the post-net of a person is trained, measured, and kept from collapsing.
+"""Training of stage 2: how a person's post-net is trained, measured, and kept from collapsing.
 
-GeneFace, sec. 3.3; method.md 4. The settings are `AdaptationConfig`'s.
+GeneFace (arXiv:2301.13430), sec. 3.3; the settings are `AdaptationConfig`'s.
 """
 
 import math
@@ -12,8 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit.adaptation.domain import Moments, Transport, domain_distance
-from geneface_kit.adaptation.postnet import Critic, PostNet, pitch_channels
+from geneface_kit.adaptation.domain import Transport
+from geneface_kit.adaptation.losses import (
+    MomentsLoss,
+    adversarial_loss,
+    discriminator_loss,
+    mse_loss,
+)
+from geneface_kit.adaptation.postnet import BUILT_IN, Discriminator, pitch_channels, postnet_class
+from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.losses import sync_loss
 from geneface_kit.motion.sync_expert import WINDOW, random_windows
@@ -33,22 +40,27 @@ TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
 """Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
 memory and time do not grow with the corpus (ours)."""
 
+DECAY = 250_000
+"""Updates in which the post-net's learning rate falls to a tenth (code)."""
+DISCRIMINATOR_LR = 1e-4
+"""Learning rate of the discriminator's RMSprop (code)."""
+LEAST_MOTION = 0.3
+"""Variance ratio of the mouth below which a run has collapsed (ours)."""
+
 
 @dataclass(frozen=True)
 class AdaptationConfig:
     """Settings of the post-net's training; the defaults are the smoke profile's."""
 
     postnet: bool = True  # false leaves the transport alone (an ablation)
+    postnet_class: str = BUILT_IN  # an own one, see postnet.postnet_class
     steps: int = 80  # updates; official 20,000
     lr: float = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
-    critic_lr: float = 1e-4  # RMSprop of the critic (code)
     warmup: int = 40  # updates of linear warm-up of the post-net; official 1,000
-    decay: int = 250_000  # updates in which lr falls to a tenth (code)
-    adversarial_weight: float = 0.85  # of fooling the critic (code)
+    adversarial_weight: float = 0.85  # of fooling the discriminator (code)
     sync_weight: float = 0.1  # of the sync expert's loss on corpus speech (code)
     mse_weight: float = 0.3  # of the error on the person's own speech; ours, 0.05 in the code
     moments_weight: float = 0.1  # of mean and covariance on corpus speech, see Moments; ours
-    continuity_weight: float = 0.0  # of frame differences on the person's own speech (code: pitch)
     pitch: bool = False  # the pitch variant: the post-net also hears f0 (official option)
     batch: int = 4  # pieces of corpus speech a step; official a whole batch of clips
     frames: int = 100  # frames of a piece, a multiple of 4
@@ -58,11 +70,10 @@ class AdaptationConfig:
     talk_temperature: float = 0.2  # of motion that is transported and measured, talk's (ours)
     sync_windows: int = 128  # windows a step; official 1,024
     validate_every: int = 20  # updates between two looks at the measures; official 1,000
-    least_motion: float = 0.3  # variance ratio of the mouth below which the run has collapsed; ours
 
 
 class AdaptationTask(Task):
-    """Post-net against critic: corpus speech must look like the person and stay in sync; the
+    """Post-net against discriminator: corpus speech must look like the person and stay in sync; the
     person's own speech must give the person's own motion.
 
     foreign: speech of the corpus, without faces, mapped from disk: a step reads only the pieces it
@@ -80,22 +91,26 @@ class AdaptationTask(Task):
         self.train_speech, self.unheard = _split(
             [*foreign, speech_part(who.speech, 0, who.n_train)]
         )
-        self.postnet = PostNet(extra=pitch_channels(generator.vae, wanted=config.pitch))
-        self.critic, self.transport = Critic(), Transport()
+        extra = pitch_channels(generator.vae, wanted=config.pitch)
+        self.postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
+        self.discriminator, self.transport = Discriminator(), Transport()
         self.modules = {
             "postnet": self.postnet,
-            "critic": self.critic,
+            "discriminator": self.discriminator,
             "transport": self.transport,
         }
-        self.postnet_optimizer = torch.optim.RMSprop(self.postnet.parameters(), lr=config.lr)
-        self.critic_optimizer = torch.optim.RMSprop(self.critic.parameters(), lr=config.critic_lr)
-        self.optimizers = {"postnet": self.postnet_optimizer, "critic": self.critic_optimizer}
+        self.optimizers = {
+            "postnet": torch.optim.RMSprop(self.postnet.parameters(), lr=config.lr),
+            "discriminator": torch.optim.RMSprop(
+                self.discriminator.parameters(), lr=DISCRIMINATOR_LR
+            ),
+        }
         self.mean = who.landmarks[: who.n_train].mean(0)
         corpus.check_unit(self.mean, who.name)
         displaced = (who.landmarks - self.mean) / generator.unit
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
-        self.moments = Moments(self.own)
+        self.moments = MomentsLoss(self.own)
         self.own_speech = speech_part(who.speech, 0, who.n_train)
         self.held_out_speech = speech_part(who.speech, who.n_train, len(own))
         draw = torch.Generator().manual_seed(0)
@@ -103,7 +118,7 @@ class AdaptationTask(Task):
             heard = _at_most(TRANSPORT_S, self.train_speech)
             raw = (self._raw(one, config.talk_temperature, draw)[0] for one in heard)
             noise = config.transport_noise / generator.unit
-            self.transport.fit_pieces(raw, self.own, noise=noise)
+            self.transport.fit(raw, self.own, noise=noise)
         self.unheard = _at_most(UNHEARD_S, self.unheard)
         self.own_still = self._raw(self.own_speech)
         self.own_held_out_still = self._raw(self.held_out_speech)
@@ -112,22 +127,22 @@ class AdaptationTask(Task):
         self.n_collapsed = 0
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
-        """One update of the post-net, then one of the critic."""
-        config = self.config
-        rate = warmed_up(config.lr, index, warmup=config.warmup, decay=config.decay)
-        self.postnet_optimizer.param_groups[0]["lr"] = rate
+        """One update of the post-net, then one of the discriminator."""
+        config, optimizer = self.config, self.optimizers["postnet"]
+        rate = warmed_up(config.lr, index, warmup=config.warmup, decay=DECAY)
+        optimizer.param_groups[0]["lr"] = rate
         losses, fake = self.losses(generator)
         weights = self.weights()
         total = sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))
         if losses:
-            self.update(self.postnet, self.postnet_optimizer, total)
+            self.update(self.postnet, optimizer, total)
         measures = {name: loss.item() for name, loss in losses.items()}
         if config.adversarial_weight:
-            score_fake, score_real = self.critic(fake.detach()), self.critic(self.own)
-            critic = (score_fake**2).mean() + ((1 - score_real) ** 2).mean()
-            self.update(self.critic, self.critic_optimizer, critic)
+            score_fake, score_real = self.discriminator(fake.detach()), self.discriminator(self.own)
+            loss = discriminator_loss(score_fake, score_real)
+            self.update(self.discriminator, self.optimizers["discriminator"], loss)
             measures |= {
-                "critic": critic.item(),
+                "discriminator": loss.item(),
                 "score_fake": score_fake.mean().item(),
                 "score_real": score_real.mean().item(),
             }
@@ -141,7 +156,6 @@ class AdaptationTask(Task):
             "sync": config.sync_weight,
             "mse": config.mse_weight,
             "moments": config.moments_weight,
-            "continuity": config.continuity_weight,
         }
 
     def losses(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
@@ -155,21 +169,17 @@ class AdaptationTask(Task):
             raw = vae.amplitude * vae.sample(speech, f0, noise)
         fake = self.adapt(raw, f0)
         if config.adversarial_weight:
-            losses["adversarial"] = ((1 - self.critic(fake.flatten(0, 1))) ** 2).mean()
+            losses["adversarial"] = adversarial_loss(self.discriminator(fake.flatten(0, 1)))
         if config.sync_weight:
             mask = torch.ones(fake.shape[:2], dtype=torch.bool)
             losses["sync"] = self._sync(speech, fake, mask, config.sync_windows, generator)
         if config.moments_weight:
             losses["moments"] = self.moments(fake.flatten(0, 1))
-        if config.mse_weight or config.continuity_weight:
+        if config.mse_weight:
             raw = self.own_still
             if config.own_temperature:
                 raw = self._raw(self.own_speech, config.own_temperature, generator)
-            error = self.adapt(raw, _f0(self.own_speech))[0] - self.own
-            if config.mse_weight:
-                losses["mse"] = (error**2).mean()
-            if config.continuity_weight:
-                losses["continuity"] = (torch.diff(error, dim=0) ** 2).mean()
+            losses["mse"] = mse_loss(self.adapt(raw, _f0(self.own_speech))[0], self.own)
         return losses, fake.flatten(0, 1)
 
     def adapt(
@@ -183,7 +193,7 @@ class AdaptationTask(Task):
         """Four measures on what was not trained on, and the score that picks the weights.
 
         held_out_mse: on the person's held-out frames. corpus_sync: the sync expert's loss on
-        held-out corpus speech. distance: `domain_distance` of motion for that speech from the
+        held-out corpus speech. distance: Frechet distance of motion for that speech from the
         person's own. variance_ratio: variance of the mouth's opening over the person's own.
         score: the first three over their values without adaptation, plus |ln variance_ratio|.
         Motion that has lost its variance twice in a row ends the run: it has collapsed.
@@ -194,7 +204,7 @@ class AdaptationTask(Task):
             for name in ("held_out_mse", "corpus_sync", "distance")
         ]
         spread = after["spread"] / max(before["spread"], 1e-9)
-        self.n_collapsed = self.n_collapsed + 1 if spread < self.config.least_motion else 0
+        self.n_collapsed = self.n_collapsed + 1 if spread < LEAST_MOTION else 0
         if self.n_collapsed == 2:
             self.ended = (
                 f"collapsed: sounds move the mouth {100 * spread:.0f} % as much as before the "
@@ -249,11 +259,9 @@ class AdaptationTask(Task):
         frames = torch.cat(moved)
         own_variance = max(_opening_variance(self.own), 1e-9)
         return {
-            "held_out_mse": ((self.held_out(adapted=adapted) - self.own_held_out) ** 2)
-            .mean()
-            .item(),
+            "held_out_mse": mse_loss(self.held_out(adapted=adapted), self.own_held_out).item(),
             "corpus_sync": float(np.mean(losses)),
-            "distance": domain_distance(frames.numpy(), self.own.numpy()),
+            "distance": frechet_distance(frames.numpy(), self.own.numpy()),
             "variance_ratio": _opening_variance(still[0]) / own_variance,
             "spread": _opening_variance(frames),
         }
