@@ -1,7 +1,6 @@
 """Composite: volume rendering of densities and colours along rays -> colour, opacity, depth.
 
-Alpha compositing, the only one of the kit (frames over backgrounds apart: `Rendering.over`).
-
+The kit's one place of alpha compositing along rays (`Rendering.over` puts a background behind).
 The public function, its Warp kernels forward and backward, and below them the torch twin, which
 is their specification.
 """

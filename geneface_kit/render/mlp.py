@@ -56,7 +56,7 @@ class MLP(nn.Module):
 
 
 class BakedMLP:
-    """A finished network in the number type it runs in; what its inputs share is a bias.
+    """A finished MLP in the number type it runs in; what all its points share is baked into a bias.
 
     weights: of its layers, two or more, ReLU between; shared: (c,) what the inputs that all points
     share add to the first one's result. Constant with respect to differentiation.

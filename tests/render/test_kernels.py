@@ -43,7 +43,7 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
-def shell(device="cpu"):
+def hollow_ball(device="cpu"):
     """An occupancy grid of a hollow ball."""
     occupancy = Occupancy(32)
     radius = (occupancy.centres() - 0.5).norm(dim=-1)
@@ -65,7 +65,7 @@ def test_march_agrees_with_its_twin(device, max_samples):
     found, plain = (
         march(
             *rays(5000, device),
-            shell(device),
+            hollow_ball(device),
             step=0.0117,
             offsets=offsets,
             max_samples=max_samples,
@@ -84,14 +84,14 @@ def test_no_rays_and_empty_cells_have_no_samples():
     empty = Occupancy(8)
     empty.bits.zero_()
     for backend in ("warp", "torch"):
-        assert len(march(*rays(0), shell(), step=0.1, backend=backend)) == 0
+        assert len(march(*rays(0), hollow_ball(), step=0.1, backend=backend)) == 0
         assert len(march(*rays(9), empty, step=0.1, backend=backend)) == 0
 
 
 def test_a_tighter_range_moves_no_sample():
-    every = march(*rays(50), shell(), step=0.01)
+    every = march(*rays(50), hollow_ball(), step=0.01)
     ranges = torch.tensor([[1.513, 3.0]]).expand(50, 2)
-    some = march(*rays(50), shell(), step=0.01, ranges=ranges)
+    some = march(*rays(50), hollow_ball(), step=0.01, ranges=ranges)
     assert 0 < len(some) < len(every)
     assert set(some.distances.tolist()) <= set(every.distances.tolist())
 
