@@ -2,10 +2,12 @@
 
 import base64
 import contextlib
+import inspect
 import io
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from traceback import walk_tb
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 
 __all__ = [
     "Screen",
+    "check_answer",
     "expect",
     "explore",
     "filmstrip",
@@ -23,6 +26,7 @@ __all__ = [
     "log_to_notebook",
     "progress",
     "show",
+    "source",
     "video",
 ]
 
@@ -151,6 +155,23 @@ def expect(*errors: type[Exception]) -> Iterator[None]:
         _line(f"{type(error).__name__}: {error}")
         return
     raise AssertionError(f"expected {' or '.join(error.__name__ for error in errors)}")
+
+
+def source(*things: Callable[..., object] | type) -> None:
+    """Shows the code of functions or classes as the package holds it, so that it cannot drift."""
+    code = "\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in things)
+    _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": "source code"})
+
+
+def check_answer(answer: float | None, right: float, tolerance: float = 1e-3) -> None:
+    """Says whether the answer of an exercise is right; None is no answer yet."""
+    if answer is None:
+        says = "no answer yet"
+    elif abs(answer - right) <= tolerance * max(1.0, abs(right)):
+        says = "right"
+    else:
+        says = f"not yet: {answer} is not it"
+    _line(says)
 
 
 def video(path: Path | str) -> None:

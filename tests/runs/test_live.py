@@ -47,3 +47,11 @@ def test_the_environment_decides_what_is_live(monkeypatch):
     assert not live.is_live()
     monkeypatch.delenv("GENEFACE_KIT_HEADLESS")
     assert live.is_live()
+
+
+def test_an_answer_is_right_wrong_or_not_there_yet(capsys):
+    for answer in (None, 0.75, 0.7501, 1.0):
+        live.check_answer(answer, 0.75)
+    assert capsys.readouterr().out.splitlines() == [
+        "no answer yet", "right", "right", "not yet: 1.0 is not it",
+    ]  # fmt: skip
