@@ -12,7 +12,9 @@ from jaxtyping import Float, UInt8
 from geneface_kit import runs
 from geneface_kit.person import camera, speech
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.talk import stage as talk
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
+from geneface_kit.talk.postprocess import postprocess
 
 __all__ = [
     "filmstrips_data",
@@ -41,10 +43,10 @@ def moments(
 
 
 def spoken_row(
-    actor: talk.Actor,
-    planned: talk.Plan,
+    actor: Actor,
+    planned: Plan,
     frames: Sequence[int],
-    config: talk.TalkConfig,
+    config: TalkConfig,
     *,
     poses: Float[np.ndarray, "p 4 4"] | None = None,
     adapted: bool = True,
@@ -57,14 +59,14 @@ def spoken_row(
     landmarks = planned.landmarks
     if not adapted:
         raw = actor.person.landmark_mean + planned.displacements
-        landmarks = talk.finish(raw, planned.silent, actor.person, config)
+        landmarks = postprocess(raw, planned.silent, actor.person, config)
     poses = planned.poses if poses is None else poses
     n = min(len(poses), len(landmarks))
     return rendered_at(actor, landmarks[:n], poses[:n], frames, planned.speech)
 
 
 def rendered_at(
-    actor: talk.Actor,
+    actor: Actor,
     landmarks: Float[np.ndarray, "t 68 3"],
     poses: Float[np.ndarray, "t 4 4"],
     frames: Sequence[int],
@@ -110,7 +112,7 @@ def strip_row(talked: runs.Run, *, per_shape: int = 2) -> dict[str, np.ndarray]:
     if not chosen:
         raise ValueError(f"run {talked.id}: no sound of {', '.join(SHAPES)} is heard in it")
     frames = [mark.frame for mark in chosen]
-    actor = talk.load_actor(talked.parents)
+    actor = load_actor(talked.parents)
     marks = moments(kept["audio"], n_frames, per_shape=n_frames, apart=0)
     return {
         "pictures": rendered_at(actor, kept["landmarks"], kept["poses"], frames),
@@ -136,7 +138,7 @@ def filmstrips_data(
     return data
 
 
-def opening_data(actor: talk.Actor, config: talk.TalkConfig, run: runs.Run) -> pd.DataFrame:
+def opening_data(actor: Actor, config: TalkConfig, run: runs.Run) -> pd.DataFrame:
     """Mouth opening over the person's own clip: tracked, by the kit, by a ridge, and the mean.
 
     The kit's comes from the clip's sound through generator and post-net; the ridge is a linear
@@ -146,7 +148,7 @@ def opening_data(actor: talk.Actor, config: talk.TalkConfig, run: runs.Run) -> p
     """
     person = actor.person
     whole = dataclasses.replace(config, max_s=0.0)
-    planned = talk.plan(actor, person.audio, whole, run.generator("opening"))
+    planned = plan(actor, person.audio, whole, run.generator("opening"))
     n = min(len(planned.landmarks), len(person.landmarks))
     tracked = mouth_opening(person.landmarks[:n])
     columns = {

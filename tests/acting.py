@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
+from geneface_kit.adaptation.stage import Adaptation
+from geneface_kit.motion.sync_expert import SyncExpert
+from geneface_kit.motion.weights import Motion
+from geneface_kit.nerf.portrait.portrait import Portrait
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
-from geneface_kit.talk import stage as talk
+from geneface_kit.talk.plan import Actor
 
 SIZE = 32
 
@@ -38,7 +42,7 @@ def sound(seconds: float, *, loud=0.3) -> np.ndarray:
     return (loud * np.sin(2 * np.pi * 200 * time)).astype(np.float32)
 
 
-def person(folder: Path, n_frames: int = 44) -> SimpleNamespace:
+def person(folder: Path, n_frames: int = 44) -> Person:
     """A person whose mouth follows a sine between 0.02 and 0.22 and who turns the head."""
     (folder / "person.json").write_text(json.dumps({"name": "pretend"}))
     (folder / "tracks.npz").write_bytes(b"tracks")
@@ -52,7 +56,7 @@ def person(folder: Path, n_frames: int = 44) -> SimpleNamespace:
     poses[:, 0, 3], poses[:, 2, 3] = phase / 100, 4.0
     audio = sound(n_frames / 25)
     frames = np.random.default_rng(0).integers(0, 256, (n_frames, SIZE, SIZE, 3), np.uint8)
-    return SimpleNamespace(
+    return Person(
         folder=folder,
         name="pretend",
         consent="",
@@ -60,7 +64,14 @@ def person(folder: Path, n_frames: int = 44) -> SimpleNamespace:
         size=SIZE,
         n_train=10 * n_frames // 11,
         frames=frames,
+        focal=64.0,
         labels=np.ones((n_frames, SIZE, SIZE), np.uint8),
+        torso=np.zeros((n_frames, SIZE, SIZE, 4), np.uint8),
+        background=np.zeros((SIZE, SIZE, 3), np.uint8),
+        landmarks2d=np.zeros((n_frames, 68, 2), np.float32),
+        face_rects=np.zeros((n_frames, 4), int),
+        lip_rects=np.zeros((n_frames, 4), int),
+        report={},
         poses=poses,
         landmarks=landmarks,
         landmark_mean=landmarks.mean(axis=0),
@@ -70,11 +81,21 @@ def person(folder: Path, n_frames: int = 44) -> SimpleNamespace:
     )
 
 
-class Motion:
+class PretendExpert(SyncExpert):
+    """A sync expert that finds every mouth as good as any other."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+    def forward(self, speech, mouth):
+        return torch.full((len(mouth),), 0.5)
+
+
+class PretendMotion(Motion):
     """Displacements: the mouth opens with the loudness, plus a little noise per draw."""
 
-    expert = None
-    unit = 0.03
+    def __init__(self, expert=None, unit=0.03):
+        vars(self).update(vae=None, expert=expert or PretendExpert(), encoder="hama", unit=unit)
 
     def sample(self, speech, *, temperature, generator):
         t = len(speech.features) // 2
@@ -83,14 +104,17 @@ class Motion:
         return face((loud + noise).astype(np.float32))
 
 
-class Adaptation:
+class PretendAdaptation(Adaptation):
     """Displacements unchanged: `face` gives them absolute already."""
 
-    def apply(self, displacements, speech):
+    def __init__(self):
+        vars(self).update(adapter=None, unit=0.03)
+
+    def apply(self, displacements, speech=None):
         return np.asarray(displacements)
 
 
-class Portrait:
+class PretendPortrait(Portrait):
     """Grey frames as bright as the mouth is open; can break off."""
 
     driven_by = "landmarks"
@@ -112,6 +136,6 @@ class Portrait:
             yield np.full((SIZE, SIZE, 3), np.uint8(255 * min(opening, 1)), np.uint8)
 
 
-def actor(folder: Path, **portrait) -> talk.Actor:
+def actor(folder: Path, **portrait) -> Actor:
     """The whole pretend actor."""
-    return talk.Actor(person(folder), Motion(), Adaptation(), Portrait(**portrait))
+    return Actor(person(folder), PretendMotion(), PretendAdaptation(), PretendPortrait(**portrait))

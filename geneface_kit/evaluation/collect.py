@@ -5,13 +5,11 @@ written as table_a.csv; anything else carries its kind in the file's name.
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from geneface_kit import runs
-from geneface_kit.evaluation.latex import write_latex
-from geneface_kit.evaluation.rows import read_table, store_text, write_html
+from geneface_kit.evaluation.tables import read_table, write_csv, write_pages
+from geneface_kit.runs.record import Run
 
 __all__ = ["check_run", "collect", "prefix"]
 
@@ -23,7 +21,7 @@ SAME = ("n_frames", "recordings", "cross_s")
 """Settings of an evaluation that must agree within a table."""
 
 
-def collect(evaluations: list[runs.Run], out: Path) -> list[Path]:
+def collect(evaluations: list[Run], out: Path) -> list[Path]:
     """Writes every table of the given evaluation runs as csv, html and LaTeX; returns the files.
 
     The rows are those of the runs, unchanged, with their run ids; persons in the order given.
@@ -47,16 +45,14 @@ def collect(evaluations: list[runs.Run], out: Path) -> list[Path]:
     written = []
     for name in TABLES:
         table = pd.concat([read_table(run.folder / f"table_{name}.csv") for run in evaluations])
-        place = out / f"{before}table_{name}"
-        files = [place.with_suffix(ending) for ending in (".csv", ".html", ".tex")]
-        store_text(files[0], table.to_csv(index=False))
-        write_html(files[1], table, name)
-        write_latex(files[2], table, name)
-        written += files
+        path = out / f"{before}table_{name}.csv"
+        write_csv(path, table)
+        write_pages(path, table, name)
+        written += [path.with_suffix(ending) for ending in (".csv", ".html", ".tex")]
     return written
 
 
-def check_run(run: runs.Run, *, finished: bool = True) -> None:
+def check_run(run: Run, *, finished: bool = True) -> None:
     """Refuses an evaluation whose numbers would not be those of its person and profile.
 
     Raises: ValueError that names the run and what is wrong with it.
@@ -87,13 +83,13 @@ def check_run(run: runs.Run, *, finished: bool = True) -> None:
             )
 
 
-def prefix(run: runs.Run) -> str:
+def prefix(run: Run) -> str:
     """What stands before the name of a table's file: "" only for real data, not of smoke size."""
     kind = "" if run.data_kind == "real" else f"{run.data_kind}_"
     return kind + ("smoke_" if run.profile == "smoke" else "")
 
 
-def _check_beside(run: runs.Run, first: runs.Run) -> None:
+def _check_beside(run: Run, first: Run) -> None:
     for what in ("data_kind", "profile"):
         ours, theirs = getattr(run, what), getattr(first, what)
         if ours != theirs:
@@ -110,12 +106,12 @@ def _check_beside(run: runs.Run, first: runs.Run) -> None:
             )
 
 
-def _method(run: runs.Run) -> str:
+def _method(run: Run) -> str:
     """What was evaluated, as the run's own rows say it."""
     return read_table(run.folder / "table_a.csv")["method"].iloc[0]
 
 
-def _evaluated(run: runs.Run) -> dict[str, Any]:
+def _evaluated(run: Run) -> dict[str, object]:
     """The settings of SAME; recordings count by their files' names."""
     settings = {name: run.config["evaluation"][name] for name in SAME}
     names = settings["recordings"].split(",")

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from geneface_kit import runs
-from geneface_kit.evaluation import stage as tables
+from geneface_kit.evaluation.protocols import held_out
+from geneface_kit.evaluation.scores import score_pictures
+from geneface_kit.evaluation.tables import read_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person import stage as person_stage
 
@@ -166,15 +168,15 @@ def _verified(folder: Path) -> list[str]:
 def _other_numbers(run: runs.Run) -> list[str]:
     """Numbers of table A that the stored frames do not give again."""
     person = person_stage.load(run.parents["person"].folder)
-    chosen = tables.held_out(person, run.config["evaluation"]["n_frames"])
-    stored = tables.read_table(run.folder / "table_a.csv")
+    chosen = held_out(person, run.config["evaluation"]["n_frames"])
+    stored = read_table(run.folder / "table_a.csv")
     wrong = []
     for protocol in ("landmark-driven", "self-driven"):
         name = f"{protocol.replace('-', '_')}.npy"
         if name not in run.facts["outputs"]:  # a head that speech drives is not driven otherwise
             continue
         frames = np.load(run.folder / name, mmap_mode="r")
-        for metric, (value, _) in tables.score_pictures(person, chosen, frames).items():
+        for metric, value in score_pictures(person, chosen, frames).items():
             rows = stored[(stored["protocol"] == protocol) & (stored["metric"] == metric)]
             if _without_network(rows, value):
                 log.warning("%s %s is not checked: it needs a network", protocol, metric)

@@ -1,39 +1,50 @@
 """Scores: one person's rendered frames, or one plan -> every metric of a table.
 
-A score is (value, unit) under the metric's name in `definitions.METRICS`.
+A score stands under the metric's name in `metrics.definitions.METRICS`.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import safe_open
 
 from geneface_kit.metrics import fid, formulas, identity, perceptual, syncnet
-from geneface_kit.metrics.definitions import METRICS
 from geneface_kit.metrics.networks import NotMeasured, network
-from geneface_kit.motion import sync_expert
+from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
 from geneface_kit.person import landmarks, speech
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
-from geneface_kit.talk import stage as talk
+from geneface_kit.person.segmentation.labels import HEAD
+from geneface_kit.runs.record import Run
+from geneface_kit.talk.audio import SAMPLES
+from geneface_kit.talk.plan import Actor, Plan
+from geneface_kit.talk.verdict import sync_scores
 
-__all__ = ["HEAD", "cost", "cross_driven", "expert_score", "score_landmarks", "score_pictures"]
+__all__ = [
+    "Detected",
+    "Scores",
+    "correlation",
+    "cost",
+    "detected",
+    "expert_score",
+    "score_landmarks",
+    "score_pictures",
+    "score_recording",
+]
 
 log = logging.getLogger(__name__)
-
-HEAD = 1
-"""The label of head pixels."""
 
 AUE = NotMeasured(
     "AUE needs the action units of OpenFace, whose licence forbids commercial use and whose "
     "models come in no package; this kit does not run it"
 )
 
-Scores = dict[str, tuple[float | NotMeasured, str]]
+Scores = dict[str, float | NotMeasured]
+"""Metric -> value, in the unit of its definition."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ def correlation(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float
 
 
 def score_pictures(
-    person: Any, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "m h w 3"]
+    person: Person, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "m h w 3"]
 ) -> Scores:
     """Rendered frames against the true frames `chosen` of a person.
 
@@ -77,7 +88,7 @@ def score_pictures(
     except ValueError as error:
         raise ValueError(f"rendered and true frames of {person.name}: {error}") from None
     head = np.asarray(person.labels[chosen]) == HEAD
-    found: dict[str, float | NotMeasured] = {
+    found: Scores = {
         "PSNR": formulas.psnr(frames, truth),
         "PSNR head": formulas.psnr(frames, truth, mask=head),
         "SSIM": formulas.ssim(frames, truth),
@@ -91,21 +102,21 @@ def score_pictures(
     }
     faces = detected(frames)
     found |= _faces(faces, detected(truth), person.size)
-    first, last = chosen[0] * talk.SAMPLES, (chosen[-1] + 1) * talk.SAMPLES
+    first, last = chosen[0] * SAMPLES, (chosen[-1] + 1) * SAMPLES
     found |= _lse(chosen, frames, person.audio[first:last], faces)
-    return _with_units(found)
+    return found
 
 
-def score_landmarks(person: Any, planned: talk.Plan) -> Scores:
+def score_landmarks(person: Person, planned: Plan) -> Scores:
     """Predicted landmarks of the held-out sound against the tracked ones."""
     true = mouth_opening(person.landmarks[person.n_train :])
     r = correlation(mouth_opening(planned.landmarks), true)
-    return _with_units({"mouth correlation": r})
+    return {"mouth correlation": r}
 
 
-def cross_driven(
-    actor: talk.Actor,
-    planned: talk.Plan,
+def score_recording(
+    actor: Actor,
+    planned: Plan,
     frames: UInt8[np.ndarray, "t h w 3"] | None = None,
 ) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
@@ -120,14 +131,16 @@ def cross_driven(
         every = np.arange(len(frames))
         found = _lse(every, frames, planned.audio, detected(frames))
     found |= {
-        "sync expert": _expert(actor, planned),
+        "sync expert": expert_score(
+            actor.motion.expert, actor.motion.unit, planned, actor.person.landmark_mean
+        ),
         "mouth correlation with speech": _heard(planned, opening),
         "mouth motion ratio": float(opening.std()) / max(own, 1e-6),
     }
-    return _with_units(found)
+    return found
 
 
-def cost(parents: dict[str, Any]) -> dict[str, Scores]:
+def cost(parents: Mapping[str, Run]) -> dict[str, Scores]:
     """Stage -> minutes and memory it took and parameters it holds, read from its run."""
     found = {}
     for stage in ("motion", "adaptation", "nerf"):
@@ -135,40 +148,29 @@ def cost(parents: dict[str, Any]) -> dict[str, Scores]:
         minutes: float | NotMeasured = run.facts["wall_s"] / 60
         if run.metrics.get("origin") == "shipped":
             minutes = NotMeasured("the run took the shipped weights, nothing was trained in it")
-        found[stage] = _with_units(
-            {
-                "training minutes": minutes,
-                "parameters": float(_n_parameters(run.folder)),
-                "peak memory": float(run.facts["peak_memory_mb"]),
-            }
-        )
+        found[stage] = {
+            "training minutes": minutes,
+            "parameters": float(_n_parameters(run.folder)),
+            "peak memory": float(run.facts["peak_memory_mb"]),
+        }
     return found
 
 
 def expert_score(
-    expert: torch.nn.Module, unit: float, planned: talk.Plan, mean: Float[np.ndarray, "68 3"]
+    expert: SyncExpert, unit: float, planned: Plan, mean: Float[np.ndarray, "68 3"]
 ) -> float:
     """Mean cosine of our own sync expert over every window of a plan, in [0, 1].
 
     unit: inter-ocular distances per network unit. Not comparable to LSE-C, which is SyncNet's.
     """
-    motion = torch.from_numpy((planned.landmarks - mean) / unit).flatten(1).float()
-    features = torch.as_tensor(planned.speech.features).float()
-    n_windows = len(motion) - sync_expert.WINDOW + 1
+    motion = (planned.landmarks - mean) / unit
+    n_windows = len(motion) - WINDOW + 1
     if n_windows < 1:
-        raise ValueError(f"the sync expert needs {sync_expert.WINDOW} frames, got {len(motion)}")
-    lips = sync_expert.lips(motion[None])[0]
-    mouths = torch.stack([lips[k : k + sync_expert.WINDOW] for k in range(n_windows)])
-    heard = [features[2 * k : 2 * (k + sync_expert.WINDOW)] for k in range(n_windows)]
-    with torch.no_grad():
-        return float(expert(torch.stack(heard), mouths).mean())
+        raise ValueError(f"the sync expert needs {WINDOW} frames, got {len(motion)}")
+    return float(sync_scores(expert, planned.speech.features, motion, range(n_windows))[0])
 
 
-def _with_units(found: dict[str, float | NotMeasured]) -> Scores:
-    return {metric: (value, METRICS[metric].unit) for metric, value in found.items()}
-
-
-def _faces(seen: Detected, true: Detected, size: int) -> dict[str, float | NotMeasured]:
+def _faces(seen: Detected, true: Detected, size: int) -> Scores:
     """Landmark measures of the frames in which a face is found in both; none: not measured."""
     both = seen.found & true.found
     names = ("LMD", "LMD lips", "LMD lips centred", "mouth correlation seen")
@@ -192,7 +194,7 @@ def _lse(
     frames: UInt8[np.ndarray, "t h w 3"],
     audio: Float[np.ndarray, " n"],
     faces: Detected,
-) -> dict[str, float | NotMeasured]:
+) -> Scores:
     """SyncNet's two scores, where its file is there and it can see a mouth move in time."""
     measured = network("syncnet")
     if not isinstance(measured, NotMeasured):
@@ -207,19 +209,12 @@ def _lse(
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
 
 
-def _heard(planned: talk.Plan, opening: np.ndarray) -> float | NotMeasured:
+def _heard(planned: Plan, opening: np.ndarray) -> float | NotMeasured:
     """Correlation of a mouth with the one that a regression, not our generator, hears."""
     if planned.speech.encoder != "hama":
         return NotMeasured(f"the mouth regression does not read {planned.speech.encoder} features")
     heard = speech.mouth_from_speech(planned.speech)[: len(opening), 0]
     return correlation(opening, heard.astype(np.float32))
-
-
-def _expert(actor: talk.Actor, planned: talk.Plan) -> float | NotMeasured:
-    if actor.motion.expert is None:
-        return NotMeasured("the motion run holds no sync expert")
-    mean = actor.person.landmark_mean
-    return expert_score(actor.motion.expert, actor.motion.unit, planned, mean)
 
 
 def _n_parameters(folder: Path) -> int:

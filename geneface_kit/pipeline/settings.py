@@ -11,14 +11,14 @@ from types import ModuleType
 from typing import TypeVar
 
 from geneface_kit.adaptation import stage as adaptation_config
-from geneface_kit.evaluation import stage as evaluation_config
+from geneface_kit.evaluation import config as evaluation_config
 from geneface_kit.motion import config as motion_config
 from geneface_kit.motion import sync_expert as sync_config
 from geneface_kit.nerf.head import config as head_config
 from geneface_kit.nerf.torso import config as torso_config
 from geneface_kit.person import settings as person_config
 from geneface_kit.person.corpus import manifest as corpus_config
-from geneface_kit.talk import stage as talk_config
+from geneface_kit.talk import config as talk_config
 
 __all__ = ["PROFILES", "RENAMED", "Overrides", "Settings", "Value", "parse", "resolve", "sections"]
 
@@ -38,6 +38,10 @@ RENAMED: dict[str, str] = {
     "corpus.min_s": "the constant MIN_S of person/corpus/preprocess.py",
     "corpus.min_offset_confidence": "a constant of person/corpus/preprocess.py",
     "corpus.noise_db": "with_noise of the study notebooks/studies/unheard_speakers",
+    "talk.lle_neighbours": "a default of adaptation.postnet.project_onto_neighbours",
+    "talk.closure": "the constant CLOSED_SHARE of talk/postprocess.py",
+    "talk.pose_window": "the constant POSE_WINDOW of talk/postprocess.py",
+    "talk.silence_db": "the constant SILENCE_DB of talk/audio.py",
     "person.layers.parser_weights": "person.parser_weights",
     "person.layers": "constants of the modules in person/segmentation",
     "person.framing.span": "person.span",

@@ -4,18 +4,17 @@ Every video carries a note in its metadata. With the `marking` extra it also car
 manifest, which breaks when the file is changed.
 """
 
-import datetime
 import hashlib
 import importlib.util
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.runs import replacing
+from geneface_kit.person.artefact import Person
+from geneface_kit.runs.files import replacing
 
 __all__ = ["NO_CONSENT", "consent_of", "credentials", "labelled", "provenance", "sign"]
 
@@ -27,14 +26,14 @@ NO_CONSENT = (
     "no consent statement came with this person's clip; make and share such videos only of "
     "people who agreed to it"
 )
-VALID_YEARS = 10
-"""Life of the certificate that is made when none is named."""
+Notes = dict[str, object]
+"""What a video or its manifest says: names -> words, numbers, lists."""
 
 
-def provenance(person: Any, audio: Float[np.ndarray, " n"]) -> dict[str, Any]:
+def provenance(person: Person, audio: Float[np.ndarray, " n"]) -> Notes:
     """What every video says of itself: synthetic, by which tool, from which person and sound.
 
-    person: a person.Person; its digest covers person.json and tracks.npz of its folder.
+    The digest of the person covers person.json and tracks.npz of its folder.
     """
     person_hash = hashlib.sha256()
     for name in ("person.json", "tracks.npz"):
@@ -49,7 +48,7 @@ def provenance(person: Any, audio: Float[np.ndarray, " n"]) -> dict[str, Any]:
     }
 
 
-def consent_of(person: Any) -> str:
+def consent_of(person: Person) -> str:
     """The subject's own statement, or plain words that there is none."""
     if person.consent:
         return person.consent
@@ -69,7 +68,7 @@ def labelled(frame: UInt8[np.ndarray, "h w 3"], label: str) -> UInt8[np.ndarray,
     return np.asarray(picture)
 
 
-def sign(path: Path, notes: dict[str, Any], *, title: str, keys: str = "") -> bool:
+def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
     """Put a C2PA manifest into a finished mp4; False when the `marking` extra is not installed.
 
     notes: what `provenance` gives. keys: folder with chain.pem (certificate first) and key.pem
@@ -85,7 +84,9 @@ def sign(path: Path, notes: dict[str, Any], *, title: str, keys: str = "") -> bo
         return False
     import c2pa
 
-    chain, key = _read_keys(Path(keys)) if keys else _new_keys()
+    from geneface_kit.talk.certificate import fresh_keys
+
+    chain, key = _read_keys(Path(keys)) if keys else fresh_keys()
     try:
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
         builder = c2pa.Builder(json.dumps(_manifest(notes, title)))
@@ -101,7 +102,7 @@ def sign(path: Path, notes: dict[str, Any], *, title: str, keys: str = "") -> bo
     return True
 
 
-def credentials(path: Path) -> dict[str, Any]:
+def credentials(path: Path) -> Notes:
     """The manifest of a signed video: {"state", "title", "signer", "notes"}; {} without one.
 
     state: "Valid" for an unchanged file, "Trusted" if also the signer is known, else "Invalid".
@@ -124,7 +125,7 @@ def credentials(path: Path) -> dict[str, Any]:
     }
 
 
-def _manifest(notes: dict[str, Any], title: str) -> dict[str, Any]:
+def _manifest(notes: Notes, title: str) -> Notes:
     action = {"action": "c2pa.created", "digitalSourceType": SOURCE}
     return {
         "claim_generator_info": [{"name": notes["tool"], "version": notes["version"]}],
@@ -142,65 +143,3 @@ def _read_keys(folder: Path) -> tuple[bytes, bytes]:
         if not file.is_file():
             raise ValueError(f"talk.c2pa_keys must name a folder with {file.name}; it is not there")
     return files[0].read_bytes(), files[1].read_bytes()
-
-
-def _new_keys() -> tuple[bytes, bytes]:
-    """A certificate chain (leaf, root) and the leaf's private key, PEM, for one signature."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    root, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    chain = [
-        _certificate("geneface_kit, no identity", leaf, root, is_root=False),
-        _certificate("geneface_kit root", root, root, is_root=True),
-    ]
-    pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
-    secret = leaf.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return pem, secret
-
-
-def _certificate(subject: str, key: Any, issuer_key: Any, *, is_root: bool) -> Any:
-    """An X.509 certificate with the extensions that C2PA asks of a signer."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
-    def name(text: str) -> x509.Name:
-        oid = x509.NameOID
-        parts = ((oid.COMMON_NAME, text), (oid.ORGANIZATION_NAME, "geneface_kit"))
-        return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
-
-    now = datetime.datetime.now(datetime.UTC)
-    usage = dict.fromkeys(
-        (
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "encipher_only",
-            "decipher_only",
-        ),
-        False,
-    )
-    usage |= {"digital_signature": not is_root, "key_cert_sign": is_root, "crl_sign": is_root}
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name(subject))
-        .issuer_name(name("geneface_kit root"))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=365 * VALID_YEARS))
-        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(identifier, critical=False)
-        .add_extension(x509.KeyUsage(**usage), critical=True)
-    )
-    if not is_root:
-        purpose = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        builder = builder.add_extension(purpose, critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())

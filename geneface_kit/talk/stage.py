@@ -6,127 +6,28 @@ Writes talk/talk.mp4 and talk/talk.npz (every intermediate that is not a picture
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
-from geneface_kit.adaptation import stage as adaptation_stage
-from geneface_kit.adaptation.postnet import project_onto_neighbours
-from geneface_kit.motion import stage as motion_stage
-from geneface_kit.nerf import stage as portrait_stage
-from geneface_kit.person import demo
-from geneface_kit.person import stage as person_stage
-from geneface_kit.person.clip import FPS, SAMPLE_RATE, read_audio, write_audio, write_video
-from geneface_kit.person.speech import Speech, encode
+from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
 from geneface_kit.runs import Run, live, replacing
-from geneface_kit.talk.marking import consent_of, credentials, labelled, provenance, sign
-from geneface_kit.talk.performance import (
-    SAMPLES,
-    finish,
-    loudness,
-    ping_pong,
-    pose_path,
-    silent_frames,
-    sway_path,
-)
-from geneface_kit.talk.verdict import Check, Flicker, Verdict, judge, sync_curve
-from geneface_kit.talk.voice import say
+from geneface_kit.talk.audio import driving_audio, say
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.marking import consent_of, labelled, provenance, sign
+from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
+from geneface_kit.talk.verdict import Flicker, Verdict, judge
 
-__all__ = [
-    "CPU",
-    "PAPER",
-    "SAMPLES",
-    "Actor",
-    "Check",
-    "Flicker",
-    "Plan",
-    "Talk",
-    "TalkConfig",
-    "Verdict",
-    "credentials",
-    "driving_audio",
-    "finish",
-    "inputs",
-    "judge",
-    "load_actor",
-    "loudness",
-    "make",
-    "ping_pong",
-    "plan",
-    "pose_path",
-    "provenance",
-    "say",
-    "sign",
-    "silent_frames",
-    "sync_curve",
-    "talk",
-]
+__all__ = ["Talk", "inputs", "make", "talk"]
 
 log = logging.getLogger(__name__)
 
 STILLS = 8
 """Rendered frames that are kept as they were before compression."""
-
-
-@dataclass(frozen=True)
-class TalkConfig:
-    """How a recording becomes a video. The defaults are the smoke profile."""
-
-    audio: str = ""  # file with sound; "" means the sentence of the held-out demo (ours)
-    text: str = ""  # words to say instead of a recording, by the offline voice (ours)
-    max_s: float = 3.2  # seconds of the recording that are spoken; 0 means all of it (ours)
-    temperature: float = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
-    lle_share: float = 0.0  # share of each face taken from its nearest own faces; GeneFace++ 0.2
-    lle_neighbours: int = 10  # how many own faces (GeneFace++)
-    clamp_std: float = 2.5  # per-coordinate limit in the person's std (official code, grid road)
-    smooth_frames: float = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
-    closure: float = 0.25  # share of the person's frames whose mouth counts as closed (ours)
-    silence_db: float = -35.0  # below the loud parts by this much is silence, dB (ours)
-    rest_in_silence: bool = True  # silent stretches close the mouth (official vanilla road)
-    blinks: str = "clip"  # "clip" replays the person's own eyes, "none" keeps the predicted ones
-    head_motion: str = "clip"  # "clip" follows the person's own path and back, "still" holds it
-    pose_window: int = 7  # frames averaged along the head's path (official code)
-    label: str = ""  # visible text in the picture; "" for none (ours)
-    c2pa_keys: str = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
-
-
-CPU = {"max_s": 10.0}
-PAPER = {"max_s": 0.0, "temperature": 1.0}
-
-
-@dataclass(frozen=True)
-class Actor:
-    """All that was learned to let one person speak."""
-
-    person: Any  # a person.Person
-    motion: Any  # a motion.Motion
-    adaptation: Any  # adaptation.Adaptation
-    portrait: Any  # portrait.Portrait
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the face does, before a picture is drawn; t frames at 25 per second.
-
-    audio: n samples at 16 kHz, exactly t/25 s. displacements: the generator's, from the mean
-    face. adapted: after the post-net. landmarks: after `finish`, what the renderer gets.
-    sway: shifts of the shoulders, see `portrait.Portrait`; None follows the head's poses.
-    """
-
-    audio: Float[np.ndarray, " n"]
-    speech: Speech
-    displacements: Float[np.ndarray, "t 68 3"]
-    adapted: Float[np.ndarray, "t 68 3"]
-    landmarks: Float[np.ndarray, "t 68 3"]
-    poses: Float[np.ndarray, "t 4 4"]
-    loudness: Float[np.ndarray, " t"]
-    silent: Bool[np.ndarray, " t"]
-    sway: Float[np.ndarray, "t 2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -175,29 +76,6 @@ def make(run: Run, config: TalkConfig) -> None:
     run.record("signed", done.signed)
 
 
-def load_actor(parents: dict[str, Any]) -> Actor:
-    """The actor from the finished runs of the four stages upstream."""
-    person = person_stage.load(parents["person"].folder)
-    return Actor(
-        person,
-        motion_stage.load(parents["motion"].folder),
-        adaptation_stage.load(parents["adaptation"].folder),
-        portrait_stage.load(parents["nerf"].folder, person),
-    )
-
-
-def driving_audio(name: str) -> Path:
-    """The file that a setting names; "" is the sentence of the held-out demo."""
-    if not name:
-        return demo.clip_path("demo_b")
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no recording at {name}: give the path of a file with sound (wav, mp3, mp4, ...)"
-        )
-    return path
-
-
 def talk(
     actor: Actor,
     audio: Path | str,
@@ -216,17 +94,22 @@ def talk(
     n_frames = len(planned.landmarks)
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []
-    track = actor.portrait.driving(planned.landmarks, planned.speech)
-    frames = actor.portrait.render(track, planned.poses, sway=planned.sway)
-    frames, flicker = live.progress(frames, "rendering", n_frames), Flicker()
+    flicker = Flicker()
     notes = provenance(actor.person, planned.audio)
     title = f"{actor.person.name} (synthetic)"
-    write_video(
-        Path(out),
-        _watched(flicker.watch(frames), config.label, set(kept.tolist()), stills),
-        planned.audio,
-        metadata={"title": title, "comment": json.dumps(notes)},
-    )
+
+    def frames() -> Iterator[np.ndarray]:
+        track = actor.portrait.driving(planned.landmarks, planned.speech)
+        rendered = actor.portrait.render(track, planned.poses, sway=planned.sway)
+        for index, frame in enumerate(live.progress(rendered, "rendering", n_frames)):
+            flicker.add(frame)
+            shown = labelled(frame, config.label) if config.label else frame
+            if index in kept:
+                stills.append(shown)
+            yield shown
+
+    metadata = {"title": title, "comment": json.dumps(notes)}
+    write_video(Path(out), frames(), planned.audio, metadata=metadata)
     signed = sign(Path(out), notes, title=title, keys=config.c2pa_keys)
     verdict = judge(planned, actor, flicker.value)
     for check in verdict.checks:
@@ -236,84 +119,15 @@ def talk(
     return Talk(Path(out), planned, np.stack(stills), kept, verdict, signed)
 
 
-def plan(
-    actor: Actor,
-    audio: Float[np.ndarray, " n"],
-    config: TalkConfig,
-    generator: torch.Generator,
-) -> Plan:
-    """What the face does for a recording of 16 kHz: all of `talk` but the pictures."""
-    person = actor.person
-    if config.max_s:
-        audio = audio[: round(config.max_s * SAMPLE_RATE)]
-    n_frames = -(-len(audio) // SAMPLES)
-    audio = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
-    speech = encode(audio, person.speech.encoder).cut(n_frames)
-    displacements = actor.motion.sample(speech, temperature=config.temperature, generator=generator)
-    adapted = actor.adaptation.apply(displacements, speech)
-    loud = loudness(audio)
-    silent = silent_frames(loud, config.silence_db)
-    absolute = _numpy(adapted)
-    if config.lle_share:
-        absolute = _near_own(absolute, person, config)
-    return Plan(
-        audio=audio,
-        speech=speech,
-        displacements=_numpy(displacements),
-        adapted=absolute,
-        landmarks=finish(absolute, silent, person, config),
-        poses=pose_path(person.poses, n_frames, config.head_motion, config.pose_window),
-        loudness=loud,
-        silent=silent,
-        sway=sway_path(_sway(actor), n_frames, config.head_motion, config.pose_window),
-    )
-
-
-def _watched(
-    frames: Iterable[np.ndarray], label: str, kept: set[int], stills: list[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Passes frames on, labelled; the kept ones are also appended to `stills`."""
-    for index, frame in enumerate(frames):
-        shown = labelled(frame, label) if label else frame
-        if index in kept:
-            stills.append(shown)
-        yield shown
-
-
-def _near_own(landmarks: np.ndarray, person: Any, config: TalkConfig) -> np.ndarray:
-    """Each face moved towards its affine combination of the person's nearest tracked faces."""
-    own = torch.from_numpy(np.array(person.landmarks[: person.n_train])).flatten(1)
-    pulled = project_onto_neighbours(
-        torch.from_numpy(landmarks).flatten(1),
-        own,
-        neighbours=config.lle_neighbours,
-        share=config.lle_share,
-        ridge=1e-3,
-    )
-    return _numpy(pulled.unflatten(1, (68, 3)))
-
-
-def _sway(actor: Actor) -> np.ndarray | None:
-    """The tracked shoulders; plans are also made without a portrait."""
-    return None if actor.portrait is None else actor.portrait.sway
-
-
-def _numpy(values: Any) -> np.ndarray:
-    return torch.as_tensor(values).detach().cpu().numpy().astype(np.float32)
-
-
 def _save_arrays(path: Path, done: Talk) -> None:
-    arrays = {
-        name: getattr(done.plan, name)
-        for name in ("displacements", "adapted", "landmarks", "poses", "sway", "loudness", "silent")
-        if getattr(done.plan, name) is not None
-    }
+    names = ("displacements", "adapted", "landmarks", "poses", "sway", "loudness", "silent")
+    arrays = {name: getattr(done.plan, name) for name in names}
     with replacing(path) as partial:
         np.savez_compressed(
             partial,
-            **arrays,
+            **{name: array for name, array in arrays.items() if array is not None},
             audio=done.plan.audio,
-            mel=_numpy(done.plan.speech.mel),
+            mel=np.asarray(done.plan.speech.mel, np.float32),
             stills=done.stills,
             still_frames=done.still_frames,
         )

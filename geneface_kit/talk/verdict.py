@@ -2,19 +2,22 @@
 look at when it fails. The limits are ours.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from scipy.spatial import cKDTree
 
-from geneface_kit.motion import sync_expert
-from geneface_kit.person.mouth import LIPS, mouth_shape
+from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
+from geneface_kit.motion.sync_expert import lips as lips_of
+from geneface_kit.person.artefact import Person
+from geneface_kit.person.clip import FPS
+from geneface_kit.person.mouth import LIPS, mouth_opening
+from geneface_kit.talk.plan import Actor, Plan
 
-__all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve"]
+__all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve", "sync_scores"]
 
 LAGS = 5
 """Sound and lips are compared up to this many frames apart."""
@@ -71,14 +74,6 @@ class Flicker:
         self.last: list[np.ndarray] = []
         self.moved = self.trembled = 0.0
 
-    def watch(
-        self, frames: Iterable[UInt8[np.ndarray, "h w 3"]]
-    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Passes frames on."""
-        for frame in frames:
-            self.add(frame)
-            yield frame
-
     def add(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
         """Takes the next frame into account."""
         small = _small(frame)
@@ -95,14 +90,11 @@ class Flicker:
         return self.trembled / self.moved if self.moved > 1e-6 else 0.0
 
 
-def judge(planned: Any, actor: Any, flicker: float) -> Verdict:
-    """The checks of a finished talk.
-
-    planned: a talk.Plan; actor: a talk.Actor; flicker: `Flicker.value` of its frames.
-    """
+def judge(planned: Plan, actor: Actor, flicker: float) -> Verdict:
+    """The checks of a finished talk. flicker: `Flicker.value` of its frames."""
     person = actor.person
-    own = mouth_shape(person.landmarks)[:, 0].std()
-    moves = float(mouth_shape(planned.landmarks)[:, 0].std() / max(own, 1e-6))
+    own = mouth_opening(person.landmarks).std()
+    moves = float(mouth_opening(planned.landmarks).std() / max(own, 1e-6))
     steady = Flicker()
     for frame in person.frames[:N_OWN]:
         steady.add(frame)
@@ -140,43 +132,54 @@ def judge(planned: Any, actor: Any, flicker: float) -> Verdict:
 
 
 @torch.no_grad()
+def sync_scores(
+    expert: SyncExpert,
+    speech: Float[np.ndarray, "s c"],
+    motion: Float[np.ndarray, "t 68 3"],
+    starts: Sequence[int],
+    lags: Sequence[int] = (0,),
+) -> Float[np.ndarray, " lags"]:
+    """The sync expert's mean score, 0 to 1, of windows of lips and of the sound `lag` frames later.
+
+    speech: features, two a frame. motion: displacements from the mean face, network units.
+    starts: first frames of the windows, WINDOW frames each.
+    """
+    lips = lips_of(torch.from_numpy(motion).flatten(1).float()[None])[0]
+    features = torch.as_tensor(speech).float()
+    mouths = torch.stack([lips[k : k + WINDOW] for k in starts])
+    scores = []
+    for lag in lags:
+        heard = [features[2 * (k + lag) : 2 * (k + lag + WINDOW)] for k in starts]
+        scores.append(float(expert(torch.stack(heard), mouths).mean()))
+    return np.array(scores, np.float32)
+
+
 def sync_curve(
-    planned: Any, actor: Any
+    planned: Plan, actor: Actor
 ) -> tuple[Float[np.ndarray, " lags"], Float[np.ndarray, " lags"]]:
     """Lags in seconds and the sync expert's mean score at each; positive: the sound is late.
 
-    Windows that lie in silence do not count. Needs 2 * LAGS + sync_expert.WINDOW frames of speech.
+    Windows that lie in silence do not count. Needs 2 * LAGS + WINDOW frames of speech.
     """
-    motion = (planned.landmarks - person_mean(actor)) / actor.motion.unit
-    lips = sync_expert.lips(torch.from_numpy(motion).flatten(1).float()[None])[0]
-    features = torch.as_tensor(planned.speech.features).float()
-    n_starts = len(lips) - sync_expert.WINDOW + 1
-    starts = np.arange(LAGS, n_starts - LAGS)
-    spoken = [k for k in starts if not planned.silent[k : k + sync_expert.WINDOW].any()]
+    person = actor.person
+    mean = person.landmarks[: person.n_train].mean(axis=0)
+    motion = (planned.landmarks - mean) / actor.motion.unit
+    starts = range(LAGS, len(motion) - WINDOW + 1 - LAGS)
+    spoken = [k for k in starts if not planned.silent[k : k + WINDOW].any()]
     lags = np.arange(-LAGS, LAGS + 1)
+    seconds = (lags / FPS).astype(np.float32)
     if not spoken:
-        return (lags / 25).astype(np.float32), np.zeros(len(lags), np.float32)
-    mouths = torch.stack([lips[k : k + sync_expert.WINDOW] for k in spoken])
-    scores = []
-    for lag in lags:
-        heard = [features[2 * (k + lag) : 2 * (k + lag + sync_expert.WINDOW)] for k in spoken]
-        scores.append(float(actor.motion.expert(torch.stack(heard), mouths).mean()))
-    return (lags / 25).astype(np.float32), np.array(scores, np.float32)
+        return seconds, np.zeros(len(lags), np.float32)
+    features = planned.speech.features
+    return seconds, sync_scores(actor.motion.expert, features, motion, spoken, lags.tolist())
 
 
-def person_mean(actor: Any) -> Float[np.ndarray, "68 3"]:
-    """The mean face that the sync expert's displacements are taken from."""
-    return actor.person.landmarks[: actor.person.n_train].mean(axis=0)
-
-
-def _lag(planned: Any, actor: Any) -> Check:
+def _lag(planned: Plan, actor: Actor) -> Check:
     """Where the sync expert hears the lips, seconds; a flat curve tells nothing."""
     name = "sound against lips, seconds"
     remedy = "the motion stage (01), or the clip's audio-video offset in the person stage (00)"
-    if actor.motion.expert is None:
-        return Check(name, None, -0.08, 0.08, "this generator has no sync expert")
     spoken = int((~planned.silent).sum())
-    if spoken < 2 * LAGS + sync_expert.WINDOW + 25:
+    if spoken < 2 * LAGS + WINDOW + FPS:
         return Check(name, None, -0.08, 0.08, "less than a second of speech")
     lags, scores = sync_curve(planned, actor)
     if np.ptp(scores) < 0.02:
@@ -184,7 +187,7 @@ def _lag(planned: Any, actor: Any) -> Check:
     return Check(name, float(lags[scores.argmax()]), -0.08, 0.08, remedy)
 
 
-def _strangeness(landmarks: np.ndarray, person: Any) -> float:
+def _strangeness(landmarks: np.ndarray, person: Person) -> float:
     """How far lips and jaw are from the nearest tracked frame, over how far the person's held-out
     frames are (medians). 1: as near as the person's own unseen faces.
     """

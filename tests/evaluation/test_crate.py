@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from geneface_kit import runs
-from geneface_kit.evaluation import crate, scores
-from geneface_kit.evaluation import stage as tables
+from geneface_kit.evaluation import crate, scores, tables
+from geneface_kit.evaluation.protocols import held_out
 from geneface_kit.pipeline import commands
 from geneface_kit.runs.record import SCHEMA
 
@@ -59,28 +59,14 @@ def a_run(root, stage, files, parents=()):
 def write_evaluation(run):
     """Stored frames and the table that follows from them."""
     person = acting.person(run.parents["person"].folder)
-    chosen = tables.held_out(person, 3)
+    chosen = held_out(person, 3)
     rows = []
     for protocol in ("landmark-driven", "self-driven"):
         frames = np.clip(person.frames[chosen].astype(int) + 9, 0, 255).astype(np.uint8)
         np.save(run.folder / f"{protocol.replace('-', '_')}.npy", frames)
-        for metric, (value, unit) in tables.score_pictures(person, chosen, frames).items():
-            rows.append(
-                tables.Row(
-                    "a",
-                    "pretend",
-                    protocol,
-                    "full",
-                    metric,
-                    value,
-                    unit,
-                    3,
-                    ("evaluation-pretend",),
-                    0,
-                    "smoke",
-                    "synthetic",
-                )  # fmt: skip
-            )
+        found = scores.score_pictures(person, chosen, frames)
+        place = {"table": "a", "protocol": protocol, "method": "full", "n_frames": 3}
+        rows += tables.rows_of(run, found, **place)
     tables.write_table(run.folder / "table_a.csv", rows)
     files = ("landmark_driven.npy", "self_driven.npy", "table_a.csv")
     run.facts["outputs"] = {name: runs.sha256(run.folder / name) for name in files}

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import acting
 import numpy as np
@@ -13,21 +12,28 @@ from safetensors.numpy import save_file
 
 from geneface_kit import __main__ as command_line
 from geneface_kit import runs
-from geneface_kit.evaluation import crate, scores
-from geneface_kit.evaluation import stage as tables
+from geneface_kit.evaluation import crate, scores, tables
+from geneface_kit.evaluation import stage as evaluation
+from geneface_kit.evaluation.collect import check_run, collect
+from geneface_kit.evaluation.config import EvaluationConfig
+from geneface_kit.evaluation.protocols import held_out, landmark_driven, self_driven
 from geneface_kit.metrics import formulas, syncnet
 from geneface_kit.metrics.definitions import METRICS
 from geneface_kit.metrics.networks import NotMeasured
+from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.person.clip import write_audio
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.talk import stage as talk
+from geneface_kit.person.segmentation.labels import HEAD
+from geneface_kit.talk import plan as plan_module
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.plan import plan as planned
 
-TALK = talk.TalkConfig(max_s=0.0, temperature=0.0)
+TALK = TalkConfig(max_s=0.0, temperature=0.0)
 
 
 @pytest.fixture
 def actor(tmp_path, monkeypatch):
-    monkeypatch.setattr(talk, "encode", acting.speech)
+    monkeypatch.setattr(plan_module, "encode", acting.speech)
     monkeypatch.setattr(scores, "detected", detected)
     monkeypatch.setattr(scores.speech, "mouth_from_speech", heard)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
@@ -74,50 +80,49 @@ def a_row(**changes) -> tables.Row:
     return replace(row, **changes)
 
 
-def test_held_out_is_the_last_eleventh():
-    person = SimpleNamespace(name="p", n_train=100, landmarks=np.zeros((110, 68, 3)))
-    assert tables.held_out(person, 0).tolist() == list(range(100, 110))
-    assert tables.held_out(person, 3).tolist() == [100, 104, 109]
-    assert tables.held_out(person, 99).tolist() == list(range(100, 110))
-    person.n_train = 110
+def test_held_out_is_the_last_eleventh(tmp_path):
+    person = replace(acting.person(tmp_path, 110), name="p")
+    assert held_out(person, 0).tolist() == list(range(100, 110))
+    assert held_out(person, 3).tolist() == [100, 104, 109]
+    assert held_out(person, 99).tolist() == list(range(100, 110))
     with pytest.raises(ValueError, match="p has no held-out frames"):
-        tables.held_out(person, 3)
+        held_out(replace(person, n_train=110), 3)
 
 
 def test_landmark_driven_renders_the_tracked_landmarks(actor):
-    frames = tables.landmark_driven(actor, np.array([40, 43]))
+    frames = landmark_driven(actor, np.array([40, 43]))
     opening = mouth_opening(actor.person.landmarks[[40, 43]])
     assert frames[:, 0, 0, 0].tolist() == [int(255 * value) for value in opening]
 
 
 def test_self_driven_hears_only_held_out_sound(actor):
-    chosen = tables.held_out(actor.person, 0)
+    chosen = held_out(actor.person, 0)
     generator = torch.Generator()
-    plan, frames = tables.self_driven(actor, chosen, TALK, generator)
+    plan, frames = self_driven(actor, chosen, TALK, generator)
     assert len(plan.landmarks) == len(chosen) == 4 and frames.shape == (4, 32, 32, 3)
     assert np.array_equal(plan.audio, actor.person.audio[40 * 640 : 44 * 640])
     actor.person.audio[: 40 * 640] = 0  # the sound of training changes nothing ...
-    again, _ = tables.self_driven(actor, chosen, replace(TALK, rest_in_silence=False), generator)
-    first, _ = tables.self_driven(actor, chosen, replace(TALK, rest_in_silence=False), generator)
+    again, _ = self_driven(actor, chosen, replace(TALK, rest_in_silence=False), generator)
+    first, _ = self_driven(actor, chosen, replace(TALK, rest_in_silence=False), generator)
     assert np.array_equal(again.adapted, plan.adapted)
     actor.person.audio[40 * 640 :] *= 0.5  # ... the held-out sound does
-    third, _ = tables.self_driven(actor, chosen, replace(TALK, rest_in_silence=False), generator)
+    third, _ = self_driven(actor, chosen, replace(TALK, rest_in_silence=False), generator)
     assert np.array_equal(first.landmarks, again.landmarks)
     assert not np.array_equal(third.adapted, plan.adapted)
 
 
 def test_perfect_frames_score_perfectly(actor):
     chosen = np.array([40, 41, 42])
-    found = tables.score_pictures(actor.person, chosen, actor.person.frames[chosen])
-    assert found["PSNR"] == found["PSNR head"] == (np.inf, "dB")
-    assert found["SSIM"][0] == pytest.approx(1) and found["SSIM head"][0] == pytest.approx(1)
+    found = scores.score_pictures(actor.person, chosen, actor.person.frames[chosen])
+    assert found["PSNR"] == found["PSNR head"] == np.inf
+    assert found["SSIM"] == pytest.approx(1) and found["SSIM head"] == pytest.approx(1)
     for metric in ("LMD", "LMD lips", "LMD lips centred"):
-        assert found[metric] == (0, "px")
-    assert found["faces found"][0] == pytest.approx(2 / 3)
+        assert found[metric] == 0
+    assert found["faces found"] == pytest.approx(2 / 3)
     for metric in ("FID", "FD-MobileNetV2", "LPIPS", "VGG-HED distance", "SFace identity"):
-        assert str(found[metric][0]) == "not measured"
+        assert str(found[metric]) == "not measured"
     for metric in ("LSE-C", "LSE-D", "AUE"):
-        assert str(found[metric][0]) == "not measured"
+        assert str(found[metric]) == "not measured"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_perfect_frames_score_perfectly(actor):
 )
 def test_frames_that_are_not_the_persons_are_refused(actor, frames, complaint):
     with pytest.raises(ValueError, match=complaint):
-        tables.score_pictures(actor.person, np.array([40, 41]), frames)
+        scores.score_pictures(actor.person, np.array([40, 41]), frames)
 
 
 class Lse:
@@ -159,29 +164,29 @@ def test_lse_hears_the_sound_of_frames_in_a_row(actor, tmp_path, monkeypatch):
     listener = Lse(monkeypatch, tmp_path)
     monkeypatch.setattr(scores, "detected", everywhere)
     frames = actor.person.frames[40:43]
-    found = tables.score_pictures(actor.person, np.array([40, 41, 42]), frames)
-    assert (found["LSE-C"][0], found["LSE-D"][0]) == (5, 7)
+    found = scores.score_pictures(actor.person, np.array([40, 41, 42]), frames)
+    assert (found["LSE-C"], found["LSE-D"]) == (5, 7)
     assert listener.seen == [(3, 3 * 640, 3)]
-    gaps = tables.score_pictures(actor.person, np.array([40, 42, 43]), frames)
-    assert "frames in a row" in gaps["LSE-C"][0].reason and len(listener.seen) == 1
+    gaps = scores.score_pictures(actor.person, np.array([40, 42, 43]), frames)
+    assert "frames in a row" in gaps["LSE-C"].reason and len(listener.seen) == 1
 
 
 def test_lse_needs_a_face_in_every_frame(actor, tmp_path, monkeypatch):
     listener = Lse(monkeypatch, tmp_path)
-    found = tables.score_pictures(
+    found = scores.score_pictures(
         actor.person, np.array([40, 41, 42]), actor.person.frames[40:43]
     )  # `detected` finds none in the first
-    assert "a face in every frame" in found["LSE-D"][0].reason and listener.seen == []
+    assert "a face in every frame" in found["LSE-D"].reason and listener.seen == []
 
 
 def test_a_recording_is_rendered_only_for_syncnet(actor, tmp_path, monkeypatch):
-    plan = talk.plan(actor, acting.sound(0.4), TALK, torch.Generator())
-    without = tables.cross_driven(actor, plan)
-    assert "syncnet" in without["LSE-C"][0].reason
+    plan = planned(actor, acting.sound(0.4), TALK, torch.Generator())
+    without = scores.score_recording(actor, plan)
+    assert "syncnet" in without["LSE-C"].reason
     listener = Lse(monkeypatch, tmp_path)
     monkeypatch.setattr(scores, "detected", everywhere)
     frames = np.stack(list(actor.portrait.render(plan.landmarks, plan.poses)))
-    assert tables.cross_driven(actor, plan, frames)["LSE-D"] == (7, "")
+    assert scores.score_recording(actor, plan, frames)["LSE-D"] == 7
     assert listener.seen == [(10, 10 * 640, 10)]
 
 
@@ -190,12 +195,11 @@ def everywhere(frames):
     return replace(found, found=np.ones(len(frames), bool))
 
 
-def test_every_metric_of_a_table_is_defined_with_its_unit(actor):
+def test_every_metric_of_a_table_is_defined(actor):
     chosen = np.array([40, 41, 42])
-    plan = talk.plan(actor, acting.sound(0.4), TALK, torch.Generator())
-    found = tables.score_pictures(actor.person, chosen, actor.person.frames[chosen])
-    found |= tables.cross_driven(actor, plan)
-    assert all(unit == METRICS[metric].unit for metric, (_, unit) in found.items())
+    plan = planned(actor, acting.sound(0.4), TALK, torch.Generator())
+    found = scores.score_pictures(actor.person, chosen, actor.person.frames[chosen])
+    found |= scores.score_recording(actor, plan)
     assert {"FPS", "peak memory", *found} <= set(METRICS)
 
 
@@ -203,35 +207,38 @@ def test_psnr_head_counts_head_pixels_only(actor):
     chosen = np.array([40, 41])
     actor.person.frames[chosen] = 0
     actor.person.labels[:] = 0
-    actor.person.labels[:, 8:24, 8:24] = tables.HEAD
+    actor.person.labels[:, 8:24, 8:24] = HEAD
     frames = np.zeros((2, 32, 32, 3), np.uint8)
     frames[:, 8:24, 8:24] = 51
-    found = tables.score_pictures(actor.person, chosen, frames)
-    assert found["PSNR head"][0] == pytest.approx(13.979, abs=1e-3)
-    assert found["PSNR"][0] == pytest.approx(13.979 + 10 * np.log10(4), abs=1e-3)
-    assert found["SSIM head"][0] < found["SSIM"][0] < 1
+    found = scores.score_pictures(actor.person, chosen, frames)
+    assert found["PSNR head"] == pytest.approx(13.979, abs=1e-3)
+    assert found["PSNR"] == pytest.approx(13.979 + 10 * np.log10(4), abs=1e-3)
+    assert found["SSIM head"] < found["SSIM"] < 1
 
 
 def test_no_face_leaves_lmd_unmeasured(actor):
-    found = tables.score_pictures(actor.person, np.array([40]), actor.person.frames[[40]])
-    assert found["LMD"][0] == NotMeasured("no face was found in the rendered frames")
-    assert found["faces found"][0] == 0
+    found = scores.score_pictures(actor.person, np.array([40]), actor.person.frames[[40]])
+    assert found["LMD"] == NotMeasured("no face was found in the rendered frames")
+    assert found["faces found"] == 0
 
 
 def test_expert_score_is_the_mean_over_all_windows(actor):
-    class Counting(torch.nn.Module):
+    class Counting(SyncExpert):
         """Cosine stand-in: the first lip coordinate plus the first feature of each window."""
+
+        def __init__(self):
+            torch.nn.Module.__init__(self)
 
         def forward(self, heard, mouth):
             assert heard.shape[1:] == (10, 1) and mouth.shape[1:] == (5, 60)
             return mouth[:, 0, 0] + heard[:, 0, 0]
 
-    plan = talk.plan(actor, acting.sound(0.4), TALK, torch.Generator())
+    plan = planned(actor, acting.sound(0.4), TALK, torch.Generator())
     plan.landmarks[:, 48, 0] = np.arange(10)
     plan.speech.features[:, 0] = np.arange(20)
     mean = np.zeros((68, 3), np.float32)
     # Windows start at frames 0..5: lips k / 0.5, speech step 2k. Mean of 4k over 0..5 = 10.
-    assert tables.expert_score(Counting(), 0.5, plan, mean) == pytest.approx(10)
+    assert scores.expert_score(Counting(), 0.5, plan, mean) == pytest.approx(10)
 
 
 def test_a_table_survives_the_file(tmp_path):
@@ -319,7 +326,7 @@ def test_synthetic_and_smoke_rows_never_stand_with_real_ones(tmp_path):
 
 def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypatch):
     write_audio(tmp_path / "voice.wav", acting.sound(0.6))
-    monkeypatch.setattr(tables.talk, "load_actor", lambda parents: actor)
+    monkeypatch.setattr(evaluation, "load_actor", lambda parents: actor)
     save_file(
         {"w": np.zeros((3, 4), np.float32)}, a_run(tmp_path / "nerf").folder / "head.safetensors"
     )
@@ -328,12 +335,9 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
         for stage in ("person", "motion", "adaptation", "nerf")
     }
     run = a_run(tmp_path / "evaluation", parents=parents)
-    settings = SimpleNamespace(
-        talk=TALK,
-        evaluation=tables.EvaluationConfig(n_frames=3, recordings=str(tmp_path / "voice.wav")),
-    )
-    assert tables.inputs("pretend", settings.talk, settings.evaluation) == [tmp_path / "voice.wav"]
-    tables.make(run, settings.talk, settings.evaluation)
+    config = EvaluationConfig(n_frames=3, recordings=str(tmp_path / "voice.wav"))
+    assert evaluation.inputs("pretend", TALK, config) == [tmp_path / "voice.wav"]
+    evaluation.make(run, TALK, config)
     table = {name: tables.read_table(run.folder / f"table_{name}.csv") for name in "abd"}
     assert set(table["a"]["protocol"]) == {"landmark-driven", "self-driven"}
     assert set(table["b"]["protocol"]) == {"cross-driven: voice"}
@@ -377,7 +381,7 @@ def chain(home: Path, subject: str, method: str = "full", **changes) -> runs.Run
 def test_persons_stand_in_one_table_with_their_runs(tmp_path):
     evaluations = [chain(tmp_path, name) for name in ("obama", "lieu")]
     evaluations.append(chain(tmp_path / "other", "lieu", "by speech"))
-    written = tables.collect(evaluations, tmp_path / "figures")
+    written = collect(evaluations, tmp_path / "figures")
     assert sorted(path.name for path in written) == [
         f"table_{name}.{ending}" for name in "abd" for ending in ("csv", "html", "tex")
     ]
@@ -397,7 +401,7 @@ def test_files_of_synthetic_or_smoke_runs_say_so_in_their_names(tmp_path):
     }
     for before, changes in kinds.items():
         run = chain(tmp_path / before, "demo", **changes)
-        names = {path.name for path in tables.collect([run], tmp_path / "out")}
+        names = {path.name for path in collect([run], tmp_path / "out")}
         assert all(name.startswith(f"{before}table_") for name in names)
     assert not list((tmp_path / "out").glob("table_*"))
 
@@ -411,20 +415,20 @@ def test_runs_that_do_not_go_together_are_refused(tmp_path):
     for number, (complaint, changes) in enumerate(others.items()):
         other = chain(tmp_path / str(number), "lieu", **changes)
         with pytest.raises(ValueError, match=complaint):
-            tables.collect([obama, other], tmp_path / "figures")
+            collect([obama, other], tmp_path / "figures")
     unfinished = runs.Run(obama.folder, obama.facts | {"status": "failed"}, obama.parents)
     with pytest.raises(ValueError, match="is failed: only finished runs"):
-        tables.collect([unfinished], tmp_path / "figures")
+        collect([unfinished], tmp_path / "figures")
     with pytest.raises(ValueError, match="is a run of talk"):
-        tables.collect([obama, a_run(tmp_path / "talk", "talk")], tmp_path / "figures")
+        collect([obama, a_run(tmp_path / "talk", "talk")], tmp_path / "figures")
     with pytest.raises(ValueError, match="two runs of obama, full, with seed 0"):
-        tables.collect([obama, obama], tmp_path / "figures")
+        collect([obama, obama], tmp_path / "figures")
     with pytest.raises(ValueError, match="no runs were given"):
-        tables.collect([], tmp_path / "figures")
+        collect([], tmp_path / "figures")
     lieu = chain(tmp_path, "lieu")
     lieu.config["evaluation"] = lieu.config["evaluation"] | {"n_frames": 12}
     with pytest.raises(ValueError, match="evaluation.n_frames 12 .* 44: score all with the same"):
-        tables.collect([obama, lieu], tmp_path / "figures")
+        collect([obama, lieu], tmp_path / "figures")
     assert not (tmp_path / "figures").exists(), "nothing is written by halves"
 
 
@@ -446,18 +450,18 @@ def test_upstream_of_another_person_or_profile_is_refused(tmp_path):
     ):
         strange = runs.Run(run.folder, run.facts, run.parents | {stage: parent})
         with pytest.raises(ValueError, match=complaint):
-            tables.check_run(strange)
+            check_run(strange)
     del run.parents["adaptation"]
     with pytest.raises(ValueError, match="has no adaptation run"):
-        tables.check_run(run)
+        check_run(run)
 
 
 def test_shipped_weights_took_no_training(tmp_path):
     parents = {name: a_run(tmp_path / name, name) for name in ("adaptation", "nerf")}
     parents["motion"] = a_run(tmp_path / "motion", "motion", metrics={"origin": "shipped"})
-    found = tables.cost(parents)
-    assert found["nerf"]["training minutes"] == (1.5, "min")
-    assert "shipped" in found["motion"]["training minutes"][0].reason
+    found = scores.cost(parents)
+    assert found["nerf"]["training minutes"] == 1.5
+    assert "shipped" in found["motion"]["training minutes"].reason
 
 
 def test_the_command_writes_tables_of_named_runs(tmp_path, monkeypatch, capsys):

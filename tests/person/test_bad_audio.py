@@ -12,7 +12,8 @@ import torch
 
 from geneface_kit.person.clip import read_audio, write_video
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.talk import stage as talk
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.stage import talk
 
 TONE = 200.0
 
@@ -79,11 +80,11 @@ def speaking(tmp_path, monkeypatch):
     """Lets the pretend actor say a file; gives the Talk."""
     monkeypatch.setattr(talk, "encode", acting.speech)
     actor = acting.actor(tmp_path)
-    config = talk.TalkConfig(max_s=0.0, temperature=0.0)
+    config = TalkConfig(max_s=0.0, temperature=0.0)
 
     def say(path):
         out, generator = tmp_path / "out.mp4", torch.Generator()
-        return talk.talk(actor, path, out, config=config, generator=generator)
+        return talk(actor, path, out, config=config, generator=generator)
 
     return say
 

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from geneface_kit import runs
-from geneface_kit.evaluation import crate
-from geneface_kit.evaluation import stage as tables
+from geneface_kit.evaluation import crate, tables
+from geneface_kit.evaluation.collect import collect
 from geneface_kit.pipeline import batch
 
 SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
@@ -226,6 +226,6 @@ def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
     """Other processes, another folder, no notebooks: every number but the clock times agrees."""
     home, _, alone = reproduced
     folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
-    (path, *_) = tables.collect([runs.open_run(folder)], tmp_path)
+    (path, *_) = collect([runs.open_run(folder)], tmp_path)
     assert batch.tables_that_differ(home / "tables", tmp_path) == []
     assert (tables.read_table(path)["value"] != "not measured").sum() > 5

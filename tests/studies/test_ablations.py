@@ -1,16 +1,15 @@
 """Ablations: table C from runs of methods, persons and seeds; landmarks scored pictureless."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import acting
 import numpy as np
 import pytest
 from test_tables import TALK, a_row, a_run
 
-from geneface_kit.evaluation import stage as tables
+from geneface_kit.evaluation import tables
 from geneface_kit.metrics.networks import NotMeasured
-from geneface_kit.talk import stage as talk
+from geneface_kit.talk import plan as plan_module
 from notebooks.studies.ablations import ablations
 from notebooks.studies.ablations.ablations import FOREIGN, SELF_DRIVEN, Study
 
@@ -18,9 +17,9 @@ from notebooks.studies.ablations.ablations import FOREIGN, SELF_DRIVEN, Study
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
     """An adaptation run of the pretend actor, whose parts are loaded from nowhere."""
-    monkeypatch.setattr(talk, "encode", lambda audio, _: acting.speech(audio, "none"))
+    monkeypatch.setattr(plan_module, "encode", lambda audio, _: acting.speech(audio, "none"))
     actor = acting.actor(tmp_path)
-    monkeypatch.setattr(ablations.person_stage, "load", lambda folder: actor.person)
+    monkeypatch.setattr(ablations, "load_person", lambda folder: actor.person)
     monkeypatch.setattr(ablations.motion, "load", lambda folder: actor.motion)
     monkeypatch.setattr(ablations.adaptation, "load", lambda folder: actor.adaptation)
     parents = {name: a_run(tmp_path / name, name) for name in ("person", "motion")}
@@ -44,31 +43,30 @@ def asked(tmp_path, stage, monkeypatch):
         return evaluation if name == "evaluation" else run
 
     monkeypatch.setattr(ablations, "_require", require)
-    monkeypatch.setattr(ablations, "_settings", lambda study, method: SimpleNamespace(talk=TALK))
     return found
 
 
 def play(monkeypatch, landmarks: np.ndarray) -> None:
     """Whatever the sound, these landmarks are planned."""
-    plan = tables.held_out_plan
+    plan = ablations.held_out_plan
 
     def planned(*arguments):
         return replace(plan(*arguments), landmarks=landmarks)
 
-    monkeypatch.setattr(ablations.tables, "held_out_plan", planned)
+    monkeypatch.setattr(ablations, "held_out_plan", planned)
 
 
 def test_the_tracked_mouth_itself_scores_perfectly(stage, monkeypatch):
     run, actor = stage
     person = actor.person
     play(monkeypatch, person.landmarks[person.n_train :])
-    found = ablations.landmark_scores(run, SimpleNamespace(talk=TALK))
-    assert found[SELF_DRIVEN, "lip error"] == (0, "iod")
-    assert found[SELF_DRIVEN, "mouth correlation"][0] == pytest.approx(1)
-    assert found[SELF_DRIVEN, "mouth motion ratio"][0] == pytest.approx(1)
-    assert "does not read none features" in found[SELF_DRIVEN, "sync expert"][0].reason
-    assert found[FOREIGN, "domain distance"] == (0.25, "iod^2")
-    assert found[FOREIGN, "post-net updates"] == (40, "")
+    found = ablations.landmark_scores(run, TALK)
+    assert found[SELF_DRIVEN]["lip error"] == 0
+    assert found[SELF_DRIVEN]["mouth correlation"] == pytest.approx(1)
+    assert found[SELF_DRIVEN]["mouth motion ratio"] == pytest.approx(1)
+    assert "does not read none features" in found[SELF_DRIVEN]["sync expert"].reason
+    assert found[FOREIGN]["domain distance"] == 0.25
+    assert found[FOREIGN]["post-net updates"] == 40
 
 
 def test_lips_elsewhere_cost_their_distance(stage, monkeypatch):
@@ -78,8 +76,8 @@ def test_lips_elsewhere_cost_their_distance(stage, monkeypatch):
     moved[:, 48:68, 2] += 0.04
     moved[:, :48] += 9  # only lips count
     play(monkeypatch, moved)
-    found = ablations.landmark_scores(run, SimpleNamespace(talk=TALK))
-    assert found[SELF_DRIVEN, "lip error"][0] == pytest.approx(0.05)
+    found = ablations.landmark_scores(run, TALK)
+    assert found[SELF_DRIVEN]["lip error"] == pytest.approx(0.05)
 
 
 def test_landmarks_are_scored_with_every_seed_pictures_with_one(asked, tmp_path):

@@ -1,6 +1,6 @@
 """Marking: a video says what it is, and a changed file is found out."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import acting
 import numpy as np
@@ -8,7 +8,6 @@ import pytest
 
 from geneface_kit.person.clip import write_video
 from geneface_kit.talk import marking
-from geneface_kit.talk import stage as talk
 
 
 @pytest.fixture
@@ -20,16 +19,15 @@ def video(tmp_path):
 
 @pytest.fixture
 def notes(tmp_path):
-    return talk.provenance(acting.person(tmp_path), acting.sound(0.2))
+    return marking.provenance(acting.person(tmp_path), acting.sound(0.2))
 
 
-def test_consent_is_the_subjects_or_plainly_absent():
-    person = SimpleNamespace(consent="I agree. A. Person, 2026", data_kind="real")
+def test_consent_is_the_subjects_or_plainly_absent(tmp_path):
+    person = replace(acting.person(tmp_path), consent="I agree. A. Person, 2026", data_kind="real")
     assert marking.consent_of(person) == "I agree. A. Person, 2026"
-    person.consent = ""
+    person = replace(person, consent="")
     assert marking.consent_of(person).startswith("no consent statement")
-    person.data_kind = "synthetic"
-    assert marking.consent_of(person) == "a synthetic person"
+    assert marking.consent_of(replace(person, data_kind="synthetic")) == "a synthetic person"
 
 
 def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
@@ -37,9 +35,9 @@ def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
     from geneface_kit.person.clip import read_clip
 
     before = read_clip(video, size=None).frames
-    assert talk.credentials(video) == {}
-    assert talk.sign(video, notes, title="pretend (synthetic)")
-    found = talk.credentials(video)
+    assert marking.credentials(video) == {}
+    assert marking.sign(video, notes, title="pretend (synthetic)")
+    found = marking.credentials(video)
     assert found["state"] == "Valid" and found["title"] == "pretend (synthetic)"
     assert found["notes"] == notes and found["signer"] == "geneface_kit, no identity"
     assert np.array_equal(read_clip(video, size=None).frames, before)
@@ -48,35 +46,37 @@ def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
 
 def test_a_changed_file_is_found_out(video, notes):
     pytest.importorskip("c2pa", reason="the marking extra is not installed")
-    talk.sign(video, notes, title="pretend")
+    marking.sign(video, notes, title="pretend")
     content = bytearray(video.read_bytes())
     at = content.index(b"mdat") + 40
     content[at] ^= 0xFF
     video.write_bytes(content)
-    assert talk.credentials(video)["state"] == "Invalid"
+    assert marking.credentials(video)["state"] == "Invalid"
 
 
 def test_keys_of_ones_own_sign_and_bad_ones_leave_the_file(video, notes, tmp_path):
     pytest.importorskip("c2pa", reason="the marking extra is not installed")
     with pytest.raises(ValueError, match="chain.pem; it is not there"):
-        talk.sign(video, notes, title="pretend", keys=str(tmp_path))
+        marking.sign(video, notes, title="pretend", keys=str(tmp_path))
     (tmp_path / "chain.pem").write_text("no certificate")
     (tmp_path / "key.pem").write_text("no key")
     before = video.read_bytes()
     with pytest.raises(ValueError, match="could not be signed with the keys"):
-        talk.sign(video, notes, title="pretend", keys=str(tmp_path))
+        marking.sign(video, notes, title="pretend", keys=str(tmp_path))
     assert video.read_bytes() == before
-    chain, key = marking._new_keys()
+    from geneface_kit.talk.certificate import fresh_keys  # needs the marking extra
+
+    chain, key = fresh_keys()
     (tmp_path / "chain.pem").write_bytes(chain)
     (tmp_path / "key.pem").write_bytes(key)
-    assert talk.sign(video, notes, title="pretend", keys=str(tmp_path))
-    assert talk.credentials(video)["state"] == "Valid"
+    assert marking.sign(video, notes, title="pretend", keys=str(tmp_path))
+    assert marking.credentials(video)["state"] == "Valid"
 
 
 def test_without_the_extra_nothing_is_signed(video, notes, monkeypatch):
     monkeypatch.setattr(marking.importlib.util, "find_spec", lambda name: None)
     before = video.read_bytes()
-    assert not talk.sign(video, notes, title="pretend")
+    assert not marking.sign(video, notes, title="pretend")
     assert video.read_bytes() == before
     with pytest.raises(ValueError, match="marking extra"):
-        talk.sign(video, notes, title="pretend", keys="somewhere")
+        marking.sign(video, notes, title="pretend", keys="somewhere")

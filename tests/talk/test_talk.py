@@ -12,33 +12,37 @@ import torch
 from geneface_kit.person.clip import read_audio, read_clip, write_audio, write_video
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.settings import resolve
-from geneface_kit.talk import stage as talk
+from geneface_kit.talk import plan as plan_module
+from geneface_kit.talk.audio import loudness, silent_frames
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.marking import provenance
+from geneface_kit.talk.plan import plan
+from geneface_kit.talk.postprocess import ping_pong, pose_path, postprocess
+from geneface_kit.talk.stage import inputs, talk
 
-CONFIG = talk.TalkConfig(max_s=0.0, temperature=0.0)
+CONFIG = TalkConfig(max_s=0.0, temperature=0.0)
 
 
 @pytest.fixture
 def actor(tmp_path, monkeypatch):
-    monkeypatch.setattr(talk, "encode", acting.speech)
+    monkeypatch.setattr(plan_module, "encode", acting.speech)
     return acting.actor(tmp_path)
 
 
 def planned(actor, audio, **options):
-    return talk.plan(actor, audio, replace(CONFIG, **options), torch.Generator().manual_seed(0))
+    return plan(actor, audio, replace(CONFIG, **options), torch.Generator().manual_seed(0))
 
 
 def spoken(actor, tmp_path, audio, name="out.mp4", seed=0, **options):
     write_audio(tmp_path / "in.wav", audio)
     generator = torch.Generator().manual_seed(seed)
     config = replace(CONFIG, **options)
-    return talk.talk(
-        actor, tmp_path / "in.wav", tmp_path / name, config=config, generator=generator
-    )
+    return talk(actor, tmp_path / "in.wav", tmp_path / name, config=config, generator=generator)
 
 
 def test_ping_pong_walks_back_without_repeating_the_ends():
-    assert talk.ping_pong(3, 8).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
-    assert talk.ping_pong(1, 3).tolist() == [0, 0, 0]
+    assert ping_pong(3, 8).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+    assert ping_pong(1, 3).tolist() == [0, 0, 0]
 
 
 def test_mouth_opening_is_the_gap_of_the_inner_lips():
@@ -48,22 +52,21 @@ def test_mouth_opening_is_the_gap_of_the_inner_lips():
 
 def test_loudness_per_frame_with_an_incomplete_last_one():
     audio = np.concatenate([np.full(640, 0.5), np.zeros(640), np.full(160, 0.2)])
-    assert talk.loudness(audio.astype(np.float32)) == pytest.approx([0.5, 0, 0.1])
+    assert loudness(audio.astype(np.float32)) == pytest.approx([0.5, 0, 0.1])
 
 
 def test_silence_must_last_longer_than_a_stop_consonant():
     loud = np.float32([1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1])
-    silent = talk.silent_frames(loud, -35.0)
+    silent = silent_frames(loud)
     assert np.flatnonzero(silent).tolist() == [9, 10, 11, 12, 13, 14]
-    assert talk.silent_frames(np.zeros(3, np.float32), -35.0).all()
+    assert silent_frames(np.zeros(3, np.float32)).all()
 
 
 def test_clamp_holds_the_mouth_at_its_limit_and_brows_at_half(actor):
-    person = actor.person
-    person.landmark_std = np.full((68, 3), 0.01, np.float32)
+    person = replace(actor.person, landmark_std=np.full((68, 3), 0.01, np.float32))
     far = person.landmark_mean + np.ones((5, 68, 3), np.float32)
     config = replace(CONFIG, blinks="none", rest_in_silence=False)
-    moved = talk.finish(far, np.zeros(5, bool), person, config) - person.landmark_mean
+    moved = postprocess(far, np.zeros(5, bool), person, config) - person.landmark_mean
     assert moved[:, 48:] == pytest.approx(0.025, abs=1e-5)
     assert moved[:, 17:27, :2] == pytest.approx(0.0125, abs=1e-5)
     assert moved[:, 17:27, 2] == pytest.approx(0.025, abs=1e-5)
@@ -74,7 +77,7 @@ def test_smoothing_keeps_a_closed_mouth_closed(actor):
     opening[10] = 0.0
     config = replace(CONFIG, smooth_frames=1.0, clamp_std=100.0, rest_in_silence=False)
     smooth = mouth_opening(
-        talk.finish(acting.face(opening), np.zeros(21, bool), actor.person, config)
+        postprocess(acting.face(opening), np.zeros(21, bool), actor.person, config)
     )
     assert smooth[10] == pytest.approx(0, abs=1e-6)
     assert 0.02 < smooth[9] < 0.19  # its neighbours are smoothed
@@ -82,9 +85,9 @@ def test_smoothing_keeps_a_closed_mouth_closed(actor):
 
 def test_silence_is_a_closed_mouth_at_rest(actor):
     audio = np.concatenate([acting.sound(0.8), np.zeros(16_000, np.float32), acting.sound(0.4)])
-    plan = planned(actor, audio)
-    opening = mouth_opening(plan.landmarks)
-    assert plan.silent[20:45].all() and not plan.silent[:20].any()
+    made = planned(actor, audio)
+    opening = mouth_opening(made.landmarks)
+    assert made.silent[20:45].all() and not made.silent[:20].any()
     assert opening[23:39].max() < 0.05 < opening[5:15].min()
     assert planned(actor, audio * 0).silent.all()
     assert mouth_opening(planned(actor, audio * 0).landmarks).max() < 0.05
@@ -95,7 +98,7 @@ def test_lips_part_before_the_sound(actor):
     silent[20:45] = True
     open_mouth = acting.face(np.full(60, 0.2, np.float32))
     opening = mouth_opening(
-        talk.finish(open_mouth, silent, actor.person, replace(CONFIG, clamp_std=100.0))
+        postprocess(open_mouth, silent, actor.person, replace(CONFIG, clamp_std=100.0))
     )
     rest = opening[30]
     assert rest < 0.05
@@ -105,17 +108,17 @@ def test_lips_part_before_the_sound(actor):
 
 
 def test_eyes_blink_as_in_the_clip(actor):
-    plan = planned(actor, acting.sound(2.0))
-    walk = talk.ping_pong(44, 50)
-    assert np.array_equal(plan.landmarks[:, 36:48], actor.person.landmarks[walk][:, 36:48])
+    made = planned(actor, acting.sound(2.0))
+    walk = ping_pong(44, 50)
+    assert np.array_equal(made.landmarks[:, 36:48], actor.person.landmarks[walk][:, 36:48])
     still = planned(actor, acting.sound(2.0), blinks="none")
-    assert not np.array_equal(still.landmarks[:, 36:48], plan.landmarks[:, 36:48])
+    assert not np.array_equal(still.landmarks[:, 36:48], made.landmarks[:, 36:48])
     with pytest.raises(ValueError, match="blinks must be 'clip' or 'none', got 'often'"):
         planned(actor, acting.sound(0.2), blinks="often")
 
 
 def test_pose_path_stays_a_rotation_and_turns_smoothly(actor):
-    path = talk.pose_path(actor.person.poses, 200, "clip", 7)
+    path = pose_path(actor.person.poses, 200, "clip")
     rotations = path[:, :3, :3].astype(np.float64)
     assert rotations @ rotations.transpose(0, 2, 1) == pytest.approx(
         np.broadcast_to(np.eye(3), rotations.shape), abs=1e-5
@@ -129,18 +132,18 @@ def test_pose_path_stays_a_rotation_and_turns_smoothly(actor):
 
 
 def test_still_head_and_unknown_motion(actor):
-    path = talk.pose_path(actor.person.poses, 5, "still", 7)
+    path = pose_path(actor.person.poses, 5, "still")
     assert np.array_equal(path, np.repeat(path[:1], 5, axis=0))
     assert any(np.array_equal(path[0], pose) for pose in actor.person.poses)
     with pytest.raises(ValueError, match="head_motion must be 'clip' or 'still', got 'wild'"):
-        talk.pose_path(actor.person.poses, 5, "wild", 7)
+        pose_path(actor.person.poses, 5, "wild")
 
 
 def test_plan_covers_the_recording_frame_by_frame(actor):
-    plan = planned(actor, acting.sound(1.01))
-    assert len(plan.audio) == 26 * 640
-    assert plan.landmarks.shape == (26, 68, 3) and plan.poses.shape == (26, 4, 4)
-    assert len(plan.speech.features) == 52
+    made = planned(actor, acting.sound(1.01))
+    assert len(made.audio) == 26 * 640
+    assert made.landmarks.shape == (26, 68, 3) and made.poses.shape == (26, 4, 4)
+    assert len(made.speech.features) == 52
     assert len(planned(actor, acting.sound(2.0), max_s=0.5).landmarks) == 13
 
 
@@ -174,9 +177,9 @@ def test_every_video_says_that_it_is_synthetic(actor, tmp_path):
     with av.open(str(done.path)) as container:
         notes = json.loads(container.metadata["comment"])
     assert notes["synthetic"] is True and notes["tool"] == "geneface_kit"
-    assert notes == talk.provenance(actor.person, done.plan.audio)
+    assert notes == provenance(actor.person, done.plan.audio)
     (tmp_path / "tracks.npz").write_bytes(b"another person")
-    changed = talk.provenance(actor.person, done.plan.audio)
+    changed = provenance(actor.person, done.plan.audio)
     assert notes["person_sha256"] != changed["person_sha256"]
 
 
@@ -206,7 +209,7 @@ def test_stills_are_the_frames_before_compression(actor, tmp_path):
 
 
 def test_an_interrupted_talk_leaves_no_file(actor, tmp_path):
-    broken = replace(actor, portrait=acting.Portrait(stop_at=3))
+    broken = replace(actor, portrait=acting.PretendPortrait(stop_at=3))
     before = {path.name for path in tmp_path.iterdir()} | {"in.wav"}
     with pytest.raises(KeyboardInterrupt):
         spoken(broken, tmp_path, acting.sound(1.0))
@@ -225,21 +228,19 @@ def test_a_still_mouth_is_reported(actor, tmp_path, caplog):
 
 def test_a_missing_recording_is_one_sentence(actor, tmp_path):
     with pytest.raises(FileNotFoundError, match="no recording at .*nowhere.wav: give the path"):
-        talk.talk(
-            actor, "nowhere.wav", tmp_path / "o.mp4", config=CONFIG, generator=torch.Generator()
-        )
+        talk(actor, "nowhere.wav", tmp_path / "o.mp4", config=CONFIG, generator=torch.Generator())
 
 
 def test_a_recording_and_a_text_exclude_each_other():
     config = resolve("smoke", {"talk.text": "hello", "talk.audio": "a.wav"}).talk
     with pytest.raises(ValueError, match="exclude each other"):
-        talk.inputs("demo", config)
-    assert talk.inputs("demo", resolve("smoke", {"talk.text": "hello"}).talk) == []
+        inputs("demo", config)
+    assert inputs("demo", resolve("smoke", {"talk.text": "hello"}).talk) == []
 
 
 def test_neighbours_take_away_what_the_person_never_does(actor):
-    class Wry:
-        def apply(self, displacements, speech):
+    class Wry(acting.PretendAdaptation):
+        def apply(self, displacements, speech=None):
             faces = np.array(displacements)
             faces[:, 27:36, 0] += 0.2  # a nose that the person never turns aside
             return faces

@@ -1,20 +1,23 @@
 """Verdict: good talks pass, and each kind of bad one names its stage."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import acting
 import numpy as np
 import pytest
 import torch
 
-from geneface_kit.talk import stage as talk
+from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.talk import verdict
-from geneface_kit.talk.verdict import Flicker
+from geneface_kit.talk.plan import Actor, Plan
+from geneface_kit.talk.verdict import Flicker, judge, sync_curve
 
 
-class Ear(torch.nn.Module):
+class Ear(SyncExpert):
     """A sync expert that knows the truth: the opening of the lips is the first feature."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
 
     def forward(self, speech, mouth):
         points = mouth.reshape(len(mouth), 5, 20, 3)
@@ -32,14 +35,24 @@ def curve(n):
 def planned(opening, heard):
     """A plan whose mouth follows `opening` and whose only feature is `heard`."""
     n = len(opening)
-    speech = SimpleNamespace(features=np.repeat(heard, 2)[:, None].astype(np.float32))
-    return SimpleNamespace(landmarks=acting.face(opening), silent=np.zeros(n, bool), speech=speech)
+    speech = acting.speech(np.zeros(640 * n, np.float32))
+    face = acting.face(opening)
+    return Plan(
+        audio=np.zeros(640 * n, np.float32),
+        speech=replace(speech, features=np.repeat(heard, 2)[:, None].astype(np.float32)),
+        displacements=face,
+        adapted=face,
+        landmarks=face,
+        poses=np.tile(np.eye(4, dtype=np.float32), (n, 1, 1)),
+        loudness=np.zeros(n, np.float32),
+        silent=np.zeros(n, bool),
+    )
 
 
 @pytest.fixture
 def actor(tmp_path):
     person = acting.person(tmp_path)
-    return talk.Actor(person, SimpleNamespace(expert=Ear(), unit=0.03), None, None)
+    return Actor(person, acting.PretendMotion(Ear()), acting.PretendAdaptation(), None)
 
 
 def centred(opening, actor):
@@ -52,31 +65,31 @@ def centred(opening, actor):
 def test_the_sync_curve_peaks_at_the_true_lag(actor, late):
     opening = curve(80)
     heard = np.roll(centred(opening, actor), late)
-    lags, scores = talk.sync_curve(planned(opening, heard), actor)
+    lags, scores = sync_curve(planned(opening, heard), actor)
     assert lags[scores.argmax()] == pytest.approx(late / 25)
 
 
 def test_late_sound_and_strange_faces_fail_with_their_stage(actor):
     opening = curve(80)
-    good = talk.judge(planned(opening, centred(opening, actor)), actor, 1.4)
+    good = judge(planned(opening, centred(opening, actor)), actor, 1.4)
     by_name = {check.name: check for check in good.checks}
     assert (
         by_name["sound against lips, seconds"].value == 0
         and by_name["mouth motion over the person's own"].fine
     )
-    late = talk.judge(planned(opening, np.roll(centred(opening, actor), 4)), actor, 1.4)
+    late = judge(planned(opening, np.roll(centred(opening, actor), 4)), actor, 1.4)
     (lag,) = (check for check in late.checks if check.name == "sound against lips, seconds")
     assert lag.value == pytest.approx(0.16) and not lag.fine and "00" in lag.remedy
     strange = planned(opening, centred(opening, actor))
     strange.landmarks[:, 48:] += 0.5
-    failed = [check.name for check in talk.judge(strange, actor, 1.4).checks if not check.fine]
+    failed = [check.name for check in judge(strange, actor, 1.4).checks if not check.fine]
     assert failed == ["distance to the person's own faces"]
 
 
-def test_silence_and_a_missing_expert_are_not_measured(actor):
+def test_silence_is_not_measured(actor):
     plan = planned(curve(80), curve(80))
     plan.silent[:] = True
-    quiet = talk.judge(plan, replace(actor, motion=SimpleNamespace(expert=None, unit=1.0)), 1.4)
+    quiet = judge(plan, actor, 1.4)
     assert [check.value for check in quiet.checks[:2]] == [None, None]
     assert "not measured (the recording is silent)" in quiet.lines()[1]
 

@@ -10,23 +10,25 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from geneface_kit import runs
 from geneface_kit.adaptation import stage as adaptation
-from geneface_kit.evaluation import scores
-from geneface_kit.evaluation import stage as tables
-from geneface_kit.evaluation.rows import Row, spread
+from geneface_kit.evaluation import scores, tables
+from geneface_kit.evaluation.protocols import held_out_plan
+from geneface_kit.evaluation.tables import Row, spread
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion import stage as motion
-from geneface_kit.person import stage as person_stage
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening
+from geneface_kit.person.stage import load as load_person
 from geneface_kit.pipeline.methods import FULL, METHODS, overrides
 from geneface_kit.pipeline.require import require
-from geneface_kit.talk import stage as talk
+from geneface_kit.pipeline.settings import Value, parse, resolve
+from geneface_kit.runs.record import Run, root
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.plan import Actor, Plan
 
 __all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_path"]
 
@@ -36,8 +38,8 @@ PICTURES = ("PSNR", "PSNR head", "SSIM", "LMD", "LMD lips", "mouth correlation s
 """Metrics of table A that table C repeats."""
 SELF_DRIVEN = "self-driven, landmarks"
 FOREIGN = "corpus speech, landmarks"
-Scores = dict[tuple[str, str], tuple[float | NotMeasured, str]]
-"""(protocol, metric) -> value and unit."""
+Scores = dict[str, dict[str, float | NotMeasured]]
+"""Protocol -> metric -> value."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ def make(study: Study, folder: Path | None = None) -> Path:
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
         raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
-    path = table_path(folder or runs.root() / "figures", study.profile, kinds[study.persons[0]])
+    path = table_path(folder or root() / "figures", study.profile, kinds[study.persons[0]])
     ours = {run.subject for run in persons.values()}
-    others = [row for row in _recorded(path) if row.person not in ours]
+    others = [row for row in tables.read_rows(path) if row.person not in ours]
     for row in others:
         if row.profile != study.profile:
             raise ValueError(
@@ -83,8 +85,7 @@ def make(study: Study, folder: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(path, [*others, *rows])
     table = tables.read_table(path)
-    tables.write_html(path.with_suffix(".html"), table, "c")
-    tables.write_latex(path.with_suffix(".tex"), table, "c")
+    tables.write_pages(path, table, "c")
     return path
 
 
@@ -94,7 +95,7 @@ def table_path(folder: Path, profile: str, data_kind: str) -> Path:
     return folder / f"{before}{'smoke_' if profile == 'smoke' else ''}table_c.csv"
 
 
-def landmark_scores(run: runs.Run, settings: Any) -> Scores:
+def landmark_scores(run: Run, config: TalkConfig) -> Scores:
     """An adaptation run, measured without a picture.
 
     On the person's held-out sound, planned as `talk` plans it, against the tracked landmarks:
@@ -105,25 +106,29 @@ def landmark_scores(run: runs.Run, settings: Any) -> Scores:
     On held-out corpus speech: domain distance, Fréchet, iod^2, of motion from the person's own.
     post-net updates: after how many its weights were kept; 0: the fresh one scored best.
     """
-    person = person_stage.load(run.parents["person"].folder)
-    actor = talk.Actor(
+    person = load_person(run.parents["person"].folder)
+    actor = Actor(
         person,
         motion.load(run.parents["motion"].folder),
         adaptation.load(run.folder),
         None,  # no picture is made
     )
-    planned = tables.held_out_plan(actor, settings.talk, run.generator("self-driven"))
+    planned = held_out_plan(actor, config, run.generator("self-driven"))
     true = person.landmarks[person.n_train :]
     error = np.linalg.norm((planned.landmarks - true)[:, LIPS], axis=-1).mean()
     ours, theirs = mouth_opening(planned.landmarks), mouth_opening(true)
     ratio = float(ours.std()) / max(float(theirs.std()), 1e-6)
     return {
-        (SELF_DRIVEN, "lip error"): (float(error), "iod"),
-        (SELF_DRIVEN, "mouth correlation"): (scores.correlation(ours, theirs), "r"),
-        (SELF_DRIVEN, "mouth motion ratio"): (ratio, ""),
-        (SELF_DRIVEN, "sync expert"): (_judged(planned, person), "cosine"),
-        (FOREIGN, "domain distance"): (float(run.metrics["distance_after"]), "iod^2"),
-        (FOREIGN, "post-net updates"): (float(run.metrics["best_step"]), ""),
+        SELF_DRIVEN: {
+            "lip error": float(error),
+            "mouth correlation": scores.correlation(ours, theirs),
+            "mouth motion ratio": ratio,
+            "sync expert": _judged(planned, person),
+        },
+        FOREIGN: {
+            "domain distance": float(run.metrics["distance_after"]),
+            "post-net updates": float(run.metrics["best_step"]),
+        },
     }
 
 
@@ -149,77 +154,41 @@ def _rows_of(study: Study, person: str) -> Iterator[Row]:
     with_pictures = any(METHODS[name].measured == "pictures" for name in study.methods)
     for name in study.methods:
         log.info("%s: %s", person, name)
-        settings = _settings(study, name)
+        config = resolve(study.profile, _overrides(study, name)).talk
         if METHODS[name].measured == "landmarks":
             for seed in range(study.n_seeds):
                 run = _require(study, "adaptation", person, name, seed)
-                yield from _landmark_rows(run, name, seed, settings)
+                yield from _landmark_rows(run, name, seed, config)
         if METHODS[name].measured == "pictures" or (name == FULL and with_pictures):
             yield from _picture_rows(_require(study, "evaluation", person, name, 0))
 
 
-def _landmark_rows(run: runs.Run, method: str, seed: int, settings: Any) -> Iterator[Row]:
-    sources = tuple(parent.id for parent in run.parents.values()) + (run.id,)
-    person = person_stage.load(run.parents["person"].folder)
-    n_frames = len(person.landmarks) - person.n_train
-    for (protocol, metric), (value, unit) in landmark_scores(run, settings).items():
-        yield Row(
-            table="c",
-            person=run.subject,
-            protocol=protocol,
-            method=method,
-            metric=metric,
-            value=value,
-            unit=unit,
-            n_frames=n_frames if protocol == SELF_DRIVEN else 0,
-            runs=sources,
-            seed=seed,
-            profile=run.profile,
-            data_kind=run.data_kind,
-        )
+def _landmark_rows(run: Run, method: str, seed: int, config: TalkConfig) -> Iterator[Row]:
+    person = load_person(run.parents["person"].folder)
+    held_out = {SELF_DRIVEN: len(person.landmarks) - person.n_train, FOREIGN: 0}
+    for protocol, found in landmark_scores(run, config).items():
+        place = {"table": "c", "protocol": protocol, "method": method, "seed": seed}
+        yield from tables.rows_of(run, found, n_frames=held_out[protocol], **place)
 
 
-def _picture_rows(run: runs.Run) -> Iterator[Row]:
+def _picture_rows(run: Run) -> Iterator[Row]:
     """The rows of an evaluation's table A that stand in table C, unchanged but for its letter."""
-    for row in _recorded(run.folder / "table_a.csv"):
+    for row in tables.read_rows(run.folder / "table_a.csv"):
         if row.metric in PICTURES:
             yield dataclasses.replace(row, table="c")
 
 
-def _recorded(path: Path) -> list[Row]:
-    """The rows that a table holds; none when there is no such file."""
-    rows = []
-    for line in tables.read_table(path).to_dict("records") if path.exists() else []:
-        reason = line.pop("reason")
-        missing = line["value"] == "not measured"
-        line["value"] = NotMeasured(reason) if missing else float(line["value"])
-        line |= {"runs": tuple(line["runs"].split())}
-        line |= {name: int(line[name]) for name in ("seed", "n_frames")}
-        rows.append(Row(**line))
-    return rows
-
-
-def _judged(planned: talk.Plan, person: Any) -> float | NotMeasured:
+def _judged(planned: Plan, person: Person) -> float | NotMeasured:
     judge = motion.shipped()
     if planned.speech.encoder != judge.encoder:
         return NotMeasured(f"the shipped expert does not read {planned.speech.encoder} features")
-    return tables.expert_score(judge.expert, judge.unit, planned, person.landmark_mean)
+    return scores.expert_score(judge.expert, judge.unit, planned, person.landmark_mean)
 
 
-def _require(study: Study, stage: str, person: str, method: str, seed: int) -> runs.Run:
+def _require(study: Study, stage: str, person: str, method: str, seed: int) -> Run:
     chosen = {"profile": study.profile, "seed": seed, "out": study.out}
     return require(stage, person, overrides=_overrides(study, method), **chosen)
 
 
-def _settings(study: Study, method: str) -> Any:
-    from geneface_kit.pipeline.settings import (  # above all stages: known only when all are
-        resolve,
-    )
-
-    return resolve(study.profile, _overrides(study, method))
-
-
-def _overrides(study: Study, method: str) -> dict[str, Any]:
-    from geneface_kit.pipeline.settings import parse
-
+def _overrides(study: Study, method: str) -> dict[str, Value]:
     return overrides(method, parse(study.overrides))

@@ -3,23 +3,22 @@
 import numpy as np
 import pytest
 
-from geneface_kit.talk import stage as talk
-from geneface_kit.talk import voice
+from geneface_kit.talk import audio as module
 
 
 def test_a_text_is_spoken_the_same_each_time():
     pytest.importorskip("hibari", reason="the voice extra is not installed")
-    audio = talk.say("Papa may bake a pie.")
+    audio = module.say("Papa may bake a pie.")
     assert audio.dtype == np.float32 and 1.0 < len(audio) / 16_000 < 4.0
-    quiet = round(voice.QUIET_S * 16_000)
+    quiet = round(module.QUIET_S * 16_000)
     assert not audio[:quiet].any() and not audio[-quiet:].any()
     assert 0.05 < np.abs(audio).max() <= 1.0
-    assert np.array_equal(audio, talk.say("Papa may bake a pie."))
+    assert np.array_equal(audio, module.say("Papa may bake a pie."))
 
 
 def test_a_text_without_a_word_and_a_missing_voice_are_one_sentence(monkeypatch):
     with pytest.raises(ValueError, match="at least one word"):
-        talk.say(" ... ")
-    monkeypatch.setattr(voice.importlib.util, "find_spec", lambda name: None)
+        module.say(" ... ")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="voice extra|voice hibari"):
-        talk.say("hello")
+        module.say("hello")

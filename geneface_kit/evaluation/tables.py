@@ -1,4 +1,4 @@
-"""Rows: numbers with their origin -> csv, and html beside published numbers.
+"""Tables: numbers with their origin -> csv; html and LaTeX beside published numbers.
 
 A row is ours, with run ids, or published, with its source; never both.
 """
@@ -15,21 +15,22 @@ import pandas as pd
 
 from geneface_kit.metrics.definitions import METRICS
 from geneface_kit.metrics.networks import NotMeasured
-from geneface_kit.runs import replacing
+from geneface_kit.runs.files import replacing
+from geneface_kit.runs.record import Run
 
 __all__ = [
     "Row",
     "beside_published",
-    "header",
-    "kinds",
     "listing",
-    "notes",
     "published",
+    "read_rows",
     "read_table",
+    "rows_of",
     "spread",
-    "store_text",
     "to_html",
-    "write_html",
+    "to_latex",
+    "write_csv",
+    "write_pages",
     "write_table",
 ]
 
@@ -40,6 +41,16 @@ TITLES = {
     "d": "Table D: cost",
 }
 BESIDE = {"a": "head_reconstruction", "b": "cross_subject_lip_sync", "d": "head_reconstruction"}
+SIGNS = {
+    "—": "---",
+    "±": r"$\pm$",
+    "²": r"\textsuperscript{2}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
+"""Signs that pdfLaTeX does not set by itself."""
+KEYS = ["origin", "method", "setting", "n", "data", "source"]
+"""Columns of text before the first metric."""
 COST = ("train_hours", "FPS", "training minutes", "parameters", "peak memory")
 
 
@@ -64,6 +75,36 @@ class Row:
     data_kind: str
 
 
+def rows_of(
+    run: Run,
+    scores: Mapping[str, float | NotMeasured],
+    *,
+    table: str,
+    protocol: str,
+    method: str,
+    n_frames: int,
+    seed: int | None = None,
+) -> list[Row]:
+    """A row for each metric that was measured in a run; seed: of the run, if not given."""
+    return [
+        Row(
+            table=table,
+            person=run.subject,
+            protocol=protocol,
+            method=method,
+            metric=metric,
+            value=value,
+            unit=METRICS[metric].unit,
+            n_frames=n_frames,
+            runs=tuple(parent.id for parent in run.parents.values()) + (run.id,),
+            seed=run.seed if seed is None else seed,
+            profile=run.profile,
+            data_kind=run.data_kind,
+        )
+        for metric, value in scores.items()
+    ]
+
+
 def write_table(path: Path, rows: list[Row]) -> None:
     """One csv line per number; a missing one reads "not measured" and keeps its reason.
 
@@ -84,17 +125,36 @@ def write_table(path: Path, rows: list[Row]) -> None:
         line["reason"] = row.value.reason if missing else ""
         lines.append(line)
     names = [field.name for field in dataclasses.fields(Row)] + ["reason"]
-    store_text(path, pd.DataFrame(lines, columns=names).to_csv(index=False))
+    write_csv(path, pd.DataFrame(lines, columns=names))
 
 
-def write_html(path: Path, ours: pd.DataFrame, name: str) -> None:
-    """The table as `to_html` gives it."""
-    store_text(path, to_html(ours, name))
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """A table of text cells, all or nothing."""
+    _store(path, table.to_csv(index=False))
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table as text cells, as `write_table` wrote it."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that a table holds; none when there is no such file."""
+    rows = []
+    for line in read_table(path).to_dict("records") if path.exists() else []:
+        reason = line.pop("reason")
+        missing = line["value"] == "not measured"
+        line["value"] = NotMeasured(reason) if missing else float(line["value"])
+        line |= {"runs": tuple(line["runs"].split())}
+        line |= {name: int(line[name]) for name in ("seed", "n_frames")}
+        rows.append(Row(**line))
+    return rows
+
+
+def write_pages(path: Path, ours: pd.DataFrame, name: str) -> None:
+    """The table as html and as LaTeX beside its csv file `path`."""
+    _store(path.with_suffix(".html"), to_html(ours, name))
+    _store(path.with_suffix(".tex"), to_latex(ours, name))
 
 
 def published() -> pd.DataFrame:
@@ -114,21 +174,43 @@ def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:
     quoted = quoted[quoted["table"] == BESIDE.get(name, "")]
     quoted = quoted[quoted["metric"].isin(COST) == (name == "d")]
     columns = list(dict.fromkeys([*ours["metric"], *quoted["metric"]]))
-    keys = ["origin", "method", "setting", "n", "data", "source"]
-    left = _over_seeds(ours).assign(origin="ours")[[*keys, "metric", "value"]]
-    right = quoted.assign(origin="published", n="—", data="real")[[*keys, "metric", "value"]]
-    rows = pd.concat([left, right]).drop_duplicates([*keys, "metric"])
-    order = rows[keys].drop_duplicates().apply(tuple, axis=1).tolist()
-    wide = rows.pivot(index=keys, columns="metric", values="value").reindex(columns=columns)
+    left = _over_seeds(ours).assign(origin="ours")[[*KEYS, "metric", "value"]]
+    right = quoted.assign(origin="published", n="—", data="real")[[*KEYS, "metric", "value"]]
+    rows = pd.concat([left, right]).drop_duplicates([*KEYS, "metric"])
+    order = rows[KEYS].drop_duplicates().apply(tuple, axis=1).tolist()
+    wide = rows.pivot(index=KEYS, columns="metric", values="value").reindex(columns=columns)
     return wide.loc[order].fillna("—").reset_index().rename_axis(columns=None)
 
 
 def to_html(ours: pd.DataFrame, name: str) -> str:
     """The wide table as html, titled, with definitions and reasons under it."""
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes(ours))
-    wide = beside_published(ours, name).rename(columns=header)
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in _notes(ours))
+    wide = beside_published(ours, name).rename(columns=_header)
     cells = wide.to_html(index=False, border=0)
-    return f"<h3>{TITLES[name]} ({kinds(ours)})</h3>\n{cells}\n<ul>{listed}</ul>\n"
+    return f"<h3>{TITLES[name]} ({_kinds(ours)})</h3>\n{cells}\n<ul>{listed}</ul>\n"
+
+
+def to_latex(ours: pd.DataFrame, name: str) -> str:
+    """The wide table as a table environment, with definitions and reasons under it.
+
+    Needs \\usepackage{booktabs,graphicx}; a cell that was not measured says so in words.
+    """
+    wide = beside_published(ours, name)
+    columns = "l" * len(KEYS) + "r" * (wide.shape[1] - len(KEYS))
+    shown = wide.rename(columns=_header).style.hide(axis="index")
+    shown = shown.format(escape="latex").format_index(escape="latex", axis=1)
+    tabular = shown.to_latex(hrules=True, column_format=columns).strip()
+    ruled = _rule_between(tabular, int((wide["origin"] == "ours").sum()))
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_escaped(f'{TITLES[name]} ({_kinds(ours)})')}}}",
+        r"\resizebox{\textwidth}{!}{%",
+        ruled + "}",
+        r"\par\footnotesize",
+        *[rf"{_escaped(note)}\par" for note in _notes(ours)],
+        r"\end{table}",
+    ]
+    return _signs("\n".join(lines)) + "\n"
 
 
 def listing(lines: Mapping[str, str]) -> str:
@@ -141,12 +223,12 @@ def listing(lines: Mapping[str, str]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
-def kinds(ours: pd.DataFrame) -> str:
+def _kinds(ours: pd.DataFrame) -> str:
     """What kind of data a table holds, for its title: "synthetic data"."""
     return f"{' and '.join(sorted(set(ours['data_kind']))) or 'no'} data"
 
 
-def header(column: str) -> str:
+def _header(column: str) -> str:
     """A column's name with its unit and the better direction: "LMD" gives "LMD [px] ↓"."""
     if column not in METRICS:
         return column
@@ -155,7 +237,7 @@ def header(column: str) -> str:
     return column + unit + {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
 
 
-def notes(ours: pd.DataFrame) -> list[str]:
+def _notes(ours: pd.DataFrame) -> list[str]:
     """What stands under a table: each metric's definition, and why it was not measured."""
     reasons = ours[ours["reason"] != ""].groupby("metric")["reason"].unique()
     lines = []
@@ -218,7 +300,28 @@ def _short_ids(ids: str) -> str:
     return " ".join(dict.fromkeys(f"{part[0]}-{part[-1]}" for part in parts))
 
 
-def store_text(path: Path, text: str) -> None:
+def _store(path: Path, text: str) -> None:
     """Writes text, all or nothing."""
     with replacing(path) as partial:
         partial.write_text(text)
+
+
+def _rule_between(tabular: str, n_ours: int) -> str:
+    """A rule between our rows and the published ones, if there are any."""
+    lines = tabular.splitlines()
+    end = lines.index(r"\midrule") + 1 + n_ours
+    if lines[end] != r"\bottomrule":
+        lines.insert(end, r"\midrule")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {sign: "\\" + sign for sign in "&%$#_{}"}
+    return "".join(special.get(letter, letter) for letter in text)
+
+
+def _signs(text: str) -> str:
+    for sign, written in SIGNS.items():
+        text = text.replace(sign, written)
+    return text

@@ -1,55 +1,50 @@
-"""Performance: predicted landmarks -> what the renderer gets. Silence, closures, eyes, head path.
+"""Postprocess: predicted landmarks -> what the renderer gets: clamped, closed in silence, blinking.
 
 All functions are plain numpy on landmarks (t, 68, 3) of the head frame, 25 per second.
 """
-
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from geneface_kit.person.clip import FPS, SAMPLE_RATE
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening
+from geneface_kit.talk.audio import loudness, silent_frames
+from geneface_kit.talk.config import TalkConfig
 
-__all__ = [
-    "SAMPLES",
-    "finish",
-    "loudness",
-    "ping_pong",
-    "pose_path",
-    "silent_frames",
-    "sway_path",
-]
+__all__ = ["ping_pong", "pose_path", "postprocess", "sway_path"]
 
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
-SAMPLES = SAMPLE_RATE // FPS
-"""Samples of sound per frame."""
 LEAD = 3
 """Frames by which lips part before the sound that ends a silence (ours; about 0.1 s measured)."""
+CLOSED_SHARE = 0.25
+"""Share of the person's frames whose mouth counts as closed (ours)."""
+POSE_WINDOW = 7
+"""Frames averaged along the head's path (official code)."""
 
 
-def finish(
+def postprocess(
     landmarks: Float[np.ndarray, "t 68 3"],
     silent: Bool[np.ndarray, " t"],
-    person: Any,
-    config: Any,
+    person: Person,
+    config: TalkConfig,
 ) -> Float[np.ndarray, "t 68 3"]:
     """Landmarks made fit for rendering: clamped, smoothed, at rest in silence, blinking.
 
-    silent: frames without speech; person: a person.Person; config: a TalkConfig.
+    silent: frames without speech.
 
     1. Clamp: each coordinate of (landmarks - mean) / std stays within clamp_std; x and y of
-       brows and eyes within half of it (method.md 6).
+       brows and eyes within half of it (official code).
     2. Smooth over time; where the lips are about to close, the unsmoothed lips stay.
     3. Silent stretches fade to the person's closed mouth at rest, until just before sound.
     4. The person's own eyes are replayed, with the same frames as the head's path.
     """
     landmarks = _clamp(landmarks, person, config.clamp_std)
     own_opening = mouth_opening(person.landmarks)
-    landmarks = _smooth(landmarks, own_opening, config)
+    if config.smooth_frames:
+        landmarks = _smooth(landmarks, own_opening, config.smooth_frames)
     if config.rest_in_silence:
-        rest = _rest(person, own_opening, config)
+        rest = _rest(person, own_opening)
         ahead = np.concatenate([silent, np.ones(LEAD, bool)])
         resting = np.lib.stride_tricks.sliding_window_view(ahead, LEAD + 1).all(axis=1)
         # 5 frames of fade, centred on the edge.
@@ -57,36 +52,11 @@ def finish(
         for part in (JAW, LIPS):
             landmarks[:, part] += weight * (rest[part] - landmarks[:, part])
     if config.blinks == "clip":
-        landmarks[:, EYES] = person.landmarks[ping_pong(len(person.landmarks), len(landmarks))][
-            :, EYES
-        ]
+        frames = ping_pong(len(person.landmarks), len(landmarks))
+        landmarks[:, EYES] = person.landmarks[frames][:, EYES]
     elif config.blinks != "none":
         raise ValueError(f"blinks must be 'clip' or 'none', got {config.blinks!r}")
     return landmarks.astype(np.float32)
-
-
-def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
-    """Root mean square of the sound in each 1/25 s; a last incomplete frame counts as one."""
-    n_frames = -(-len(audio) // SAMPLES)
-    padded = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
-    return np.sqrt((padded.reshape(n_frames, SAMPLES) ** 2).mean(axis=1)).astype(np.float32)
-
-
-def silent_frames(
-    loud: Float[np.ndarray, " t"], silence_db: float, *, shortest: int = 6
-) -> Bool[np.ndarray, " t"]:
-    """Frames inside a silence of at least `shortest` frames (longer than a stop consonant).
-
-    Silence is `silence_db` below the 95 % quantile of the loudness, or below 0.001 of full
-    scale in any case.
-    """
-    quiet = loud < max(1e-3, float(np.quantile(loud, 0.95)) * 10 ** (silence_db / 20))
-    silent = np.zeros(len(loud), bool)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
-    for start, end in edges.reshape(-1, 2):
-        if end - start >= min(shortest, len(loud)):
-            silent[start:end] = True
-    return silent
 
 
 def ping_pong(n_clip: int, n_frames: int) -> Int[np.ndarray, " t"]:
@@ -97,12 +67,12 @@ def ping_pong(n_clip: int, n_frames: int) -> Int[np.ndarray, " t"]:
 
 
 def pose_path(
-    poses: Float[np.ndarray, "c 4 4"], n_frames: int, head_motion: str, window: int
+    poses: Float[np.ndarray, "c 4 4"], n_frames: int, head_motion: str
 ) -> Float[np.ndarray, "t 4 4"]:
     """Camera poses for t frames from a person's own path of c frames.
 
     "clip" walks the path to its end and back (ping-pong), then averages translations and
-    rotations over `window` frames, so that the turns are smooth too. "still" holds the pose
+    rotations over POSE_WINDOW frames, so that the turns are smooth too. "still" holds the pose
     nearest to the mean position.
     """
     if head_motion == "still":
@@ -112,7 +82,7 @@ def pose_path(
     if head_motion != "clip":
         raise ValueError(f"head_motion must be 'clip' or 'still', got {head_motion!r}")
     path = poses[ping_pong(len(poses), n_frames)].astype(np.float64)
-    path = uniform_filter1d(path, max(1, window), axis=0, mode="nearest")
+    path = uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest")
     # The rotation nearest to a mean of rotations: U V^T of its singular value decomposition.
     left, _, right = np.linalg.svd(path[:, :3, :3])
     path[:, :3, :3] = left @ right
@@ -120,7 +90,7 @@ def pose_path(
 
 
 def sway_path(
-    sway: Float[np.ndarray, "c 2"] | None, n_frames: int, head_motion: str, window: int
+    sway: Float[np.ndarray, "c 2"] | None, n_frames: int, head_motion: str
 ) -> Float[np.ndarray, "t 2"] | None:
     """The shoulders' shifts for t frames, along with the head's `pose_path`.
 
@@ -129,21 +99,19 @@ def sway_path(
     if sway is None or head_motion != "clip":
         return None
     path = sway[ping_pong(len(sway), n_frames)]
-    return uniform_filter1d(path, max(1, window), axis=0, mode="nearest").astype(np.float32)
+    return uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest").astype(np.float32)
 
 
-def _clamp(landmarks: np.ndarray, person: Any, clamp_std: float) -> np.ndarray:
+def _clamp(landmarks: np.ndarray, person: Person, clamp_std: float) -> np.ndarray:
     limit = np.full((68, 3), clamp_std)
     limit[BROWS, :2] = limit[EYES, :2] = clamp_std / 2
     reach = limit * person.landmark_std
     return person.landmark_mean + np.clip(landmarks - person.landmark_mean, -reach, reach)
 
 
-def _smooth(landmarks: np.ndarray, own_opening: np.ndarray, config: Any) -> np.ndarray:
-    if not config.smooth_frames:
-        return landmarks
-    smooth = gaussian_filter1d(landmarks, config.smooth_frames, axis=0, mode="nearest")
-    closed, open_ = np.quantile(own_opening, [config.closure, 2 * config.closure])
+def _smooth(landmarks: np.ndarray, own_opening: np.ndarray, sigma: float) -> np.ndarray:
+    smooth = gaussian_filter1d(landmarks, sigma, axis=0, mode="nearest")
+    closed, open_ = np.quantile(own_opening, [CLOSED_SHARE, 2 * CLOSED_SHARE])
     # 1 where the mouth is as closed as the person's most closed share, 0 from twice that share on.
     keep = (open_ - mouth_opening(landmarks)) / max(open_ - closed, 1e-6)
     keep = np.clip(keep, 0, 1)[:, None, None]
@@ -151,9 +119,9 @@ def _smooth(landmarks: np.ndarray, own_opening: np.ndarray, config: Any) -> np.n
     return smooth
 
 
-def _rest(person: Any, opening: np.ndarray, config: Any) -> np.ndarray:
+def _rest(person: Person, opening: np.ndarray) -> np.ndarray:
     """(68, 3): mean of the most closed fifth of the person's silent frames, or of all frames."""
-    silent = silent_frames(loudness(person.audio), config.silence_db)[: len(opening)]
+    silent = silent_frames(loudness(person.audio))[: len(opening)]
     frames = np.flatnonzero(silent) if silent.sum() >= 5 else np.arange(len(opening))
     closest = frames[np.argsort(opening[frames])[: max(1, len(frames) // 5)]]
     return person.landmarks[closest].mean(axis=0)

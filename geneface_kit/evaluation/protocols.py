@@ -1,0 +1,77 @@
+"""Protocols: an actor -> frames to be scored: landmark-driven, self-driven, cross-driven.
+
+GeneFace (section 4) drives a head by the person's own held-out sound (self-driven) and by the
+sound of others (cross-driven). Landmark-driven is ours: what the renderer alone can.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+
+from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.person.artefact import Person
+from geneface_kit.runs import live
+from geneface_kit.talk.audio import SAMPLES
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.plan import Actor, Plan, plan
+
+__all__ = ["cross_driven", "held_out", "held_out_plan", "landmark_driven", "self_driven"]
+
+
+def held_out(person: Person, n_frames: int) -> Int[np.ndarray, " n"]:
+    """Indices of the frames that no stage was trained on: the last 1/11, or n evenly from it."""
+    every = np.arange(person.n_train, len(person.landmarks))
+    if len(every) == 0:
+        raise ValueError(f"{person.name} has no held-out frames: prepare a longer clip")
+    if not n_frames or n_frames >= len(every):
+        return every
+    return every[np.linspace(0, len(every) - 1, n_frames).round().astype(int)]
+
+
+def landmark_driven(actor: Actor, chosen: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """Frames rendered from the tracked landmarks, poses and shoulders.
+
+    A head that speech drives gets their own sound instead.
+    """
+    person, portrait = actor.person, actor.portrait
+    track = portrait.driving(person.landmarks, person.speech)
+    frames = portrait.render(track, person.poses, only=chosen.tolist(), sway=portrait.sway)
+    return np.stack(list(live.progress(frames, "landmark-driven", len(chosen))))
+
+
+def self_driven(
+    actor: Actor, chosen: Int[np.ndarray, " n"], config: TalkConfig, generator: torch.Generator
+) -> tuple[Plan, UInt8[np.ndarray, "n h w 3"]]:
+    """Frames rendered from the person's own held-out sound, on the tracked poses and shoulders.
+
+    The landmarks come from speech alone; the eyes are replayed from frames of training.
+    """
+    person, portrait = actor.person, actor.portrait
+    planned = held_out_plan(actor, config, generator)
+    there = slice(person.n_train, person.n_train + len(planned.landmarks))
+    sway = None if portrait.sway is None else portrait.sway[there]
+    track = portrait.driving(planned.landmarks, planned.speech)
+    only = (chosen - person.n_train).tolist()
+    frames = portrait.render(track, person.poses[there], only=only, sway=sway)
+    return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
+
+
+def held_out_plan(actor: Actor, config: TalkConfig, generator: torch.Generator) -> Plan:
+    """What the face does for all of the person's own held-out sound, from speech alone."""
+    person = actor.person
+    sound = person.audio[person.n_train * SAMPLES : len(person.landmarks) * SAMPLES]
+    return plan(actor, sound, dataclasses.replace(config, max_s=0.0), generator)
+
+
+def cross_driven(
+    actor: Actor, audio: Float[np.ndarray, " n"], config: TalkConfig, generator: torch.Generator
+) -> tuple[Plan, UInt8[np.ndarray, "t h w 3"] | None]:
+    """What the face does for a recording of others; all its frames where SyncNet can see them."""
+    planned = plan(actor, audio, config, generator)
+    if isinstance(network("syncnet"), NotMeasured):
+        return planned, None
+    track = actor.portrait.driving(planned.landmarks, planned.speech)
+    frames = actor.portrait.render(track, planned.poses, sway=planned.sway)
+    return planned, np.stack(list(live.progress(frames, "cross-driven", len(planned.landmarks))))

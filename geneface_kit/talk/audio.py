@@ -1,0 +1,79 @@
+"""Audio: what is said: a recording, or a text spoken by the offline voice; where it is silent."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.signal import resample_poly
+
+from geneface_kit.person import demo
+from geneface_kit.person.clip import FPS, SAMPLE_RATE
+
+__all__ = ["SAMPLES", "driving_audio", "loudness", "say", "silent_frames"]
+
+SAMPLES = SAMPLE_RATE // FPS
+"""Samples of sound per frame."""
+SILENCE_DB = -35.0
+"""Below the loud parts by this much is silence, dB (ours)."""
+SHORTEST = 6
+"""Frames of the shortest silence: longer than a stop consonant (ours)."""
+QUIET_S = 0.3
+"""Silence before and after a spoken text, so that the mouth starts and ends at rest (ours)."""
+
+
+def driving_audio(name: str) -> Path:
+    """The file that a setting names; "" is the sentence of the held-out demo."""
+    if not name:
+        return demo.clip_path("demo_b")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no recording at {name}: give the path of a file with sound (wav, mp3, mp4, ...)"
+        )
+    return path
+
+
+def say(text: str) -> Float[np.ndarray, " n"]:
+    """The text in the one English voice of hibari-tts, 16 kHz mono, with a little silence around
+    it; without the network, and the same text gives the same samples.
+
+    Raises: ModuleNotFoundError without the `voice` extra, ValueError for a text without a word.
+    """
+    if not any(letter.isalnum() for letter in text):
+        raise ValueError(f"talk.text must hold at least one word, got {text!r}")
+    if importlib.util.find_spec("hibari") is None:
+        raise ModuleNotFoundError(
+            "speaking a text needs the voice hibari: pip install 'geneface-kit[voice]', or give "
+            "a recording"
+        )
+    from hibari import SAMPLE_RATE as voice_rate
+    from hibari import Hibari
+
+    spoken = Hibari()(text, seed=0)
+    common = int(np.gcd(voice_rate, SAMPLE_RATE))
+    audio = resample_poly(spoken, SAMPLE_RATE // common, voice_rate // common)
+    quiet = np.zeros(round(QUIET_S * SAMPLE_RATE))
+    return np.concatenate([quiet, audio, quiet]).astype(np.float32)
+
+
+def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
+    """Root mean square of the sound in each 1/25 s; a last incomplete frame counts as one."""
+    n_frames = -(-len(audio) // SAMPLES)
+    padded = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
+    return np.sqrt((padded.reshape(n_frames, SAMPLES) ** 2).mean(axis=1)).astype(np.float32)
+
+
+def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
+    """Frames inside a silence of at least SHORTEST frames, from their `loudness`.
+
+    Silence is SILENCE_DB below the 95 % quantile of the loudness, or below 0.001 of full scale
+    in any case.
+    """
+    quiet = loud < max(1e-3, float(np.quantile(loud, 0.95)) * 10 ** (SILENCE_DB / 20))
+    silent = np.zeros(len(loud), bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
+    for start, end in edges.reshape(-1, 2):
+        if end - start >= min(SHORTEST, len(loud)):
+            silent[start:end] = True
+    return silent

@@ -1,0 +1,27 @@
+"""Settings of the talk stage."""
+
+from dataclasses import dataclass
+
+__all__ = ["CPU", "PAPER", "TalkConfig"]
+
+
+@dataclass(frozen=True)
+class TalkConfig:
+    """How a recording becomes a video. The defaults are the smoke profile."""
+
+    audio: str = ""  # file with sound; "" means the sentence of the held-out demo (ours)
+    text: str = ""  # words to say instead of a recording, by the offline voice (ours)
+    max_s: float = 3.2  # seconds of the recording that are spoken; 0 means all of it (ours)
+    temperature: float = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
+    lle_share: float = 0.0  # share of each face taken from its nearest own faces; GeneFace++ 0.2
+    clamp_std: float = 2.5  # per-coordinate limit in the person's std (official code, grid road)
+    smooth_frames: float = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
+    rest_in_silence: bool = True  # silent stretches close the mouth (official vanilla road)
+    blinks: str = "clip"  # "clip" replays the person's own eyes, "none" keeps the predicted ones
+    head_motion: str = "clip"  # "clip" follows the person's own path and back, "still" holds it
+    label: str = ""  # visible text in the picture; "" for none (ours)
+    c2pa_keys: str = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
+
+
+CPU = {"max_s": 10.0}
+PAPER = {"max_s": 0.0, "temperature": 1.0}

@@ -1,0 +1,108 @@
+"""Plan: an actor and a recording -> what the face does, before a picture is drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from geneface_kit.adaptation import stage as adaptation_stage
+from geneface_kit.adaptation.postnet import project_onto_neighbours
+from geneface_kit.adaptation.stage import Adaptation
+from geneface_kit.motion import stage as motion_stage
+from geneface_kit.motion.weights import Motion
+from geneface_kit.nerf import stage as nerf_stage
+from geneface_kit.nerf.portrait.portrait import Portrait
+from geneface_kit.person import stage as person_stage
+from geneface_kit.person.artefact import Person
+from geneface_kit.person.clip import SAMPLE_RATE
+from geneface_kit.person.speech import Speech, encode
+from geneface_kit.runs.record import Run
+from geneface_kit.talk.audio import SAMPLES, loudness, silent_frames
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.postprocess import pose_path, postprocess, sway_path
+
+__all__ = ["Actor", "Plan", "load_actor", "plan"]
+
+
+@dataclass(frozen=True)
+class Actor:
+    """All that was learned to let one person speak; without an avatar only plans are made."""
+
+    person: Person
+    motion: Motion
+    adaptation: Adaptation
+    portrait: Portrait | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the face does, t frames at 25 per second.
+
+    audio: n samples at 16 kHz, exactly t/25 s. displacements: the generator's, from the mean
+    face. adapted: after the post-net. landmarks: after `postprocess`, what the renderer gets.
+    sway: shifts of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses.
+    """
+
+    audio: Float[np.ndarray, " n"]
+    speech: Speech
+    displacements: Float[np.ndarray, "t 68 3"]
+    adapted: Float[np.ndarray, "t 68 3"]
+    landmarks: Float[np.ndarray, "t 68 3"]
+    poses: Float[np.ndarray, "t 4 4"]
+    loudness: Float[np.ndarray, " t"]
+    silent: Bool[np.ndarray, " t"]
+    sway: Float[np.ndarray, "t 2"] | None = None
+
+
+def load_actor(parents: Mapping[str, Run]) -> Actor:
+    """The actor from the finished runs of the four stages upstream."""
+    person = person_stage.load(parents["person"].folder)
+    return Actor(
+        person,
+        motion_stage.load(parents["motion"].folder),
+        adaptation_stage.load(parents["adaptation"].folder),
+        nerf_stage.load(parents["nerf"].folder, person),
+    )
+
+
+def plan(
+    actor: Actor,
+    audio: Float[np.ndarray, " n"],
+    config: TalkConfig,
+    generator: torch.Generator,
+) -> Plan:
+    """What the face does for a recording of 16 kHz; the same generator state gives the same."""
+    person = actor.person
+    if config.max_s:
+        audio = audio[: round(config.max_s * SAMPLE_RATE)]
+    n_frames = -(-len(audio) // SAMPLES)
+    audio = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
+    speech = encode(audio, person.speech.encoder).cut(n_frames)
+    displacements = actor.motion.sample(speech, temperature=config.temperature, generator=generator)
+    adapted = np.asarray(actor.adaptation.apply(displacements, speech), np.float32)
+    if config.lle_share:
+        adapted = _near_own(adapted, person, config.lle_share)
+    loud = loudness(audio)
+    silent = silent_frames(loud)
+    sway = None if actor.portrait is None else actor.portrait.sway
+    return Plan(
+        audio=audio,
+        speech=speech,
+        displacements=np.asarray(displacements, np.float32),
+        adapted=adapted,
+        landmarks=postprocess(adapted, silent, person, config),
+        poses=pose_path(person.poses, n_frames, config.head_motion),
+        loudness=loud,
+        silent=silent,
+        sway=sway_path(sway, n_frames, config.head_motion),
+    )
+
+
+def _near_own(landmarks: np.ndarray, person: Person, share: float) -> np.ndarray:
+    """Each face moved towards its affine combination of the person's nearest tracked faces."""
+    own = torch.from_numpy(np.array(person.landmarks[: person.n_train])).flatten(1)
+    flat = torch.from_numpy(landmarks).flatten(1)
+    pulled = project_onto_neighbours(flat, own, share=share, ridge=1e-3)
+    return pulled.unflatten(1, (68, 3)).numpy()
