@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from geneface_kit.person import clip, speech
 from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD
+from geneface_kit.runs.files import Facts
 
 __all__ = ["SCHEMA", "Person", "assemble", "load"]
 
@@ -59,7 +59,7 @@ class Person:
     speech: speech.Speech
     audio: Float[np.ndarray, " n"]
     n_train: int
-    report: dict[str, Any]
+    report: Facts
     consent: str = ""
 
     def __len__(self) -> int:
@@ -99,7 +99,7 @@ def load(folder: Path, *, judged: bool = True) -> Person:
     return assemble(folder, facts)
 
 
-def assemble(folder: Path, facts: dict[str, Any]) -> Person:
+def assemble(folder: Path, facts: Facts) -> Person:
     """The person that the files of a folder and the content of its person.json make up."""
     with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
         tracks = dict(stored)

@@ -3,8 +3,8 @@
 Pictures are written and read one at a time, so that memory does not grow with the clip.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -49,28 +49,30 @@ def write_frames(
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """Second pass: the square crop of every frame of the span, from full-resolution pictures."""
     start, stop = span
-    with _new_array(folder / "frames.npy", (stop - start, size, size, 3)) as append:
-        for index, picture in enumerate(clip.stream_frames(source, max_s=stop / clip.FPS)):
-            if index < start:
-                continue
+
+    def cropped() -> Iterator[np.ndarray]:
+        pictures = clip.stream_frames(source, max_s=stop / clip.FPS)
+        for picture in itertools.islice(pictures, start, None):
             left, top, side = crop.scaled(picture.shape[1] / scanned_width)
             square = picture[top : top + side, left : left + side]
             shrink = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-            append(cv2.resize(square, (size, size), interpolation=shrink))
-    return np.load(folder / "frames.npy", mmap_mode="r")
+            yield cv2.resize(square, (size, size), interpolation=shrink)
+
+    return _write_pictures(folder / "frames.npy", cropped(), (stop - start, size, size, 3))
 
 
 def write_labels(
     folder: Path, points: Float[np.ndarray, "t 68 2"], parser_weights: str = ""
 ) -> UInt8[np.ndarray, "t h w"]:
-    """Labels of every frame of frames.npy, each agreed with its neighbours in time."""
-    frames = np.load(folder / "frames.npy", mmap_mode="r")
+    """Labels of every frame of frames.npy, each agreed with its neighbours in time.
+
+    parser_weights: file for `load_parser`; "" for the person mask and landmark geometry.
+    """
+    frames = pictures_of(folder / "frames.npy")
     raw = _parsed(folder, points, parser_weights)
-    with _new_array(folder / "labels.npy", frames.shape[:3]) as append:
-        pictures = pictures_of(folder / "frames.npy")
-        for steady in smooth_labels(zip(pictures, raw, strict=True)):
-            append(steady)
-    return np.load(folder / "labels.npy", mmap_mode="r")
+    steady = smooth_labels(zip(frames, raw, strict=True))
+    shape = np.load(folder / "frames.npy", mmap_mode="r").shape[:3]
+    return _write_pictures(folder / "labels.npy", steady, shape)
 
 
 def write_background(
@@ -90,13 +92,10 @@ def write_background(
 
 def write_torso(folder: Path) -> None:
     """The torso picture of every frame, from frames.npy and labels.npy."""
-    shape = np.load(folder / "frames.npy", mmap_mode="r").shape
-    with _new_array(folder / "torso.npy", (*shape[:3], 4)) as append:
-        pairs = zip(
-            pictures_of(folder / "frames.npy"), pictures_of(folder / "labels.npy"), strict=True
-        )
-        for frame, labels in pairs:
-            append(torso_image(frame, labels))
+    frames, labels = (pictures_of(folder / f"{name}.npy") for name in ("frames", "labels"))
+    torsos = (torso_image(*pair) for pair in zip(frames, labels, strict=True))
+    shape = np.load(folder / "frames.npy", mmap_mode="r").shape[:3]
+    _write_pictures(folder / "torso.npy", torsos, (*shape, 4))
 
 
 def write_tracks(folder: Path, tracked: Track, found: Bool[np.ndarray, " t"], size: int) -> None:
@@ -182,24 +181,19 @@ def _rects(points: np.ndarray, size: int, *, margin: float, square: bool = False
     return np.clip(corners, 0, size).astype(np.int64)
 
 
-@contextmanager
-def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends pictures to a uint8 npy file, which gets its name when complete."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+def _write_pictures(
+    path: Path, pictures: Iterable[np.ndarray], shape: tuple[int, ...]
+) -> UInt8[np.ndarray, "t h w *c"]:
+    """Pictures one after another as a uint8 npy file of a known shape, as a memory map."""
     n_written = 0
     with replacing(path) as partial, partial.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-
-        def append(picture: np.ndarray) -> None:
-            nonlocal n_written
-            if picture.shape != shape[1:] or picture.dtype != np.uint8:
-                raise ValueError(f"pictures must be uint8 {shape[1:]}, got {picture.shape}")
-            file.write(np.ascontiguousarray(picture))
-            n_written += 1
-
-        yield append
+        for n_written, picture in enumerate(pictures, 1):  # noqa: B007
+            file.write(np.ascontiguousarray(picture, np.uint8))
         if n_written != shape[0]:
             raise ValueError(
                 f"{path.name} needs {shape[0]} pictures, the clip gave {n_written} when read "
                 "again; is it still being written?"
             )
+    return np.load(path, mmap_mode="r")

@@ -4,7 +4,6 @@ Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +17,9 @@ from geneface_kit.person.segmentation.background import Background
 from geneface_kit.person.segmentation.labels import HEAD
 from geneface_kit.person.segmentation.smoothing import flicker
 from geneface_kit.person.sound import Heard
-from geneface_kit.person.tracking import diagnostics
+from geneface_kit.person.tracking.diagnostics import euler_degrees, pose_leak, smoothing_effect
 from geneface_kit.person.tracking.track import Track
+from geneface_kit.runs.files import Facts
 
 __all__ = ["MEASURED", "VERDICTS", "Evidence", "blur", "expectation", "measure", "verdict"]
 
@@ -47,7 +47,7 @@ class Evidence:
     labels: UInt8[np.ndarray, "t h w"]
 
 
-def measure(found: Evidence) -> dict[str, Any]:
+def measure(found: Evidence) -> Facts:
     """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels."""
     return (
         _clip_measures(found)
@@ -57,7 +57,7 @@ def measure(found: Evidence) -> dict[str, Any]:
     )
 
 
-def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+def verdict(report: Facts, warnings: list[str]) -> Facts:
     """{"verdict", "obstacles", "reasons", "warnings"}: good, usable or not usable, and why.
 
     obstacles: the reasons that make a clip not usable; reasons: these and the doubts, each with
@@ -119,7 +119,7 @@ def verdict(report: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
 BLUR_REMEDY = "focus on the eyes, add light, hold the camera still, compress less"
 
 
-def expectation(report: dict[str, Any]) -> str:
+def expectation(report: Facts) -> str:
     """What quality to expect, against the one clip that was measured end to end."""
     if report["verdict"] == VERDICTS[2]:
         return "Nothing useful: see the reasons."
@@ -165,7 +165,7 @@ def blur(gray: Float[np.ndarray, "h w"]) -> float:
     return worst
 
 
-def _clip_measures(found: Evidence) -> dict[str, Any]:
+def _clip_measures(found: Evidence) -> Facts:
     scan, (start, stop) = found.scan, found.span
     cuts = landmarks.find_cuts(scan.thumbnails, scan.mesh)
     return {
@@ -185,9 +185,9 @@ def _clip_measures(found: Evidence) -> dict[str, Any]:
     }
 
 
-def _face_measures(found: Evidence) -> dict[str, Any]:
+def _face_measures(found: Evidence) -> Facts:
     scan, tracked, side = found.scan, found.tracked, found.frames.shape[1]
-    angles = diagnostics.euler_degrees(tracked.poses)
+    angles = euler_degrees(tracked.poses)
     low, high = np.percentile(angles, [2, 98], axis=0)
     face_px = float(np.median(np.ptp(tracked.landmarks2d[..., 1], axis=1)))
     to_source = found.crop.side / side * scan.source.width / scan.width
@@ -200,12 +200,12 @@ def _face_measures(found: Evidence) -> dict[str, Any]:
         },
         "tracking_error_px": float(tracked.error_px.mean()),
         "focal_widths": tracked.focal / side,
-        "pose_leak": _rounded(diagnostics.pose_leak(tracked)),
-        "smoothing": _rounded(diagnostics.smoothing_effect(tracked)),
+        "pose_leak": _rounded(pose_leak(tracked)),
+        "smoothing": _rounded(smoothing_effect(tracked)),
     }
 
 
-def _picture_measures(found: Evidence) -> dict[str, Any]:
+def _picture_measures(found: Evidence) -> Facts:
     """Measures on 25 frames of the clip; what concerns time, on pairs of neighbours."""
     some = evenly_spaced(len(found.frames), 25).tolist()
     frames, labels = found.frames, found.labels
@@ -228,9 +228,9 @@ def _picture_measures(found: Evidence) -> dict[str, Any]:
     }
 
 
-def _mouth_measures(found: Evidence) -> dict[str, Any]:
+def _mouth_measures(found: Evidence) -> Facts:
     mouth = mouth_shape(found.tracked.landmarks)
-    angles = diagnostics.euler_degrees(found.tracked.poses)
+    angles = euler_degrees(found.tracked.poses)
     seen, offset = mouth_coverage.coverage(mouth), found.heard.offset
     return {
         "loudness_rms": found.heard.rms,

@@ -218,6 +218,7 @@ def _charts(who: Person) -> bytes:
         axes["c"].axvspan(start, start + 1, alpha=0.2)
     axes["c"].set(xlabel="s; shaded: most mouth shapes", ylabel="opening, eye distances")
     axes["d"].scatter(width - np.median(width), opening, s=4)
+    axes["d"].locator_params("x", nbins=5)
     axes["d"].set(xlabel="width against its median, eye distances", ylabel="opening")
     axes["e"].scatter(yaw, opening, s=4)
     axes["e"].set(xlabel="yaw, degrees", ylabel="opening")

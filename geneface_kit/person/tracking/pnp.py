@@ -163,13 +163,8 @@ def _linked_step(
 
 def _second_difference_bands(n: int) -> list[np.ndarray]:
     """Diagonals 0, 1, 2 of D^T D for the (n - 2, n) second-difference matrix D."""
-    one, two, three = np.zeros(n), np.zeros(n - 1), np.zeros(n - 2)
-    for shift, value in ((0, 1.0), (1, 4.0), (2, 1.0)):
-        one[shift : n - 2 + shift] += value
-    two[: n - 2] -= 2
-    two[1:] -= 2
-    three += 1
-    return [one, two, three]
+    each = np.ones(n - 2)  # a row of D is 1, -2, 1
+    return [np.convolve(each, [1.0, 4.0, 1.0]), np.convolve(each, [-2.0, -2.0]), each]
 
 
 def _in_camera(
