@@ -11,12 +11,12 @@ from jaxtyping import Float, UInt8
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import clip, framing, landmarks, mouth_coverage
+from geneface_kit.person.av_sync import SyncedAudio
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.segmentation.background import Background
 from geneface_kit.person.segmentation.labels import HEAD
 from geneface_kit.person.segmentation.smoothing import flicker
-from geneface_kit.person.sound import Heard
 from geneface_kit.person.tracking.diagnostics import euler_degrees, pose_leak, smoothing_effect
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs.files import Facts
@@ -31,7 +31,7 @@ MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shape
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a preparation found: the scan, the span and crop taken from it, track, sound, pictures.
+    """What a preparation found: the scan, the span and crop taken from it, track, audio, pictures.
 
     span: first frame and end; spans: all usable stretches; frames, labels: memory maps.
     """
@@ -41,7 +41,7 @@ class Evidence:
     spans: tuple[tuple[int, int], ...]
     crop: framing.Crop
     tracked: Track
-    heard: Heard
+    audio: SyncedAudio
     background: Background
     frames: UInt8[np.ndarray, "t h w 3"]
     labels: UInt8[np.ndarray, "t h w"]
@@ -231,9 +231,9 @@ def _picture_measures(found: Evidence) -> Facts:
 def _mouth_measures(found: Evidence) -> Facts:
     mouth = mouth_shape(found.tracked.landmarks)
     angles = euler_degrees(found.tracked.poses)
-    seen, offset = mouth_coverage.coverage(mouth), found.heard.offset
+    seen, offset = mouth_coverage.coverage(mouth), found.audio.offset
     return {
-        "loudness_rms": found.heard.rms,
+        "loudness_rms": found.audio.rms,
         "offset_s": round(offset.seconds, 3),
         "offset_confidence": round(offset.confidence, 3),
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],

@@ -18,10 +18,10 @@ from geneface_kit.person import (
     landmarks,
     quality,
     report,
-    sound,
     speech,
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble, load
+from geneface_kit.person.av_sync import read_speech, synchronise
 from geneface_kit.person.known import KNOWN
 from geneface_kit.person.settings import CPU, PAPER, PersonConfig
 from geneface_kit.person.tracking.track import track
@@ -143,12 +143,12 @@ def prepare(
     tracked = track(placed, config.size, config.tracking, pictures=frames)
     files.write_tracks(folder, tracked, mesh.found, config.size)
     step("speech")
-    whole, spoken = sound.listen(source, start, stop - start)
+    whole, spoken = read_speech(source, start, stop - start)
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks)
-    heard = sound.in_step(whole, spoken, start, offset, config)
-    files.write_npz(folder / "speech.npz", **vars(heard.speech))
-    clip.write_audio(folder / "audio.wav", heard.sound)
+    audio = synchronise(whole, spoken, start, offset, config)
+    files.write_npz(folder / "speech.npz", **vars(audio.speech))
+    clip.write_audio(folder / "audio.wav", audio.sound)
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, config.parser_weights)
     step("background")
@@ -157,10 +157,10 @@ def prepare(
     files.write_torso(folder)
     step("report")
     found = quality.Evidence(
-        scan, (start, stop), spans, crop, tracked, heard, background, frames, labels
+        scan, (start, stop), spans, crop, tracked, audio, background, frames, labels
     )
     measured = quality.measure(found)
-    measured |= quality.verdict(measured, warnings + list(heard.notes))
+    measured |= quality.verdict(measured, warnings + list(audio.notes))
     facts = {
         "schema": SCHEMA,
         "name": name or source.stem,
@@ -172,8 +172,8 @@ def prepare(
         "forced": config.force,
         "consent": _consent(source),
         "speech": {
-            "encoder": heard.speech.encoder,
-            "version": heard.speech.version,
+            "encoder": audio.speech.encoder,
+            "version": audio.speech.version,
             "steps_per_frame": 2,
         },
         "report": measured,

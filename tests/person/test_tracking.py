@@ -97,9 +97,9 @@ def test_the_slopes_are_those_of_the_residuals():
     unknown = np.concatenate([random.normal(0, 0.4, (3, 3)), [[0.1, 0.2, -7.0]] * 3], axis=1)
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return solver._residuals(shape, pixels, x[:, :3], x[:, 3:], 600.0, 256)
+        return solver._residuals(shape, pixels, x, 600.0, 256)
 
-    slopes = solver._slopes(shape, unknown[:, :3], unknown[:, 3:], 600.0)
+    slopes = solver._slopes(shape, unknown, 600.0)
     for k in range(6):
         step = np.zeros(6)
         step[k] = 1e-5

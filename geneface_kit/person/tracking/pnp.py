@@ -4,6 +4,7 @@ Robust nonlinear least squares on the reprojection error, all frames of a clip t
 """
 
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
@@ -26,25 +27,23 @@ STEPS = 8
 
 
 def solve_pnp(
-    shape: np.ndarray,
-    points: np.ndarray,
-    rigid: np.ndarray,
+    shape: Float[np.ndarray, "n 3"],
+    points: Float[np.ndarray, "t n 3"],
     focal: float,
     size: int,
     *,
     linked: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation vectors and translations (t, 3) of the head in the camera.
+) -> tuple[Float[np.ndarray, "t 3"], Float[np.ndarray, "t 3"]]:
+    """Rotation vectors and translations of the head in the camera, radians and eye distances.
 
-    points: (t, n, 3) pixels and depth of the mesh; linked: the frames follow each other in time.
+    shape: rigid points in the head frame; points: the same ones seen, pixels and depth of the
+    mesh; linked: the frames follow each other in time.
     """
-    solid = unproject(points, rigid, focal, size)
-    pixels = points[..., :2]
-    turns, shifts = _first_poses(shape, solid, pixels, rigid, focal, size)
-    depths = solid[:, rigid, 2] - solid[:, rigid, 2].mean(1, keepdims=True)
-    return _refine(
-        shape[rigid], pixels[:, rigid], turns, shifts, focal, size, depths=depths, linked=linked
-    )
+    solid = unproject(points, slice(None), focal, size)
+    pixels, depths = points[..., :2], solid[..., 2] - solid[..., 2].mean(1, keepdims=True)
+    start = _far_camera_poses(shape, solid, pixels, focal, size)
+    poses = _refine(shape, pixels, start, focal, size, depths=depths, linked=linked)
+    return poses[:, :3], poses[:, 3:]
 
 
 def estimate_focal(
@@ -71,84 +70,76 @@ def estimate_focal(
     for focal in candidates:
         solid = unproject(some, rigid, focal, size)
         shape, _ = mean_shape(solid, rigid, eyes)
-        turns, shifts = _first_poses(shape, solid, some[..., :2], rigid, focal, size)
-        turns, shifts = _refine(shape[rigid], pixels, turns, shifts, focal, size, linked=False)
-        residuals = _residuals(shape[rigid], pixels, turns, shifts, focal, size)
-        errors = np.linalg.norm(residuals, axis=-1)
+        shape = shape[rigid]
+        poses = _far_camera_poses(shape, solid[:, rigid], pixels, focal, size)
+        poses = _refine(shape, pixels, poses, focal, size, linked=False)
+        errors = np.linalg.norm(_residuals(shape, pixels, poses, focal, size), axis=-1)
         doubt = np.log(focal / (prior * size)) / spread
         costs.append(FOCAL_EVIDENCE * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
     return float(candidates[int(np.argmin(costs))])
 
 
-def _first_poses(
-    shape: np.ndarray,
-    solid: np.ndarray,
-    pixels: np.ndarray,
-    rigid: np.ndarray,
-    focal: float,
-    size: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation vectors and translations of the head in the camera, by a far-away camera."""
-    scale, rotation, _ = similarity(solid[:, rigid], shape[rigid])  # picture to head
+def _far_camera_poses(
+    shape: np.ndarray, solid: np.ndarray, pixels: np.ndarray, focal: float, size: int
+) -> np.ndarray:
+    """Rotation vectors and translations side by side, (t, 6), as if the camera were far away."""
+    scale, rotation, _ = similarity(solid, shape)  # picture to head
     head = rotation.transpose(0, 2, 1)
     # the pixels per eye distance give the depth: focal / depth = 1 / scale
     depth = focal * scale
-    centre = pixels[:, rigid].mean(1) - size / 2
+    centre = pixels.mean(1) - size / 2
     middle = np.stack([centre[:, 0], -centre[:, 1]], 1) * (depth / focal)[:, None]
     shift = np.concatenate([middle, -depth[:, None]], 1)
-    shift -= np.einsum("tij,j->ti", head, shape[rigid].mean(0))
-    return Rotation.from_matrix(head).as_rotvec(), shift
+    shift -= np.einsum("tij,j->ti", head, shape.mean(0))
+    return np.concatenate([Rotation.from_matrix(head).as_rotvec(), shift], 1)
 
 
 def _refine(
     shape: np.ndarray,
     pixels: np.ndarray,
-    turns: np.ndarray,
-    shifts: np.ndarray,
+    poses: np.ndarray,
     focal: float,
     size: int,
     *,
     depths: np.ndarray | None = None,
     linked: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """Gauss-Newton with Huber weights on all poses; linked: second differences are small too."""
-    unknown = np.concatenate([turns, shifts], 1)  # (t, 6)
     noise = NOISE_PX * size / 256
     limit = OUTLIER_PX * size / 256
     stiff = np.array([1 / np.radians(TURN_NOISE)] * 3 + [1 / SHIFT_NOISE] * 3)
     for _ in range(STEPS):
-        turns, shifts = unknown[:, :3], unknown[:, 3:]
-        residual = _residuals(shape, pixels, turns, shifts, focal, size)
-        slope = _slopes(shape, turns, shifts, focal)
+        residual = _residuals(shape, pixels, poses, focal, size)
+        slope = _slopes(shape, poses, focal)
         distance = np.linalg.norm(residual, axis=-1)  # (t, n)
         weight = np.minimum(1, limit / np.maximum(distance, 1e-9)) / noise**2 / len(shape) * 6
         hessian = np.einsum("tnki,tn,tnkj->tij", slope, weight, slope)
         gradient = np.einsum("tnki,tn,tnk->ti", slope, weight, residual)
         if depths is not None:
-            residual, slope = _depth_residuals(shape, depths, turns, shifts, focal)
+            residual, slope = _depth_residuals(shape, depths, poses, focal)
             weight = np.minimum(1, limit / np.maximum(np.abs(residual), 1e-9))
             weight *= (DEPTH_WEIGHT / noise) ** 2 / len(shape) * 6
             hessian += np.einsum("tni,tn,tnj->tij", slope, weight, slope)
             gradient += np.einsum("tni,tn,tn->ti", slope, weight, residual)
         hessian += 1e-6 * np.eye(6)
-        if linked and len(unknown) > 2:
-            step = _linked_step(hessian, gradient, unknown, stiff)
+        if linked and len(poses) > 2:
+            step = _linked_step(hessian, gradient, poses, stiff)
         else:
             step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        unknown = unknown - step
-    return unknown[:, :3], unknown[:, 3:]
+        poses = poses - step
+    return poses
 
 
 def _linked_step(
-    hessian: np.ndarray, gradient: np.ndarray, unknown: np.ndarray, stiff: np.ndarray
+    hessian: np.ndarray, gradient: np.ndarray, poses: np.ndarray, stiff: np.ndarray
 ) -> np.ndarray:
     """Newton step of the data term plus |stiff * second difference|^2 (banded, exact)."""
-    n_frames = len(unknown)
+    n_frames = len(poses)
     second = np.zeros((n_frames, 3))  # band of D^T D: diagonal, first, second off-diagonal
     for offset, row in enumerate(_second_difference_bands(n_frames)):
         second[: len(row), offset] = row
-    bend = np.zeros_like(unknown)
-    bend[2:] += (curve := np.diff(unknown, 2, axis=0))
+    bend = np.zeros_like(poses)
+    bend[2:] += (curve := np.diff(poses, 2, axis=0))
     bend[1:-1] -= 2 * curve
     bend[:-2] += curve
     band = np.zeros((18, n_frames * 6))  # lower form: band[d, j] = H[j + d, j]
@@ -167,43 +158,36 @@ def _second_difference_bands(n: int) -> list[np.ndarray]:
     return [np.convolve(each, [1.0, 4.0, 1.0]), np.convolve(each, [-2.0, -2.0]), each]
 
 
-def _in_camera(
-    shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _in_camera(shape: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The shape turned only, and turned and shifted: (t, n, 3) each."""
-    turned = np.einsum("tij,nj->tni", Rotation.from_rotvec(turns).as_matrix(), shape)
-    return turned, turned + shifts[:, None]
+    turned = np.einsum("tij,nj->tni", Rotation.from_rotvec(poses[:, :3]).as_matrix(), shape)
+    return turned, turned + poses[:, None, 3:]
 
 
 def _residuals(
-    shape: np.ndarray,
-    pixels: np.ndarray,
-    turns: np.ndarray,
-    shifts: np.ndarray,
-    focal: float,
-    size: int,
+    shape: np.ndarray, pixels: np.ndarray, poses: np.ndarray, focal: float, size: int
 ) -> np.ndarray:
     """Projected minus detected points, (t, n, 2) pixels (the pinhole of `camera`)."""
-    x, y, z = np.moveaxis(_in_camera(shape, turns, shifts)[1], -1, 0)
+    x, y, z = np.moveaxis(_in_camera(shape, poses)[1], -1, 0)
     return np.stack([size / 2 - focal * x / z, size / 2 + focal * y / z], -1) - pixels
 
 
 def _depth_residuals(
-    shape: np.ndarray, depths: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float
+    shape: np.ndarray, depths: np.ndarray, poses: np.ndarray, focal: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same for the depth of each point against the others': (t, n) pixels, (t, n, 6)."""
-    turned, _ = _in_camera(shape, turns, shifts)
-    pixels_per_unit = (focal / -shifts[:, 2])[:, None]
-    turning = -_cross(turned)[..., 2, :] @ _left_jacobian(turns)
+    turned, _ = _in_camera(shape, poses)
+    pixels_per_unit = (focal / -poses[:, 5])[:, None]
+    turning = -_cross(turned)[..., 2, :] @ _left_jacobian(poses[:, :3])
     slope = np.concatenate([turning, np.zeros_like(turning)], axis=-1) * pixels_per_unit[..., None]
     depth = turned[..., 2] * pixels_per_unit
     slope -= slope.mean(1, keepdims=True)
     return depth - depth.mean(1, keepdims=True) - depths, slope
 
 
-def _slopes(shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: float) -> np.ndarray:
+def _slopes(shape: np.ndarray, poses: np.ndarray, focal: float) -> np.ndarray:
     """d(residual) / d(rotation vector, shift), (t, n, 2, 6)."""
-    turned, seen = _in_camera(shape, turns, shifts)
+    turned, seen = _in_camera(shape, poses)
     x, y, z = np.moveaxis(seen, -1, 0)
     zero = np.zeros_like(x)
     along = np.stack(  # d(u, v) / d(point in the camera)
@@ -214,7 +198,7 @@ def _slopes(shape: np.ndarray, turns: np.ndarray, shifts: np.ndarray, focal: flo
         axis=-2,
     )
     # d(turned) / d(rotation vector) = -[turned]x J
-    turning = -_cross(turned) @ _left_jacobian(turns)[:, None]
+    turning = -_cross(turned) @ _left_jacobian(poses[:, :3])[:, None]
     return np.concatenate([along @ turning, along], axis=-1)
 
 

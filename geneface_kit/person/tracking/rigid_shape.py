@@ -81,7 +81,7 @@ def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
     return (shape - middle) @ axes.T / unit
 
 
-def unproject(points: np.ndarray, rigid: np.ndarray, focal: float, size: int) -> np.ndarray:
+def unproject(points: np.ndarray, rigid: np.ndarray | slice, focal: float, size: int) -> np.ndarray:
     """Mesh points as solid points in pixels at the head's depth, which is `focal` pixels away."""
     farther = points[..., 2] - points[:, rigid, 2].mean(1, keepdims=True)
     stretch = 1 + farther / focal

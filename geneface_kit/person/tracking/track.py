@@ -85,7 +85,7 @@ def track(
     )
     solid = unproject(points, rigid, focal, size)
     shape, aligned = mean_shape(solid, rigid, eyes)
-    turns, shifts = solve_pnp(shape, points, rigid, focal, size)
+    turns, shifts = solve_pnp(shape[rigid], points[:, rigid], focal, size)
     landmarks = aligned[:, MESH_TO_68] if dense else aligned
     if pictures is not None and dense:
         response = _response(pictures, shape, aligned, turns, shifts, focal, size, config)
@@ -129,7 +129,7 @@ def _response(
         rotations = np.tile(np.eye(3), (len(seen), 1, 1))
         landmarks = np.zeros((len(seen), 68, 3))
         if len(points):
-            found, _ = solve_pnp(shape, points, RIGID, focal, size, linked=False)
+            found, _ = solve_pnp(shape[RIGID], points[:, RIGID], focal, size, linked=False)
             rotations[seen.found] = Rotation.from_rotvec(found).as_matrix()
             solid = unproject(points, RIGID, focal, size)
             landmarks[seen.found] = align(solid, shape, RIGID)[:, MESH_TO_68]

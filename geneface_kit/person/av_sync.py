@@ -1,4 +1,4 @@
-"""Sound of a person: its features, and how it is brought into step with the lips."""
+"""Audio-video synchronisation: a clip's sound and its features, in step with the lips."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,11 @@ from jaxtyping import Float
 from geneface_kit.person import clip, speech
 from geneface_kit.person.settings import PersonConfig
 
-__all__ = ["Heard", "in_step", "listen"]
+__all__ = ["SyncedAudio", "read_speech", "synchronise"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class SyncedAudio:
     """The sound of a span in step with the picture.
 
     sound: 16 kHz; speech: two steps a frame; offset: as found; rms: loudness of the clip's sound,
@@ -27,7 +27,7 @@ class Heard:
     notes: tuple[str, ...]
 
 
-def listen(
+def read_speech(
     source: Path, start: int, n_frames: int
 ) -> tuple[Float[np.ndarray, " n"], speech.Speech]:
     """The clip's whole sound, and the embedded features of its span as it stands.
@@ -43,16 +43,16 @@ def listen(
     return sound, speech.encode(_span_of(sound, start, n_frames, 0.0)).cut(n_frames)
 
 
-def in_step(
+def synchronise(
     sound: Float[np.ndarray, " n"],
     spoken: speech.Speech,
     start: int,
     offset: speech.Offset,
     config: PersonConfig,
-) -> Heard:
+) -> SyncedAudio:
     """Sound and features of the span with a clear offset corrected.
 
-    sound, spoken: from `listen`; offset: of `spoken` against the tracked lips.
+    sound, spoken: from `read_speech`; offset: of `spoken` against the tracked lips.
     """
     n_frames = len(spoken) // 2
     rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) if len(sound) else 0.0
@@ -71,7 +71,7 @@ def in_step(
     moved = _span_of(sound, start, n_frames, shift_s if config.correct_offset else 0.0)
     if config.encoder != "hama" or shift_s:
         spoken = speech.encode(moved, config.encoder, weights=config.encoder_weights)
-    return Heard(moved, spoken.cut(n_frames), offset, rms, tuple(notes))
+    return SyncedAudio(moved, spoken.cut(n_frames), offset, rms, tuple(notes))
 
 
 def _span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float) -> np.ndarray:
