@@ -4,7 +4,7 @@ Robust nonlinear least squares on the reprojection error, all frames of a clip t
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
@@ -47,8 +47,8 @@ def solve_pnp(
 
 
 def estimate_focal(
-    points: np.ndarray,
-    rigid: np.ndarray,
+    points: Float[np.ndarray, "t n 3"],
+    rigid: Int[np.ndarray, " k"],
     eyes: tuple[int, int],
     size: int,
     *,

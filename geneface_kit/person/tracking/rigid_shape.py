@@ -1,7 +1,7 @@
 """Rigid shape: meshes of a clip -> the head's mean shape in the head frame of `camera`."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter1d
 
 __all__ = [
@@ -48,17 +48,22 @@ def similarity(
 
 
 def mean_shape(
-    solid: np.ndarray, rigid: np.ndarray, eyes: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean shape (n, 3) in the head frame and all frames aligned with it (t, n, 3)."""
+    solid: Float[np.ndarray, "t n 3"], rigid: Int[np.ndarray, " k"], eyes: tuple[int, int]
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "t n 3"]]:
+    """Mean shape in the head frame and all frames aligned with it, eye distances.
+
+    solid: from `unproject`; rigid: points that move with the skull; eyes: outer corners.
+    """
     shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
     for _ in range(SHAPE_STEPS):
         shape = _upright(align(solid, shape, rigid).mean(0), eyes)
     return shape, align(solid, shape, rigid)
 
 
-def align(solid: np.ndarray, shape: np.ndarray, rigid: np.ndarray) -> np.ndarray:
-    """Every frame's points (t, n, 3) moved onto the shape by its rigid points: pose-free."""
+def align(
+    solid: Float[np.ndarray, "t n 3"], shape: Float[np.ndarray, "n 3"], rigid: Int[np.ndarray, " k"]
+) -> Float[np.ndarray, "t n 3"]:
+    """Every frame's points moved onto the shape by its rigid points: pose-free."""
     scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
     return scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
 
@@ -81,8 +86,16 @@ def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
     return (shape - middle) @ axes.T / unit
 
 
-def unproject(points: np.ndarray, rigid: np.ndarray | slice, focal: float, size: int) -> np.ndarray:
-    """Mesh points as solid points in pixels at the head's depth, which is `focal` pixels away."""
+def unproject(
+    points: Float[np.ndarray, "t n 3"],
+    rigid: Int[np.ndarray, " k"] | slice,
+    focal: float,
+    size: int,
+) -> Float[np.ndarray, "t n 3"]:
+    """Mesh points without perspective: pixels at the depth of the head, `focal` pixels away.
+
+    points: pixels x right, y down and depth; the result is y up, z towards the camera.
+    """
     farther = points[..., 2] - points[:, rigid, 2].mean(1, keepdims=True)
     stretch = 1 + farther / focal
     x = (points[..., 0] - size / 2) * stretch
@@ -90,7 +103,7 @@ def unproject(points: np.ndarray, rigid: np.ndarray | slice, focal: float, size:
     return np.stack([x, y, -points[..., 2]], axis=-1).astype(np.float64)
 
 
-def smooth_upper_face(points: np.ndarray) -> np.ndarray:
+def smooth_upper_face(points: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, "t 68 3"]:
     """Brows, nose and eyes lightly smoothed in time; jaw and lips untouched."""
     smooth = points.copy()
     smooth[:, 17:48] = gaussian_filter1d(points[:, 17:48], SMOOTH_FRAMES, axis=0, mode="nearest")
