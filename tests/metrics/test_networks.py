@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import requests
 import torch
+from films import read_film
 from scipy.ndimage import gaussian_filter
 
 from geneface_kit.metrics import fid, networks, perceptual, syncnet
 from geneface_kit.metrics.identity import cosines, identity
 from geneface_kit.person import demo
-from geneface_kit.person.clip import read_clip
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_cosines_by_hand():
 @pytest.fixture(scope="module")
 def film():
     """Eight frames of the demo person."""
-    frames = read_clip(demo.clip_path("demo_b"), size=128, max_s=3.0).frames[:64:8]
+    frames = read_film(demo.clip_path("demo_b"), size=128, max_s=3.0).frames[:64:8]
     return np.ascontiguousarray(frames)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from films import read_film
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
@@ -12,12 +13,12 @@ CONFIG = person.PersonConfig(size=48)
 @pytest.fixture(scope="module")
 def talking() -> clip.Clip:
     """Three seconds of the demo person."""
-    return clip.read_clip(demo.clip_path("demo"), size=192, max_s=3.0)
+    return read_film(demo.clip_path("demo"), size=192, max_s=3.0)
 
 
 @pytest.fixture(scope="module")
 def talking_b() -> clip.Clip:
-    return clip.read_clip(demo.clip_path("demo_b"), size=192, max_s=1.4)
+    return read_film(demo.clip_path("demo_b"), size=192, max_s=1.4)
 
 
 def prepared(tmp_path, frames, audio) -> person.Person:
@@ -122,7 +123,7 @@ def test_odd_rate_and_odd_size(tmp_path, talking):
 
 
 def test_sound_that_is_late_is_put_right(tmp_path):
-    whole = clip.read_clip(demo.clip_path("demo"), size=96, max_s=7.0)
+    whole = read_film(demo.clip_path("demo"), size=96, max_s=7.0)
     late = np.pad(whole.audio, (round(0.24 * 16_000), 0))[: len(whole.audio)]
     p = prepared(tmp_path, whole.frames, late)
     assert p.report["offset_s"] == pytest.approx(0.24, abs=0.06)

@@ -66,11 +66,6 @@ def test_statistics_of_pieces_are_those_of_the_whole():
     np.testing.assert_allclose(std, together.std(0, ddof=1), rtol=1e-5)
 
 
-def test_folds_deal_speakers_out():
-    assert corpus.folds(["a", "b", "c", "d", "e"], 2) == [["a", "c", "e"], ["b", "d"]]
-    assert corpus.folds(["a"], 4) == [["a"]]
-
-
 def test_speed_copies_stay_in_step():
     """A click at 2 s and a jump of the mouth at 2 s are both at 1.6 s when played 1.25 times."""
     sound = np.zeros(16_000 * 4, np.float32)

@@ -44,9 +44,9 @@ def seen(monkeypatch):
     files whose faces were tracked, in order."""
     tracked = []
 
-    def landmarks_of(path, max_s, name):
-        tracked.append(name)
-        text = path.read_text()
+    def landmarks_of(job):
+        tracked.append(job.file)
+        text = job.path.read_text()
         if text == "stop":
             raise KeyboardInterrupt
         if not text.isdigit():

@@ -61,7 +61,7 @@ def test_a_corpus_of_an_encoder_from_outside(toy, tmp_path, monkeypatch):
         parallel, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs)
     )
     points = made_up_landmarks(np.zeros(60), seed=0)
-    monkeypatch.setattr(preprocess, "_landmarks_of", lambda path, max_s, name: points)
+    monkeypatch.setattr(preprocess, "_landmarks_of", lambda job: points)
     config = CorpusConfig(encoder=toy, rates=(1.0,))
     data = corpus.prepare(config, out=tmp_path / "corpora")
     assert data.utterances[0].speech.features.shape == (120, 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from films import read_film
 from mangled import mangle
 
 from geneface_kit.person import clip, demo
@@ -55,7 +56,7 @@ def encode(path: Path, talking: clip.Clip, video: str, audio: str) -> Path:
 @pytest.fixture(scope="module")
 def talking() -> clip.Clip:
     """1.2 seconds of the demo person."""
-    return clip.read_clip(demo.clip_path("demo"), size=96, max_s=1.2)
+    return read_film(demo.clip_path("demo"), size=96, max_s=1.2)
 
 
 def test_mangled_files_are_read_or_refused(tmp_path, talking):
@@ -96,7 +97,7 @@ def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_a_mangled_clip_is_a_whole_person_or_none(tmp_path, seed):
     source = tmp_path / "v.mp4"
-    whole = clip.read_clip(demo.clip_path("demo"), size=96, max_s=2.0)
+    whole = read_film(demo.clip_path("demo"), size=96, max_s=2.0)
     clip.write_video(source, whole.frames, whole.audio)
     source.write_bytes(mangle(source.read_bytes(), seed))
     folder = tmp_path / "person"

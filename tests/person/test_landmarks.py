@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from films import read_film
 
-from geneface_kit.person import clip, demo, landmarks
+from geneface_kit.person import demo, landmarks
 
 
 def mesh_of(points: np.ndarray, found) -> landmarks.Mesh:
@@ -14,7 +15,7 @@ def mesh_of(points: np.ndarray, found) -> landmarks.Mesh:
 
 @pytest.fixture(scope="module")
 def ten_frames() -> np.ndarray:
-    return clip.read_clip(demo.clip_path("demo"), size=256, max_s=0.4).frames
+    return read_film(demo.clip_path("demo"), size=256, max_s=0.4).frames
 
 
 def test_points_lie_on_the_true_ones(ten_frames):

@@ -347,3 +347,8 @@ def test_noise_has_the_asked_level():
     noise = listening.with_noise(sound, 20.0) - sound
     ratio_db = 10 * np.log10(np.mean(sound**2) / np.mean(noise**2))
     assert ratio_db == pytest.approx(20, abs=0.3)  # 16,000 draws: 0.05 dB of standard error
+
+
+def test_folds_deal_speakers_out():
+    assert proof.deal(["a", "b", "c", "d", "e"], 2) == [["a", "c", "e"], ["b", "d"]]
+    assert proof.deal(["a"], 4) == [["a"]]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import acting
 import numpy as np
 import pytest
+from films import read_film
 
 from geneface_kit.person.clip import write_video
 from geneface_kit.talk import marking
@@ -32,15 +33,14 @@ def test_consent_is_the_subjects_or_plainly_absent(tmp_path):
 
 def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
     pytest.importorskip("c2pa", reason="the marking extra is not installed")
-    from geneface_kit.person.clip import read_clip
 
-    before = read_clip(video, size=None).frames
+    before = read_film(video, size=None).frames
     assert marking.credentials(video) == {}
     assert marking.sign(video, notes, title="pretend (synthetic)")
     found = marking.credentials(video)
     assert found["state"] == "Valid" and found["title"] == "pretend (synthetic)"
     assert found["notes"] == notes and found["signer"] == "geneface_kit, no identity"
-    assert np.array_equal(read_clip(video, size=None).frames, before)
+    assert np.array_equal(read_film(video, size=None).frames, before)
     assert [path.name for path in video.parent.glob("*.mp4")] == ["video.mp4"]
 
 

@@ -8,8 +8,9 @@ import av
 import numpy as np
 import pytest
 import torch
+from films import read_film
 
-from geneface_kit.person.clip import read_audio, read_clip, write_audio, write_video
+from geneface_kit.person.clip import read_audio, write_audio, write_video
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.settings import resolve
 from geneface_kit.talk import plan as plan_module
@@ -164,7 +165,7 @@ def test_a_click_is_heard_when_it_is_seen(actor, tmp_path):
     audio = np.zeros(32_000, np.float32)
     audio[16_000:17_600] = acting.sound(0.1, loud=0.9)
     done = spoken(actor, tmp_path, audio, smooth_frames=0.0, clamp_std=100.0)
-    clip = read_clip(done.path, size=None)
+    clip = read_film(done.path, size=None)
     bright = clip.frames.mean(axis=(1, 2, 3))
     seen_s = np.flatnonzero(bright > bright.max() / 2)[0] / 25
     heard_s = np.flatnonzero(np.abs(read_audio(done.path)) > 0.3)[0] / 16_000
@@ -196,7 +197,7 @@ def test_same_seed_same_frames_other_seed_others(actor, tmp_path):
         spoken(actor, tmp_path, audio, f"{k}.mp4", seed, temperature=1.0)
         for k, seed in enumerate((1, 1, 2))
     )
-    assert np.array_equal(read_clip(a.path, size=None).frames, read_clip(b.path, size=None).frames)
+    assert np.array_equal(read_film(a.path, size=None).frames, read_film(b.path, size=None).frames)
     assert np.array_equal(a.plan.landmarks, b.plan.landmarks)
     assert not np.array_equal(a.plan.landmarks, c.plan.landmarks)
 

@@ -12,12 +12,9 @@ from geneface_kit.person.corpus.batches import (
     Sequences,
     Track,
     check_unit,
-    collate,
-    cut,
     displacements,
     draw_batch,
     feature_statistics,
-    folds,
 )
 from geneface_kit.person.corpus.build import prepare, summary
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
@@ -34,12 +31,9 @@ __all__ = [
     "cached_speech",
     "check_unit",
     "clip_paths",
-    "collate",
-    "cut",
     "displacements",
     "draw_batch",
     "feature_statistics",
-    "folds",
     "open_corpus",
     "prepare",
     "summary",

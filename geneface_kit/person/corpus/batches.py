@@ -16,12 +16,9 @@ __all__ = [
     "Track",
     "Sequences",
     "check_unit",
-    "collate",
-    "cut",
     "displacements",
     "draw_batch",
     "feature_statistics",
-    "folds",
 ]
 
 
@@ -69,11 +66,6 @@ class Sequences:
     def each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
         """The batch with every tensor changed: moved to a device, or cut to some rows."""
         return Sequences(*(change(getattr(self, field.name)) for field in fields(self)))
-
-
-def folds(speakers: Sequence[str], n_folds: int) -> list[list[str]]:
-    """Speakers dealt into n groups, for validation by speaker: a b c d e in 2 -> ace, bd."""
-    return [list(speakers[index::n_folds]) for index in range(min(n_folds, len(speakers)))]
 
 
 def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list[Displacement]:
@@ -152,13 +144,13 @@ def draw_batch(
         length = min(len(utterances[pick]) // 4 * 4, frames)
         last = len(utterances[pick]) - length
         start = int(torch.randint(last + 1, (1,), generator=generator))
-        pieces.append(cut(utterances[pick], motions[pick], start, length))
+        pieces.append(_cut(utterances[pick], motions[pick], start, length))
     names = sorted({utterance.clip for utterance in utterances})
     clips = torch.tensor([names.index(utterances[pick].clip) for pick in picks])
-    return collate(pieces, clips)
+    return _collate(pieces, clips)
 
 
-def cut(
+def _cut(
     utterance: Utterance, motion: Track, start: int, length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Speech features, f0 and motion of `length` frames from `start`."""
@@ -167,7 +159,7 @@ def cut(
     return features, f0, motion[start : start + length]
 
 
-def collate(
+def _collate(
     pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], clips: Int[Tensor, " b"]
 ) -> Sequences:
     """Pieces of several lengths -> one batch, zero padded to the longest."""

@@ -17,6 +17,9 @@ __all__ = ["prepare", "summary"]
 
 log = logging.getLogger(__name__)
 
+LIMIT_S, LIMIT_PER_S = 300.0, 20.0
+"""Wall seconds after which a clip is given up: these, and these for each second read (ours)."""
+
 
 def prepare(
     config: CorpusConfig,
@@ -24,15 +27,13 @@ def prepare(
     workers: int | None = None,
     on_ray: bool = False,
     retry: bool = False,
-    limit_s: float | None = None,
     out: Path | str = "",
 ) -> Corpus:
     """Every clip of the folder (or the embedded demo clips), memory-mapped; only new ones are read.
 
     workers: processes, default one per core; on_ray: as Ray tasks instead; retry: read clips again
-    that were found broken before; limit_s: wall seconds after which a clip is given up, default
-    300 and 20 for each second that may be read; out: the folder of all corpora, default
-    runs/corpus. Cut off at any moment, the next call goes on with what is finished.
+    that were found broken before; out: the folder of all corpora, default runs/corpus. Cut off at
+    any moment, the next call goes on with what is finished.
     Raises: FileNotFoundError when the folder does not exist; ValueError when no clip is usable.
     """
     if workers is not None and workers < 1:
@@ -50,7 +51,7 @@ def prepare(
                 preprocess.read,
                 todo,
                 workers=workers or parallel.n_cores(),
-                limit_s=limit_s or 300 + 20 * config.max_s,
+                limit_s=LIMIT_S + LIMIT_PER_S * config.max_s,
                 on_ray=on_ray,
             )
             writer = CorpusWriter(home, jobs, known)

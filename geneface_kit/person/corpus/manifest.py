@@ -23,7 +23,6 @@ __all__ = [
     "digest",
     "encoder_version",
     "file_stamp",
-    "find_folder",
     "read_settings",
 ]
 
@@ -74,7 +73,7 @@ def clip_paths(folder: str) -> list[Path]:
     """
     if not folder:
         return [demo.clip_path(name) for name in demo.NAMES]
-    place = find_folder(folder)
+    place = _find_folder(folder)
     paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in clip.SUFFIXES)
     if not paths:
         raise ValueError(
@@ -83,29 +82,13 @@ def clip_paths(folder: str) -> list[Path]:
     return paths
 
 
-def find_folder(folder: str) -> Path:
-    """The folder of that name: as given, in GENEFACE_KIT_DATA, or in data/ of the project.
-
-    Raises: FileNotFoundError when it is in none of these places.
-    """
-    places = [Path(folder)]
-    if "GENEFACE_KIT_DATA" in os.environ:
-        places.append(Path(os.environ["GENEFACE_KIT_DATA"]) / folder)
-    places.append(runs.root() / "data" / folder)
-    for place in places:
-        if place.is_dir():
-            return place
-    looked = ", ".join(str(place) for place in places)
-    raise FileNotFoundError(f"no corpus folder {folder!r}: looked at {looked}; put videos there")
-
-
 def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
     """Where the corpus of these settings lies: OUT/FOLDER-x/ENCODER-y.
 
     out: the folder of all corpora; default: runs/corpus of the project. x follows from the place
     of the videos, y from the settings that change what is read.
     """
-    place = str(find_folder(config.folder).resolve()) if config.folder else "demo"
+    place = str(_find_folder(config.folder).resolve()) if config.folder else "demo"
     above = f"{Path(place).name}-{digest(place)[:8]}"
     below = f"{config.encoder.replace(':', '.')}-{digest(read_settings(config))[:8]}"
     corpora = Path(out) if out else runs.root() / "runs" / "corpus"
@@ -118,7 +101,7 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
     home: the folder of this corpus.
     """
     paths = clip_paths(config.folder)
-    place = find_folder(config.folder) if config.folder else paths[0].parent
+    place = _find_folder(config.folder) if config.folder else paths[0].parent
     stems = Counter(_name(path, place) for path in paths)
     encoder = encoder_version(config.encoder)
     jobs = []
@@ -177,3 +160,19 @@ def _speaker(path: Path, place: Path) -> str:
     """The sub-folder a clip lies in, else its name before "_clip"."""
     above = path.parent.relative_to(place).as_posix()
     return path.stem.split("_clip")[0] if above == "." else above
+
+
+def _find_folder(folder: str) -> Path:
+    """The folder of that name: as given, in GENEFACE_KIT_DATA, or in data/ of the project.
+
+    Raises: FileNotFoundError when it is in none of these places.
+    """
+    places = [Path(folder)]
+    if "GENEFACE_KIT_DATA" in os.environ:
+        places.append(Path(os.environ["GENEFACE_KIT_DATA"]) / folder)
+    places.append(runs.root() / "data" / folder)
+    for place in places:
+        if place.is_dir():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise FileNotFoundError(f"no corpus folder {folder!r}: looked at {looked}; put videos there")

@@ -3,13 +3,10 @@
 `read` needs nothing but its job, so it runs in any process on any machine.
 """
 
-import contextlib
 import itertools
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +17,7 @@ from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus.manifest import ClipJob
 from geneface_kit.person.tracking.track import track
 
-__all__ = ["BrokenClip", "at_speed", "in_step", "read", "speed_copies"]
+__all__ = ["at_speed", "in_step", "read", "speed_copies"]
 
 log = logging.getLogger(__name__)
 
@@ -34,27 +31,45 @@ MIN_OFFSET_CONFIDENCE = 0.3
 """Below it the audio-visual offset is left at 0 (ours)."""
 
 
-class BrokenClip(ValueError):
-    """A clip that cannot be used: at which stage (sound, face, speech), and why."""
-
-    def __init__(self, stage: str, reason: str) -> None:
-        super().__init__(reason)
-        self.stage = stage
-
-
 def read(job: ClipJob) -> tuple[dict[str, object], dict[str, Float[np.ndarray, "n ..."]]]:
     """What is known of a clip, and its arrays: KIND and the copy's suffix -> values.
 
-    A clip that cannot be read is never an error here: its facts are a stage and a reason, and
-    there are no arrays. What is raised stops the whole corpus: a full disk, missing weights of a
-    speech encoder.
+    A clip that cannot be read is never an error here, whatever a library raises: its facts are a
+    stage (sound, face, speech) and a reason, and there are no arrays. What is raised stops the
+    whole corpus: a full disk, missing weights of a speech encoder.
     """
+    least, stage = round(MIN_S * clip.FPS), "sound"
     try:
-        with _warnings() as warnings:
-            facts, arrays = _utterances(job)
-    except BrokenClip as broken:
-        return {"stage": broken.stage, "reason": str(broken)}, {}
-    return facts | {"warnings": warnings}, arrays
+        audio = _sound(job)
+        stage = "face"
+        known = job.faces.exists()
+        points = np.load(job.faces) if known else _landmarks_of(job)
+    except Exception as error:
+        return _broken(stage, error)
+    if not known:  # finding them is most of the work
+        job.faces.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(job.faces) as partial:
+            np.save(partial, points, allow_pickle=False)
+    if len(points) < least:
+        return _broken("face", ValueError(f"{job.file} is shorter than {MIN_S:g} s"))
+    try:
+        found = speech.estimate_offset(speech.encode(audio, "hama").cut(len(points)), points)
+        late = found.confidence >= MIN_OFFSET_CONFIDENCE
+        audio = in_step(audio, found.seconds) if late else audio
+        if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
+            reason = f"the sound of {job.file} is shorter than {MIN_S:g} s"
+            return _broken("sound", ValueError(reason))
+        arrays = _copies(job, audio, points)
+    except FileNotFoundError:
+        raise  # an encoder's weights
+    except Exception as error:
+        return _broken("speech", error)
+    facts = {
+        "offset_s": round(found.seconds, 4),
+        "offset_confidence": round(found.confidence, 4),
+        "offset_corrected": bool(late),
+    }
+    return facts, arrays
 
 
 def speed_copies(rates: tuple[float, ...]) -> dict[str, float]:
@@ -86,63 +101,13 @@ def at_speed(
     return sound, (1 - share) * landmarks[before] + share * landmarks[after]
 
 
-@contextlib.contextmanager
-def _stage(name: str, *, passes: type[Exception] = BrokenClip) -> Iterator[None]:
-    """Any error in here is this clip's own: one odd file among thousands is never fatal.
-
-    passes: errors that are not the clip's and go through.
-    """
-    try:
-        yield
-    except (BrokenClip, passes):
-        raise
-    except (ValueError, FileNotFoundError) as error:
-        raise BrokenClip(name, str(error)) from error
-    except Exception as error:
-        log.debug("unexpected error in %s", name, exc_info=True)
-        raise BrokenClip(name, f"unexpected {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """What the kit warns of while a clip is read, for the index: workers have no screen."""
-    said: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())
-    kit = logging.getLogger("geneface_kit")
-    kit.addHandler(handler)
-    try:
-        yield said
-    finally:
-        kit.removeHandler(handler)
-
-
-def _encoding() -> contextlib.AbstractContextManager[None]:
-    """The stage "speech"; the missing weights of an encoder are not the clip's fault."""
-    return _stage("speech", passes=FileNotFoundError)
-
-
-def _utterances(job: ClipJob) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    """What is known of the clip, and the arrays of every copy."""
-    with _stage("sound"):
-        audio = _sound(job)
-    points = _faces(job)
-    least = round(MIN_S * clip.FPS)
-    if len(points) < least:
-        raise BrokenClip("face", f"{job.file} is shorter than {MIN_S:g} s")
-    with _encoding():
-        heard = speech.encode(audio, "hama").cut(len(points))
-        found = speech.estimate_offset(heard, points)
-    late = found.confidence >= MIN_OFFSET_CONFIDENCE
-    audio = in_step(audio, found.seconds) if late else audio
-    if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
-        raise BrokenClip("sound", f"the sound of {job.file} is shorter than {MIN_S:g} s")
-    facts = {
-        "offset_s": round(found.seconds, 4),
-        "offset_confidence": round(found.confidence, 4),
-        "offset_corrected": bool(late),
-    }
-    return facts, _copies(job, audio, points)
+def _broken(stage: str, error: Exception) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """The result of a clip that cannot be used; an error that is no sentence is named."""
+    reason = str(error)
+    if not isinstance(error, ValueError | FileNotFoundError):
+        log.debug("unexpected error in %s", stage, exc_info=error)
+        reason = f"unexpected {type(error).__name__}: {error}"
+    return {"stage": stage, "reason": reason}, {}
 
 
 def _copies(job: ClipJob, audio: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,8 +115,7 @@ def _copies(job: ClipJob, audio: np.ndarray, points: np.ndarray) -> dict[str, np
     arrays = {}
     for suffix, rate in speed_copies(job.config.rates).items():
         sound, motion = at_speed(audio, points, rate)
-        with _encoding():
-            spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
+        spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
         kept = {"features": spoken.features, "f0": spoken.f0, "mel": spoken.mel}
         kept["landmarks"] = motion
         arrays |= {kind + suffix: np.ascontiguousarray(kept[kind]) for kind in kept}
@@ -168,27 +132,16 @@ def _sound(job: ClipJob) -> Float[np.ndarray, " n"]:
     return audio[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
 
 
-def _faces(job: ClipJob) -> Float[np.ndarray, "t 68 3"]:
-    """The clip's tracked landmarks; finding them is most of the work, so they are kept."""
-    if not job.faces.exists():
-        with _stage("face"):
-            points = _landmarks_of(job.path, job.config.max_s, job.file)
-        job.faces.parent.mkdir(parents=True, exist_ok=True)
-        with runs.replacing(job.faces) as partial:
-            np.save(partial, points, allow_pickle=False)
-    return np.load(job.faces, allow_pickle=False)
-
-
-def _landmarks_of(path: Path, max_s: float, name: str) -> np.ndarray:
+def _landmarks_of(job: ClipJob) -> Float[np.ndarray, "t 68 3"]:
     """Canonical landmarks (t, 68, 3) of a clip that shows a face nearly all the time."""
-    frames = clip.stream_frames(path, long_side=PICTURE, max_s=max_s)
+    frames = clip.stream_frames(job.path, long_side=PICTURE, max_s=job.config.max_s)
     first = next(frames, None)
     if first is None:
-        raise ValueError(f"{name} has no readable frame")
+        raise ValueError(f"{job.file} has no readable frame")
     mesh = landmarks.detect(itertools.chain([first], frames))
     missing = 1 - float(mesh.found.mean())
     if missing > MAX_MISSING:
-        raise ValueError(f"{name} shows no face in {100 * missing:.0f} % of its frames")
+        raise ValueError(f"{job.file} shows no face in {100 * missing:.0f} % of its frames")
     mesh = landmarks.fill_gaps(mesh)
     height, width = first.shape[:2]
     centre = np.array([PICTURE - width, PICTURE - height, 0], np.float32) / 2

@@ -37,15 +37,6 @@ class Truth:
     ends_s: Float[np.ndarray, " p"]
     text: str
 
-    def frames_of(self, symbols: str | frozenset[str]) -> list[int]:
-        """The frames whose middle lies inside one of the given phonemes."""
-        middle = (np.arange(len(self.poses)) + 0.5) / 25
-        found = []
-        for symbol, start, end in zip(self.phonemes, self.starts_s, self.ends_s, strict=True):
-            if symbol in symbols:
-                found += np.flatnonzero((middle >= start) & (middle < end)).tolist()
-        return found
-
 
 def clip_path(name: str) -> Path:
     """The mp4 of an embedded demo person."""

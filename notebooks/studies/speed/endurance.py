@@ -42,10 +42,11 @@ class Usage:
 
 def lengthen(source: Path, out: Path, *, minutes: float, size: int) -> Path:
     """A clip of so many minutes and size x size pixels: the source to and fro, without a cut."""
-    whole = clip.read_clip(source, size=None)
+    frames, sound = list(clip.stream_frames(source)), clip.sound_of(source)
+    sound = sound[: round(len(frames) / clip.FPS * clip.SAMPLE_RATE)]
     n_frames = round(minutes * 60 * clip.FPS)
-    period = 2 * len(whole.frames)
-    fro = np.concatenate([whole.audio, whole.audio[::-1]])
+    period = 2 * len(frames)
+    fro = np.concatenate([sound, sound[::-1]])
     audio = np.tile(fro, n_frames // period + 1)[: n_frames * clip.SAMPLE_RATE // clip.FPS]
 
     def pictures() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
@@ -53,7 +54,7 @@ def lengthen(source: Path, out: Path, *, minutes: float, size: int) -> Path:
 
         for index in range(n_frames):
             at = index % period
-            frame = whole.frames[min(at, period - 1 - at)]
+            frame = frames[min(at, period - 1 - at)]
             yield cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
 
     clip.write_video(out, pictures(), audio)

@@ -1,4 +1,4 @@
-"""Media: a file -> its container, its streams, what it says of itself, all that can be decoded."""
+"""Container: a media file -> its streams, what it says of itself, all that can be decoded."""
 
 import logging
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ __all__ = [
 ]
 
 FPS = 25
-"""Frames per second everywhere in the kit (method.md 0)."""
+"""Frames per second everywhere in the kit (official code)."""
 SAMPLE_RATE = 16_000
-"""Samples per second of all sound, mono (method.md 0)."""
+"""Samples per second of all sound, mono (official code)."""
 SUFFIXES = (
     *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),

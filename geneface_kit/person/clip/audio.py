@@ -1,6 +1,7 @@
-"""Sound: any recording or video -> mono samples at 16 kHz by time stamps, and back to wav."""
+"""Audio: any recording or video -> mono samples at 16 kHz by time stamps, and back to wav."""
 
 import logging
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import av
 import numpy as np
 from jaxtyping import Float
 
-from geneface_kit.person.clip.media import JUMP_S, SAMPLE_RATE, opened, probe, readable
+from geneface_kit.person.clip.container import JUMP_S, SAMPLE_RATE, opened, probe, readable
 from geneface_kit.runs import replacing
 
 __all__ = ["SILENCE_RMS", "read_audio", "sound_frame", "sound_of", "write_audio"]
@@ -86,7 +87,7 @@ def _decoded(path: Path, start_s: float | None) -> np.ndarray:
     return audio
 
 
-def _pieces(frames, path: Path) -> tuple[list[np.ndarray], float]:
+def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarray], float]:
     """Resampled pieces in a row, holes of the clock filled with silence; time of the first."""
     pieces, first_s, n_samples, n_holes = [], 0.0, 0, 0
     resampler = kind = None
