@@ -9,6 +9,7 @@ import geneface_kit_figures as figures
 import numpy as np
 import pandas as pd
 import pytest
+from geneface_kit_figures.phonemes import Mark
 from PIL import Image
 
 from geneface_kit import runs
@@ -60,7 +61,7 @@ def history():
     return table.assign(stage="nerf", part="head", measure="loss")
 
 
-MARKS = [speech.Mark(3, "m b p", 0.9), speech.Mark(8, "a", 0.8)]
+MARKS = [Mark(3, "m b p", 0.9), Mark(8, "a", 0.8)]
 
 
 def faces(n, seed=0, size=40):

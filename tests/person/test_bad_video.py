@@ -111,7 +111,7 @@ def test_a_silent_sound_is_a_warning(tmp_path, talking):
 
 
 def test_odd_rate_and_odd_size(tmp_path, talking):
-    from tests.test_clip import write_at
+    from test_clip import write_at
 
     frames = [frame[:187, :191] for frame in talking.frames[:45]]
     frames = [np.pad(frame, ((0, 1), (0, 1), (0, 0)), mode="edge") for frame in frames]
