@@ -9,6 +9,7 @@ import torch
 
 from geneface_kit.adaptation.postnet import project_onto_neighbours
 from notebooks.studies import official
+from notebooks.studies.official.__main__ import main
 
 SEED = 20230131
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
@@ -16,7 +17,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 
 
 def rule_tensor(name: str, shape: list[int]) -> torch.Tensor:
-    """A tensor by the rule of golden/README.md for the motion networks."""
+    """A tensor by the rule of tests/golden/README.md for the motion networks."""
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
     a = np.random.default_rng(zlib.crc32(name.encode()) + SEED).standard_normal(shape)
@@ -132,6 +133,17 @@ def test_checkpoint_file_is_read(tmp_path):
     torch.testing.assert_close(official.to_official("discriminator", network), state)
     with pytest.raises(ValueError, match="no state_dict with a child 'model'"):
         official.load_official(path, "vae")
+
+
+def test_the_command_says_what_fits(tmp_path, capsys):
+    path = tmp_path / "model_ckpt_steps_1.ckpt"
+    torch.save({"state_dict": {"disc_model": discriminator_state()}}, path)
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "discriminator: fits, 158,080 parameters of Discriminator" in lines
+    assert len(lines) == 7 and sum("does not fit" in line for line in lines) == 6
+    assert main([str(tmp_path / "absent.ckpt")]) == 2
+    assert "no checkpoint at" in capsys.readouterr().err
 
 
 class Dangerous:

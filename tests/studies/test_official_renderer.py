@@ -17,7 +17,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 
 
 def rule_tensor(name: str, shape: list[int]) -> torch.Tensor:
-    """A tensor by the rule of golden/README.md for the renderer networks."""
+    """A tensor by the rule of tests/golden/README.md for the renderer networks."""
     if name.endswith("offsets") or name.startswith("step_counter"):
         return torch.zeros(shape, dtype=torch.int32)
     if name.startswith("aabb"):

@@ -1,7 +1,8 @@
 """Official: checkpoints of the authors' code <-> this kit's networks, and nothing but weights.
 
+`python -m notebooks.studies.official CHECKPOINT` says what of a file fits.
 Reads files {"state_dict": {child: tensors}} with weights-only loading; converts names both ways.
-Networks: vae, vae_pitch, syncnet, postnet, discriminator (geneface-spec: state dicts), both ways;
+Networks: vae, vae_pitch, syncnet, postnet, discriminator, both ways;
 radnerf_head and radnerf_torso, the grid renderer, only in.
 """
 
@@ -18,7 +19,15 @@ from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from notebooks.studies.official.renderer import RENDERERS, check_fit
 
-__all__ = ["NETWORKS", "RENDERERS", "from_official", "load_official", "to_official"]
+__all__ = [
+    "NETWORKS",
+    "RENDERERS",
+    "from_checkpoint",
+    "from_official",
+    "load_official",
+    "read_checkpoint",
+    "to_official",
+]
 
 SIZES = {
     "hidden": 256,
@@ -91,11 +100,18 @@ NETWORKS = {
 def load_official(path: Path | str, network: str) -> nn.Module:
     """One network of an official checkpoint file, in evaluation mode.
 
+    Raises: FileNotFoundError; ValueError in one sentence.
+    """
+    return from_checkpoint(read_checkpoint(path), network)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint file: name of a child -> its state dict.
+
     The file is read weights-only: tensors and plain containers; anything else is refused,
     not executed. Raises: FileNotFoundError; ValueError in one sentence.
     """
     path = Path(path)
-    spec = RENDERERS.get(network) or _network(network)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; name the official .ckpt file")
     try:
@@ -107,9 +123,20 @@ def load_official(path: Path | str, network: str) -> nn.Module:
             "keep only its state_dict in a process you trust, then load that"
         ) from None
     children = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(children, dict) or not isinstance(children.get(spec.child), dict):
+    if not isinstance(children, dict):
+        raise ValueError(f"{path.name} has no state_dict: it is no official checkpoint")
+    return {name: child for name, child in children.items() if isinstance(child, dict)}
+
+
+def from_checkpoint(children: dict[str, dict[str, Tensor]], network: str) -> nn.Module:
+    """Our network with what `read_checkpoint` found, ready for inference.
+
+    Raises: ValueError when the checkpoint is of another network.
+    """
+    spec = RENDERERS.get(network) or _network(network)
+    if spec.child not in children:
         raise ValueError(
-            f"{path.name} has no state_dict with a child {spec.child!r}: it is no official "
+            f"the checkpoint has no state_dict with a child {spec.child!r}: it is no official "
             f"{network} checkpoint"
         )
     return from_official(network, children[spec.child])

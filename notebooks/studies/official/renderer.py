@@ -1,6 +1,6 @@
 """Renderer: the official grid renderer's tensors -> a head field and a torso field of this kit.
 
-Names, shapes and arithmetic of geneface-spec.md 4b. Tiled grids, 16 levels up to 2048.
+Names, shapes and arithmetic of the authors' code. Tiled grids, 16 levels up to 2048.
 """
 
 from collections.abc import Callable, Mapping
