@@ -76,8 +76,8 @@ def rendered_at(
 
     heard: the speech, which only a head that speech drives needs.
     """
-    track = landmarks if heard is None else actor.portrait.driving(landmarks, heard)
-    pictures = np.stack(list(actor.portrait.render(track, poses, only=list(frames))))
+    track = landmarks if heard is None else actor.avatar.driving(landmarks, heard)
+    pictures = np.stack(list(actor.avatar.render(track, poses, only=list(frames))))
     return _faces(pictures, landmarks[list(frames)], poses[list(frames)], actor.person)
 
 

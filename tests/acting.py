@@ -9,7 +9,7 @@ import torch
 from geneface_kit.adaptation.stage import Adaptation
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.weights import Motion
-from geneface_kit.nerf.portrait.portrait import Portrait
+from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
@@ -114,11 +114,11 @@ class PretendAdaptation(Adaptation):
         return np.asarray(displacements)
 
 
-class PretendPortrait(Portrait):
+class PretendAvatar(Avatar):
     """Grey frames as bright as the mouth is open; can break off."""
 
     driven_by = "landmarks"
-    sway = None
+    torso_shifts = None
 
     def __init__(self, stop_at: int | None = None):
         self.stop_at = stop_at
@@ -126,7 +126,7 @@ class PretendPortrait(Portrait):
     def driving(self, landmarks, speech):
         return landmarks
 
-    def render(self, landmarks, poses, *, only=None, sway=None):
+    def render(self, landmarks, poses, *, only=None, torso_shifts=None):
         assert len(landmarks) == len(poses)
         opened = mouth_opening(np.asarray(landmarks))
         for index in range(len(opened)) if only is None else only:
@@ -136,6 +136,6 @@ class PretendPortrait(Portrait):
             yield np.full((SIZE, SIZE, 3), np.uint8(255 * min(opening, 1)), np.uint8)
 
 
-def actor(folder: Path, **portrait) -> Actor:
+def actor(folder: Path, **avatar) -> Actor:
     """The whole pretend actor."""
-    return Actor(person(folder), PretendMotion(), PretendAdaptation(), PretendPortrait(**portrait))
+    return Actor(person(folder), PretendMotion(), PretendAdaptation(), PretendAvatar(**avatar))

@@ -1,4 +1,4 @@
-"""A puppet: a tiny person of painted discs, for tests of head, torso and portrait."""
+"""A puppet: a tiny person of painted discs, for tests of head, torso and avatar."""
 
 from pathlib import Path
 

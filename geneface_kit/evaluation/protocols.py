@@ -35,9 +35,11 @@ def landmark_driven(actor: Actor, chosen: Int[np.ndarray, " n"]) -> UInt8[np.nda
 
     A head that speech drives gets their own sound instead.
     """
-    person, portrait = actor.person, actor.portrait
-    track = portrait.driving(person.landmarks, person.speech)
-    frames = portrait.render(track, person.poses, only=chosen.tolist(), sway=portrait.sway)
+    person, avatar = actor.person, actor.avatar
+    track = avatar.driving(person.landmarks, person.speech)
+    frames = avatar.render(
+        track, person.poses, only=chosen.tolist(), torso_shifts=avatar.torso_shifts
+    )
     return np.stack(list(live.progress(frames, "landmark-driven", len(chosen))))
 
 
@@ -48,13 +50,13 @@ def self_driven(
 
     The landmarks come from speech alone; the eyes are replayed from frames of training.
     """
-    person, portrait = actor.person, actor.portrait
+    person, avatar = actor.person, actor.avatar
     planned = held_out_plan(actor, config, generator)
     there = slice(person.n_train, person.n_train + len(planned.landmarks))
-    sway = None if portrait.sway is None else portrait.sway[there]
-    track = portrait.driving(planned.landmarks, planned.speech)
+    torso_shifts = None if avatar.torso_shifts is None else avatar.torso_shifts[there]
+    track = avatar.driving(planned.landmarks, planned.speech)
     only = (chosen - person.n_train).tolist()
-    frames = portrait.render(track, person.poses[there], only=only, sway=sway)
+    frames = avatar.render(track, person.poses[there], only=only, torso_shifts=torso_shifts)
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
 
 
@@ -72,6 +74,6 @@ def cross_driven(
     planned = plan(actor, audio, config, generator)
     if isinstance(network("syncnet"), NotMeasured):
         return planned, None
-    track = actor.portrait.driving(planned.landmarks, planned.speech)
-    frames = actor.portrait.render(track, planned.poses, sway=planned.sway)
+    track = actor.avatar.driving(planned.landmarks, planned.speech)
+    frames = actor.avatar.render(track, planned.poses, torso_shifts=planned.torso_shifts)
     return planned, np.stack(list(live.progress(frames, "cross-driven", len(planned.landmarks))))

@@ -56,7 +56,7 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     def note(table: str, protocol: str, measured: Scores, n_frames: int) -> None:
         scored[table] += rows_of(
             run,
-            _told(measured, actor.portrait.driven_by),
+            _told(measured, actor.avatar.driven_by),
             table=table,
             protocol=protocol,
             method=config.method,
@@ -66,7 +66,7 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     started = time.perf_counter()
     frames = landmark_driven(actor, chosen)
     fps = len(frames) / (time.perf_counter() - started)
-    if actor.portrait.driven_by == "landmarks":
+    if actor.avatar.driven_by == "landmarks":
         _store(run.folder / "landmark_driven.npy", frames)
         note("a", "landmark-driven", score_pictures(actor.person, chosen, frames), len(frames))
     planned, frames = self_driven(actor, chosen, spoken, run.generator("self-driven"))

@@ -14,8 +14,7 @@ from geneface_kit.adaptation import stage as adaptation_config
 from geneface_kit.evaluation import config as evaluation_config
 from geneface_kit.motion import config as motion_config
 from geneface_kit.motion import sync_expert as sync_config
-from geneface_kit.nerf.head import config as head_config
-from geneface_kit.nerf.torso import config as torso_config
+from geneface_kit.nerf import config as nerf_config
 from geneface_kit.person import settings as person_config
 from geneface_kit.person.corpus import manifest as corpus_config
 from geneface_kit.talk import config as talk_config
@@ -55,6 +54,12 @@ RENAMED: dict[str, str] = {
     "sync.same_clip": "the constant SAME_CLIP of motion/sync_expert.py",
     "sync.shift_min": "the constant SHIFT_MIN of motion/sync_expert.py",
     "sync.shift_max": "the constant SHIFT_MAX of motion/sync_expert.py",
+    "head.carry_reach": "head.warp_reach",
+    "head.spread_weight": "head.depth_variance_weight",
+    "head.code_channels": "head.appearance_channels",
+    "head.stop": "avatar.stop",
+    "torso.code_channels": "torso.appearance_channels",
+    "torso.sway": "torso.follow_pose",
 }
 """Old name of a setting, a section or a notebook's parameter -> what it is now."""
 
@@ -74,8 +79,13 @@ class Settings:
     sync: sync_config.SyncConfig = field(metadata=_profiles(sync_config))
     motion: motion_config.MotionConfig = field(metadata=_profiles(motion_config))
     adaptation: adaptation_config.AdaptationConfig = field(metadata=_profiles(adaptation_config))
-    head: head_config.HeadConfig = field(metadata=_profiles(head_config))
-    torso: torso_config.TorsoConfig = field(metadata=_profiles(torso_config))
+    head: nerf_config.HeadConfig = field(
+        metadata={"cpu": nerf_config.HEAD_CPU, "paper": nerf_config.HEAD_PAPER}
+    )
+    torso: nerf_config.TorsoConfig = field(
+        metadata={"cpu": nerf_config.TORSO_CPU, "paper": nerf_config.TORSO_PAPER}
+    )
+    avatar: nerf_config.AvatarConfig = field(metadata={"paper": nerf_config.AVATAR_PAPER})
     talk: talk_config.TalkConfig = field(metadata=_profiles(talk_config))
     evaluation: evaluation_config.EvaluationConfig = field(metadata=_profiles(evaluation_config))
 

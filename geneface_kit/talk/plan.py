@@ -13,7 +13,7 @@ from geneface_kit.adaptation.stage import Adaptation
 from geneface_kit.motion import stage as motion_stage
 from geneface_kit.motion.weights import Motion
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.portrait.portrait import Portrait
+from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import SAMPLE_RATE
@@ -21,7 +21,7 @@ from geneface_kit.person.speech import Speech, encode
 from geneface_kit.runs.record import Run
 from geneface_kit.talk.audio import SAMPLES, loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
-from geneface_kit.talk.postprocess import pose_path, postprocess, sway_path
+from geneface_kit.talk.postprocess import pose_path, postprocess, torso_shift_path
 
 __all__ = ["Actor", "Plan", "load_actor", "plan"]
 
@@ -33,7 +33,7 @@ class Actor:
     person: Person
     motion: Motion
     adaptation: Adaptation
-    portrait: Portrait | None
+    avatar: Avatar | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Plan:
 
     audio: n samples at 16 kHz, exactly t/25 s. displacements: the generator's, from the mean
     face. adapted: after the post-net. landmarks: after `postprocess`, what the renderer gets.
-    sway: shifts of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses.
+    torso_shifts: shifts of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses.
     """
 
     audio: Float[np.ndarray, " n"]
@@ -53,7 +53,7 @@ class Plan:
     poses: Float[np.ndarray, "t 4 4"]
     loudness: Float[np.ndarray, " t"]
     silent: Bool[np.ndarray, " t"]
-    sway: Float[np.ndarray, "t 2"] | None = None
+    torso_shifts: Float[np.ndarray, "t 2"] | None = None
 
 
 def load_actor(parents: Mapping[str, Run]) -> Actor:
@@ -86,7 +86,7 @@ def plan(
         adapted = _near_own(adapted, person, config.lle_share)
     loud = loudness(audio)
     silent = silent_frames(loud)
-    sway = None if actor.portrait is None else actor.portrait.sway
+    torso_shifts = None if actor.avatar is None else actor.avatar.torso_shifts
     return Plan(
         audio=audio,
         speech=speech,
@@ -96,7 +96,7 @@ def plan(
         poses=pose_path(person.poses, n_frames, config.head_motion),
         loudness=loud,
         silent=silent,
-        sway=sway_path(sway, n_frames, config.head_motion),
+        torso_shifts=torso_shift_path(torso_shifts, n_frames, config.head_motion),
     )
 
 

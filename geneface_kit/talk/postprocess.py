@@ -12,7 +12,7 @@ from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 
-__all__ = ["ping_pong", "pose_path", "postprocess", "sway_path"]
+__all__ = ["ping_pong", "pose_path", "postprocess", "torso_shift_path"]
 
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 LEAD = 3
@@ -89,16 +89,16 @@ def pose_path(
     return path.astype(np.float32)
 
 
-def sway_path(
-    sway: Float[np.ndarray, "c 2"] | None, n_frames: int, head_motion: str
+def torso_shift_path(
+    torso_shifts: Float[np.ndarray, "c 2"] | None, n_frames: int, head_motion: str
 ) -> Float[np.ndarray, "t 2"] | None:
     """The shoulders' shifts for t frames, along with the head's `pose_path`.
 
     None, to be predicted from the pose: without tracked shoulders, and for a head that is still.
     """
-    if sway is None or head_motion != "clip":
+    if torso_shifts is None or head_motion != "clip":
         return None
-    path = sway[ping_pong(len(sway), n_frames)]
+    path = torso_shifts[ping_pong(len(torso_shifts), n_frames)]
     return uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest").astype(np.float32)
 
 

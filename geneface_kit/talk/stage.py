@@ -99,8 +99,8 @@ def talk(
     title = f"{actor.person.name} (synthetic)"
 
     def frames() -> Iterator[np.ndarray]:
-        track = actor.portrait.driving(planned.landmarks, planned.speech)
-        rendered = actor.portrait.render(track, planned.poses, sway=planned.sway)
+        track = actor.avatar.driving(planned.landmarks, planned.speech)
+        rendered = actor.avatar.render(track, planned.poses, torso_shifts=planned.torso_shifts)
         for index, frame in enumerate(live.progress(rendered, "rendering", n_frames)):
             flicker.add(frame)
             shown = labelled(frame, config.label) if config.label else frame
@@ -120,7 +120,7 @@ def talk(
 
 
 def _save_arrays(path: Path, done: Talk) -> None:
-    names = ("displacements", "adapted", "landmarks", "poses", "sway", "loudness", "silent")
+    names = ("displacements", "adapted", "landmarks", "poses", "torso_shifts", "loudness", "silent")
     arrays = {name: getattr(done.plan, name) for name in names}
     with replacing(path) as partial:
         np.savez_compressed(

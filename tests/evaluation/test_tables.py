@@ -185,7 +185,7 @@ def test_a_recording_is_rendered_only_for_syncnet(actor, tmp_path, monkeypatch):
     assert "syncnet" in without["LSE-C"].reason
     listener = Lse(monkeypatch, tmp_path)
     monkeypatch.setattr(scores, "detected", everywhere)
-    frames = np.stack(list(actor.portrait.render(plan.landmarks, plan.poses)))
+    frames = np.stack(list(actor.avatar.render(plan.landmarks, plan.poses)))
     assert scores.score_recording(actor, plan, frames)["LSE-D"] == 7
     assert listener.seen == [(10, 10 * 640, 10)]
 

@@ -6,17 +6,18 @@ import pytest
 import torch
 from test_head import SMALL
 
-from geneface_kit.nerf.head import HeadField, make_field
+from geneface_kit.nerf.grid_head import GridField
+from geneface_kit.nerf.head import make_field
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"view_dependent": True}, {"direct_condition": False}, {"carry_reach": 0.0}],
+    [{}, {"view_dependent": True}, {"direct_condition": False}, {"warp_reach": 0.0}],
     ids=lambda changes: next(iter(changes), "usual"),
 )
 def test_a_baked_head_is_the_head(changes):
     torch.manual_seed(0)
-    head: HeadField = make_field(dataclasses.replace(SMALL, **changes), 3)
+    head: GridField = make_field(dataclasses.replace(SMALL, **changes), 3)
     torch.nn.init.normal_(head.position_grid.table, std=0.5)
     torch.nn.init.normal_(head.ambient_grid.table, std=0.5)
     for net in (head.ambient_net, head.density_net, head.colour_net):
@@ -27,7 +28,7 @@ def test_a_baked_head_is_the_head(changes):
     directions = torch.nn.functional.normalize(torch.randn(70, 3), dim=-1)
     with torch.no_grad():
         condition = head.condition(torch.randn(1, 1, 68, 3))
-        field, baked = head.at(condition, head.mean_code(), None), head.baked(condition)
+        field, baked = head.at(condition, head.mean_appearance(), None), head.baked(condition)
         expected = field(positions, directions, torch.arange(70))
         density, features = baked.density(positions)
         colour = baked.colour(features, directions)

@@ -10,8 +10,11 @@ from puppet import faces, puppet
 
 from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.condition import ConditionNet
-from geneface_kit.nerf.head import HeadConfig, HeadField, HeadTask
-from geneface_kit.nerf.views import Views, windows_of
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig
+from geneface_kit.nerf.dataset import RayDataset, windows_of
+from geneface_kit.nerf.grid_head import GridField
+from geneface_kit.nerf.head_training import HeadTask
+from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.runs import training, weights
 
 SMALL = HeadConfig(
@@ -25,15 +28,20 @@ SMALL = HeadConfig(
 def trained(tmp_path_factory):
     """A head after a few seconds of training on the puppet, and its history."""
     generator = torch.Generator().manual_seed(0)
-    task = HeadTask.make(SMALL, Views(puppet()), generator)
+    task = HeadTask.make(SMALL, RayDataset(puppet()), generator)
     folder = tmp_path_factory.mktemp("head")
     history = training.fit(task, folder, name="head", steps=SMALL.steps, generator=generator)
     return task, history
 
 
-def image_of(task: HeadTask, opening: float) -> torch.Tensor:
+def image_of(task: HeadTask, opening: float) -> HeadImage:
+    return shot(task.field, task.dataset, opening)
+
+
+def shot(field: GridField, dataset: RayDataset, opening: float) -> HeadImage:
     window = torch.from_numpy(faces(np.array([opening], np.float32)))
-    return task.field.image(window, task.views.poses[0], task.views.focal, task.views.size)
+    renderer = HeadRenderer(field, AvatarConfig(tolerance=0.0))
+    return renderer.image(window, dataset.poses[0], dataset.focal, dataset.size)
 
 
 def test_training_lowers_the_loss(trained):
@@ -49,7 +57,7 @@ def test_held_out_frames_are_recognised(trained):
 
 def test_the_mouth_follows_the_landmarks(trained):
     task, _ = trained
-    x0, y0, x1, y1 = task.views.lip_rects[0].tolist()
+    x0, y0, x1, y1 = task.dataset.lip_rects[0].tolist()
     wide, shut = (image_of(task, opening).colour[y0:y1, x0:x1] for opening in (0.6, 0.05))
     assert float(shut.mean() - wide.mean()) > 0.1  # an open mouth is dark
 
@@ -57,7 +65,7 @@ def test_the_mouth_follows_the_landmarks(trained):
 def test_opacity_is_the_head(trained):
     task, _ = trained
     alpha = image_of(task, 0.6).alpha.numpy()
-    label = task.views.person.labels[0] == 1
+    label = task.dataset.person.labels[0] == 1
     assert alpha[label].mean() > 0.85 and alpha[~label].mean() < 0.1
 
 
@@ -79,17 +87,15 @@ def test_depth_is_the_distance_to_the_head(trained):
 def test_weights_survive_a_file(trained, tmp_path):
     task, _ = trained
     weights.save_weights(tmp_path / "head.safetensors", task.field, person="puppet")
-    other = HeadField(SMALL, task.views.n_train)
+    other = GridField(SMALL, task.dataset.n_train)
     weights.load_weights(tmp_path / "head.safetensors", other, person="puppet")
     other.train(False)
-    window = torch.from_numpy(faces(np.array([0.4], np.float32)))
-    found = other.image(window, task.views.poses[0], task.views.focal, task.views.size)
-    assert torch.equal(found.colour, image_of(task, 0.4).colour)
+    assert torch.equal(shot(other, task.dataset, 0.4).colour, image_of(task, 0.4).colour)
 
 
 def test_a_killed_training_resumes_exactly(tmp_path):
     def task(generator):
-        return HeadTask.make(SMALL, Views(puppet()), generator)
+        return HeadTask.make(SMALL, RayDataset(puppet()), generator)
 
     whole_generator = torch.Generator().manual_seed(3)
     whole = task(whole_generator)
@@ -116,10 +122,15 @@ def test_a_killed_training_resumes_exactly(tmp_path):
 
 
 def test_zero_weights_switch_losses_off():
-    views = Views(puppet())
-    off = {"entropy_weight": 0.0, "ambient_weight": 0.0, "spread_weight": 0.0, "lips_weight": 0.0}
+    dataset = RayDataset(puppet())
+    off = {
+        "entropy_weight": 0.0,
+        "ambient_weight": 0.0,
+        "depth_variance_weight": 0.0,
+        "lips_weight": 0.0,
+    }
     config = dataclasses.replace(SMALL, lips_stage=1.0, **off)
-    task = HeadTask.make(config, views, torch.Generator().manual_seed(0))
+    task = HeadTask.make(config, dataset, torch.Generator().manual_seed(0))
     losses = task.step(10, torch.Generator().manual_seed(0))
     assert losses["loss"] == losses["image"]
 
@@ -149,17 +160,18 @@ def test_condition_of_a_still_face_is_that_of_one_frame():
     torch.testing.assert_close(still, alone)
 
 
-def test_lips_never_see_a_frame_code(trained):
+def test_lips_never_see_a_frames_appearance(trained):
     task, _ = trained
-    pixels = task.views.draw(4, 64, (1.0, 0.0), torch.Generator().manual_seed(0))
+    pixels = task.dataset.draw(4, 64, (1.0, 0.0), torch.Generator().manual_seed(0))
     assert bool(pixels.in_lips.all())
+    rays = task.dataset.rays(pixels)
     with torch.no_grad():
-        before = task.field.render(task.views.rays(pixels), task._field_of(pixels)).colour
-        kept = task.field.codes.clone()
+        before = task.field.render(rays, task._field_of(pixels), torch.zeros(len(pixels.at))).colour
+        kept = task.field.appearance.clone()
         noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
-        task.field.codes += noise - noise.mean(0)  # the mean code stays
-        after = task.field.render(task.views.rays(pixels), task._field_of(pixels)).colour
-        task.field.codes.copy_(kept)
+        task.field.appearance += noise - noise.mean(0)  # the mean stays
+        after = task.field.render(rays, task._field_of(pixels), torch.zeros(len(pixels.at))).colour
+        task.field.appearance.copy_(kept)
     torch.testing.assert_close(before, after)
 
 
@@ -168,11 +180,11 @@ def test_bad_persons_get_one_sentence():
     poses = person.poses.copy()
     poses[3, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite poses"):
-        Views(dataclasses.replace(person, poses=poses))
+        RayDataset(dataclasses.replace(person, poses=poses))
     with pytest.raises(ValueError, match="no frame of the person has a head pixel"):
-        Views(dataclasses.replace(person, labels=np.zeros_like(person.labels)))
+        RayDataset(dataclasses.replace(person, labels=np.zeros_like(person.labels)))
     poses = person.poses.copy()
     poses[:, 0, 3] += 50
-    views = Views(dataclasses.replace(person, poses=poses))
+    dataset = RayDataset(dataclasses.replace(person, poses=poses))
     with pytest.raises(ValueError, match="outside the head box"):
-        HeadTask.make(SMALL, views, torch.Generator())
+        HeadTask.make(SMALL, dataset, torch.Generator())

@@ -8,17 +8,18 @@ import torch
 from puppet import faces, puppet
 from test_torso import SMALL as TORSO
 
-from geneface_kit.nerf import stage as portrait
-from geneface_kit.nerf.head import HeadConfig, HeadField
-from geneface_kit.nerf.portrait.quality import Following, layer_quality, mouth_follows
-from geneface_kit.nerf.views import Views, windows_of
+from geneface_kit.nerf import stage as nerf_stage
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig
+from geneface_kit.nerf.dataset import RayDataset, windows_of
+from geneface_kit.nerf.grid_head import GridField
+from geneface_kit.nerf.held_out import Following, layer_quality, mouth_follows
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 
 
 @pytest.fixture(scope="module")
 def trained(demo_person, tmp_path_factory):
-    """The demo person's portrait after the smoke profile's head training, and its run's numbers."""
+    """The demo person's avatar after the smoke profile's head training, and its run's numbers."""
     folder, recorded = tmp_path_factory.mktemp("nerf"), {}
     run = SimpleNamespace(
         folder=folder,
@@ -26,8 +27,8 @@ def trained(demo_person, tmp_path_factory):
         generator=lambda name="": torch.Generator().manual_seed(len(name)),
         record=recorded.__setitem__,
     )
-    portrait.make(run, SimpleNamespace(head=HeadConfig(), torso=TORSO))
-    return portrait.load(folder, demo_person), recorded
+    nerf_stage.make(run, HeadConfig(), TORSO, AvatarConfig())
+    return nerf_stage.load(folder, demo_person), recorded
 
 
 def test_following_by_hand():
@@ -78,12 +79,12 @@ def test_frames_and_landmarks_must_be_equally_many():
 
 
 def test_quality_is_told_by_layer():
-    views = Views(puppet())
+    dataset = RayDataset(puppet())
     frame = 21
-    picture = views.person.frames[frame].copy()
-    torso = views.person.labels[frame] == 3
+    picture = dataset.person.frames[frame].copy()
+    torso = dataset.person.labels[frame] == 3
     picture[torso] += 51  # a fifth of the range: 20 log10(5) = 13.98 dB
-    found = layer_quality([picture], views, [frame])
+    found = layer_quality([picture], dataset, [frame])
     assert found["torso_psnr"] == pytest.approx(13.979, abs=1e-3)
     assert found["head_psnr"] == found["background_psnr"] == 120
     share = torso.mean()
@@ -95,7 +96,7 @@ def test_lip_movements_reach_the_condition_at_unit_strength():
     config = HeadConfig(
         condition=8, lip_modes=2, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8
     )
-    field = HeadField(config, 20)
+    field = GridField(config, 20)
     landmarks = torch.from_numpy(faces(np.linspace(0, 0.6, 20).astype(np.float32)))
     field.learn_statistics(landmarks)
     found = field.condition(windows_of(landmarks, torch.arange(20), 1))[:, 8:10].detach()
@@ -105,11 +106,11 @@ def test_lip_movements_reach_the_condition_at_unit_strength():
 
 
 def test_without_lip_modes_the_condition_is_the_official_one():
-    official = {"lip_modes": 0, "carry_reach": 0.0}
+    official = {"lip_modes": 0, "warp_reach": 0.0}
     config = HeadConfig(
         condition=8, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8, **official
     )
-    field = HeadField(config, 4)
+    field = GridField(config, 4)
     window = torch.from_numpy(faces(np.array([0.3], np.float32)))[None]
     flat = window.flatten(2)
     torch.testing.assert_close(field.condition(window), field.condition_net(flat.clamp(-3, 3)))
@@ -121,7 +122,7 @@ def test_a_face_that_moves_as_a_whole_is_looked_up_where_it_was():
         condition=8, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8, lip_modes=0
     )
     torch.manual_seed(0)
-    field = HeadField(config, 4).train(False)
+    field = GridField(config, 4).train(False)
     torch.nn.init.uniform_(field.position_grid.table, -9, 9)
     mean = torch.from_numpy(faces(np.array([0.3], np.float32)))
     field.landmark_mean.copy_(mean.flatten())
@@ -139,7 +140,7 @@ def test_a_lid_closes_between_its_landmarks_too():
     """Half-way between two landmarks of a lid its skin moves as they do, though the other lid,
     which stays, is as near as they are."""
     config = HeadConfig(hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8)
-    field = HeadField(config, 4).train(False)
+    field = GridField(config, 4).train(False)
     open_eye = torch.from_numpy(faces(np.array([0.3], np.float32)))
     upper = [37, 38]
     lid = [[-0.68, 0.3], [-0.56, 0.34], [-0.44, 0.34], [-0.32, 0.3], [-0.44, 0.26], [-0.56, 0.26]]
@@ -148,9 +149,9 @@ def test_a_lid_closes_between_its_landmarks_too():
     closed, drop = open_eye.clone(), torch.tensor([0.0, 0.07, 0.0])
     closed[0, upper] -= drop
     half_way = closed[0, upper].mean(0, keepdim=True)
-    marks = field.condition(closed[:, None])[:, field.n_condition :]
-    carried = camera.from_box(field.carried(camera.to_box(half_way), marks, None))
-    moved = float((carried - half_way)[0, 1])
+    landmarks = field.condition(closed[:, None])[:, field.n_condition :]
+    warped = camera.from_box(field.warped(camera.to_box(half_way), landmarks, None))
+    moved = float((warped - half_way)[0, 1])
     assert moved > 0.7 * float(drop[1])
 
 
@@ -164,7 +165,7 @@ def test_the_trained_mouth_follows_its_landmarks(trained):
 @pytest.mark.slow
 def test_closing_the_landmarks_closes_the_rendered_lips(trained, demo_person):
     model, _ = trained
-    frames = Views(demo_person).held_out(8)
+    frames = RayDataset(demo_person).held_out(8)
     gap = np.linalg.norm(demo_person.landmarks[:, 62] - demo_person.landmarks[:, 66], axis=-1)
     order = np.argsort(gap[: demo_person.n_train])
     poses = demo_person.poses[frames]

@@ -7,15 +7,16 @@ import pytest
 import torch
 from puppet import N_FRAMES, puppet
 from test_head import SMALL
-from test_portrait import stub_run
+from test_stage import stub_run
 from test_torso import SMALL as TORSO
 
-from geneface_kit.nerf import stage as portrait
+from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.condition import ConditionNet
-from geneface_kit.nerf.head import HeadTask, make_field
-from geneface_kit.nerf.views import SPEECH_STEPS, Views, driving
+from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.dataset import SPEECH_STEPS, RayDataset, driving
+from geneface_kit.nerf.head import make_field
+from geneface_kit.nerf.head_training import HeadTask
 from geneface_kit.person import stage as person_stage
-from geneface_kit.pipeline.settings import resolve
 
 CONFIG = dataclasses.replace(SMALL, driven_by="speech", steps=300, attention_frames=3)
 
@@ -34,10 +35,9 @@ def talking_puppet():
 def made(tmp_path_factory):
     """A finished nerf run of the talking puppet, its head driven by speech."""
     folder, recorded = tmp_path_factory.mktemp("nerf"), {}
-    settings = dataclasses.replace(resolve(), head=CONFIG, torso=TORSO)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: talking_puppet())
-        portrait.make(stub_run(folder, recorded), settings)
+        nerf_stage.make(stub_run(folder, recorded), CONFIG, TORSO, AvatarConfig())
     return folder, recorded
 
 
@@ -76,7 +76,7 @@ def test_it_learns_the_held_out_frames(made):
 def test_the_mouth_follows_the_sound(made):
     folder, _ = made
     person = talking_puppet()
-    model = portrait.load(folder, person)
+    model = nerf_stage.load(folder, person)
     x0, y0, x1, y1 = person.lip_rects[0].tolist()
     track = model.driving(person.landmarks, person.speech)
     shown = [  # one pose; the sound of frames whose mouth is open, and of frames where it is shut
@@ -90,18 +90,18 @@ def test_the_mouth_follows_the_sound(made):
 def test_landmarks_do_not_reach_it(made):
     folder, _ = made
     person = talking_puppet()
-    model = portrait.load(folder, person)
+    model = nerf_stage.load(folder, person)
     own = model.driving(person.landmarks, person.speech)
     other = model.driving(person.landmarks[::-1] + 1, person.speech)
     assert torch.equal(own, other)
-    moved = Views(dataclasses.replace(person, landmarks=person.landmarks[::-1].copy()))
+    moved = RayDataset(dataclasses.replace(person, landmarks=person.landmarks[::-1].copy()))
     tasks = [
-        HeadTask.make(CONFIG, views, torch.Generator().manual_seed(0))
-        for views in (Views(person), moved)
+        HeadTask.make(CONFIG, dataset, torch.Generator().manual_seed(0))
+        for dataset in (RayDataset(person), moved)
     ]
     for name, value in tasks[0].field.state_dict().items():
         assert torch.equal(value, tasks[1].field.state_dict()[name]), name
-    windows = [task.views.windows(torch.arange(4), CONFIG) for task in tasks]
+    windows = [task.dataset.windows(torch.arange(4), CONFIG) for task in tasks]
     assert torch.equal(*windows)
     assert not [name for name in tasks[0].field.state_dict() if "landmark" in name or "lip" in name]
 
@@ -111,7 +111,7 @@ def test_the_state_loads_again(made):
     person = talking_puppet()
     frames = []
     for _ in range(2):
-        model = portrait.load(folder, person)
+        model = nerf_stage.load(folder, person)
         track = model.driving(person.landmarks, person.speech)
         frames.append(next(model.render(track, person.poses, only=[21])))
     assert np.array_equal(*frames)
@@ -121,7 +121,7 @@ def test_the_state_loads_again(made):
 def test_what_cannot_drive_a_head_is_refused(made):
     folder, _ = made
     person = talking_puppet()
-    model = portrait.load(folder, person)
+    model = nerf_stage.load(folder, person)
     with pytest.raises(ValueError, match=r"driven by speech: its windows must be \(b, w, 16, 4\)"):
         model.render_frame(person.landmarks[:1], person.poses[0])
     lips = make_field(SMALL, 3)

@@ -10,17 +10,14 @@ import torch
 from puppet import SHIRT, puppet
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.nerf.head import HeadConfig, HeadField, HeadImage
-from geneface_kit.nerf.torso import (
-    TorsoConfig,
-    TorsoField,
-    TorsoTask,
-    euler,
-    sway,
-    unit_pixels,
-    waves,
-)
-from geneface_kit.nerf.views import Views
+from geneface_kit.nerf import torso_motion
+from geneface_kit.nerf.avatar import TorsoRenderer
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig, TorsoConfig
+from geneface_kit.nerf.dataset import RayDataset
+from geneface_kit.nerf.grid_head import GridField
+from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
+from geneface_kit.nerf.torso import TorsoField, TorsoTask, euler, unit_pixels
+from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.person import camera
 from geneface_kit.runs import training
 
@@ -30,22 +27,26 @@ SMALL = TorsoConfig(
 )  # fmt: skip
 
 
-def untrained_head(n_train: int) -> HeadField:
+def untrained_head(n_train: int) -> HeadRenderer:
     torch.manual_seed(0)
     config = HeadConfig(
         hidden=16, condition=8, attention_frames=1, n_levels=4, finest=32, log2_rows=10,
         occupancy=8, step_length=0.3, precision="float32",
     )  # fmt: skip
-    return HeadField(config, n_train).train(False)
+    return HeadRenderer(GridField(config, n_train).train(False))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    views, generator = Views(puppet()), torch.Generator().manual_seed(0)
-    task = TorsoTask.make(SMALL, views, untrained_head(views.n_train), generator)
+    dataset, generator = RayDataset(puppet()), torch.Generator().manual_seed(0)
+    task = TorsoTask.make(SMALL, dataset, untrained_head(dataset.n_train), generator)
     folder = tmp_path_factory.mktemp("torso")
     history = training.fit(task, folder, name="torso", steps=SMALL.steps, generator=generator)
     return task, history
+
+
+def shown(field: TorsoField, pose: torch.Tensor, head: HeadImage):
+    return TorsoRenderer(field, AvatarConfig(exact=True)).image(pose, head)
 
 
 def nothing(size: int) -> HeadImage:
@@ -62,15 +63,15 @@ def test_training_lowers_the_loss(trained):
 
 def test_the_shirt_is_where_the_shirt_is(trained):
     task, _ = trained
-    colour, alpha = task.field.image(task.views.poses[0], nothing(32))
+    colour, alpha = shown(task.field, task.dataset.poses[0], nothing(32))
     assert float(alpha[28].mean()) > 0.8 and float(alpha[:16].max()) < 0.15
     np.testing.assert_allclose(colour[28].mean(0).numpy(), np.array(SHIRT) / 255, atol=0.1)
 
 
 def test_inference_is_deterministic(trained):
     task, _ = trained
-    first = task.field.image(task.views.poses[1], nothing(32))
-    second = task.field.image(task.views.poses[1], nothing(32))
+    first = shown(task.field, task.dataset.poses[1], nothing(32))
+    second = shown(task.field, task.dataset.poses[1], nothing(32))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -81,7 +82,7 @@ def test_the_torso_knows_the_head_only_when_asked_to():
         torch.manual_seed(0)
         field = TorsoField(dataclasses.replace(SMALL, head_aware=aware), 20, 32).train(False)
         changed = not torch.equal(
-            field.image(torch.eye(4), head)[0], field.image(torch.eye(4), lit)[0]
+            shown(field, torch.eye(4), head)[0], shown(field, torch.eye(4), lit)[0]
         )
         assert changed == aware
 
@@ -98,7 +99,7 @@ def test_angles_of_a_known_rotation():
 
 
 def test_waves_and_pixels_by_hand():
-    found = waves(torch.tensor([[0.5]]), 2)[0].tolist()
+    found = positional_encoding(torch.tensor([[0.5]]), 2)[0].tolist()
     expected = [0.5, math.sin(0.5), math.cos(0.5), math.sin(1.0), math.cos(1.0)]
     assert found == pytest.approx(expected)
     assert unit_pixels(torch.tensor([[0, 255]]), 256)[0].tolist() == pytest.approx([-1.0, 1.0])
@@ -111,7 +112,7 @@ def moving_shirt():
     size, rng = 96, np.random.default_rng(0)
     speckle = cv2.GaussianBlur(rng.random((160, 160, 3)).astype(np.float32), (0, 0), 2.5)
     speckle = np.uint8(255 * (speckle - speckle.min()) / np.ptp(speckle))
-    place = sway.pose_features(torch.from_numpy(person.poses)).numpy()[:, 3:5] * (6, -6)
+    place = torso_motion.pose_features(torch.from_numpy(person.poses)).numpy()[:, 3:5] * (6, -6)
     frames, labels, torso = (np.zeros((len(place), size, size, c), np.uint8) for c in (3, 1, 4))
     labels[:, 40:] = 3
     for t, (x, y) in enumerate(place):
@@ -126,14 +127,14 @@ def moving_shirt():
 def test_the_shift_of_a_torso_is_measured():
     person, place = moving_shirt()
     frames = np.arange(len(place))
-    found = sway.measure(person, frames)
+    found = torso_motion.measure(person, frames)
     np.testing.assert_allclose(found, place - place[len(place) // 2], atol=0.1)
 
 
 def test_the_pose_predicts_the_shift_of_frames_that_were_not_measured():
     person, place = moving_shirt()
-    learned = sway.learn(person, 14)
-    features = sway.pose_features(torch.from_numpy(person.poses[14:]))
+    learned = torso_motion.learn(person, 14)
+    features = torso_motion.pose_features(torch.from_numpy(person.poses[14:]))
     found = (features @ learned.weights[:6] + learned.weights[6]) * (person.size - 1) / 2
     np.testing.assert_allclose(found, place[14:] - place[:14].mean(0), atol=0.15)
 
@@ -142,7 +143,7 @@ def test_pose_features_are_the_turn_and_place_of_the_head():
     vectors = np.random.default_rng(1).normal(0, 0.4, (5, 3))
     places = np.random.default_rng(2).normal(0, 1, (5, 3)) - (0, 0, 7)
     poses = camera.pose_from_head(Rotation.from_rotvec(vectors).as_matrix(), places)
-    found = sway.pose_features(torch.from_numpy(poses).float())
+    found = torso_motion.pose_features(torch.from_numpy(poses).float())
     np.testing.assert_allclose(found, np.concatenate([vectors, places], 1), atol=1e-5)
 
 
@@ -151,7 +152,7 @@ def test_where_a_torso_is_lost_the_pose_tells(caplog):
     blank = person.frames.copy()
     blank[[4, 5]] = 128
     person = dataclasses.replace(person, frames=blank)
-    learned = sway.learn(person, 14)
+    learned = torso_motion.learn(person, 14)
     shifts = learned.shifts.numpy() * (person.size - 1) / 2
     assert "could not be followed in 2 frames" in caplog.text
     mean = place[[k for k in range(14) if k not in (4, 5)]].mean(0)
@@ -160,20 +161,20 @@ def test_where_a_torso_is_lost_the_pose_tells(caplog):
 
 def test_a_torso_without_texture_is_bent_by_the_pose(caplog):
     person = puppet()
-    assert np.isnan(sway.measure(person, np.arange(6))).all(1).sum() == 5
-    assert sway.learn(person, 6) is None
+    assert np.isnan(torso_motion.measure(person, np.arange(6))).all(1).sum() == 5
+    assert torso_motion.learn(person, 6) is None
     assert "could not be followed" in caplog.text
-    views = Views(person)
-    config = dataclasses.replace(SMALL, sway=True)
-    task = TorsoTask.make(config, views, untrained_head(views.n_train), torch.Generator())
-    assert task.seen is None and not task.field.config.sway
-    assert not task.field.sway_map.any()
+    dataset = RayDataset(person)
+    config = dataclasses.replace(SMALL, follow_pose=True)
+    task = TorsoTask.make(config, dataset, untrained_head(dataset.n_train), torch.Generator())
+    assert task.seen is None and not task.field.config.follow_pose
+    assert not task.field.shift_map.any()
 
 
 def test_no_viewpoint_throws_the_torso_away():
     field = TorsoField(SMALL, 20, 32)
-    field.sway_map.fill_(1.0)
-    field.sway_limit.fill_(0.1)
+    field.shift_map.fill_(1.0)
+    field.shift_limit.fill_(0.1)
     assert field.predicted_shift(10 * torch.eye(4)[None]).abs().max() <= 0.1
 
 
@@ -183,15 +184,15 @@ def test_a_pose_moves_the_torso_and_does_not_paint_it():
         layer.weight.data.zero_()
     pose = torch.eye(4)
     pose[0, 3] = 2.0
-    first, second = (field.image(where, nothing(32))[0] for where in (torch.eye(4), pose))
+    first, second = (shown(field, where, nothing(32))[0] for where in (torch.eye(4), pose))
     assert torch.equal(first, second)
 
 
 def test_a_person_without_torso_gets_one_sentence():
     person = puppet()
-    views = Views(dataclasses.replace(person, torso=np.zeros_like(person.torso)))
+    dataset = RayDataset(dataclasses.replace(person, torso=np.zeros_like(person.torso)))
     with pytest.raises(ValueError, match="no torso pixel"):
-        TorsoTask.make(SMALL, views, untrained_head(views.n_train), torch.Generator())
+        TorsoTask.make(SMALL, dataset, untrained_head(dataset.n_train), torch.Generator())
 
 
 def test_slow_drift_is_followed_and_noise_is_not():
@@ -201,8 +202,8 @@ def test_slow_drift_is_followed_and_noise_is_not():
     noise = np.random.default_rng(0).normal(scale=0.01, size=(300, 2))
     shifts = torch.from_numpy(noise).float()
     shifts[:, 0] += torch.from_numpy(drift).float()
-    seen = sway.Sway(frames, shifts, torch.zeros(7, 2))
-    found = sway.track(seen, np.zeros((300, 2), np.float32), 270)
+    seen = torso_motion.TorsoMotion(frames, shifts, torch.zeros(7, 2))
+    found = torso_motion.track(seen, np.zeros((300, 2), np.float32), 270)
     assert np.abs(found[:, 0] - drift).max() < 0.02
     assert np.corrcoef(found[:, 0], drift)[0, 1] > 0.99
     assert np.abs(found[:, 1]).max() < 1e-3

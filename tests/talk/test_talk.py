@@ -210,7 +210,7 @@ def test_stills_are_the_frames_before_compression(actor, tmp_path):
 
 
 def test_an_interrupted_talk_leaves_no_file(actor, tmp_path):
-    broken = replace(actor, portrait=acting.PretendPortrait(stop_at=3))
+    broken = replace(actor, avatar=acting.PretendAvatar(stop_at=3))
     before = {path.name for path in tmp_path.iterdir()} | {"in.wav"}
     with pytest.raises(KeyboardInterrupt):
         spoken(broken, tmp_path, acting.sound(1.0))

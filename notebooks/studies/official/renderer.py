@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from geneface_kit.nerf import head as head_stage
-from geneface_kit.nerf import torso as torso_stage
-from geneface_kit.nerf.head import HeadConfig, HeadField
-from geneface_kit.nerf.torso import TorsoConfig, TorsoField
+from geneface_kit.nerf.config import HEAD_PAPER, TORSO_PAPER, HeadConfig, TorsoConfig
+from geneface_kit.nerf.grid_head import GridField
+from geneface_kit.nerf.torso import TorsoField
 
 __all__ = ["RENDERERS", "HeadSight", "Renderer", "morton_order"]
 
@@ -30,7 +29,7 @@ HEAD = [
     ("ambient_net.net.", "ambient_net.layers."),
     ("sigma_net.net.", "density_net.layers."),
     ("color_net.net.", "colour_net.layers."),
-    ("individual_embeddings", "codes"),
+    ("individual_embeddings", "appearance"),
 ]
 """(official, ours), beginnings of names."""
 TORSO = [
@@ -38,7 +37,7 @@ TORSO = [
     ("torso_deform_net.net.", "deform_net.layers."),
     ("torso_canonicial_net.net.", "colour_net.layers."),
     ("head_color_weights_encoder.", "head_net.layers."),
-    ("torso_individual_codes", "codes"),
+    ("torso_individual_codes", "appearance"),
 ]
 DENSITY, BITS = "density_grid", "density_bitfield"
 LEFT_OUT = ("aabb_", "step_counter", "position_embedder.offsets", "ambient_embedder.offsets")
@@ -85,13 +84,13 @@ def morton_order(resolution: int) -> Int[Tensor, "x y z"]:
     return index[:, None, None] | (index[:, None] << 1) | (index << 2)
 
 
-def _head(state: dict[str, Tensor]) -> HeadField:
+def _head(state: dict[str, Tensor]) -> GridField:
     """The head: box coordinates are (x + 1) / 2 of the official (permuted) world."""
     state = {name: value for name, value in state.items() if not name.startswith(LEFT_OUT)}
     density, bits = state.pop(DENSITY, None), state.pop(BITS, None)
     n_frames = len(state.get("individual_embeddings", []))
-    config = HeadConfig(**(head_stage.PAPER | {"grid_kind": "tiled", "precision": "float32"}))
-    field = HeadField(config, n_frames)
+    config = HeadConfig(**(HEAD_PAPER | {"grid_kind": "tiled", "precision": "float32"}))
+    field = GridField(config, n_frames)
     field.edge = EDGE
     _fill(field, _renamed(state, HEAD), "radnerf_head")
     if density is not None and bits is not None:
@@ -109,7 +108,7 @@ def _torso(state: dict[str, Tensor]) -> TorsoField:
     state = {name: value for name, value in state.items() if name.startswith(ours)}
     is_aware = any(name.startswith("head_color_weights_encoder.") for name in state)
     values = {"head_aware": is_aware, "grid_kind": "tiled", "precision": "float32"}
-    config = TorsoConfig(**(torso_stage.PAPER | values))
+    config = TorsoConfig(**(TORSO_PAPER | values))
     field = TorsoField(config, len(state.get("torso_individual_codes", [])), 128)
     if is_aware:
         field.head_net = HeadSight()

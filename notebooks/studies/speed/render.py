@@ -16,12 +16,12 @@ from torch.autograd.profiler import profile, record_function
 
 from geneface_kit import runs
 from geneface_kit.metrics.formulas import psnr_of_error
-from geneface_kit.nerf import stage as portrait_stage
-from geneface_kit.nerf.head import HeadTask
-from geneface_kit.nerf.head.vanilla import VanillaField
-from geneface_kit.nerf.portrait.picture import EXACT, Frame, fidelity
-from geneface_kit.nerf.portrait.survey import surveyed
-from geneface_kit.nerf.views import Views, windows_of
+from geneface_kit.nerf import stage as nerf_stage
+from geneface_kit.nerf.avatar import Avatar, Frame
+from geneface_kit.nerf.config import HeadConfig
+from geneface_kit.nerf.dataset import RayDataset, windows_of
+from geneface_kit.nerf.head_training import HeadTask
+from geneface_kit.nerf.vanilla import VanillaField
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
 from geneface_kit.render.kernels import muted
@@ -38,7 +38,7 @@ class Rate:
     """One measurement of pictures of one size.
 
     fps: frames per second, by the median frame; stream_fps: of a video, whose frames are made one
-    on each core (`Portrait.render`); cpu_s: processor seconds a frame, all cores
+    on each core (`Avatar.render`); cpu_s: processor seconds a frame, all cores
     together (wall times mean little on a busy machine); samples: of the head field, a frame;
     parts: share of the wall time of each part, the torso's own networks within "torso";
     twin_ratio, reference_ratio, vanilla_ratio: time of the torch twins, of the reference, and of
@@ -65,22 +65,20 @@ def bench_render(subject: str = "") -> Iterator[str]:
     subject: a person (the demo in the profile smoke, anyone else in cpu; trained if it is not),
     or the folder of a finished nerf run.
     """
-    if (Path(subject) / "portrait.json").exists() and subject:
+    if (Path(subject) / "avatar.json").exists() and subject:
         run = runs.open_run(Path(subject))
     else:
         run = require("nerf", subject or "demo", profile=_profile(subject))
     person = person_stage.load(run.parents["person"].folder)
-    portrait = portrait_stage.load(run.folder, person)
-    views = Views(person, portrait.device)
-    if portrait.painter.shell is None:  # a run of before there were surveys
-        portrait = surveyed(portrait, views)
-    yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {views.size} px"
+    avatar = nerf_stage.load(run.folder, person)
+    dataset = RayDataset(person, avatar.device)
+    yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {dataset.size} px"
     yield (
-        f"on {_device(portrait.device)}; networks in {_name(portrait.head.dtype)}, "
-        f"step length x{portrait.painter.config.step_factor:g}"
+        f"on {_device(avatar.device)}; networks in {_name(avatar.head.dtype)}, "
+        f"step length x{avatar.renderer.step_factor:g}"
     )
     for size in SIZES:
-        rate = render_rate(portrait, views, size)
+        rate = render_rate(avatar, dataset, size)
         yield (
             f"{size} x {size}: {rate.stream_fps:.1f} frames/s in a video, {rate.fps:.1f} one by "
             f"one, {1000 * rate.cpu_s:.0f} ms of processor "
@@ -97,25 +95,25 @@ def bench_render(subject: str = "") -> Iterator[str]:
         )
 
 
-def render_rate(portrait: Any, views: Views, size: int, *, n_frames: int = 8) -> Rate:
-    """Measures a portrait on held-out frames, after one frame to warm up."""
-    width = portrait.head.config.attention_frames
+def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int = 8) -> Rate:
+    """Measures a avatar on held-out frames, after one frame to warm up."""
+    width = avatar.head.config.attention_frames
     scenes = [
-        (windows_of(views.landmarks, torch.tensor([frame]), width)[0], views.poses[frame])
-        for frame in views.held_out(n_frames)
+        (windows_of(dataset.landmarks, torch.tensor([frame]), width)[0], dataset.poses[frame])
+        for frame in dataset.held_out(n_frames)
     ]
-    fast = portrait.resized(size)
-    twins = fast.configured(replace(portrait.painter.config, backend="torch"))
+    fast = avatar.resized(size)
+    twins = fast.configured(backend="torch")
     walls, cpu_s, pictures = _timed(fast, scenes)
     twin_walls, _, _ = _timed(twins, scenes[:2])
-    exact_walls, _, references = _timed(fast.configured(EXACT), scenes[:3])
+    exact_walls, _, references = _timed(fast.configured(exact=True), scenes[:3])
     vanilla_s = _vanilla_s(fast, scenes[0])
     pairs = list(zip(pictures, references, strict=False))
     usual = statistics.median(walls)
     return Rate(
         size=size,
         fps=1 / usual,
-        stream_fps=_stream_fps(fast, views, n_frames),
+        stream_fps=_stream_fps(fast, dataset, n_frames),
         cpu_s=cpu_s / len(scenes),
         samples=round(statistics.mean(picture.n_samples for picture in pictures)),
         parts=_shares(lambda: _timed(fast, scenes[:3]), RENDER_PARTS),
@@ -136,9 +134,9 @@ def bench_train(subject: str = "") -> Iterator[str]:
     settings = resolve(_profile(subject))
     run = require("person", subject or "demo", profile=_profile(subject))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    views = Views(person_stage.load(run.folder), device)
-    yield f"training the head of {views.person.name}, {settings.profile}, on {_device(device)}"
-    rate = train_rate(settings.head, views)
+    dataset = RayDataset(person_stage.load(run.folder), device)
+    yield f"training the head of {dataset.person.name}, {settings.profile}, on {_device(device)}"
+    rate = train_rate(settings.head, dataset)
     yield (
         f"{rate['steps']:.1f} steps/s, {rate['rays']:,.0f} rays/s, {rate['samples']:,.0f} "
         f"samples/s, {rate['cpu_s'] * 1000:.0f} ms of processor time a step"
@@ -146,17 +144,19 @@ def bench_train(subject: str = "") -> Iterator[str]:
     yield f"    {_percent(rate['parts'])}"
 
 
-def train_rate(config: Any, views: Views, *, n_warm: int = 40, n_steps: int = 20) -> dict[str, Any]:
+def train_rate(
+    config: HeadConfig, dataset: RayDataset, *, n_warm: int = 40, n_steps: int = 20
+) -> dict[str, Any]:
     """Speed of training steps after some to warm up: steps, rays and samples a second."""
     generator = torch.Generator().manual_seed(0)
-    task = HeadTask.make(config, views, generator)
+    task = HeadTask.make(config, dataset, generator)
     for index in range(n_warm):
         task.step(index, generator)
     done: list[dict[str, float]] = []
 
     def some(first: int) -> None:
         done.extend(task.step(first + index, generator) for index in range(n_steps))
-        _wait(views.device)
+        _wait(dataset.device)
 
     wall, cpu = time.perf_counter(), time.process_time()
     some(n_warm)
@@ -171,23 +171,23 @@ def train_rate(config: Any, views: Views, *, n_warm: int = 40, n_steps: int = 20
     }
 
 
-def _stream_fps(portrait: Any, views: Views, n_frames: int) -> float:
+def _stream_fps(avatar: Avatar, dataset: RayDataset, n_frames: int) -> float:
     """Frames per second of held-out frames made as a video is."""
-    frames = views.held_out(2 * n_frames)
-    person, start = views.person, time.perf_counter()
-    made = list(portrait.render(person.landmarks, person.poses, only=frames))
+    frames = dataset.held_out(2 * n_frames)
+    person, start = dataset.person, time.perf_counter()
+    made = list(avatar.render(person.landmarks, person.poses, only=frames))
     return len(made) / (time.perf_counter() - start)
 
 
-def _timed(portrait: Any, scenes: Sequence[tuple]) -> tuple[list[float], float, list[Frame]]:
+def _timed(avatar: Avatar, scenes: Sequence[tuple]) -> tuple[list[float], float, list[Frame]]:
     """Wall seconds of each scene, processor seconds of all, and their pictures."""
-    portrait.render_frame(*scenes[0])
+    avatar.render_frame(*scenes[0])
     walls, pictures, cpu = [], [], time.process_time()
     for scene in scenes:
-        _wait(portrait.device)
+        _wait(avatar.device)
         start = time.perf_counter()
-        pictures.append(portrait.render_frame(*scene))
-        _wait(portrait.device)
+        pictures.append(avatar.render_frame(*scene))
+        _wait(avatar.device)
         walls.append(time.perf_counter() - start)
     return walls, time.process_time() - cpu, pictures
 
@@ -216,21 +216,28 @@ def _shares(
     return shares | {"other": max(0.0, 1 - sum(shares.values()))}
 
 
-def _vanilla_s(portrait: Any, scene: tuple, n: int = 8192) -> float:
+def _vanilla_s(avatar: Avatar, scene: tuple, n: int = 8192) -> float:
     """Seconds of a frame by the paper's networks: n samples timed, times those of a frame."""
-    config = replace(portrait.head.config, hidden=256, precision="float32")
-    field = VanillaField(config, 1).to(portrait.device)
-    exact = portrait.configured(EXACT).render_frame(*scene)
-    positions = torch.rand(n, 3, device=portrait.device)
+    config = replace(avatar.head.config, hidden=256, precision="float32")
+    field = VanillaField(config, 1).to(avatar.device)
+    exact = avatar.configured(exact=True).render_frame(*scene)
+    positions = torch.rand(n, 3, device=avatar.device)
     directions = torch.nn.functional.normalize(positions - 2, dim=-1)
-    rays = torch.arange(n, device=portrait.device)
+    rays = torch.arange(n, device=avatar.device)
     with torch.no_grad():
-        ask = field.at(field.condition(scene[0][None]), field.mean_code(), None)
+        ask = field.at(field.condition(scene[0][None]), field.mean_appearance(), None)
         ask(positions, directions, rays)
         start = time.perf_counter()
         ask(positions, directions, rays)
-        _wait(portrait.device)
+        _wait(avatar.device)
     return (time.perf_counter() - start) * exact.n_samples / n
+
+
+def fidelity(picture: Frame, reference: Frame) -> float:
+    """PSNR in dB between two pictures, over the pixels where either shows the head."""
+    is_head = (picture.head_alpha > 0) | (reference.head_alpha > 0)
+    squared = (picture.rgb - reference.rgb).square().mean(-1)[is_head]
+    return psnr_of_error(float(squared.mean()) if len(squared) else 0.0)
 
 
 def _percent(parts: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Sway: where the shoulders are -> measured in the clip's pictures, predicted from a head pose.
+"""Torso motion: where the shoulders are, measured in the clip, predicted from a head pose.
 
 Shoulders follow the head, but by less and not about the same pivot. One shift of the whole torso,
 linear in the pose, is what a short clip lets us learn of it and what holds outside it.
@@ -15,8 +15,9 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.segmentation.labels import TORSO
 
-__all__ = ["Sway", "explained", "learn", "measure", "pose_features", "predictor", "track"]
+__all__ = ["TorsoMotion", "explained", "learn", "measure", "pose_features", "predictor", "track"]
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ PASSES = 50
 TOLERANCE = 1e-5
 SLOW = 2.0
 """Standard deviation of the Gaussian, frames, below which shoulders are not believed to move."""
-TORSO = 3
-"""The label of torso pixels."""
 FEWEST = 0.5
 """Share of the training frames in which the torso must be followed to learn how it moves."""
 RIDGE = 2e-3
@@ -44,7 +43,7 @@ RIDGE = 2e-3
 
 
 @dataclass(frozen=True)
-class Sway:
+class TorsoMotion:
     """How a person's torso moves in the picture. Shifts are in pixel coordinates of [-1, 1].
 
     frames: (k,) frames compared; shifts: (k, 2) of the torso there, right and down, about the mean
@@ -62,7 +61,7 @@ class Sway:
         return torch.from_numpy(np.stack(columns, axis=-1)).float()
 
 
-def learn(person: Person, n_train: int) -> Sway | None:
+def learn(person: Person, n_train: int) -> TorsoMotion | None:
     """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train.
 
     Where the torso is in a held-out frame is tracked, as the head's pose is; nothing is learned
@@ -86,11 +85,11 @@ def learn(person: Person, n_train: int) -> Sway | None:
         person.size / 2 * value for value in explained(shifts[trains], predicted[trains])
     )
     log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", spread, left)
-    return Sway(frames, torch.where(found[:, None], shifts, predicted), weights)
+    return TorsoMotion(frames, torch.where(found[:, None], shifts, predicted), weights)
 
 
 def track(
-    seen: Sway, predicted: Float[np.ndarray, "t 2"], n_train: int
+    seen: TorsoMotion, predicted: Float[np.ndarray, "t 2"], n_train: int
 ) -> Float[np.ndarray, "t 2"]:
     """Where the shoulders are in each frame of the clip: as predicted, and what drifts beside it.
 

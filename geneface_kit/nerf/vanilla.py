@@ -1,28 +1,26 @@
-"""Vanilla: the paper's own renderer (method.md 5a) as a head field, on the same rays.
+"""Vanilla: the paper's own renderer as a head field, on the same rays (GeneFace, sec. 3.4).
 
 Positions and directions in sines, one wide network; no grids. Slow by design: it is what the
 grid field is compared with.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit.nerf.condition import ConditionNet
-from geneface_kit.nerf.head.config import HeadConfig
-from geneface_kit.nerf.head.field import BOX, HeadField
-from geneface_kit.render.mlp import precision
-from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.rendering import FieldSamples
+from geneface_kit.nerf.config import HeadConfig
+from geneface_kit.nerf.dataset import BOX
+from geneface_kit.nerf.head import LANDMARKS, HeadField
+from geneface_kit.render.rendering import Field, FieldSamples
 
-__all__ = ["VanillaField", "VanillaNet", "sines"]
+__all__ = ["VanillaField", "VanillaNet", "positional_encoding"]
 
 POSITION_WAVES, DIRECTION_WAVES = 10, 4
-"""Frequencies 2^0 ... of each coordinate (geneface-spec.md 4a)."""
+"""Frequencies 2^0 ... of each coordinate (official code)."""
 DEPTH, SKIP, COLOUR_LAYERS = 8, 4, 3
 """Layers of the network; the input comes in again after layer SKIP; layers of the colour."""
 
@@ -51,7 +49,7 @@ class VanillaNet(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
         """Density (n,) and colour (n, 3), raw; without directions no colour is computed: zeros."""
-        place = torch.cat([sines(positions, POSITION_WAVES), condition], -1).to(dtype)
+        place = torch.cat([positional_encoding(positions, POSITION_WAVES), condition], -1).to(dtype)
         x = place
         for number, layer in enumerate(self.trunk):
             if number == SKIP + 1:
@@ -60,7 +58,7 @@ class VanillaNet(nn.Module):
         density = _linear(x, self.density)[:, 0].float()
         if directions is None:
             return density, torch.zeros_like(positions)
-        x = torch.cat([x, sines(directions, DIRECTION_WAVES).to(dtype)], -1)
+        x = torch.cat([x, positional_encoding(directions, DIRECTION_WAVES).to(dtype)], -1)
         for layer in self.colour:
             x = functional.relu(_linear(x, layer))
         return density, _linear(x, self.shade).float()
@@ -72,40 +70,30 @@ class VanillaField(HeadField):
     Differs from the paper: samples are those of `render_rays` (occupied cells, equal steps), not
     64 coarse and 128 fine ones; softplus instead of ReLU on densities, because a ReLU that starts
     at zero everywhere never learns (the official guide advises to restart until it does); the
-    attention over frames is on from the start. There is no per-frame code, as in the paper.
+    attention over frames is on from the start. No appearance embedding and no deformation, as in
+    the paper.
     """
 
     def __init__(self, config: HeadConfig, n_frames: int):
-        nn.Module.__init__(self)
-        self.config = config = replace(config, carry_reach=0.0)  # the paper's face is not carried
-        self.condition_net = ConditionNet(204, config.condition, config.attention_frames)
-        self.net = VanillaNet(config.condition + config.lip_modes, config.hidden)
-        self.codes = nn.Parameter(torch.zeros(n_frames, 0), requires_grad=False)
-        self.occupancy = Occupancy(config.occupancy)
-        self.register_buffer("landmark_mean", torch.zeros(204))
-        self.register_buffer("landmark_std", torch.ones(204))
-        self.register_buffer("lip_modes", torch.zeros(204, config.lip_modes))
-        self.dtype = precision(config.precision, torch.device("cpu"))
+        super().__init__(replace(config, warp_reach=0.0), n_frames)
+        self.condition_net = ConditionNet(LANDMARKS, config.condition, config.attention_frames)
+        self.net = VanillaNet(self.n_condition, config.hidden)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
-        """No tables; the network; the condition net."""
         return [], list(self.net.parameters()), list(self.condition_net.parameters())
 
     def density(
         self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
     ) -> Float[Tensor, " n"]:
-        """Density per box length at positions of the unit box, under one condition."""
         condition = condition.expand(len(positions), -1)
         return _positive(self.net(2 * positions - 1, condition, None, self.dtype)[0])
 
     def at(
         self,
         conditions: Float[Tensor, "k c"],
-        codes: Float[Tensor, "m d"],
-        frame_of_ray: Tensor | None,
-    ) -> Callable[[Tensor, Tensor, Tensor], FieldSamples]:
-        """The field under given conditions, as `render_rays` wants it; codes are not used."""
-
+        appearance: Float[Tensor, "m d"],
+        frame_of_ray: Int[Tensor, " r"] | None,
+    ) -> Field:
         def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
             if frame_of_ray is None:
                 condition = conditions.expand(len(positions), -1)
@@ -120,16 +108,15 @@ class VanillaField(HeadField):
 
         return field
 
-    def baked(self, condition: Float[Tensor, "1 c"]) -> Callable:
-        """The field under one condition, as pictures ask it: as `at` gives it."""
-        return self.at(condition, self.mean_code(), None)
 
+def positional_encoding(x: Float[Tensor, "n c"], n_frequencies: int) -> Float[Tensor, "n d"]:
+    """x, then sin(2^l x) and cos(2^l x) for each l: (n, c (1 + 2 n_frequencies)).
 
-def sines(x: Float[Tensor, "n c"], n_frequencies: int) -> Float[Tensor, "n d"]:
-    """x, then sin(2^l x) and cos(2^l x) for each l: (n, c (1 + 2 n_frequencies))."""
+    The positional encoding of NeRF (Mildenhall et al. 2020, eq. 4; as in its code without pi).
+    """
     scaled = x[:, None] * 2.0 ** torch.arange(n_frequencies, device=x.device)[:, None]
-    waves = torch.stack([scaled.sin(), scaled.cos()], 2)  # (n, frequencies, 2, c)
-    return torch.cat([x, waves.flatten(1)], -1)
+    positional_encoding = torch.stack([scaled.sin(), scaled.cos()], 2)  # (n, frequencies, 2, c)
+    return torch.cat([x, positional_encoding.flatten(1)], -1)
 
 
 def _positive(raw: Tensor) -> Tensor:

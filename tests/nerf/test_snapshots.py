@@ -1,4 +1,4 @@
-"""Looks: what is kept of a head's training, and what a live notebook is shown."""
+"""Snapshots: what is kept of a head's training, and what a live notebook is shown."""
 
 import sys
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from geneface_kit.nerf.portrait.looks import MOST, Looks, load_looks
+from geneface_kit.nerf.head_training import MOST, Snapshots, load_snapshots
 from geneface_kit.runs import live
 
 TRUTH = np.full((6, 6, 3), 9, np.uint8)
@@ -33,42 +33,45 @@ def shown(monkeypatch):
     return found
 
 
-def test_a_live_notebook_shows_each_look_in_one_place(tmp_path, shown):
-    looks = Looks(tmp_path, TRUTH)
+def test_a_live_notebook_shows_each_snapshot_in_one_place(tmp_path, shown):
+    snapshots = Snapshots(tmp_path, TRUTH)
     for step in (10, 20, 30):
-        looks(step, grey(step), 20.0)
+        snapshots(step, grey(step), 20.0)
     assert shown == ["shown", "replaced", "replaced"]
 
 
 def test_nobody_watching_is_shown_nothing(tmp_path, shown, monkeypatch):
     monkeypatch.setattr(live, "is_live", lambda: False)
-    Looks(tmp_path, TRUTH)(10, grey(1), 20.0)
-    assert shown == [] and len(load_looks(tmp_path)) == 1
+    Snapshots(tmp_path, TRUTH)(10, grey(1), 20.0)
+    assert shown == [] and len(load_snapshots(tmp_path)) == 1
 
 
 def test_a_training_that_goes_on_forgets_what_it_repeats(tmp_path):
-    first, second = Looks(tmp_path, TRUTH), Looks(tmp_path, TRUTH)
+    first, second = Snapshots(tmp_path, TRUTH), Snapshots(tmp_path, TRUTH)
     for step in (10, 20, 30):
         first(step, grey(step), float(step))
     second(20, grey(21), 21.0)
-    assert [(look.step, look.psnr) for look in load_looks(tmp_path)] == [(10, 10.0), (20, 21.0)]
-    assert load_looks(tmp_path)[1].picture[0, 0, 0] == 21
+    assert [(snapshot.step, snapshot.psnr) for snapshot in load_snapshots(tmp_path)] == [
+        (10, 10.0),
+        (20, 21.0),
+    ]
+    assert load_snapshots(tmp_path)[1].image[0, 0, 0] == 21
 
 
-def test_long_trainings_keep_a_few_looks_and_the_newest(tmp_path):
-    looks = Looks(tmp_path, TRUTH)
+def test_long_trainings_keep_a_few_snapshots_and_the_newest(tmp_path):
+    snapshots = Snapshots(tmp_path, TRUTH)
     for step in range(1, 41):
-        looks(step, grey(step), 20.0)
-        kept = [look.step for look in load_looks(tmp_path)]
+        snapshots(step, grey(step), 20.0)
+        kept = [snapshot.step for snapshot in load_snapshots(tmp_path)]
         assert len(kept) <= MOST and kept[-1] == step and kept == sorted(kept)
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_without_looks_there_are_none(tmp_path):
-    assert load_looks(tmp_path) == []
+def test_without_snapshots_there_are_none(tmp_path):
+    assert load_snapshots(tmp_path) == []
 
 
 def test_a_damaged_file_is_told(tmp_path):
-    (tmp_path / "head_looks.npz").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="head_looks.npz is damaged"):
-        load_looks(tmp_path)
+    (tmp_path / "head_snapshots.npz").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="head_snapshots.npz is damaged"):
+        load_snapshots(tmp_path)

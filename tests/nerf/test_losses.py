@@ -9,9 +9,9 @@ from test_head import SMALL
 from test_networks import ToyVgg
 
 from geneface_kit.metrics.networks import NotMeasured, network
-from geneface_kit.nerf.head import HeadTask, lips
-from geneface_kit.nerf.head.task import PATCH
-from geneface_kit.nerf.views import Views
+from geneface_kit.nerf import losses
+from geneface_kit.nerf.dataset import RayDataset
+from geneface_kit.nerf.head_training import PATCH, HeadTask
 
 LAST = dataclasses.replace(SMALL, steps=10, lips_stage=0.5, lips_stage_share=0.7)
 
@@ -27,25 +27,25 @@ def pictures(seed: int) -> torch.Tensor:
 
 
 def test_a_patch_is_a_square_of_the_lips_row_by_row():
-    views = Views(puppet())
-    pixels = views.draw_lips(3, 3, torch.Generator().manual_seed(0))
-    assert pixels.in_lips.all() and len(pixels.at) == 27
+    dataset = RayDataset(puppet())
+    pixels = dataset.draw_lips(3, 3, torch.Generator().manual_seed(0))
+    assert pixels.in_losses.all() and len(pixels.at) == 27
     first = pixels.at[pixels.frame_of_pixel == 1]
     steps = (first - first[0]).tolist()
     assert steps == [[column, row] for row in range(3) for column in range(3)]
 
 
 def test_a_patch_beyond_small_lips_has_them_in_its_middle():
-    views = Views(puppet())
-    pixels = views.draw_lips(1, 15, torch.Generator().manual_seed(0))
-    rect = views.lip_rects[pixels.frames[0]].float()
+    dataset = RayDataset(puppet())
+    pixels = dataset.draw_lips(1, 15, torch.Generator().manual_seed(0))
+    rect = dataset.lip_rects[pixels.frames[0]].float()
     middle = pixels.at.float().mean(0) + 0.5
     assert float((middle - (rect[:2] + rect[2:]) / 2).abs().max()) <= 0.5
 
 
 def test_pixels_beside_others_keep_their_frames():
-    views, generator = Views(puppet()), torch.Generator().manual_seed(0)
-    some, more = views.draw(2, 8, (0.5, 0.5), generator), views.draw_lips(1, 4, generator)
+    dataset, generator = RayDataset(puppet()), torch.Generator().manual_seed(0)
+    some, more = dataset.draw(2, 8, (0.5, 0.5), generator), dataset.draw_lips(1, 4, generator)
     both = some.beside(more)
     numbers = torch.cat([some.frames[some.frame_of_pixel], more.frames[more.frame_of_pixel]])
     assert torch.equal(both.frames[both.frame_of_pixel], numbers)
@@ -61,36 +61,36 @@ def test_structure_is_one_minus_ssim():
         use_sample_covariance=False,
     )  # fmt: skip
     # skimage leaves out the border too: only windows that lie within the picture count.
-    assert float(lips.unlikeness(a[:1], b[:1])) == pytest.approx(1 - alike, abs=1e-5)
-    assert float(lips.unlikeness(a, a)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.structure_loss(a[:1], b[:1])) == pytest.approx(1 - alike, abs=1e-5)
+    assert float(losses.structure_loss(a, a)) == pytest.approx(0, abs=1e-6)
 
 
 def test_structure_has_the_right_gradient():
     a, b = pictures(0)[:1, :, :8, :8].double().requires_grad_(), pictures(1)[:1, :, :8, :8].double()
-    assert torch.autograd.gradcheck(lambda x: lips.unlikeness(x, b), a)
+    assert torch.autograd.gradcheck(lambda x: losses.structure_loss(x, b), a)
 
 
 def test_auto_takes_what_is_there(no_networks, monkeypatch):
-    assert lips.chosen("auto") == "structure"
+    assert losses.chosen_lips_loss("auto") == "structure"
     have = {"vgg_hed"}
     found = lambda name: no_networks if name in have else NotMeasured("none")  # noqa: E731
-    monkeypatch.setattr(lips, "network", found)
-    assert lips.chosen("auto") == "vgg-hed"
+    monkeypatch.setattr(losses, "network", found)
+    assert losses.chosen_lips_loss("auto") == "vgg-hed"
     have.add("vgg16")
-    assert lips.chosen("auto") == "lpips"
+    assert losses.chosen_lips_loss("auto") == "lpips"
 
 
 def test_a_loss_that_cannot_be_had_is_refused(no_networks):
     with pytest.raises(ValueError, match=r"head.lips_loss=lpips cannot be had: .*vgg16"):
-        lips.chosen("lpips")
+        losses.chosen_lips_loss("lpips")
     with pytest.raises(ValueError, match="must be auto or one of pixels, structure"):
-        lips.chosen("l1")
+        losses.chosen_lips_loss("l1")
 
 
 def test_the_edge_network_compares_lips():
     if isinstance(network("vgg_hed"), NotMeasured):
         pytest.skip("network vgg_hed is not here: python -m geneface_kit networks packaged")
-    compare = lips.comparison("vgg-hed", torch.device("cpu"))
+    compare = losses.lips_loss("vgg-hed", torch.device("cpu"))
     a, b = pictures(0).requires_grad_(), pictures(1)
     apart = compare(a, b)
     apart.backward()
@@ -101,7 +101,7 @@ def test_the_edge_network_compares_lips():
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the published format
 def test_lpips_sees_pixels_of_0_to_255(no_networks):
     torch.jit.script(ToyVgg()).save(str(no_networks / "vgg16.pt"))
-    compare = lips.comparison(lips.chosen("lpips"), torch.device("cpu"))
+    compare = losses.lips_loss(losses.chosen_lips_loss("lpips"), torch.device("cpu"))
     a = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
     apart = compare(a, torch.full((1, 3, 8, 8), 0.2))
     apart.backward()
@@ -109,8 +109,8 @@ def test_lpips_sees_pixels_of_0_to_255(no_networks):
 
 
 def test_only_the_last_updates_compare_patches():
-    views = Views(puppet())
-    task = HeadTask.make(LAST, views, torch.Generator().manual_seed(0))
+    dataset = RayDataset(puppet())
+    task = HeadTask.make(LAST, dataset, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
     assert "lips" not in task.step(4, generator)
     losses = task.step(5, generator)
@@ -119,12 +119,12 @@ def test_only_the_last_updates_compare_patches():
 
 
 def test_the_lips_keep_their_share_in_patches():
-    views = Views(puppet())
-    task = HeadTask.make(LAST, views, torch.Generator().manual_seed(0))
+    dataset = RayDataset(puppet())
+    task = HeadTask.make(LAST, dataset, torch.Generator().manual_seed(0))
     pixels, n = task._drawn(5, torch.Generator().manual_seed(0))
     assert n == int(0.7 * 1024) // PATCH**2
     plain = HeadTask.make(
-        dataclasses.replace(LAST, lips_loss="pixels"), views, torch.Generator().manual_seed(0)
+        dataclasses.replace(LAST, lips_loss="pixels"), dataset, torch.Generator().manual_seed(0)
     )
     single, none = plain._drawn(5, torch.Generator().manual_seed(0))
     assert none == 0

@@ -1,4 +1,4 @@
-"""Cores: results in order, few at a time, and the thread setting restored whatever happens."""
+"""In parallel: results in order, few at a time, the thread setting restored in any case."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from geneface_kit.nerf.portrait.cores import on_cores
+from geneface_kit.nerf.renderer import in_parallel
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def test_results_come_in_order_from_several_threads_with_one_core_each(two_threa
         time.sleep(0.02 if item % 2 else 0.001)
         return 10 * item
 
-    assert list(on_cores(make, range(9))) == [10 * k for k in range(9)]
+    assert list(in_parallel(make, range(9))) == [10 * k for k in range(9)]
     assert len({thread for thread, _ in seen}) == 2 and {cores for _, cores in seen} == {1}
 
 
 def test_a_slow_taker_is_not_overrun(two_threads):
     made = []
-    results = on_cores(lambda item: made.append(item), range(100))
+    results = in_parallel(lambda item: made.append(item), range(100))
     next(results)
     time.sleep(0.05)
     assert len(made) <= 6
@@ -47,5 +47,5 @@ def test_an_error_comes_through_and_ends_the_work(two_threads):
 
     found = []
     with pytest.raises(ValueError, match="no picture 3"):
-        found.extend(on_cores(make, range(50)))
-    assert list(on_cores(make, [1])) == [1] and list(on_cores(make, [])) == []
+        found.extend(in_parallel(make, range(50)))
+    assert list(in_parallel(make, [1])) == [1] and list(in_parallel(make, [])) == []

@@ -11,7 +11,9 @@ from puppet import faces, puppet
 from test_head import SMALL as HEAD
 from test_torso import SMALL as TORSO
 
-from geneface_kit.nerf import stage as portrait
+from geneface_kit.nerf import stage as nerf_stage
+from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.head_training import load_snapshots
 from geneface_kit.person import stage as person_stage
 
 
@@ -29,12 +31,10 @@ def stub_run(folder, recorded):
 def made(tmp_path_factory):
     """A finished nerf run of the puppet."""
     folder, recorded = tmp_path_factory.mktemp("nerf"), {}
-    settings = SimpleNamespace(
-        head=dataclasses.replace(HEAD, attention_frames=3, steps=300), torso=TORSO
-    )
+    head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
-        portrait.make(stub_run(folder, recorded), settings)
+        nerf_stage.make(stub_run(folder, recorded), head, TORSO, AvatarConfig())
     return folder, recorded
 
 
@@ -48,25 +48,28 @@ def test_the_run_leaves_its_files(made):
     folder, _ = made
     names = {path.name for path in folder.iterdir()}
     assert {
-        "head.safetensors", "torso.safetensors", "portrait.json", "head_history.csv",
-        "torso_history.csv", "head_clock.csv", "head_looks.npz",
+        "head.safetensors", "torso.safetensors", "avatar.json", "head_history.csv",
+        "torso_history.csv", "head_clock.csv", "head_snapshots.npz",
         "preview_held_out.png", "preview_mouth.png",
     } <= names  # fmt: skip
     assert not [name for name in names if ".part" in name]
 
 
-def test_looks_of_one_held_out_frame_improve(made):
+def test_snapshots_of_one_held_out_frame_improve(made):
     folder, _ = made
-    looks = portrait.load_looks(folder)
-    assert [look.step for look in looks] == [75, 150, 225, 300]
-    assert looks[-1].psnr > looks[0].psnr > 5
-    assert looks[-1].picture.dtype == np.uint8 and looks[-1].picture.shape == looks[0].picture.shape
+    snapshots = load_snapshots(folder)
+    assert [snapshot.step for snapshot in snapshots] == [75, 150, 225, 300]
+    assert snapshots[-1].psnr > snapshots[0].psnr > 5
+    assert (
+        snapshots[-1].image.dtype == np.uint8
+        and snapshots[-1].image.shape == snapshots[0].image.shape
+    )
 
 
 def test_frames_are_bytes_and_repeat(made):
     folder, _ = made
     person = puppet()
-    found = portrait.load(folder, person)
+    found = nerf_stage.load(folder, person)
     frames = list(found.render(person.landmarks[:3], person.poses[:3]))
     assert [frame.shape for frame in frames] == 3 * [(32, 32, 3)]
     assert frames[0].dtype == np.uint8
@@ -77,7 +80,7 @@ def test_frames_are_bytes_and_repeat(made):
 def test_one_frame_of_a_track_is_that_frame_of_the_whole(made):
     folder, _ = made
     person = puppet()
-    found = portrait.load(folder, person)
+    found = nerf_stage.load(folder, person)
     whole = list(found.render(person.landmarks[:6], person.poses[:6]))
     alone = list(found.render(person.landmarks[:6], person.poses[:6], only=[4]))
     assert len(alone) == 1 and np.array_equal(alone[0], whole[4])
@@ -86,7 +89,7 @@ def test_one_frame_of_a_track_is_that_frame_of_the_whole(made):
 def test_opening_the_lips_opens_the_mouth(made):
     folder, _ = made
     person = puppet()
-    found = portrait.load(folder, person)
+    found = nerf_stage.load(folder, person)
     x0, y0, x1, y1 = person.lip_rects[0]
     wide, shut = (
         found.render_frame(faces(np.array([opening], np.float32)), person.poses[0]).rgb[
@@ -100,7 +103,7 @@ def test_opening_the_lips_opens_the_mouth(made):
 def test_a_picture_is_head_over_torso_over_plate(made):
     folder, _ = made
     person = puppet()
-    found = portrait.load(folder, person)
+    found = nerf_stage.load(folder, person)
     frame = found.render_frame(person.landmarks[:1], person.poses[0])
     assert (
         frame.rgb.shape == (32, 32, 3)
@@ -108,13 +111,13 @@ def test_a_picture_is_head_over_torso_over_plate(made):
     )
     clear = (frame.head_alpha == 0) & (frame.torso_alpha == 0)
     assert bool(clear.any())
-    assert torch.equal(frame.rgb[clear], (found.plate[clear]))
+    assert torch.equal(frame.rgb[clear], (found.background[clear]))
 
 
 def test_bad_input_gets_one_sentence(made, tmp_path):
     folder, _ = made
     person = puppet()
-    found = portrait.load(folder, person)
+    found = nerf_stage.load(folder, person)
     broken = person.poses[0].copy()
     broken[0, 0] = np.nan
     with pytest.raises(ValueError, match="pose hold NaN"):
@@ -122,43 +125,41 @@ def test_bad_input_gets_one_sentence(made, tmp_path):
     with pytest.raises(ValueError, match="3 frames need as many poses, got 2"):
         next(found.render(person.landmarks[:3], person.poses[:2]))
     with pytest.raises(FileNotFoundError, match="run the stage nerf"):
-        portrait.load(tmp_path, person)
+        nerf_stage.load(tmp_path, person)
     with pytest.raises(ValueError, match="is of puppet at 32 px, not of obama"):
-        portrait.load(folder, dataclasses.replace(person, name="obama"))
+        nerf_stage.load(folder, dataclasses.replace(person, name="obama"))
 
 
 def test_another_versions_portrait_is_refused(made, tmp_path):
     folder, _ = made
-    facts = json.loads((folder / "portrait.json").read_text())
-    (tmp_path / "portrait.json").write_text(json.dumps(facts | {"schema": 0}))
-    with pytest.raises(ValueError, match="no portrait of this version"):
-        portrait.load(tmp_path, puppet())
+    facts = json.loads((folder / "avatar.json").read_text())
+    (tmp_path / "avatar.json").write_text(json.dumps(facts | {"schema": 0}))
+    with pytest.raises(ValueError, match="no avatar of this version"):
+        nerf_stage.load(tmp_path, puppet())
 
 
 def test_damaged_weights_are_refused(made, tmp_path):
     folder, _ = made
-    for name in ("portrait.json", "torso.safetensors"):
+    for name in ("avatar.json", "torso.safetensors"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes()[:999])
     with pytest.raises(ValueError, match="head.safetensors"):
-        portrait.load(tmp_path, puppet())
+        nerf_stage.load(tmp_path, puppet())
 
 
 def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
     folder, _ = made
     (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes())
-    settings = SimpleNamespace(
-        head=dataclasses.replace(HEAD, attention_frames=3, steps=300), torso=TORSO
-    )
+    head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
-        portrait.make(stub_run(tmp_path, {}), settings)
+        nerf_stage.make(stub_run(tmp_path, {}), head, TORSO, AvatarConfig())
     assert (tmp_path / "head.safetensors").read_bytes() == (
         folder / "head.safetensors"
     ).read_bytes()
     assert not (tmp_path / "head_history.csv").exists()
     first, second = (
-        np.array(next(portrait.load(where, puppet()).render(puppet().landmarks, puppet().poses)))
+        np.array(next(nerf_stage.load(where, puppet()).render(puppet().landmarks, puppet().poses)))
         for where in (folder, tmp_path)
     )
     assert np.array_equal(first, second)

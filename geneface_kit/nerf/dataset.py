@@ -1,10 +1,9 @@
-"""Views: frames of a person -> the pixels, colours and masks that head and torso learn from.
+"""Dataset: frames of a person -> the rays, colours and masks that head and torso learn from.
 
 Reads a person (frames stay memory-mapped); writes nothing.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +11,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.segmentation.labels import HEAD
 
-__all__ = ["HEAD", "SPEECH_STEPS", "Pixels", "Views", "driving", "windows_of"]
+__all__ = ["BOX", "SPEECH_STEPS", "RayBatch", "RayDataset", "driving", "windows_of"]
 
-HEAD = 1
-"""The label of head pixels in a person's label maps."""
+BOX = 2 * camera.BOX_HALF
+"""Edge of the head box in inter-ocular distances (iod)."""
+
 SPEECH_STEPS = 16
-"""Steps of speech that drive a frame, 0.32 s about it (AD-NeRF; geneface-spec.md 4a)."""
+"""Steps of speech that drive a frame, 0.32 s about it (AD-NeRF)."""
 OUTER = (2.1, 2.2, 1.6)
 """Radii (inter-ocular distances) of an ellipsoid about the box's centre that any head fits in."""
 INNER = (0.5, 0.8, 0.6)
@@ -30,8 +32,8 @@ DEPTH_BEHIND = -1.6
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Pixels drawn from several frames, those of one frame together.
+class RayBatch:
+    """RayBatch drawn from several frames, those of one frame together.
 
     frames: (b,) frame numbers; frame_of_pixel: (n,) index into `frames`; at: (n, 2) column, row;
     colour: (n, 3) of the video; is_head: (n,); in_face, in_lips: (n,) inside those rectangles.
@@ -45,15 +47,15 @@ class Pixels:
     in_face: Bool[Tensor, " n"]
     in_lips: Bool[Tensor, " n"]
 
-    def beside(self, others: "Pixels") -> "Pixels":
+    def beside(self, others: "RayBatch") -> "RayBatch":
         """These pixels and behind them others."""
         pairs = {name: (getattr(self, name), getattr(others, name)) for name in vars(self)}
         first, second = pairs["frame_of_pixel"]
         pairs["frame_of_pixel"] = (first, second + len(self.frames))
-        return Pixels(**{name: torch.cat(pair) for name, pair in pairs.items()})
+        return RayBatch(**{name: torch.cat(pair) for name, pair in pairs.items()})
 
 
-class Views:
+class RayDataset:
     """A person's frames, ready to draw from."""
 
     def __init__(self, person: Person, device: torch.device | str = "cpu"):
@@ -75,7 +77,7 @@ class Views:
 
     def draw(
         self, n_frames: int, n_pixels: int, shares: tuple[float, float], generator: torch.Generator
-    ) -> Pixels:
+    ) -> RayBatch:
         """Random training pixels.
 
         shares: which parts of a frame's pixels come from its lip and from its face rectangle; the
@@ -96,7 +98,7 @@ class Views:
         at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
         return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
 
-    def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> Pixels:
+    def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> RayBatch:
         """Square patches of the lip rectangles of random training frames, row by row.
 
         size: edge of a patch, pixels; it lies about the middle of a rectangle that is smaller.
@@ -115,7 +117,7 @@ class Views:
 
     def read(
         self, frames: Int[Tensor, " b"], frame_of_pixel: Int[Tensor, " n"], at: Int[Tensor, "n 2"]
-    ) -> Pixels:
+    ) -> RayBatch:
         """The given pixels with their colours and masks."""
         numbers = frames[frame_of_pixel]
         where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
@@ -124,9 +126,9 @@ class Views:
         in_face = _inside(at, self.face_rects[numbers])
         in_lips = _inside(at, self.lip_rects[numbers])
         parts = (frames, frame_of_pixel, at, colour, is_head, in_face, in_lips)
-        return Pixels(*(part.to(self.device) for part in parts))
+        return RayBatch(*(part.to(self.device) for part in parts))
 
-    def rays(self, pixels: Pixels) -> camera.Rays:
+    def rays(self, pixels: RayBatch) -> camera.Rays:
         """One ray per pixel, in the head frame."""
         parts = [
             camera.rays(
@@ -171,9 +173,13 @@ class Views:
             self._tracks[driven_by] = driving(driven_by, self.landmarks, speech.to(self.device))
         return self._tracks[driven_by]
 
-    def windows(self, frames: Int[Tensor, " b"], config: Any) -> Float[Tensor, "b w ..."]:
-        """What a head of these settings, a HeadConfig, is given in frames: parts of its track."""
+    def windows(self, frames: Int[Tensor, " b"], config: HeadConfig) -> Float[Tensor, "b w ..."]:
+        """What a head of these settings is given in frames: parts of its track."""
         return windows_of(self.track(config.driven_by), frames, config.attention_frames)
+
+    def background(self) -> Float[Tensor, "h w 3"]:
+        """The picture behind the person, in [0, 1]."""
+        return torch.from_numpy(np.array(self.person.background)).to(self.device).float() / 255
 
     def held_out(self, n: int) -> list[int]:
         """Up to n frames spread over the held-out part (the whole clip's end if there is none)."""

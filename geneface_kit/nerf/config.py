@@ -1,15 +1,27 @@
-"""Settings of the head field and its training."""
+"""Settings of the head field, the torso field and the avatar that both become.
+
+"Paper code" is the official implementation of GeneFace (arXiv:2301.13430).
+"""
 
 from dataclasses import dataclass
 
-__all__ = ["CPU", "PAPER", "HeadConfig"]
+__all__ = [
+    "AVATAR_PAPER",
+    "HEAD_CPU",
+    "HEAD_PAPER",
+    "TORSO_CPU",
+    "TORSO_PAPER",
+    "AvatarConfig",
+    "HeadConfig",
+    "TorsoConfig",
+]
 
 
 @dataclass(frozen=True)
 class HeadConfig:
     """The head field and its training. Defaults: smoke."""
 
-    field: str = "grid"  # or "vanilla", the paper's own (method.md 5a); give it hidden=256 and time
+    field: str = "grid"  # or "vanilla", the paper's own, or your "package.module:Class"
     driven_by: str = "landmarks"  # or "speech", the sound itself (the AD-NeRF and RAD-NeRF idea)
     steps: int = 450  # updates; paper code: 250,000
     n_samples: int = 12_000  # field samples per update, rays adapt to it (ours)
@@ -17,15 +29,15 @@ class HeadConfig:
     hidden: int = 32  # width of the networks; paper code: 128
     condition: int = 32  # channels of the landmark condition; paper code: 64
     lip_modes: int = 6  # principal movements of the lips that join it as they are (ours)
-    carry_reach: float = 0.3  # iod, how far landmarks carry the face with them, 0 = none (ours)
+    warp_reach: float = 0.3  # iod, how far landmarks deform the space around them, 0 = none (ours)
     attention_frames: int = 1  # frames the condition is smoothed over, 1 = none; paper code: 5
     direct_condition: bool = True  # the density network also sees the condition itself (ours)
     view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
-    code_channels: int = 4  # per-frame appearance code (paper code)
+    appearance_channels: int = 4  # per-frame appearance code (paper code)
     grid_kind: str = "hash"  # "tiled" is the official one, blind on fine levels
-    n_levels: int = 8  # lattices per grid; paper code: 16
-    finest: int = 128  # cells of the finest lattice along the box; paper code: 2048
-    log2_rows: int = 14  # table rows per lattice; paper code: 16
+    n_levels: int = 8  # levels per grid; paper code: 16
+    finest: int = 128  # cells of the finest level along the box; paper code: 2048
+    log2_rows: int = 14  # table rows per level; paper code: 16
     step_length: float = 0.1  # iod between samples; paper code: about 0.03
     max_samples: int = 32  # per ray in training; paper code: 16
     occupancy: int = 48  # cells along the box; paper code: 128
@@ -38,14 +50,13 @@ class HeadConfig:
     lips_loss: str = "structure"  # then beside pixels: structure, vgg-hed, lpips, pixels, or auto
     lips_weight: float = 2e-3  # of it, in the loss; paper code: 0.01 for LPIPS
     entropy_weight: float = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
-    spread_weight: float = 2e-2  # surface thickness, iod^2, ramped up (ours; sharp is fast)
+    depth_variance_weight: float = 2e-2  # iod^2, ramped up (ours; sharp is fast)
     ambient_weight: float = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
     lr_grid: float = 3e-2  # Adam, tables; paper code: 5e-3
-    lr_network: float = 5e-3  # Adam, density and colour networks, codes; paper code: 5e-4
+    lr_network: float = 5e-3  # Adam, density and colour networks, appearance; paper code: 5e-4
     lr_condition: float = 3e-3  # Adam, condition and ambient networks; paper code: 5e-4
     lr_final: float = 0.05  # last learning rate over the first; paper code: 0.1
     clamp: float = 3.0  # normalised landmarks, standard deviations (official inference: 2.5)
-    stop: float = 0.01  # transmittance at which a ray ends at inference; paper code: 1e-4
     precision: str = "auto"  # of the networks: float32, bfloat16, or auto, the machine's faster
     validate_every: int = 75  # updates between held-out looks, 0 = none
 
@@ -56,7 +67,7 @@ class HeadConfig:
     # the ambient network before it has found the mouth, which then never moves.
 
 
-CPU = {
+HEAD_CPU = {
     "steps": 3000,
     "n_samples": 24_000,
     "n_frames": 24,
@@ -77,14 +88,14 @@ CPU = {
 }
 """A real person at 256x256 on two CPU cores."""
 
-PAPER = {
+HEAD_PAPER = {
     "steps": 250_000,
     "n_samples": 1_000_000,
     "n_frames": 1,
     "hidden": 128,
     "condition": 64,
     "lip_modes": 0,
-    "carry_reach": 0.0,
+    "warp_reach": 0.0,
     "attention_frames": 5,
     "direct_condition": False,
     "view_dependent": True,
@@ -99,13 +110,82 @@ PAPER = {
     "lips_stage_share": 0.5,
     "lips_loss": "auto",
     "lips_weight": 0.01,
-    "spread_weight": 0.0,
+    "depth_variance_weight": 0.0,
     "ambient_weight": 0.1,
     "lr_grid": 5e-3,
     "lr_network": 5e-4,
     "lr_condition": 5e-4,
     "lr_final": 0.1,
-    "stop": 1e-4,
     "validate_every": 2000,
 }
-"""The official settings (method.md 5b), on a GPU."""
+"""The official settings, on a GPU."""
+
+
+@dataclass(frozen=True)
+class TorsoConfig:
+    """The torso field and its training. Defaults: smoke."""
+
+    steps: int = 200  # updates; paper code: 250,000
+    n_pixels: int = 8192  # per update; paper code: a whole frame
+    n_head_frames: int = 24  # frames trained on at a time, their heads rendered; paper code: 1
+    renew_every: int = 0  # updates between new ones among them, 0 = never; paper code: 1
+    head_aware: bool = True  # the torso sees the head's colour and opacity at its pixel (paper)
+    pixel_frequencies: int = 6  # sines of the pixel position; paper code: 10
+    pose_frequencies: int = 1  # sines of the head pose, unless it is followed; paper code: 4
+    appearance_channels: int = 4  # per-frame code; paper code: 8
+    follow_pose: bool = True  # the pose moves it linearly, as measured (ours); paper code: no
+    n_levels: int = 10  # levels of the canonical grid; paper code: 16
+    finest: int = 128  # cells of the finest level; paper code: 2048
+    log2_rows: int = 14  # table rows per level; paper code: 16
+    grid_kind: str = "hash"  # "tiled" is the official one
+    hidden: int = 64  # width of the deformation network, half of it for colour (paper code)
+    entropy_weight: float = 1e-4  # opacity towards 0 or 1 (paper code)
+    lr_grid: float = 3e-2  # Adam, table; paper code: 5e-3
+    lr_network: float = 5e-3  # Adam, networks; paper code: 5e-4
+    lr_final: float = 0.1  # last learning rate over the first (paper code)
+    precision: str = "auto"  # as in the head
+
+
+TORSO_CPU = {
+    "steps": 600,
+    "n_pixels": 8192,
+    "n_head_frames": 64,
+    "n_levels": 16,
+    "finest": 512,
+    "log2_rows": 15,
+    "lr_grid": 2e-2,
+    "lr_network": 4e-3,
+}
+"""A real person at 256x256 on two CPU cores."""
+
+TORSO_PAPER = {
+    "steps": 250_000,
+    "n_pixels": 262_144,
+    "n_head_frames": 4,
+    "renew_every": 1,
+    "pixel_frequencies": 10,
+    "pose_frequencies": 4,
+    "appearance_channels": 8,
+    "follow_pose": False,
+    "n_levels": 16,
+    "finest": 2048,
+    "log2_rows": 16,
+    "lr_grid": 5e-3,
+    "lr_network": 5e-4,
+}
+"""The official settings, on a GPU."""
+
+
+@dataclass(frozen=True)
+class AvatarConfig:
+    """How a finished head and torso are rendered, in validation and in delivered frames (ours)."""
+
+    exact: bool = False  # every pixel, every sample, float32: what the fast way is measured against
+    stop: float = 0.02  # transmittance at which a ray ends; paper code: 1e-4
+    tolerance: float = 0.08  # difference of neighbours, of 1, up to which pixels are interpolated
+    finest: int = 128  # picture size down to which pixels are evaluated one in stride^2
+    backend: str = "auto"  # of the kernels: auto, warp, or torch, their twins
+
+
+AVATAR_PAPER = {"exact": True}
+"""The official code renders every pixel, on a GPU."""

@@ -1,0 +1,213 @@
+"""Avatar: a person's trained head and torso over the background -> frames."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+from torch.profiler import record_function
+
+from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.dataset import driving, windows_of
+from geneface_kit.nerf.renderer import (
+    HeadImage,
+    HeadRenderer,
+    in_parallel,
+    prepared,
+    sampling_stride,
+)
+from geneface_kit.nerf.torso import TorsoField, unit_pixels
+from geneface_kit.person import camera
+from geneface_kit.person.speech import Speech
+from geneface_kit.render.mlp import padded_rows
+from geneface_kit.render.screen import adaptive_sampling
+
+__all__ = ["Avatar", "Frame", "TorsoRenderer"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One rendered frame and what it is made of.
+
+    rgb: (h, w, 3) the picture; head_alpha: (h, w) opacity of the head; depth: (h, w) distance of
+    the head along the ray, inter-ocular distances, 0 where there is none; torso_alpha: (h, w);
+    n_samples: points at which the head field was asked.
+    """
+
+    rgb: Float[Tensor, "h w 3"]
+    head_alpha: Float[Tensor, "h w"]
+    depth: Float[Tensor, "h w"]
+    torso_alpha: Float[Tensor, "h w"]
+    n_samples: int
+
+
+class TorsoRenderer:
+    """Images of one torso, behind a head."""
+
+    def __init__(self, torso: TorsoField, config: AvatarConfig | None = None):
+        self.config = config or AvatarConfig()
+        self.torso = prepared(torso, self.config)
+
+    @torch.no_grad()
+    def image(
+        self, pose: Float[Tensor, "4 4"], head: HeadImage, shift: Float[Tensor, " 2"] | None = None
+    ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
+        """Colour (not multiplied) and opacity of the torso behind a head; the mean appearance.
+
+        shift: of the torso, in pixel coordinates of [-1, 1]; None predicts it from the pose.
+        """
+        with record_function("torso"):
+            return self._image(pose, head, None if shift is None else shift[None])
+
+    def _image(self, pose: Tensor, head: HeadImage, shifts: Tensor | None) -> tuple[Tensor, Tensor]:
+        torso, size = self.torso, head.alpha.shape[0]
+        mask = _resized(torso.occupied, size)
+        if not self.config.exact:
+            mask = mask & (head.alpha < 0.999)  # nothing shows through
+        appearance = torso.appearance.mean(0, keepdim=True)
+
+        def evaluate(pixels: Tensor) -> Tensor:
+            n = len(pixels)
+            pixels = functional.pad(pixels, (0, 0, 0, padded_rows(n) - n))
+            at = (pixels[:, 1], pixels[:, 0])
+            seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
+            colour, alpha = torso(
+                unit_pixels(pixels, size), pose[None], appearance, seen, None, shifts
+            )
+            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
+
+        values = adaptive_sampling(
+            evaluate,
+            mask,
+            n_channels=4,
+            tolerance=self.config.tolerance,
+            stride=sampling_stride(self.config, size),
+        )
+        alpha = values[..., 3]
+        return values[..., :3] / alpha.clamp(min=1e-6)[..., None], alpha
+
+
+class Avatar:
+    """A person's trained head and torso over the background.
+
+    renderer: of the head, and how all is rendered; background: (h, w, 3) uint8; focal: pixels;
+    torso_shifts: (t, 2) how far the shoulders were shifted in each frame of the clip, as they were
+    tracked, in pixel coordinates of [-1, 1]; None when the torso does not follow the pose.
+    """
+
+    def __init__(
+        self,
+        renderer: HeadRenderer,
+        torso: TorsoField,
+        background: UInt8[np.ndarray, "h w 3"] | Float[Tensor, "h w 3"],
+        focal: float,
+        torso_shifts: Float[np.ndarray, "t 2"] | None = None,
+    ):
+        self.renderer, self.head = renderer, renderer.trained.train(False)
+        self.torso, self.device = torso.train(False), renderer.trained.appearance.device
+        self.torso_renderer = TorsoRenderer(self.torso, renderer.config)
+        if not isinstance(background, Tensor):
+            background = torch.from_numpy(np.array(background)).to(self.device).float() / 255
+        self.background, self.focal, self.size = background, float(focal), len(background)
+        self.torso_shifts = torso_shifts
+
+    def render_frame(
+        self,
+        window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
+        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
+        *,
+        focal: float | None = None,
+        torso_shift: Float[np.ndarray, " 2"] | Float[Tensor, " 2"] | None = None,
+    ) -> Frame:
+        """One frame: head + (1 - head opacity) * (torso over background).
+
+        window: what drives the frames around this one, its own in the middle: absolute canonical
+        landmarks (w, 68, 3), or a part of `driving`; w = 1 stands for a face at rest.
+        pose: camera-to-world. torso_shift: of the shoulders, as in `torso_shifts`; predicted from
+        the pose if not given. The same input gives the same bytes: nothing is drawn at random.
+        """
+        window, pose = self._tensor(window), self._tensor(pose)
+        for name, values in ((self.driven_by, window), ("pose", pose)):
+            if not bool(torch.isfinite(values).all()):
+                raise ValueError(f"{name} hold NaN or infinite values; nothing can be rendered")
+        width = self.head.config.attention_frames
+        window = windows_of(window, torch.tensor([len(window) // 2]), width)[0]
+        focal = self.focal if focal is None else focal
+        head = self.renderer.image(window, pose, focal, self.size)
+        torso, torso_alpha = self.torso_renderer.image(
+            pose, head, None if torso_shift is None else self._tensor(torso_shift)
+        )
+        behind = torso_alpha[..., None] * torso + (1 - torso_alpha)[..., None] * self.background
+        rgb = head.over(behind).clamp(0, 1)
+        return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
+
+    def render(
+        self,
+        track: Float[np.ndarray, "t ..."] | Float[Tensor, "t ..."],
+        poses: Float[np.ndarray, "p 4 4"] | Float[Tensor, "p 4 4"],
+        *,
+        only: Sequence[int] | None = None,
+        torso_shifts: Float[np.ndarray, "s 2"] | None = None,
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Frames (h, w, 3) uint8, one after the other.
+
+        track: (t, 68, 3) absolute canonical landmarks, or what `driving` gives, of consecutive
+        frames at 25 per second: the head looks at neighbours too. only: which of them to render;
+        all if not given. torso_shifts: of the shoulders in each frame, see `render_frame`.
+        """
+        if len(track) != len(poses):
+            raise ValueError(f"{len(track)} frames need as many poses, got {len(poses)}")
+        if torso_shifts is not None and len(torso_shifts) != len(poses):
+            raise ValueError(f"{len(poses)} frames need as many shifts, got {len(torso_shifts)}")
+        track, poses = self._tensor(track), self._tensor(poses)
+        width = self.head.config.attention_frames
+
+        def picture(frame: int) -> UInt8[np.ndarray, "h w 3"]:
+            window = windows_of(track, torch.tensor([frame]), width)[0]
+            shift = None if torso_shifts is None else torso_shifts[frame]
+            rgb = self.render_frame(window, poses[frame], torso_shift=shift).rgb
+            return (rgb * 255).round().to(torch.uint8).contiguous().cpu().numpy()
+
+        frames = range(len(track)) if only is None else [int(frame) for frame in only]
+        is_cpu = self.device.type == "cpu"
+        yield from in_parallel(picture, frames) if is_cpu else map(picture, frames)
+
+    @property
+    def driven_by(self) -> str:
+        """What drives the head: landmarks or speech."""
+        return self.head.config.driven_by
+
+    def driving(
+        self, landmarks: Float[np.ndarray, "t 68 3"], speech: Speech
+    ) -> Float[Tensor, "t ..."]:
+        """The track of a performance for `render`: its landmarks, or for a head that speech drives
+        the features of its speech, as `dataset.driving` gives them."""
+        features = self._tensor(speech.features)
+        return driving(self.driven_by, self._tensor(landmarks), features)
+
+    def resized(self, size: int) -> "Avatar":
+        """The same person in another picture size; the background is interpolated."""
+        background = self.background.permute(2, 0, 1)[None]
+        background = functional.interpolate(
+            background, (size, size), mode="bilinear", antialias=True
+        )
+        background = (background[0].permute(1, 2, 0) * 255).round() / 255
+        focal = camera.crop_focal(self.focal, self.size, size)
+        return Avatar(self.renderer, self.torso, background, focal, self.torso_shifts)
+
+    def configured(self, **changes: bool | float | int | str) -> "Avatar":
+        """The same person, rendered another way: settings of `AvatarConfig`, such as exact=True."""
+        renderer = self.renderer.configured(replace(self.renderer.config, **changes))
+        return Avatar(renderer, self.torso, self.background, self.focal, self.torso_shifts)
+
+    def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+
+
+def _resized(mask: Bool[Tensor, "h w"], size: int) -> Bool[Tensor, "s s"]:
+    if mask.shape[0] == size:
+        return mask
+    return functional.interpolate(mask[None, None].float(), (size, size))[0, 0] > 0

@@ -1,0 +1,77 @@
+"""Deformation: landmarks -> where points of the head would be on the mean face.
+
+The lines between neighbouring landmarks move the field with them. Landmarks alone lie too far
+apart on lids and lips: half-way between two of them the other lid pulls as strongly as the own
+one, and a closing eye stays open there, its lid line wavy.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geneface_kit.nerf.dataset import BOX
+from geneface_kit.person import camera
+from geneface_kit.render.line_warp import line_warp
+
+__all__ = ["landmark_lines", "landmarks_in_box", "line_softness", "warp_to_mean"]
+
+OPEN = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
+"""Jaw, brows, ridge and base of the nose among the 68: first landmark and end."""
+CLOSED = ((36, 42), (42, 48), (48, 60), (60, 68))
+"""Lids, outer and inner lip line: the last landmark joins the first."""
+FINE, COARSE = 0.005, 0.05
+"""How softly a line deforms, inter-ocular distances: on lids and lips, whose edges are sharp and
+come close to each other, and elsewhere."""
+FADE = (-1.1, -0.6)
+"""Depth in the head frame, iod, between which the deformation sets in: the back of the head
+stays."""
+
+
+def landmark_lines() -> Int[Tensor, "m 2"]:
+    """The two landmarks of each line."""
+    ends = [(k, k + 1) for start, end in OPEN for k in range(start, end - 1)]
+    for start, end in CLOSED:
+        ends += [(k, k + 1 if k + 1 < end else start) for k in range(start, end)]
+    return torch.tensor(ends)
+
+
+def line_softness() -> Float[Tensor, " m"]:
+    """How softly each line deforms, inter-ocular distances."""
+    is_fine = (landmark_lines() >= CLOSED[0][0]).all(dim=1)
+    return torch.where(is_fine, FINE, COARSE)
+
+
+def landmarks_in_box(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136"]:
+    """x and y of landmarks of the head frame, in the coordinates of the box."""
+    return camera.to_box(landmarks)[..., :2].flatten(1)
+
+
+def warp_to_mean(
+    positions: Float[Tensor, "n 3"],
+    landmarks: Float[Tensor, "k 136"],
+    mean: Float[Tensor, "68 3"],
+    frame: Int[Tensor, " n"] | None,
+    *,
+    reach: float,
+    lines: Int[Tensor, "m 2"],
+    softness: Float[Tensor, " m"],
+    backend: str,
+) -> Float[Tensor, "n 3"]:
+    """Positions of the unit box, moved by the landmarks to where they are on the mean face.
+
+    landmarks: `landmarks_in_box` of k frames; mean: of the mean face, head frame; frame: row of
+    `landmarks` of each position, None for one row; reach: iod, how far lines deform the space.
+    """
+    rest = landmarks_in_box(mean[None]).view(68, 2)
+    landmarks = landmarks.detach().unflatten(1, (68, 2))
+    depth = [(z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE]
+    return line_warp(
+        positions,
+        landmarks[:, lines],
+        rest[lines],
+        softness,
+        frame,
+        reach=reach / BOX,
+        fade=(depth[0], depth[1]),
+        backend=backend,
+    )

@@ -1,0 +1,225 @@
+"""Grid head: the head field on hash grids (RAD-NeRF's, which the official code renders with).
+
+Driven by landmarks, or by the sound itself: the idea of AD-NeRF (2021) and RAD-NeRF (2022), the
+baseline that GeneFace compares itself with.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from geneface_kit.nerf.condition import ConditionNet
+from geneface_kit.nerf.config import HeadConfig
+from geneface_kit.nerf.dataset import BOX, SPEECH_STEPS
+from geneface_kit.nerf.deformation import landmark_lines, line_softness, warp_to_mean
+from geneface_kit.nerf.head import LANDMARKS, HeadField, check_windows
+from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp
+from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
+from geneface_kit.render.sh_encoding import sh_encode
+
+__all__ = ["GridField", "SpeechGridField", "bake"]
+
+FRONT = torch.tensor([[0.0, 0.0, -1.0]])
+"""The direction of view that stands for all where colours do not depend on it."""
+N_HARMONICS = 16
+"""Spherical harmonics that stand for a direction of view."""
+SPEECH_STD_FLOOR = 1e-3
+"""Least spread by which a channel of the speech features is divided."""
+
+
+class GridField(HeadField):
+    """Density and colour of points of the head box, given a condition.
+
+    position -> 3D grid; (grid, condition) -> ambient 2D point -> 2D grid; both -> density and
+    geometry; (direction, geometry, appearance embedding) -> colour.
+
+    Differs from the official code: landmarks first deform the space (`warp_to_mean`), so that
+    moving the lips is given and not learned; what the networks learn is what moving does not
+    explain. config.warp_reach = 0 is the official way.
+    """
+
+    def __init__(self, config: HeadConfig, n_frames: int):
+        super().__init__(config, n_frames)
+        grid = {
+            "n_levels": config.n_levels,
+            "finest": config.finest,
+            "log2_rows": config.log2_rows,
+            "kind": config.grid_kind,
+        }
+        hidden, features = config.hidden, 2 * config.n_levels
+        self.position_grid = GridEncoding(GridLayout.make(3, **grid))
+        self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
+        self.condition_net = ConditionNet(LANDMARKS, config.condition, config.attention_frames)
+        self.ambient_net = MLP(features + self.n_condition, hidden, hidden, 2)
+        self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
+        n_inputs = 2 * features + self.n_condition * config.direct_condition
+        self.density_net = MLP(n_inputs, hidden, hidden, 1 + hidden)
+        self.colour_net = MLP(N_HARMONICS + hidden + config.appearance_channels, hidden, 3)
+        self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, config.appearance_channels))
+        self.edge = BOX  # of the box, in the unit that the networks' densities are per
+        self.register_buffer("lines", landmark_lines(), persistent=False)
+        self.register_buffer("softness", line_softness() / BOX, persistent=False)
+
+    def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
+        tables = [self.position_grid.table, self.ambient_grid.table]
+        networks = [*self.density_net.parameters(), *self.colour_net.parameters(), self.appearance]
+        motion = [*self.condition_net.parameters(), *self.ambient_net.parameters()]
+        return tables, networks, motion
+
+    def density(
+        self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
+    ) -> Float[Tensor, " n"]:
+        return self._geometry(positions, condition, None)[0]
+
+    def at(
+        self,
+        conditions: Float[Tensor, "k c"],
+        appearance: Float[Tensor, "m d"],
+        frame_of_ray: Int[Tensor, " r"] | None,
+    ) -> Field:
+        def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
+            frame = None if frame_of_ray is None else frame_of_ray[ray_index]
+            density, geometry, ambient = self._geometry(positions, conditions, frame)
+            of_ray = None if len(appearance) == 1 else ray_index
+            if not self.config.view_dependent:
+                directions, ray_index = FRONT.to(directions), None
+            parts = [(sh_encode(directions), ray_index), (geometry, None), (appearance, of_ray)]
+            colour = torch.sigmoid(self.colour_net(parts, self.dtype).float())
+            return FieldSamples(density, colour, ambient.abs().sum(-1))
+
+        return field
+
+    def baked(self, condition: Float[Tensor, "1 c"]) -> TwoPassField | Field:
+        return bake(self, condition, self.mean_appearance())
+
+    def warped(
+        self, positions: Float[Tensor, "n 3"], landmarks: Tensor, frame: Tensor | None
+    ) -> Float[Tensor, "n 3"]:
+        """Positions of the box where they are on the mean face, see `warp_to_mean`."""
+        return warp_to_mean(
+            positions,
+            landmarks,
+            self.landmark_mean.view(68, 3),
+            frame,
+            reach=self.config.warp_reach,
+            lines=self.lines,
+            softness=self.softness,
+            backend=self.position_grid.backend,
+        )
+
+    def _geometry(
+        self, positions: Tensor, conditions: Tensor, frame: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Density (n,), geometry features (n, hidden) and ambient points (n, 2)."""
+        if self.config.warp_reach:
+            positions = self.warped(positions, conditions[:, self.n_condition :], frame)
+            conditions = conditions[:, : self.n_condition]
+        place = self.position_grid(positions)
+        parts = [(place, None), (conditions, frame)]
+        ambient = torch.tanh(self.ambient_net(parts, self.dtype).float())
+        motion = self.ambient_grid(0.5 * ambient + 0.5)
+        parts = [(place, None), (motion, None)]
+        if self.config.direct_condition:
+            parts.append((conditions, frame))
+        output = self.density_net(parts, self.dtype)
+        density = self.edge * trunc_exp(output[:, 0].float())
+        return density, output[:, 1:], ambient
+
+
+class SpeechGridField(GridField):
+    """A grid field whose condition is the speech around a frame; no landmark reaches it.
+
+    Nothing is deformed and no movement of the lips is given: which sound looks like what is left
+    to the training, as in RAD-NeRF. Differs from it: the features are those of the kit's speech
+    encoder, standardised over the training frames, and what sound cannot tell (eyes, brows) has
+    no signal of its own.
+    n_channels: of the speech features.
+    """
+
+    def __init__(self, config: HeadConfig, n_frames: int, n_channels: int):
+        if n_channels < 1:
+            raise ValueError(f"a head that speech drives needs its channels, got {n_channels}")
+        super().__init__(replace(config, warp_reach=0.0, lip_modes=0), n_frames)
+        shape = (config.condition, config.attention_frames, SPEECH_STEPS)
+        self.condition_net = ConditionNet(n_channels, *shape)
+        del self.landmark_mean, self.landmark_std, self.lip_modes
+        self.register_buffer("speech_mean", torch.zeros(n_channels))
+        self.register_buffer("speech_std", torch.ones(n_channels))
+
+    def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
+        """Condition vectors of windows (b, w, 16, n_channels) of speech, see `dataset.driving`."""
+        check_windows(windows, (SPEECH_STEPS, len(self.speech_mean)), "speech")
+        limit = self.config.clamp
+        heard = (windows - self.speech_mean) / self.speech_std
+        return self.condition_net(heard.clamp(-limit, limit))
+
+    def learn_statistics(self, track: Float[Tensor, "t s c"]) -> None:
+        """Takes mean and spread of the features of some frames."""
+        flat = track.flatten(0, 1)
+        self.speech_mean.copy_(flat.mean(0))
+        self.speech_std.copy_(flat.std(0, correction=0).clamp(min=SPEECH_STD_FLOOR))
+
+
+@torch.no_grad()
+def bake(
+    head: GridField, condition: Float[Tensor, "1 c"], appearance: Float[Tensor, "1 d"]
+) -> TwoPassField:
+    """The head under one condition and one appearance: what a frame shares is worked out once.
+
+    The networks of `GridField.at`, to rounding: the condition, the appearance and the direction
+    that stands for all become biases, and two linear maps with nothing between them become one.
+    The features of a point are the last hidden layer of the density network.
+    """
+    condition, landmarks = condition.tensor_split([head.n_condition], dim=1)
+    place = head.position_grid.n_features
+    ambient_net = _baked(head.ambient_net, place, condition, head.dtype)
+    direct = condition if head.config.direct_condition else condition[:, :0]
+    density_net = _baked(head.density_net, 2 * place, direct, head.dtype)
+    density_net.weights[-1] = density_net.weights[-1][:1]  # of the geometry, see _colour
+
+    def density(positions: Tensor) -> tuple[Tensor, Tensor]:
+        if head.config.warp_reach:
+            positions = head.warped(positions, landmarks, None)
+        n = len(positions)
+        inputs = positions.new_zeros(padded_rows(n), 2 * place, dtype=head.dtype)
+        inputs[:n, :place] = head.position_grid(positions)
+        ambient = torch.tanh(ambient_net(inputs[:, :place])[:n].float())
+        inputs[:n, place:] = head.ambient_grid(0.5 * ambient + 0.5)
+        hidden = density_net.hidden(inputs)
+        raw = density_net.output(hidden)[:n, 0].float()
+        return head.edge * trunc_exp(raw), hidden[:n]
+
+    return TwoPassField(density, _colour(head, appearance))
+
+
+def _colour(head: GridField, appearance: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Colours of (features, directions). The geometry features are linear in the features, and
+    what the colour network first does is linear in them: both at once."""
+    geometry = head.density_net.layers[-1].weight[1:]
+    first, *rest = (layer.weight for layer in head.colour_net.layers)
+    of_direction, of_geometry, of_appearance = first.tensor_split(
+        [N_HARMONICS, N_HARMONICS + len(geometry)], dim=1
+    )
+    merged, shared = of_geometry @ geometry, of_appearance @ appearance[0]
+    if head.config.view_dependent:
+        merged = torch.cat([merged, of_direction], dim=1)
+    else:
+        shared = shared + of_direction @ sh_encode(FRONT.to(appearance))[0]
+    net = BakedMLP([merged, *rest], shared, head.dtype)
+
+    def colour(features: Tensor, directions: Tensor) -> Tensor:
+        if head.config.view_dependent:
+            features = torch.cat([features, sh_encode(directions).to(features)], dim=1)
+        return torch.sigmoid(net(features).float())
+
+    return colour
+
+
+def _baked(net: MLP, n_own: int, shared: Tensor, dtype: torch.dtype) -> BakedMLP:
+    """A network whose first n_own inputs are a point's own, and the others are shared, (1, c)."""
+    first, *rest = (layer.weight for layer in net.layers)
+    return BakedMLP([first[:, :n_own], *rest], first[:, n_own:] @ shared[0], dtype)

@@ -1,0 +1,193 @@
+"""Head field: what every head field shares, and how the settings choose one.
+
+A head field gives density and colour of points of the head box under a condition: landmarks, or
+speech. GeneFace, sec. 3.4: F(x, d, l) -> c, sigma.
+"""
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from geneface_kit.nerf.config import HeadConfig
+from geneface_kit.nerf.dataset import BOX
+from geneface_kit.nerf.deformation import landmarks_in_box
+from geneface_kit.person import camera
+from geneface_kit.person.mouth import LIPS
+from geneface_kit.render.mlp import precision
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
+
+__all__ = ["FIELDS", "HeadField", "check_windows", "make_field"]
+
+STD_FLOOR = 0.03
+"""Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
+up to the size of real motion it would let the condition recognise frames instead of mouths."""
+LANDMARKS = 204
+"""Numbers of a frame's landmarks, 68 x 3."""
+FIELDS = {
+    ("grid", "landmarks"): "geneface_kit.nerf.grid_head:GridField",
+    ("grid", "speech"): "geneface_kit.nerf.grid_head:SpeechGridField",
+    ("vanilla", "landmarks"): "geneface_kit.nerf.vanilla:VanillaField",
+}
+"""(head.field, head.driven_by) -> import path of the built-in fields."""
+
+
+class HeadField(nn.Module):
+    """The base of head fields, and the extension point: `head.field=package.module:Class`.
+
+    A field of your own is a subclass, made as Class(config, n_frames), which
+    - sets `self.condition_net`, a module: normalised windows (b, w, 204) -> (b, config.condition);
+    - gives `density` and `at`, and in `parameter_groups` what is trained at which rate;
+    - may set `self.appearance`, an embedding of each training frame (n_frames, d); there is none
+      by default, d = 0;
+    - may override `baked`, a faster form of `at` for one condition, and `condition` with
+      `learn_statistics`, when something else than landmarks is to drive it.
+    Positions are in the unit box, densities per edge of the box (`BOX` iod), colours in [0, 1].
+    """
+
+    condition_net: nn.Module
+
+    def __init__(self, config: HeadConfig, n_frames: int):
+        super().__init__()
+        self.config = config
+        self.n_condition = config.condition + config.lip_modes
+        self.appearance = nn.Parameter(torch.zeros(n_frames, 0), requires_grad=False)
+        self.occupancy = Occupancy(config.occupancy)
+        self.register_buffer("landmark_mean", torch.zeros(LANDMARKS))
+        self.register_buffer("landmark_std", torch.ones(LANDMARKS))
+        self.register_buffer("lip_modes", torch.zeros(LANDMARKS, config.lip_modes))
+        self.dtype = precision(config.precision, torch.device("cpu"))
+
+    def density(
+        self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
+    ) -> Float[Tensor, " n"]:
+        """Density per box length at positions of the unit box, under one condition."""
+        raise NotImplementedError
+
+    def at(
+        self,
+        conditions: Float[Tensor, "k c"],
+        appearance: Float[Tensor, "m d"],
+        frame_of_ray: Int[Tensor, " r"] | None,
+    ) -> Field:
+        """The field under given conditions, as `render_rays` wants it.
+
+        frame_of_ray: (r,) row of `conditions` of each ray; None when there is one row for all.
+        appearance: one embedding per ray, or one row for all.
+        """
+        raise NotImplementedError
+
+    def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
+        """What is trained with lr_grid, lr_network and lr_condition: tables, networks, and what
+        turns landmarks into motion."""
+        raise NotImplementedError
+
+    def baked(self, condition: Float[Tensor, "1 c"]) -> TwoPassField | Field:
+        """The field under one condition and the mean appearance, as pictures ask it."""
+        return self.at(condition, self.mean_appearance(), None)
+
+    def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
+        """Condition vectors of windows (b, w, 68, 3) of absolute canonical landmarks, iod.
+
+        Differs from the official code: the middle frame's lip movements (`learn_statistics`) stand
+        beside what the network makes of the landmarks. In a short training the network has not
+        yet learned to tell mouths apart when the fields have already settled on a mean one. Behind
+        them come the middle frame's `landmarks_in_box`, which deform the space.
+        """
+        check_windows(windows, (68, 3), "landmarks")
+        limit = self.config.clamp
+        moved = windows.flatten(2) - self.landmark_mean
+        learned = self.condition_net((moved / self.landmark_std).clamp(-limit, limit))
+        middle = moved.shape[1] // 2
+        lips = (moved[:, middle] @ self.lip_modes).clamp(-limit, limit)
+        parts = [learned, lips]
+        if self.config.warp_reach:
+            parts.append(landmarks_in_box(windows[:, middle]))
+        return torch.cat(parts, dim=-1)
+
+    def learn_statistics(self, landmarks: Float[Tensor, "t 68 3"]) -> None:
+        """Takes mean and spread of landmarks, and the principal movements of the lips among them.
+
+        Each movement is scaled to unit variance, but none is divided by less than `STD_FLOOR`.
+        """
+        flat = landmarks.flatten(1)
+        self.landmark_mean.copy_(flat.mean(0))
+        self.landmark_std.copy_(flat.std(0, correction=0).clamp(min=STD_FLOOR))
+        lips = torch.zeros(68, 3, dtype=torch.bool, device=flat.device)
+        lips[LIPS] = True
+        moved = (flat - flat.mean(0)) * lips.flatten()
+        _, sizes, directions = torch.linalg.svd(moved, full_matrices=False)
+        spread = (sizes / len(flat) ** 0.5).clamp(min=STD_FLOOR)
+        n = min(self.config.lip_modes, len(sizes))
+        self.lip_modes[:, :n] = directions[:n].T / spread[:n]
+
+    def mean_appearance(self) -> Float[Tensor, "1 d"]:
+        """The appearance of inference: the mean of the training frames' embeddings."""
+        return self.appearance.mean(0, keepdim=True)
+
+    def render(self, rays: camera.Rays, field: Callable, offsets: Tensor) -> Rendering:
+        """Rays of the head frame through a field of `at`, for training.
+
+        offsets: (r,) in [0, 1), by how much of a step the first sample of each ray is moved.
+        """
+        return render_rays(
+            field,
+            camera.to_box(rays.origins),
+            rays.directions,
+            self.occupancy,
+            step=self.config.step_length / BOX,
+            offsets=offsets,
+            max_samples=self.config.max_samples,
+        )
+
+
+def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadField:
+    """A new field of the kind that the settings name, for a clip of n_frames.
+
+    config.field: a built-in one, or "package.module:Class", a `HeadField` of yours. n_speech:
+    channels of the speech features; only a head that speech drives needs them.
+    """
+    names = sorted({name for name, _ in FIELDS})
+    own = config.field.count(":") == 1
+    if not own and config.field not in names:
+        raise ValueError(
+            f"head.field must be one of {', '.join(names)} or package.module:Class, "
+            f"got {config.field!r}"
+        )
+    if config.driven_by not in ("landmarks", "speech"):
+        raise ValueError(
+            f"head.driven_by must be 'landmarks' or 'speech', got {config.driven_by!r}"
+        )
+    path = config.field if own else FIELDS.get((config.field, config.driven_by))
+    if path is None:
+        raise ValueError(f"head.driven_by=speech needs head.field=grid, got {config.field!r}")
+    kind = _imported(path)
+    return (
+        kind(config, n_frames, n_speech) if config.driven_by == "speech" else kind(config, n_frames)
+    )
+
+
+def check_windows(windows: Tensor, shape: tuple[int, ...], driven_by: str) -> None:
+    """Raises ValueError when windows are not (b, w, *shape): something else was to drive a head."""
+    if windows.shape[2:] != shape:
+        wanted = ", ".join(["b", "w", *map(str, shape)])
+        raise ValueError(
+            f"this head is driven by {driven_by}: its windows must be ({wanted}), got "
+            f"{tuple(windows.shape)}; make them with `Avatar.driving` or `RayDataset.windows`"
+        )
+
+
+def _imported(path: str) -> type[HeadField]:
+    module, _, name = path.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"head.field={path} cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, HeadField)):
+        raise ValueError(
+            f"head.field={path} must be a subclass of geneface_kit.nerf.head.HeadField"
+        )
+    return kind

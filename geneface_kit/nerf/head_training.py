@@ -1,0 +1,288 @@
+"""Head training: a head field learns a person's frames; snapshots show how."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from geneface_kit.metrics.formulas import psnr_of_error
+from geneface_kit.nerf import losses
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig
+from geneface_kit.nerf.dataset import BOX, RayBatch, RayDataset
+from geneface_kit.nerf.head import HeadField, make_field
+from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.person import camera
+from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.person.segmentation.labels import HEAD
+from geneface_kit.render.pruning import mark_visible
+from geneface_kit.runs import live, replacing, training
+
+__all__ = ["HeadTask", "Snapshot", "Snapshots", "load_snapshots", "watched_frame"]
+
+PATCH = 16
+"""Edge of the patches of lips that the lips stage compares, pixels."""
+FILE = "head_snapshots.npz"
+MOST = 8
+"""Snapshots that are kept; of more, every second one is dropped, the newest never."""
+
+
+class HeadTask(training.Task):
+    """Trains a head field on a person's dataset.
+
+    Each update draws rays of a few frames, more of them at the lips and the face; puts a random
+    colour behind the head, so that opacity is learned from the mask and not from the background;
+    and keeps the number of field samples, not of rays, constant.
+    """
+
+    def __init__(
+        self, field: HeadField, dataset: RayDataset, avatar_config: AvatarConfig | None = None
+    ):
+        self.field, self.dataset, self.config = field, dataset, field.config
+        self.avatar_config = avatar_config or AvatarConfig()
+        self.modules = {"head": field}
+        groups = [{"params": parameters} for parameters in field.parameter_groups()]
+        adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self.optimizers = {"adam": adam}
+        self.n_rays = 1024.0
+        self.on_snapshot: Callable[[int, np.ndarray, float], None] | None = None
+        """Told of every held-out look: updates made, (h, w, 3) uint8 head over background, PSNR."""
+        name = losses.chosen_lips_loss(self.config.lips_loss)
+        self.lips_loss = losses.lips_loss(name, dataset.device)
+        """Of patches of lips, None for single pixels alone."""
+
+    @staticmethod
+    def make(
+        config: HeadConfig,
+        dataset: RayDataset,
+        generator: torch.Generator,
+        avatar_config: AvatarConfig | None = None,
+    ) -> "HeadTask":
+        """A new field for a person: its landmark statistics, and the cells its cameras see."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            n_speech = dataset.person.speech.features.shape[1]
+            field = make_field(config, dataset.n_train, n_speech).to(dataset.device)
+        occupancy = field.occupancy
+        field.learn_statistics(dataset.track(config.driven_by)[: dataset.n_train])
+        cell = BOX / occupancy.resolution
+        points = camera.from_box(occupancy.centres()).cpu()
+        occupancy.restrict(dataset.hull(points, reach=cell).to(dataset.device))
+        if not bool(occupancy.bits.any()):
+            raise ValueError(
+                f"the head of person {dataset.person.name} lies outside the head box of the camera "
+                "model; check poses and focal length, prepare the person again"
+            )
+        return HeadTask(field, dataset, avatar_config)
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        config, dataset = self.config, self.dataset
+        self._set_rate(index)
+        if index % (8 if index < 512 else 32) == 0:
+            self._update_occupancy(generator)
+        pixels, n_patches = self._drawn(index, generator)
+        offsets = torch.rand(len(pixels.at), generator=generator).to(dataset.device)
+        behind = torch.rand(len(pixels.at), 3, generator=generator).to(dataset.device)
+        found = self.field.render(dataset.rays(pixels), self._field_of(pixels), offsets)
+        target = torch.where(pixels.is_head[:, None], pixels.colour, behind)
+        drawn = found.over(behind)
+        image = losses.photometric_loss(drawn, target)
+        entropy = losses.opacity_entropy(found.alpha)
+        ambient = losses.ambient_loss(found.ambient, pixels.in_face)
+        depth_variance = losses.depth_variance_loss(found.depth_variance, BOX)
+        ramp = min(1.0, index / max(1, config.steps))
+        loss = image + config.entropy_weight * entropy + ramp * config.ambient_weight * ambient
+        loss = loss + ramp * config.depth_variance_weight * depth_variance
+        if n_patches:
+            lips = self.lips_loss(_patches(drawn, n_patches), _patches(target, n_patches))
+            loss = loss + config.lips_weight * lips
+        self.optimizers["adam"].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers["adam"].step()
+        n_samples = int(found.n_samples.sum())
+        growth = 0.8 + 0.2 * config.n_samples / max(n_samples, 1)
+        self.n_rays = min(max(self.n_rays * growth, 256.0), float(config.n_samples))
+        terms = {"loss": loss, "image": image, "ambient": ambient}
+        terms |= {"depth_variance": depth_variance} | ({"lips": lips} if n_patches else {})
+        measures = {name: float(value.detach()) for name, value in terms.items()}
+        return measures | {"rays": float(len(pixels.at)), "samples": float(n_samples)}
+
+    def shares(self, index: int) -> tuple[float, float]:
+        """Parts of an update's rays that come from the lip and from the face rectangle.
+
+        In the lips stage the lips take theirs from face and rest alike.
+        """
+        of_lips, face = self.config.lip_share, self.config.face_share
+        if not _in_lips_stage(self.config, index):
+            return of_lips, face
+        kept = (1 - self.config.lips_stage_share) / max(1 - of_lips, 1e-6)
+        return self.config.lips_stage_share, face * kept
+
+    def validate(self, index: int) -> dict[str, float]:
+        """Held-out PSNR of a few frames, head and lips; the score is the head's squared error."""
+        frames = self.dataset.held_out(4)
+        renderer = HeadRenderer(self.field, self.avatar_config)
+        pictures = {frame: self.picture(renderer, frame) for frame in frames}
+        errors = [self.errors(frame, pictures[frame]) for frame in frames]
+        head, lips = (sum(values) / len(values) for values in zip(*errors, strict=True))
+        if self.on_snapshot:
+            shown = watched_frame(self.dataset)
+            found = (255 * pictures[shown].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+            self.on_snapshot(index + 1, found, psnr_of_error(errors[frames.index(shown)][0]))
+        return {"score": head, "head_psnr": psnr_of_error(head), "lip_psnr": psnr_of_error(lips)}
+
+    def picture(self, renderer: HeadRenderer, frame: int) -> Float[Tensor, "h w 3"]:
+        """The head of a frame, rendered from what drives it, over the background."""
+        dataset = self.dataset
+        window = dataset.windows(torch.tensor([frame]), self.config)[0]
+        found = renderer.image(window, dataset.poses[frame], dataset.focal, dataset.size)
+        return found.over(dataset.background())
+
+    def errors(self, frame: int, picture: Float[Tensor, "h w 3"]) -> tuple[float, float]:
+        """Mean squared error of a frame's picture over its head's pixels, and those at the lips."""
+        dataset = self.dataset
+        rows, columns = np.nonzero(np.asarray(dataset.person.labels[frame] == HEAD))
+        at = torch.from_numpy(np.stack([columns, rows], -1))
+        pixels = dataset.read(torch.tensor([frame]), torch.zeros(len(at), dtype=torch.long), at)
+        squared = (picture[rows, columns] - pixels.colour).square().mean(-1)
+        lips = squared[pixels.in_lips]
+        return float(squared.mean()), float(lips.mean() if len(lips) else squared.mean())
+
+    def state(self) -> dict[str, Tensor]:
+        return {"n_rays": torch.tensor(self.n_rays, dtype=torch.float64)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.n_rays = float(state["n_rays"])
+
+    def _field_of(self, pixels: RayBatch) -> Callable:
+        """The field under what drives each pixel's frame. Lip pixels take the mean
+        appearance, so that no embedding can explain the shape of the mouth."""
+        windows = self.dataset.windows(pixels.frames, self.config)
+        appearance = self.field.appearance[pixels.frames[pixels.frame_of_pixel]]
+        appearance = torch.where(pixels.in_lips[:, None], self.field.mean_appearance(), appearance)
+        return self.field.at(self.field.condition(windows), appearance, pixels.frame_of_pixel)
+
+    def _drawn(self, index: int, generator: torch.Generator) -> tuple[RayBatch, int]:
+        """The pixels of an update, and how many patches of lips stand at their end.
+
+        In the lips stage the lips' share comes in patches, as far as whole ones go. Differs from
+        the official code, which then renders the whole lip rectangle of one frame, every second
+        update, without any pixel of the rest.
+        """
+        n_rays, (of_lips, face) = int(self.n_rays), self.shares(index)
+        n_patches = 0
+        if self.lips_loss and _in_lips_stage(self.config, index):
+            n_patches = max(1, int(of_lips * n_rays) // PATCH**2)
+        n_single = max(1, n_rays - n_patches * PATCH**2)
+        single = max(0.0, of_lips * n_rays - n_patches * PATCH**2) / n_single
+        shares = (single, min(1 - single, face * n_rays / n_single))
+        pixels = self.dataset.draw(self.config.n_frames, n_single, shares, generator)
+        if n_patches:
+            pixels = pixels.beside(self.dataset.draw_lips(n_patches, PATCH, generator))
+        return pixels, n_patches
+
+    def _set_rate(self, index: int) -> None:
+        config = self.config
+        decay = config.lr_final ** (index / max(1, config.steps))
+        rates = (config.lr_grid, config.lr_network, config.lr_condition)
+        for group, rate in zip(self.optimizers["adam"].param_groups, rates, strict=True):
+            group["lr"] = rate * decay
+
+    @torch.no_grad()
+    def _update_occupancy(self, generator: torch.Generator) -> None:
+        """Density under one random frame's condition; then what light reaches in random frames."""
+        config, field, dataset = self.config, self.field, self.dataset
+        frame = torch.randint(dataset.n_train, (1,), generator=generator)
+        condition = field.condition(dataset.windows(frame, config))
+        threshold = 0.1 * BOX / config.step_length  # a tenth of an optical depth per step
+        field.occupancy.update(
+            lambda points: field.density(points, condition),
+            generator=generator,
+            threshold=threshold,
+        )
+        if config.cull == "visible":
+            rays = self.dataset.rays(dataset.draw(config.n_frames, 4096, (0.0, 0.3), generator))
+            step = 0.7 / field.occupancy.resolution
+            origins, decay = camera.to_box(rays.origins), config.occupancy_decay
+            mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
+            field.occupancy.cull_invisible()
+
+
+def _in_lips_stage(config: HeadConfig, index: int) -> bool:
+    return index >= (1 - config.lips_stage) * config.steps
+
+
+def _patches(colour: Tensor, n: int) -> Tensor:
+    """The last n patches among the colours (r, 3) of rays, (n, 3, PATCH, PATCH)."""
+    return colour[-n * PATCH**2 :].view(n, PATCH, PATCH, 3).permute(0, 3, 1, 2)
+
+
+def watched_frame(dataset: RayDataset) -> int:
+    """The held-out frame that is shown while a head learns: the widest mouth of four."""
+    frames = dataset.held_out(4)
+    return frames[int(mouth_opening(dataset.landmarks[frames].cpu().numpy()).argmax())]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A held-out frame as a head rendered it after `step` updates: image (h, w, 3) over the
+    background, psnr in dB over the head's pixels."""
+
+    step: int
+    image: UInt8[np.ndarray, "h w 3"]
+    psnr: float
+
+
+class Snapshots:
+    """Keeps the snapshots of a training in its folder and shows each in a live notebook.
+
+    A training that goes on after it was cut goes on here too. Call it with what
+    `HeadTask.on_snapshot` gives. truth: the frame itself, shown beside.
+    """
+
+    def __init__(self, folder: Path, truth: UInt8[np.ndarray, "h w 3"]):
+        self.folder, self.truth, self.screen = folder, np.asarray(truth), live.Screen()
+
+    def __call__(self, step: int, image: UInt8[np.ndarray, "h w 3"], psnr: float) -> None:
+        """Keeps and shows a snapshot; later ones, of an attempt that was cut, are forgotten."""
+        snapshots = [snapshot for snapshot in load_snapshots(self.folder) if snapshot.step < step]
+        snapshots.append(Snapshot(step, image, psnr))
+        if len(snapshots) > MOST:
+            snapshots = snapshots[::-1][::2][::-1]
+        _save(self.folder / FILE, snapshots)
+        if live.is_live():
+            self.screen.show(self._figure(snapshots[-1]))
+
+    def _figure(self, snapshot: Snapshot) -> Figure:
+        caption = f"{snapshot.step} updates: {snapshot.psnr:.1f} dB"
+        return live.filmstrip([snapshot.image, self.truth], [caption, "the frame itself"])
+
+
+def load_snapshots(folder: Path) -> list[Snapshot]:
+    """What a training's folder keeps; nothing for one that never looked."""
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        with np.load(path) as file:
+            parts = [file[name] for name in ("steps", "images", "psnr")]
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it") from None
+    return [
+        Snapshot(int(step), image, float(psnr)) for step, image, psnr in zip(*parts, strict=True)
+    ]
+
+
+def _save(path: Path, snapshots: list[Snapshot]) -> None:
+    with replacing(path) as partial:
+        np.savez_compressed(
+            partial,
+            steps=np.array([snapshot.step for snapshot in snapshots]),
+            images=np.stack([snapshot.image for snapshot in snapshots]),
+            psnr=np.array([snapshot.psnr for snapshot in snapshots], np.float32),
+        )

@@ -1,0 +1,152 @@
+"""Losses: what head and torso are trained to make small, one function each.
+
+GeneFace (arXiv:2301.13430), sec. 3.4: the squared error of colours; the rest is of RAD-NeRF (Tang
+et al. 2022), which the official code renders with, or ours, as each says.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.metrics.perceptual import edge_layers, edge_weights, layer_distances, scripted
+
+__all__ = [
+    "LIPS_LOSSES",
+    "PatchLoss",
+    "ambient_loss",
+    "chosen_lips_loss",
+    "depth_variance_loss",
+    "lips_loss",
+    "opacity_entropy",
+    "over",
+    "photometric_loss",
+    "structure_loss",
+]
+
+PatchLoss = Callable[[Tensor, Tensor], Tensor]
+"""(pictures (n, 3, h, w) in [0, 1], true ones) -> one number that has a gradient; 0 if equal."""
+LIPS_LOSSES = ("pixels", "structure", "vgg-hed", "lpips")
+"""What lips can be compared by: single pixels alone, or beside them one of the others."""
+NETWORKS = {"lpips": "vgg16", "vgg-hed": "vgg_hed"}
+WINDOW = 7
+"""Edge of the windows whose structure is compared, pixels (Wang et al. 2004, uniform)."""
+C1, C2 = 0.01**2, 0.03**2
+"""Constants of SSIM for pictures in [0, 1] (Wang et al. 2004)."""
+BLOCKS = 3
+"""Blocks of VGG-16 that are compared; the deeper ones see more than the lips."""
+
+
+def photometric_loss(
+    rendered: Float[Tensor, "r 3"], true: Float[Tensor, "r 3"]
+) -> Float[Tensor, ""]:
+    """Mean squared error of colours in [0, 1] (GeneFace, sec. 3.4; mean, not sum)."""
+    _check("rendered and true colours", rendered, true)
+    return functional.mse_loss(rendered, true)
+
+
+def opacity_entropy(alpha: Float[Tensor, " r"]) -> Float[Tensor, ""]:
+    """Mean binary entropy of opacities, bits: 0 for clear or solid, 1 for half (RAD-NeRF)."""
+    p = alpha.clamp(1e-5, 1 - 1e-5)
+    return -(p * torch.log2(p) + (1 - p) * torch.log2(1 - p)).mean()
+
+
+def ambient_loss(ambient: Float[Tensor, " r"], in_face: Bool[Tensor, " r"]) -> Float[Tensor, ""]:
+    """Mean over rays of the ambient coordinates, outside the face: what is not face is still.
+
+    ambient: sum over a ray's samples of |x| + |y| of the ambient point (RAD-NeRF, official code).
+    """
+    _check("ambient and in_face", ambient, in_face)
+    return (ambient * ~in_face).mean()
+
+
+def depth_variance_loss(depth_variance: Float[Tensor, " r"], edge: float) -> Float[Tensor, ""]:
+    """Mean variance of the depth along a ray, iod^2: how thick a surface is.
+
+    A form of the distortion loss (Barron et al. 2022); ours, sharp surfaces render fast.
+    depth_variance: squared edges of the box; edge: of the box, iod.
+    """
+    return edge**2 * depth_variance.mean()
+
+
+def structure_loss(
+    rendered: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]
+) -> Float[Tensor, ""]:
+    """1 - SSIM, the mean over channels and windows (Wang et al. 2004); 0 if equal, at most 2."""
+    _check("rendered and true patches", rendered, true)
+    mean = lambda x: functional.avg_pool2d(x, WINDOW, 1)  # noqa: E731
+    a, b = mean(rendered), mean(true)
+    var_a = mean(rendered * rendered) - a * a
+    var_b = mean(true * true) - b * b
+    both = mean(rendered * true) - a * b
+    alike = (2 * a * b + C1) * (2 * both + C2)
+    return 1 - (alike / ((a * a + b * b + C1) * (var_a + var_b + C2))).mean()
+
+
+def lips_loss(name: str, device: torch.device) -> PatchLoss | None:
+    """The loss of patches of lips that LIPS_LOSSES names; None for single pixels.
+
+    The official code compares the lip rectangle by LPIPS in the last part of its training. Here
+    its network is taken where it is at hand, and what stands in for it is named.
+    """
+    if name == "pixels":
+        return None
+    if name == "structure":
+        return structure_loss
+    if name == "lpips":
+        model = scripted(network("vgg16")).to(device)
+        return lambda rendered, true: _lpips(model, rendered, true)
+    weights = [
+        [(kernel.to(device), bias.to(device)) for kernel, bias in block]
+        for block in edge_weights(network("vgg_hed"))[:BLOCKS]
+    ]
+
+    def by_edges(rendered: Tensor, true: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = edge_layers(weights, 255 * true)
+        pairs = zip(edge_layers(weights, 255 * rendered), wanted, strict=True)
+        return sum(layer_distances(*pair).mean() for pair in pairs)
+
+    return by_edges
+
+
+def chosen_lips_loss(name: str) -> str:
+    """The loss that a setting means: itself, or for "auto" the first of LPIPS, VGG-HED distance
+    and structure whose network is at hand.
+
+    Raises: ValueError for an unknown name, or one whose network is not there.
+    """
+    if name == "auto":
+        found = (
+            loss for loss, net in NETWORKS.items() if not isinstance(network(net), NotMeasured)
+        )
+        return next(found, "structure")
+    if name not in LIPS_LOSSES:
+        raise ValueError(
+            f"head.lips_loss must be auto or one of {', '.join(LIPS_LOSSES)}, got {name!r}"
+        )
+    if name in NETWORKS and isinstance(found := network(NETWORKS[name]), NotMeasured):
+        raise ValueError(f"head.lips_loss={name} cannot be had: {found.reason}")
+    return name
+
+
+def over(
+    colour: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"], behind: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n 3"]:
+    """A colour of some opacity over what is behind it."""
+    return alpha[:, None] * colour + (1 - alpha)[:, None] * behind
+
+
+def _lpips(model: torch.nn.Module, rendered: Tensor, true: Tensor) -> Tensor:
+    a = model(255 * rendered, resize_images=False, return_lpips=True)
+    with torch.no_grad():
+        b = model(255 * true, resize_images=False, return_lpips=True)
+    return (a - b).square().sum(-1).mean()
+
+
+def _check(names: str, a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"{names} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")

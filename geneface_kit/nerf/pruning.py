@@ -1,0 +1,140 @@
+"""Pruning: a finished head seen from its own cameras -> where its pictures may look, how finely."""
+
+import logging
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geneface_kit.metrics.formulas import psnr_of_error
+from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.dataset import BOX, RayDataset
+from geneface_kit.nerf.head import HeadField
+from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.person import camera
+from geneface_kit.render.pruning import max_cell_weights, pruned_occupancy
+from geneface_kit.runs import replacing
+
+__all__ = ["load_renderer", "max_weights", "prune", "save_occupancy"]
+
+log = logging.getLogger(__name__)
+
+CELL = 0.7
+"""About how many steps a pruned cell is wide. Finer ones are stepped over and not found. Each lies
+within one cell of the loose grid: outside that nothing was learned, and anything may show."""
+LEAST = (0.03, 0.01, 0.003)
+"""Weights below which a cell is left out, the fastest first."""
+FACTORS = (3.0, 2.5, 2.0, 1.5, 1.0)
+"""Multiples of the step length that are tried, the fastest first."""
+FIDELITY = 42.0
+"""PSNR to the reference, dB over the picture, that every frame looked at must keep."""
+FRAMES = 64
+"""Training frames through which the cells are found."""
+BEYOND = 1.25
+"""The extremes are also looked at so many times as far from the mean face: talk may go there."""
+MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)
+"""Landmarks whose extremes are looked at: jaw, lips, lids."""
+
+
+def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> HeadRenderer:
+    """A renderer with the fewest cells and the longest step that keep the head's pictures.
+
+    Takes the first of LEAST and FACTORS at which each of some training frames is within FIDELITY
+    of the reference; without any such, the renderer as it was, and always when its config is
+    exact. Costs a few reference pictures.
+    """
+    head, config = renderer.trained, renderer.config
+    if config.exact:
+        return renderer
+    weights = max_weights(head, dataset)
+    frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
+    background = dataset.background()
+
+    def pictures(tried: HeadRenderer) -> list[Tensor]:
+        windows = dataset.windows(torch.tensor(frames), head.config)
+        return [
+            tried.image(window, dataset.poses[frame], dataset.focal, dataset.size).over(background)
+            for window, frame in zip(windows, frames, strict=True)
+        ]
+
+    references = pictures(renderer.configured(AvatarConfig(exact=True, backend=config.backend)))
+    for least in LEAST:
+        cells = pruned_occupancy(weights, least)
+        for factor in FACTORS:
+            tried = HeadRenderer(head, config, cells, factor)
+            pairs = zip(pictures(tried), references, strict=True)
+            errors = [float((picture - reference).square().mean()) for picture, reference in pairs]
+            if psnr_of_error(max(errors)) >= FIDELITY:
+                return tried
+    log.warning("no pruning keeps %s's pictures: they are made the slow way", dataset.person.name)
+    return renderer
+
+
+def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Float[Tensor, "n n n"]:
+    """The largest weight that each fine cell has in the pictures of some training frames.
+
+    The frames are spread over the clip, and those of the extremes of each coordinate of lips, jaw
+    and lids are among them, also exaggerated: what moves must have been seen where it goes.
+    """
+    step = head.config.step_length
+    loose = head.occupancy.resolution
+    n = loose * max(1, round(BOX / (CELL * step) / loose))  # whole parts of the loose cells
+    weights = torch.zeros(n, n, n, device=dataset.device)
+    focal = camera.crop_focal(dataset.focal, dataset.size, size)
+    for frame, reach in _telling_frames(dataset):
+        ranges = HeadRenderer(head).ranges(dataset.poses[frame], focal, size)
+        pixels = (ranges[..., 1] > 0).nonzero().flip(-1)
+        rays = camera.rays(dataset.poses[frame], focal, size, pixels)
+        window = dataset.windows(torch.tensor([frame]), head.config)
+        if head.config.driven_by == "landmarks":
+            mean = head.landmark_mean.view(68, 3)
+            window = mean + reach * (window - mean)
+        with torch.no_grad():
+            field = head.at(head.condition(window), head.mean_appearance(), None)
+        origins = camera.to_box(rays.origins)
+        weights = max_cell_weights(
+            weights, field, origins, rays.directions, head.occupancy, step=step / BOX
+        )
+    return weights
+
+
+def save_occupancy(path: Path, renderer: HeadRenderer) -> None:
+    """Writes the cells that pruning left, a bit each, and the step that it found."""
+    bits = np.packbits(renderer.pruned.bits.cpu().numpy().reshape(-1))
+    facts = {"resolution": renderer.pruned.resolution, "step_factor": renderer.step_factor}
+    with replacing(path) as partial:
+        np.savez_compressed(partial, bits=bits, **facts)
+
+
+def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRenderer:
+    """A renderer of a head with the cells of a file; with none the head's own, which takes longer.
+
+    Raises: ValueError when the file is damaged.
+    """
+    if not path.exists():
+        return HeadRenderer(head, config)
+    try:
+        with np.load(path) as stored:
+            resolution, step_factor = int(stored["resolution"]), float(stored["step_factor"])
+            bits = np.unpackbits(stored["bits"])[: resolution**3].astype(bool)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+        raise ValueError(
+            f"{path} is damaged: delete the run and make the stage nerf again"
+        ) from None
+    cells = torch.from_numpy(bits).view(resolution, resolution, resolution)
+    pruned = pruned_occupancy(cells.to(head.appearance.device).float(), 0.5)
+    return HeadRenderer(head, config, pruned, step_factor)
+
+
+def _telling_frames(dataset: RayDataset) -> Sequence[tuple[int, float]]:
+    """Training frames, and how many times as far from the mean face as they are to look at them."""
+    track = dataset.landmarks[: dataset.n_train].cpu()
+    spread = np.linspace(0, dataset.n_train - 1, min(FRAMES, dataset.n_train)).round().astype(int)
+    places = track[:, MOVING].flatten(1)
+    extremes = sorted({*places.argmin(0).tolist(), *places.argmax(0).tolist()})
+    frames = sorted({*spread.tolist(), *extremes})
+    return [(frame, 1.0) for frame in frames] + [(frame, BEYOND) for frame in extremes]

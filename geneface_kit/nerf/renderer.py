@@ -1,0 +1,212 @@
+"""Renderer: a head, a pose, a size -> its image, fast or exactly.
+
+The one way a head is rendered: in validation, behind the torso's training, in delivered frames.
+The fast way looks only where a finished head is ever seen to be (pruned occupancy), ends rays early
+and evaluates fewer pixels where neighbours agree (`adaptive_sampling`). It remembers nothing from
+frame to frame: the same input gives the same bytes.
+"""
+
+import copy
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.profiler import record_function
+
+from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.dataset import BOX
+from geneface_kit.nerf.head import HeadField
+from geneface_kit.person import camera
+from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.rendering import render_rays
+from geneface_kit.render.screen import adaptive_sampling, screen_bounds
+
+__all__ = ["HeadImage", "HeadRenderer", "in_parallel", "prepared", "sampling_stride"]
+
+ROUND = 32
+"""Samples of a ray that are evaluated before looking whether it ends."""
+MOST_SAMPLES = 2**20
+"""Rays are rendered so many at a time that their samples are at most about this many."""
+Module = TypeVar("Module", bound=nn.Module)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class HeadImage:
+    """A rendered head: colour (h, w, 3) times opacity, alpha (h, w), depth (h, w) in iod (distance
+    along the ray, 0 where empty), n_samples the field was asked for."""
+
+    colour: Float[Tensor, "h w 3"]
+    alpha: Float[Tensor, "h w"]
+    depth: Float[Tensor, "h w"]
+    n_samples: int
+
+    def over(self, background: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w 3"]:
+        """The head with a picture behind it."""
+        return self.colour + (1 - self.alpha)[..., None] * background
+
+
+class HeadRenderer:
+    """Images of one head.
+
+    occupancy: where it is looked at, by `pruning`; the head's own if not given, and always when
+    the config is exact. step_factor: times the head's step length.
+    """
+
+    def __init__(
+        self,
+        head: HeadField,
+        config: AvatarConfig | None = None,
+        occupancy: Occupancy | None = None,
+        step_factor: float = 1.0,
+    ):
+        self.config = config or AvatarConfig()
+        self.trained, self.head = head, prepared(head, self.config)
+        self.pruned, self.step_factor = occupancy, step_factor
+        is_fast = occupancy is not None and not self.config.exact
+        self.occupancy = occupancy if is_fast else head.occupancy
+        self.centres = _coarse_centres(self.occupancy)
+        factor = 1.0 if self.config.exact else step_factor
+        self.step = factor * head.config.step_length / BOX  # edges of the box
+
+    def configured(self, config: AvatarConfig) -> "HeadRenderer":
+        """The same head, rendered another way."""
+        return HeadRenderer(self.trained, config, self.pruned, self.step_factor)
+
+    @torch.no_grad()
+    def image(
+        self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int
+    ) -> HeadImage:
+        """The head as one camera sees it; deterministic, with the mean appearance.
+
+        window: what drives it around the frame, absolute canonical landmarks (w, 68, 3) as a rule.
+        pose: camera-to-world; focal: pixels.
+        Raises: ValueError when the camera stands inside the head.
+        """
+        with record_function("head"):
+            return self._image(window, pose, focal, size)
+
+    def _image(self, window: Tensor, pose: Tensor, focal: float, size: int) -> HeadImage:
+        head, config = self.head, self.config
+        condition = head.condition(window[None])
+        if config.exact:
+            field = head.at(condition, head.mean_appearance(), None)
+            ranges, mask = None, torch.ones(size, size, dtype=torch.bool, device=pose.device)
+        else:
+            field = head.baked(condition)
+            ranges = self.ranges(pose, focal, size)
+            mask = ranges[..., 1] > 0
+        longest = math.ceil(math.sqrt(3) / self.step)  # samples of a ray through the whole box
+        n_rays = max(1, MOST_SAMPLES // (longest if config.exact else min(ROUND, longest)))
+        count = 0
+
+        def evaluate(pixels: Tensor) -> Tensor:
+            nonlocal count
+            parts = []
+            for some in pixels.split(n_rays):
+                rays = camera.rays(pose, focal, size, some)
+                found = render_rays(
+                    field,
+                    camera.to_box(rays.origins),
+                    rays.directions,
+                    self.occupancy,
+                    step=self.step,
+                    stop=0.0 if config.exact else config.stop,
+                    round_size=ROUND,
+                    ranges=None if ranges is None else ranges[some[:, 1], some[:, 0]],
+                    backend=config.backend,
+                )
+                count += int(found.n_samples.sum())
+                parts.append(
+                    torch.cat([found.colour, found.alpha[:, None], found.depth[:, None]], -1)
+                )
+            return torch.cat(parts) if parts else pose.new_zeros(0, 5)
+
+        values = adaptive_sampling(
+            evaluate,
+            mask,
+            n_channels=5,
+            n_watched=4,
+            tolerance=config.tolerance,
+            stride=sampling_stride(config, size),
+        )
+        alpha = values[..., 3]
+        depth = BOX * values[..., 4] / alpha.clamp(min=1e-6)
+        return HeadImage(values[..., :3], alpha, depth, count)
+
+    def ranges(self, pose: Tensor, focal: float, size: int) -> Float[Tensor, "h w 2"]:
+        """Between which distances (box lengths) each pixel may see the head; 0 where it may not."""
+        centres, edge = self.centres
+        ranges = pose.new_zeros(size, size, 2)
+        seen = (centres - pose[:3, 3]) @ pose[:3, :3]
+        distances = seen.norm(dim=-1)
+        nearest = float((-seen[:, 2]).min()) if len(seen) else 1.0
+        if nearest <= edge:
+            raise ValueError("the camera stands inside the head; move it away along its own z axis")
+        flat = seen[:, :2] / -seen[:, 2:] * focal
+        at = torch.stack([size / 2 + flat[:, 0], size / 2 - flat[:, 1]], -1)
+        pixels, found = screen_bounds(at, distances, edge, focal * edge / nearest, size)
+        ranges[pixels[:, 1], pixels[:, 0]] = found / BOX
+        return ranges
+
+
+def prepared(field: Module, config: AvatarConfig) -> Module:
+    """A field with the backend and the number format of a config; a copy where they differ."""
+    if config.backend != "auto":
+        field = copy.deepcopy(field)
+        for module in field.modules():
+            if isinstance(module, GridEncoding):
+                module.backend = config.backend
+    if config.exact:
+        field = copy.copy(field)  # the same weights, another type
+        field.dtype = torch.float32
+    return field
+
+
+def sampling_stride(config: AvatarConfig, size: int) -> int:
+    """1 for the reference; else the power of two that brings the size to `finest`."""
+    return 1 if config.exact else 2 ** max(0, round(math.log2(size / config.finest)))
+
+
+def in_parallel(make: Callable[[int], Result], items: Sequence[int]) -> Iterator[Result]:
+    """make(item) of every item, in their order, as many at a time as torch may use threads.
+
+    Each item is made by one thread with one core: a picture's many small operations share out
+    badly over cores, whole pictures share well. At most two results per core wait to be taken.
+    """
+    n_threads = torch.get_num_threads()
+    if n_threads == 1 or len(items) < 2:
+        yield from map(make, items)
+        return
+    torch.set_num_threads(1)  # before the threads exist: each takes the number over at its start
+    try:
+        with ThreadPoolExecutor(n_threads, thread_name_prefix="picture") as pool:
+            waiting: deque = deque()
+            try:
+                for item in items:
+                    waiting.append(pool.submit(make, item))
+                    if len(waiting) > 2 * n_threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for job in waiting:
+                    job.cancel()
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _coarse_centres(occupancy: Occupancy) -> tuple[Tensor, float]:
+    """Centres of occupied cells (head frame), at most 64 along the box, and their edge."""
+    pool = max(1, occupancy.resolution // 64)
+    bits = functional.max_pool3d(occupancy.bits[None, None].float(), pool, pool, ceil_mode=True)
+    edge = pool / occupancy.resolution
+    return camera.from_box((bits[0, 0].nonzero() + 0.5) * edge), BOX * edge

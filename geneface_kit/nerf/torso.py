@@ -1,0 +1,264 @@
+"""Torso: a head pose and the rendered head -> colour and opacity of neck and shoulders.
+
+A canonical picture, moved and bent by the head's pose: the torso of RAD-NeRF (sec. 3.3), which the
+official code renders with, aware of the head (GeneFace, sec. 3.4).
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geneface_kit.nerf import losses, torso_motion
+from geneface_kit.nerf.config import TorsoConfig
+from geneface_kit.nerf.dataset import RayDataset
+from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.nerf.vanilla import positional_encoding
+from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.mlp import MLP, precision
+from geneface_kit.runs import live, training
+
+__all__ = ["TorsoField", "TorsoTask", "euler", "unit_pixels"]
+
+SHRINK = 0.8
+"""Pixel coordinates in [-1, 1] are scaled by this, so that deformed points stay on the grid."""
+
+
+class TorsoField(nn.Module):
+    """A canonical picture of the torso, moved by the head's pose.
+
+    (pixel, pose, appearance, head) -> shift of the pixel -> 2D grid -> opacity and colour.
+
+    Differs from the paper code when config.follow_pose: pose and appearance only shift pixels, as
+    strengths of smooth patterns of displacement, on top of one measured shift of the whole. Seen by
+    the networks themselves, a pose is a frame's name: a short clip is then learned by heart.
+    """
+
+    def __init__(self, config: TorsoConfig, n_frames: int, size: int):
+        super().__init__()
+        self.config = config
+        n_inputs = 2 * (1 + 2 * config.pixel_frequencies)
+        if not config.follow_pose:
+            n_inputs += 6 * (1 + 2 * config.pose_frequencies) + config.appearance_channels
+        self.head_net = MLP(4, 16, 32, 16) if config.head_aware else None
+        n_inputs += 16 if config.head_aware else 0
+        hidden = config.hidden
+        n_patterns = 6 + config.appearance_channels if config.follow_pose else 1
+        self.deform_net = MLP(n_inputs, hidden, hidden, 2 * n_patterns)
+        if config.follow_pose:
+            self.deform_net.layers[-1].weight.data *= 0.01  # the measured shift comes first
+        layout = GridLayout.make(
+            2,
+            n_levels=config.n_levels,
+            finest=config.finest,
+            log2_rows=config.log2_rows,
+            kind=config.grid_kind,
+        )
+        self.grid = GridEncoding(layout)
+        n_features = self.grid.n_features + n_inputs
+        self.colour_net = MLP(n_features, hidden // 2, hidden // 2, 4)
+        self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, config.appearance_channels))
+        self.register_buffer("pose_mean", torch.zeros(6))
+        self.register_buffer("pose_std", torch.ones(6))
+        self.register_buffer("shift_map", torch.zeros(7, 2))
+        self.register_buffer("shift_limit", torch.zeros(2))
+        self.register_buffer("occupied", torch.ones(size, size, dtype=torch.bool))
+        self.dtype = precision(config.precision, torch.device("cpu"))
+
+    def raw_pose(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
+        """`torso_motion.pose_features` of poses, or the official Euler angles and place."""
+        return torso_motion.pose_features(poses) if self.config.follow_pose else euler(poses)
+
+    def pose_numbers(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
+        """`raw_pose`, standardised over the training frames, within 3 standard deviations.
+
+        Differs from the official code, which feeds them raw: only their changes matter here.
+        """
+        return ((self.raw_pose(poses) - self.pose_mean) / self.pose_std).clamp(-3, 3)
+
+    def predicted_shift(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 2"]:
+        """Predicted shift of the torso, in pixel coordinates; zero without config.follow_pose.
+
+        At most twice the largest one seen in training: a viewpoint may be anywhere.
+        """
+        shift = torso_motion.pose_features(poses) @ self.shift_map[:6] + self.shift_map[6]
+        return shift.clamp(-self.shift_limit, self.shift_limit)
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "n 2"],
+        poses: Float[Tensor, "k 4 4"],
+        appearance: Float[Tensor, "k d"],
+        head: Float[Tensor, "n 4"],
+        frame_of_pixel: Int[Tensor, " n"] | None,
+        shifts: Float[Tensor, "k 2"] | None = None,
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+        """Colour (not multiplied) and opacity.
+
+        pixels: (n, 2) in [-1, 1], x then y; head: (n, 4) the head's colour (times opacity) and
+        opacity there; frame_of_pixel: row of `poses` and `appearance` of each pixel, None for one.
+        shifts: of the whole torso, where they are known; None predicts them from the poses.
+        """
+        frame = torch.zeros_like(pixels[:, 0]).long() if frame_of_pixel is None else frame_of_pixel
+        moved = self.predicted_shift(poses) if shifts is None else shifts
+        place = SHRINK * (pixels - moved[frame])
+        parts = [(positional_encoding(place, self.config.pixel_frequencies), None)]
+        numbers = self.pose_numbers(poses)
+        if not self.config.follow_pose:
+            of_frame = torch.cat(
+                [positional_encoding(numbers, self.config.pose_frequencies), appearance], dim=-1
+            )
+            parts.append((of_frame, frame_of_pixel))
+        if self.head_net is not None:
+            parts.append((self.head_net([(head, None)], self.dtype), None))
+        shift = self.deform_net(parts, self.dtype).float()
+        if self.config.follow_pose:
+            strengths = torch.cat([numbers, appearance], dim=-1)[frame]  # (n, patterns)
+            shift = (shift.view(len(shift), 2, -1) * strengths[:, None]).sum(-1)
+        canonical = 0.5 * (place + shift).clamp(-1, 1) + 0.5
+        output = torch.sigmoid(
+            self.colour_net([(self.grid(canonical), None), *parts], self.dtype).float()
+        )
+        return output[:, 1:], output[:, 0]
+
+
+class TorsoTask(training.Task):
+    """Trains a torso field behind a finished head.
+
+    The head of some frames is rendered as it is delivered. As in the head's training the
+    background is random; the torso pictures of the person (painted over behind the head) are the
+    target. config.renew_every puts another frame in the place of the oldest.
+    """
+
+    def __init__(
+        self,
+        field: TorsoField,
+        dataset: RayDataset,
+        head: HeadRenderer,
+        seen: torso_motion.TorsoMotion | None = None,
+    ):
+        self.field, self.dataset, self.config, self.head = field, dataset, field.config, head
+        self.modules = {"torso": field}
+        others = [p for p in field.parameters() if p is not field.grid.table]
+        groups = [
+            {"params": [field.grid.table], "lr": self.config.lr_grid},
+            {"params": others, "lr": self.config.lr_network},
+        ]
+        adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self.optimizers = {"adam": adam}
+        n = min(self.config.n_head_frames, dataset.n_train)
+        self.frames = torch.linspace(0, dataset.n_train - 1, n).round().long()
+        self.heads: Tensor | None = None  # (k, h, w, 4) uint8, colour and opacity in those frames
+        self.pixels = field.occupied.nonzero().flip(-1).cpu()
+        self.seen = seen
+
+    @staticmethod
+    def make(
+        config: TorsoConfig, dataset: RayDataset, head: HeadRenderer, generator: torch.Generator
+    ) -> "TorsoTask":
+        """A new field: the statistics of the poses, and the pixels where a torso is ever seen.
+
+        A torso that cannot be followed is bent by the pose, as without follow_pose.
+        """
+        seen = torso_motion.learn(dataset.person, dataset.n_train) if config.follow_pose else None
+        config = dataclasses.replace(config, follow_pose=seen is not None)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            field = TorsoField(config, dataset.n_train, dataset.size).to(dataset.device)
+        numbers = field.raw_pose(dataset.poses[: dataset.n_train])
+        field.pose_mean.copy_(numbers.mean(0))
+        field.pose_std.copy_(numbers.std(0, correction=0).clamp(min=1e-3))
+        ever = np.zeros((dataset.size, dataset.size), bool)
+        for frame in range(0, dataset.n_train, max(1, dataset.n_train // 100)):
+            ever |= np.asarray(dataset.person.torso[frame][..., 3]) > 0
+        reach = 2 * (dataset.size // 64) + 1
+        wide = functional.max_pool2d(torch.from_numpy(ever)[None].float(), reach, 1, reach // 2)
+        field.occupied.copy_(wide[0] > 0)
+        if not ever.any():
+            raise ValueError(f"person {dataset.person.name} has no torso pixel; prepare it again")
+        if seen is not None:
+            field.shift_map.copy_(seen.weights)
+            field.shift_limit.copy_(2 * seen.shifts.abs().amax(0))
+        return TorsoTask(field, dataset, head, seen)
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        config, dataset = self.config, self.dataset
+        decay = config.lr_final ** (index / max(1, config.steps))
+        rates = (config.lr_grid, config.lr_network)
+        for group, rate in zip(self.optimizers["adam"].param_groups, rates, strict=True):
+            group["lr"] = rate * decay
+        self._renew(index, generator)
+        n = config.n_pixels
+        slot = torch.randint(len(self.frames), (n,), generator=generator)
+        at = self.pixels[torch.randint(len(self.pixels), (n,), generator=generator)]
+        rgba = dataset.person.torso[self.frames[slot].numpy(), at[:, 1].numpy(), at[:, 0].numpy()]
+        target = torch.from_numpy(rgba).to(dataset.device).float() / 255
+        told = torch.rand(n, 1, generator=generator) < 0.5  # half learn to do without (official)
+        seen = torch.zeros(n, 4)
+        if config.head_aware:
+            seen = told * self.heads[slot, at[:, 1], at[:, 0]].float() / 255
+        behind = torch.rand(n, 3, generator=generator).to(dataset.device)
+        slot, at, seen = (values.to(dataset.device) for values in (slot, at, seen))
+        appearance = self.field.appearance[self.frames.to(dataset.device)]
+        found = self.field(
+            unit_pixels(at, dataset.size),
+            dataset.poses[self.frames.to(dataset.device)],
+            appearance,
+            seen,
+            slot,
+            None if self.seen is None else self.seen.at(self.frames).to(dataset.device),
+        )
+        image = losses.photometric_loss(
+            losses.over(*found, behind), losses.over(target[:, :3], target[:, 3], behind)
+        )
+        loss = image + config.entropy_weight * losses.opacity_entropy(found[1])
+        self.optimizers["adam"].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers["adam"].step()
+        return {"loss": float(loss.detach()), "image": float(image.detach())}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"frames": self.frames}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.frames, self.heads = state["frames"], None
+
+    def _renew(self, index: int, generator: torch.Generator) -> None:
+        """The heads of the frames, the first time; later, when due, another frame and its head."""
+        due = self.config.renew_every and index and index % self.config.renew_every == 0
+        if due:
+            slot = index // self.config.renew_every % len(self.frames)
+            self.frames[slot] = torch.randint(self.dataset.n_train, (1,), generator=generator)[0]
+        if not self.config.head_aware:
+            return
+        if self.heads is None:
+            size = self.dataset.size
+            self.heads = torch.zeros(len(self.frames), size, size, 4, dtype=torch.uint8)
+            for place, frame in enumerate(live.progress(self.frames.tolist(), "rendering heads")):
+                self.heads[place] = self._rgba(frame)
+        elif due:
+            self.heads[slot] = self._rgba(int(self.frames[slot]))
+
+    def _rgba(self, frame: int) -> UInt8[Tensor, "h w 4"]:
+        dataset = self.dataset
+        window = dataset.windows(torch.tensor([frame]), self.head.trained.config)[0]
+        image = self.head.image(window, dataset.poses[frame], dataset.focal, dataset.size)
+        rgba = torch.cat([image.colour, image.alpha[..., None]], dim=-1)
+        return (rgba * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def euler(poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
+    """XYZ Euler angles (R = Rx Ry Rz, radians) and translation of poses."""
+    r = poses[:, :3, :3]
+    x = torch.atan2(-r[:, 1, 2], r[:, 2, 2])
+    y = torch.asin(r[:, 0, 2].clamp(-1, 1))
+    z = torch.atan2(-r[:, 0, 1], r[:, 0, 0])
+    return torch.cat([torch.stack([x, y, z], dim=-1), poses[:, :3, 3]], dim=-1)
+
+
+def unit_pixels(at: Int[Tensor, "n 2"], size: int) -> Float[Tensor, "n 2"]:
+    """Columns and rows -> [-1, 1], both ends included (official code)."""
+    return at.float() * (2 / max(1, size - 1)) - 1
