@@ -11,6 +11,7 @@ import requests
 import torch
 from films import read_film
 from scipy.ndimage import gaussian_filter
+from toys import ToyVgg
 
 from geneface_kit.metrics import fid, networks, perceptual, syncnet
 from geneface_kit.metrics.identity import cosines, identity
@@ -118,16 +119,6 @@ class ToyInception(torch.nn.Module):
         means = 2.0 * pictures.float().mean(dim=[2, 3])[:, :2]
         size = torch.tensor([[float(pictures.shape[2]), float(pictures.shape[3])]])
         return torch.cat([means, size.expand(means.shape[0], 2)], dim=1)
-
-
-class ToyVgg(torch.nn.Module):
-    """One feature per picture: its mean over 255."""
-
-    def forward(
-        self, pictures: torch.Tensor, resize_images: bool = True, return_lpips: bool = False
-    ) -> torch.Tensor:
-        assert return_lpips and not resize_images
-        return pictures.mean(dim=[1, 2, 3])[:, None] / 255.0
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the published format

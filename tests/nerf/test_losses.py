@@ -6,7 +6,7 @@ import pytest
 import torch
 from puppet import puppet
 from test_head import SMALL
-from test_networks import ToyVgg
+from toys import ToyVgg
 
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.nerf import losses
@@ -29,7 +29,7 @@ def pictures(seed: int) -> torch.Tensor:
 def test_a_patch_is_a_square_of_the_lips_row_by_row():
     dataset = RayDataset(puppet())
     pixels = dataset.draw_lips(3, 3, torch.Generator().manual_seed(0))
-    assert pixels.in_losses.all() and len(pixels.at) == 27
+    assert pixels.in_lips.all() and len(pixels.at) == 27
     first = pixels.at[pixels.frame_of_pixel == 1]
     steps = (first - first[0]).tolist()
     assert steps == [[column, row] for row in range(3) for column in range(3)]
