@@ -42,7 +42,7 @@ class Plan:
 
     audio: n samples at 16 kHz, exactly t/25 s. displacements: the generator's, from the mean
     face. adapted: after the post-net. landmarks: after `postprocess`, what the renderer gets.
-    torso_shifts: shifts of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses.
+    torso_shifts: of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses.
     """
 
     audio: Float[np.ndarray, " n"]

@@ -1,11 +1,10 @@
 """The mouth: how following is measured, and that a trained person's mouth does follow."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from puppet import faces, puppet
+from test_stage import fresh_run
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as nerf_stage
@@ -20,15 +19,10 @@ from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 @pytest.fixture(scope="module")
 def trained(demo_person, tmp_path_factory):
     """The demo person's avatar after the smoke profile's head training, and its run's numbers."""
-    folder, recorded = tmp_path_factory.mktemp("nerf"), {}
-    run = SimpleNamespace(
-        folder=folder,
-        parents={"person": SimpleNamespace(folder=demo_person.folder)},
-        generator=lambda name="": torch.Generator().manual_seed(len(name)),
-        record=recorded.__setitem__,
-    )
+    run = fresh_run(tmp_path_factory.mktemp("nerf"))
+    run.parents["person"].folder = demo_person.folder
     nerf_stage.make(run, HeadConfig(), TORSO, AvatarConfig())
-    return nerf_stage.load(folder, demo_person), recorded
+    return nerf_stage.load(run.folder, demo_person), run.metrics
 
 
 def test_following_by_hand():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from puppet import N_FRAMES, puppet
 from test_head import SMALL
-from test_stage import stub_run
+from test_stage import fresh_run
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as nerf_stage
@@ -34,11 +34,11 @@ def talking_puppet():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A finished nerf run of the talking puppet, its head driven by speech."""
-    folder, recorded = tmp_path_factory.mktemp("nerf"), {}
+    run = fresh_run(tmp_path_factory.mktemp("nerf"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: talking_puppet())
-        nerf_stage.make(stub_run(folder, recorded), CONFIG, TORSO, AvatarConfig())
-    return folder, recorded
+        nerf_stage.make(run, CONFIG, TORSO, AvatarConfig())
+    return run.folder, run.metrics
 
 
 def test_a_frame_hears_the_steps_around_it():

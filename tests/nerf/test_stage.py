@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,27 +14,32 @@ from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.head_training import load_snapshots
 from geneface_kit.person import stage as person_stage
+from geneface_kit.runs import Run
 
 
-def stub_run(folder, recorded):
-    parents = {"person": SimpleNamespace(folder=folder)}
-    return SimpleNamespace(
-        folder=folder,
-        parents=parents,
-        generator=lambda name="": torch.Generator().manual_seed(len(name)),
-        record=recorded.__setitem__,
-    )
+def fresh_run(folder) -> Run:
+    facts = {
+        "id": "nerf-test",
+        "stage": "nerf",
+        "subject": "puppet",
+        "profile": "smoke",
+        "seed": 0,
+        "config": {},
+        "data_kind": "synthetic",
+        "metrics": {},
+    }
+    return Run(folder, facts, {"person": Run(folder, facts, {})})
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A finished nerf run of the puppet."""
-    folder, recorded = tmp_path_factory.mktemp("nerf"), {}
+    run = fresh_run(tmp_path_factory.mktemp("nerf"))
     head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
-        nerf_stage.make(stub_run(folder, recorded), head, TORSO, AvatarConfig())
-    return folder, recorded
+        nerf_stage.make(run, head, TORSO, AvatarConfig())
+    return run.folder, run.metrics
 
 
 def test_the_run_measures_held_out_frames(made):
@@ -153,7 +157,7 @@ def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
     head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
-        nerf_stage.make(stub_run(tmp_path, {}), head, TORSO, AvatarConfig())
+        nerf_stage.make(fresh_run(tmp_path), head, TORSO, AvatarConfig())
     assert (tmp_path / "head.safetensors").read_bytes() == (
         folder / "head.safetensors"
     ).read_bytes()
