@@ -35,7 +35,9 @@ PROFILES = {
 
 RENAMED: dict[str, str] = {
     "corpus.min_s": "the constant MIN_S of person/corpus/preprocess.py",
-    "corpus.min_offset_confidence": "a constant of person/corpus/preprocess.py",
+    "corpus.min_offset_confidence": (
+        "the constant MIN_OFFSET_CONFIDENCE of person/corpus/preprocess.py"
+    ),
     "corpus.noise_db": "with_noise of the study notebooks/studies/unheard_speakers",
     "talk.lle_neighbours": "a default of adaptation.postnet.project_onto_neighbours",
     "talk.closure": "the constant CLOSED_SHARE of talk/postprocess.py",
@@ -45,6 +47,15 @@ RENAMED: dict[str, str] = {
     "person.layers": "constants of the modules in person/segmentation",
     "person.framing.span": "person.span",
     "person.framing": "constants of person/framing.py",
+    "person.tracking.focal_evidence": "the constant FOCAL_EVIDENCE of person/tracking/pnp.py",
+    "person.tracking.focal_steps": "the constant FOCAL_STEPS of person/tracking/pnp.py",
+    "person.tracking.outlier_px": "the constant OUTLIER_PX of person/tracking/pnp.py",
+    "person.tracking.noise_px": "the constant NOISE_PX of person/tracking/pnp.py",
+    "person.tracking.relief_weight": "the constant DEPTH_WEIGHT of person/tracking/pnp.py",
+    "person.tracking.turn_noise": "the constant TURN_NOISE of person/tracking/pnp.py",
+    "person.tracking.shift_noise": "the constant SHIFT_NOISE of person/tracking/pnp.py",
+    "person.tracking.shape_steps": "the constant SHAPE_STEPS of person/tracking/rigid_shape.py",
+    "person.tracking.smooth_frames": "the constant SMOOTH_FRAMES of person/tracking/rigid_shape.py",
     "person.tracking.turning": "constants of person/tracking/calibration.py",
     "adaptation.critic_lr": "the constant DISCRIMINATOR_LR of adaptation/training.py",
     "adaptation.decay": "the constant DECAY of adaptation/training.py",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import geneface_kit
 from geneface_kit.pipeline import settings as kit
 from geneface_kit.pipeline.settings import PROFILES, RENAMED, resolve, sections
 
@@ -87,6 +88,10 @@ def test_no_old_name_is_one_of_today_and_every_new_one_is():
         assert not is_setting(old), old
         if re.fullmatch(r"\w+\.[\w.]+", new):
             assert is_setting(new), new
+        constant = re.match(r"the constant (\w+) of (\S+\.py)$", new)
+        if constant:
+            source = (Path(geneface_kit.__file__).parent / constant[2]).read_text()
+            assert re.search(rf"^{constant[1]}\b|, {constant[1]}\b.* = ", source, re.M), new
 
 
 @pytest.mark.parametrize(
