@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, framing, landmarks
-from geneface_kit.person.segmentation.background import Background, make_background
+from geneface_kit.person.segmentation.background import Background, make_background, torso_image
 from geneface_kit.person.segmentation.face_parsing import load_parser
 from geneface_kit.person.segmentation.labels import label_frame, learn_palette, refine_mask
 from geneface_kit.person.segmentation.smoothing import smooth_labels
-from geneface_kit.person.segmentation.torso import torso_image
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 

@@ -7,10 +7,12 @@ import torch
 from geneface_kit.person import demo
 from geneface_kit.person.segmentation import labels as labels_module
 from geneface_kit.person.segmentation.background import (
+    NECK_FILL,
     background_from,
     background_motion,
     make_background,
     medoid_frame,
+    torso_image,
 )
 from geneface_kit.person.segmentation.face_parsing import load_parser
 from geneface_kit.person.segmentation.labels import (
@@ -23,7 +25,6 @@ from geneface_kit.person.segmentation.labels import (
     refine_mask,
 )
 from geneface_kit.person.segmentation.smoothing import flicker, smooth_labels
-from geneface_kit.person.segmentation.torso import NECK_FILL, torso_image
 
 SIZE = 128
 
