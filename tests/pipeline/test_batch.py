@@ -152,7 +152,8 @@ def command(*words):
 def reproduce(home):
     """The smoke workflow of the demo person up to its tables, through papermill; what it says."""
     units = ["demo", "--profile", "smoke", "--set", SMALL, "--until", "evaluation"]
-    done = command("reproduce", *units, "--out", str(home))
+    cores = os.environ.get("OMP_NUM_THREADS", "0")  # as many threads as a process beside it
+    done = command("reproduce", *units, "--cores", cores, "--out", str(home))
     said, _ = done.communicate()
     assert done.returncode == 0, said[-3000:]
     return said
