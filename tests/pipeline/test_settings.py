@@ -19,7 +19,7 @@ def test_every_profile_resolves(profile):
 @pytest.mark.parametrize("section", sections())
 @pytest.mark.parametrize("profile", ["cpu", "paper"])
 def test_profile_values_are_real_settings_of_the_right_type(section, profile):
-    values = sections()[section].metadata[profile]
+    values = sections()[section].metadata.get(profile, {})
     resolve("smoke", {f"{section}.{key}": value for key, value in values.items()})
 
 
