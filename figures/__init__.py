@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -53,8 +52,7 @@ from jaxtyping import UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from geneface_kit import runs
-from geneface_kit.runs import replacing
+from geneface_kit.runs import Run, replacing, root, write_json
 
 __all__ = [
     "DRAW",
@@ -98,11 +96,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+Data = pd.DataFrame | Mapping[str, np.ndarray]
+"""What a figure is drawn from: a table (csv) or arrays (npz)."""
 SCHEMA = 1
 DPI = 120
 
 
-def style() -> dict[str, Any]:
+def style() -> dict[str, object]:
     """Settings of matplotlib that every figure is drawn with (for `rc_context`)."""
     return mpl.rcParamsDefault.copy() | {
         "figure.dpi": DPI,
@@ -127,10 +127,10 @@ def save(
     folder: Path,
     name: str,
     kind: str,
-    data: pd.DataFrame | Mapping[str, np.ndarray],
+    data: Data,
     *,
     title: str,
-    sources: list[runs.Run],
+    sources: list[Run],
 ) -> Figure:
     """Writes a figure's data, facts and picture under one name; returns the figure.
 
@@ -156,13 +156,13 @@ def save(
     for stale in (folder / f"{name}.csv", folder / f"{name}.npz"):
         stale.unlink(missing_ok=True)
     _write_data(folder, name, data)
-    runs.write_json(folder / f"{name}.json", facts)
+    write_json(folder / f"{name}.json", facts)
     figure = draw(folder, name)
     _write_png(folder / f"{name}.png", figure)
     return figure
 
 
-def save_filmstrips(folder: Path, name: str, talks: list[runs.Run], *, title: str) -> Figure:
+def save_filmstrips(folder: Path, name: str, talks: list[Run], *, title: str) -> Figure:
     """Saves strips of several talks, of any persons and recordings, under each other.
 
     Each row is named by its person and its recording. Frames are chosen by `moments`.
@@ -199,7 +199,7 @@ def redraw(folder: Path | None = None, *, check: bool = False) -> int:
     writing. Pictures count as equal when fewer than 1 % of their values differ by more than 24
     of 255 (letters move a little between font libraries).
     """
-    folder = folder or runs.root() / "figures"
+    folder = folder or root() / "figures"
     n_changed = 0
     for name in names(folder):
         figure = draw(folder, name)
@@ -255,7 +255,7 @@ def _write_png(path: Path, figure: Figure) -> None:
         Image.fromarray(pixels(figure)).save(partial, format="png", optimize=True)
 
 
-def _write_data(folder: Path, name: str, data: pd.DataFrame | Mapping[str, np.ndarray]) -> None:
+def _write_data(folder: Path, name: str, data: Data) -> None:
     if isinstance(data, pd.DataFrame):
         with replacing(folder / f"{name}.csv") as partial:
             data.to_csv(partial, index=False)
@@ -264,7 +264,7 @@ def _write_data(folder: Path, name: str, data: pd.DataFrame | Mapping[str, np.nd
             np.savez_compressed(partial, **data)
 
 
-def _read_data(folder: Path, name: str) -> Any:
+def _read_data(folder: Path, name: str) -> Data:
     table = folder / f"{name}.csv"
     if table.exists():
         return pd.read_csv(table, keep_default_na=False)

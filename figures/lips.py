@@ -2,16 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from geneface_kit_figures.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 from jaxtyping import Float, UInt8
 
-from geneface_kit import runs
 from geneface_kit.person import camera, speech
+from geneface_kit.person.artefact import Person
+from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.runs import Run
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
 from geneface_kit.talk.postprocess import postprocess
@@ -100,7 +101,7 @@ def grid_data(
     }
 
 
-def strip_row(talked: runs.Run, *, per_shape: int = 2) -> dict[str, np.ndarray]:
+def strip_row(talked: Run, *, per_shape: int = 2) -> dict[str, np.ndarray]:
     """One talk as a row of a strip: faces at its moments, its loudness, all its marks.
 
     Raises: ValueError when none of the sounds is heard that lips are seen by.
@@ -138,7 +139,7 @@ def filmstrips_data(
     return data
 
 
-def opening_data(actor: Actor, config: TalkConfig, run: runs.Run) -> pd.DataFrame:
+def opening_data(actor: Actor, config: TalkConfig, run: Run) -> pd.DataFrame:
     """Mouth opening over the person's own clip: tracked, by the kit, by a ridge, and the mean.
 
     The kit's comes from the clip's sound through generator and post-net; the ridge is a linear
@@ -152,7 +153,7 @@ def opening_data(actor: Actor, config: TalkConfig, run: runs.Run) -> pd.DataFram
     n = min(len(planned.landmarks), len(person.landmarks))
     tracked = mouth_opening(person.landmarks[:n])
     columns = {
-        "seconds": np.arange(n) / 25,
+        "seconds": np.arange(n) / FPS,
         "held_out": (np.arange(n) >= person.n_train).astype(int),
         "tracked": tracked,
         "kit": mouth_opening(planned.landmarks[:n]),
@@ -164,7 +165,7 @@ def opening_data(actor: Actor, config: TalkConfig, run: runs.Run) -> pd.DataFram
     return pd.DataFrame(columns).round(5)
 
 
-def true_row(person: Any, frames: Sequence[int]) -> UInt8[np.ndarray, "k s s 3"]:
+def true_row(person: Person, frames: Sequence[int]) -> UInt8[np.ndarray, "k s s 3"]:
     """The faces of a person's own frames, cut out.
 
     Raises: ValueError for a real person: frames of somebody's clip enter no figure.
@@ -177,7 +178,7 @@ def true_row(person: Any, frames: Sequence[int]) -> UInt8[np.ndarray, "k s s 3"]
 
 
 def _faces(
-    pictures: UInt8[np.ndarray, "k h w 3"], landmarks: np.ndarray, poses: np.ndarray, person: Any
+    pictures: UInt8[np.ndarray, "k h w 3"], landmarks: np.ndarray, poses: np.ndarray, person: Person
 ) -> UInt8[np.ndarray, "k s s 3"]:
     """A square around the landmarks of each picture, all of the size of the largest."""
     size = pictures.shape[1]

@@ -1,6 +1,6 @@
 """Scores: one person's rendered frames, or one plan -> every metric of a table.
 
-A score stands under the metric's name in `metrics.definitions.METRICS`.
+A score stands under the metric's name in `tables.METRICS`.
 """
 
 import logging

@@ -3,6 +3,7 @@
 A row is ours, with run ids, or published, with its source; never both.
 """
 
+import csv
 import dataclasses
 import html
 from collections.abc import Mapping
@@ -13,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geneface_kit.metrics.definitions import METRICS
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.runs.files import replacing
 from geneface_kit.runs.record import Run
 
 __all__ = [
+    "METRICS",
     "Row",
     "beside_published",
     "listing",
@@ -34,6 +35,28 @@ __all__ = [
     "write_table",
 ]
 
+
+@dataclass(frozen=True)
+class Definition:
+    """What a metric of a table is.
+
+    unit: "" for a pure number. better: "higher", "lower", or "" where neither is. text:
+    definition, scale and alignment in one line.
+    """
+
+    unit: str
+    better: str
+    text: str
+
+
+def _definitions() -> dict[str, Definition]:
+    path = resources.files("geneface_kit.evaluation") / "metrics.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row.pop("metric"): Definition(**row) for row in csv.DictReader(file)}
+
+
+METRICS = _definitions()
+"""Every metric that this kit writes into a table, by its name."""
 TITLES = {
     "a": "Table A: reconstruction of held-out frames",
     "b": "Table B: lip sync to other recordings",

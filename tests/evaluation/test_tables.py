@@ -17,8 +17,8 @@ from geneface_kit.evaluation import stage as evaluation
 from geneface_kit.evaluation.collect import check_run, collect
 from geneface_kit.evaluation.config import EvaluationConfig
 from geneface_kit.evaluation.protocols import held_out, landmark_driven, self_driven
+from geneface_kit.evaluation.tables import METRICS
 from geneface_kit.metrics import formulas, syncnet
-from geneface_kit.metrics.definitions import METRICS
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.person.clip import write_audio

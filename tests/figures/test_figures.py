@@ -16,7 +16,8 @@ from geneface_kit import runs
 from geneface_kit.person import speech
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.stages import STAGES
-from geneface_kit.talk import stage as talk
+from geneface_kit.talk import plan as plan_module
+from geneface_kit.talk.config import TalkConfig
 
 
 def run(name="talk-demo-smoke-1", kind="synthetic", status="ok", folder=Path("nowhere")):
@@ -227,7 +228,7 @@ def test_filmstrip_is_small_and_keeps_its_frames():
     data = strip()
     assert data["stills"].shape == (4, 32, 32, 3)
     assert data["still_frames"].tolist() == [0, 10, 20, 29]
-    assert len(data["loudness"]) == 30 and talk.FPS == 25
+    assert len(data["loudness"]) == 30
 
 
 def test_rows_of_a_grid_show_the_same_moments():
@@ -262,11 +263,11 @@ def test_faces_are_cut_out_where_the_landmarks_are():
 
 
 def test_opening_data_compares_one_clip_in_four_ways(tmp_path, monkeypatch):
-    monkeypatch.setattr(talk, "encode", acting.speech)
+    monkeypatch.setattr(plan_module, "encode", acting.speech)
     heard = np.tile([[0.05, 0.0], [-0.05, 0.0]], (22, 1)).astype(np.float32)
     monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken: heard)
     actor = acting.actor(tmp_path)
-    data = figures.opening_data(actor, talk.TalkConfig(temperature=0.0), run())
+    data = figures.opening_data(actor, TalkConfig(temperature=0.0), run())
     tracked = mouth_opening(actor.person.landmarks)
     assert data["tracked"].to_numpy() == pytest.approx(tracked, abs=1e-5)
     assert data["held_out"].sum() == 44 - actor.person.n_train
