@@ -15,8 +15,8 @@ class PersonConfig:
     max_s: float = 0.0  # seconds read from the clip; 0 = all
     span: int = 0  # which usable stretch of the clip: 0 the longest, 1 the second longest, ...
     detector: str = "mediapipe"  # landmarks.DETECTORS
-    encoder: str = "hama"  # speech features, speech.ENCODERS; the method has HuBERT large
-    encoder_weights: str = ""  # folder of the weights of "hubert-large"; "" = the hub's cache
+    encoder: str = "hama"  # a name of speech.ENCODERS or "package.module:Class"; method: HuBERT
+    encoder_weights: str = ""  # folder of the encoder's weights; "" = its own choice (hub's cache)
     correct_offset: bool = True  # shift the sound onto the lips when the offset is clear
     offset_confidence: float = 0.3  # least confidence of a correction
     offset_least_s: float = 0.05  # smaller offsets are within the estimate's error, seconds

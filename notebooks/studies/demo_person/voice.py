@@ -23,7 +23,8 @@ DURATIONS = "/Round_output_0"
 
 SOUND_LATE_S = 0.1
 """How much the sound follows the phoneme times. hibari's decoder runs about 60 ms ahead of its own
-durations, and lips lead the sound by about 40 ms; measured with `speech.offset` on both demos."""
+durations, and lips lead the sound by about 40 ms; measured on both demos with
+`speech.estimate_offset`."""
 
 
 @dataclass(frozen=True)
