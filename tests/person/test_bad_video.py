@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import read_film
+from films import Film, read_film
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
@@ -11,13 +11,13 @@ CONFIG = person.PersonConfig(size=48)
 
 
 @pytest.fixture(scope="module")
-def talking() -> clip.Clip:
+def talking() -> Film:
     """Three seconds of the demo person."""
     return read_film(demo.clip_path("demo"), size=192, max_s=3.0)
 
 
 @pytest.fixture(scope="module")
-def talking_b() -> clip.Clip:
+def talking_b() -> Film:
     return read_film(demo.clip_path("demo_b"), size=192, max_s=1.4)
 
 

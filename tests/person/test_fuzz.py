@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import read_film
+from films import Film, read_film
 from mangled import mangle
 
 from geneface_kit.person import clip, demo
@@ -25,7 +25,7 @@ N_VARIANTS = 24
 """Variants of each file; larger runs: `python tests/mangled.py 0:1000 FILE...`."""
 
 
-def encode(path: Path, talking: clip.Clip, video: str, audio: str) -> Path:
+def encode(path: Path, talking: Film, video: str, audio: str) -> Path:
     """A real file of the given codecs; skips where this build of PyAV cannot write them."""
     try:
         av.Codec(video, "w"), av.Codec(audio, "w")
@@ -54,7 +54,7 @@ def encode(path: Path, talking: clip.Clip, video: str, audio: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def talking() -> clip.Clip:
+def talking() -> Film:
     """1.2 seconds of the demo person."""
     return read_film(demo.clip_path("demo"), size=96, max_s=1.2)
 

@@ -5,7 +5,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from films import read_film
+from films import Film, read_film
 
 from geneface_kit.person import clip, demo, mouth_coverage, quality
 from geneface_kit.person import stage as person
@@ -46,7 +46,7 @@ def test_still_lips_cover_almost_nothing_and_the_page_says_what_is_missing():
 
 
 @pytest.fixture(scope="module")
-def talking() -> clip.Clip:
+def talking() -> Film:
     """1.6 s of the demo person, in which the lips move."""
     whole = read_film(demo.clip_path("demo"), size=192, max_s=2.4)
     return dataclasses.replace(whole, frames=whole.frames[20:], audio=whole.audio[20 * 640 :])
