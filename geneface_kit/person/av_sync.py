@@ -9,7 +9,12 @@ from jaxtyping import Float
 from geneface_kit.person import clip, speech
 from geneface_kit.person.settings import PersonConfig
 
-__all__ = ["SyncedAudio", "read_speech", "synchronise"]
+__all__ = ["CLEAR_CONFIDENCE", "SyncedAudio", "read_speech", "synchronise"]
+
+CLEAR_CONFIDENCE = 0.3
+"""Least confidence of an offset that is corrected (ours)."""
+LEAST_OFFSET_S = 0.05
+"""Smaller offsets are within the estimate's error, seconds (ours)."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,16 @@ def synchronise(
     notes = []
     if rms < clip.SILENCE_RMS:
         notes.append("the clip is silent: nothing can be learnt from its sound")
-    clear = offset.confidence >= config.offset_confidence
-    shift_s = offset.seconds if clear and abs(offset.seconds) >= config.offset_least_s else 0.0
-    if shift_s and config.correct_offset:
+    clear = offset.confidence >= CLEAR_CONFIDENCE
+    shift_s = offset.seconds if clear and abs(offset.seconds) >= LEAST_OFFSET_S else 0.0
+    if shift_s:
         side = "late" if shift_s > 0 else "early"
         notes.append(f"the sound was {abs(shift_s):.2f} s {side} against the lips; corrected")
     elif not clear:
         notes.append(
             f"the audio-video offset is uncertain (confidence {offset.confidence:.2f}); left as is"
         )
-    moved = _span_of(sound, start, n_frames, shift_s if config.correct_offset else 0.0)
+    moved = _span_of(sound, start, n_frames, shift_s)
     if config.encoder != "hama" or shift_s:
         spoken = speech.encode(moved, config.encoder, weights=config.encoder_weights)
     return SyncedAudio(moved, spoken.cut(n_frames), offset, rms, tuple(notes))

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import clip, framing, landmarks, mouth_coverage
-from geneface_kit.person.av_sync import SyncedAudio
+from geneface_kit.person.av_sync import CLEAR_CONFIDENCE, SyncedAudio
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.segmentation.background import Background
@@ -85,7 +85,7 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
             "the clip is silent: take its sound track out and put the recording beside it, as a "
             ".wav of the same name"
         )
-    elif report["offset_confidence"] < 0.3:
+    elif report["offset_confidence"] < CLEAR_CONFIDENCE:
         doubts.append("sound and lips do not agree clearly: check that they belong together")
     if report["seconds"] < 59.5:
         doubts.append("less than a minute of speech: 3 to 5 minutes give better lips")
@@ -138,7 +138,7 @@ def expectation(report: Facts) -> str:
                 report["mouth_shapes_common"] < MEASURED["mouth_shapes_common"] - 0.1,
             ),
             ("a moving background", report["background_still_frame"] >= 0),
-            ("a doubtful sound", report["offset_confidence"] < 0.3),
+            ("a doubtful sound", report["offset_confidence"] < CLEAR_CONFIDENCE),
         )
         if less
     ]

@@ -17,9 +17,6 @@ class PersonConfig:
     detector: str = "mediapipe"  # landmarks.DETECTORS
     encoder: str = "hama"  # a name of speech.ENCODERS or "package.module:Class"; method: HuBERT
     encoder_weights: str = ""  # folder of the encoder's weights; "" = its own choice (hub's cache)
-    correct_offset: bool = True  # shift the sound onto the lips when the offset is clear
-    offset_confidence: float = 0.3  # least confidence of a correction
-    offset_least_s: float = 0.05  # smaller offsets are within the estimate's error, seconds
     parser_weights: str = ""  # file for segmentation.face_parsing; "" = built-in labels
     force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
