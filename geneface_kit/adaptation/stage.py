@@ -5,16 +5,12 @@ person's own, while lips stay in sync (arXiv:2301.13430, sec. 3.3). Writes adapt
 """
 
 import logging
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from geneface_kit.adaptation.domain import Transport, domain_overlap
-from geneface_kit.adaptation.postnet import BUILT_IN, postnet_class
+from geneface_kit.adaptation.adapter import Adaptation, load
+from geneface_kit.adaptation.domain import domain_overlap
 from geneface_kit.adaptation.training import LEAST_MOTION, AdaptationConfig, AdaptationTask
 from geneface_kit.metrics.formulas import frechet_distance, pearson
 from geneface_kit.motion import stage as motion
@@ -22,12 +18,11 @@ from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.speech import Speech, coarse_pitch
 from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
-from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
+from geneface_kit.runs.weights import save_weights
 
-__all__ = ["CPU", "PAPER", "Adaptation", "AdaptationConfig", "Adapter", "load", "make"]
+__all__ = ["CPU", "PAPER", "Adaptation", "AdaptationConfig", "load", "make"]
 
 log = logging.getLogger(__name__)
 
@@ -52,56 +47,6 @@ PAPER = {
     "talk_temperature": 1.0,
     "sync_windows": 1024,
 }
-
-
-class Adapter(nn.Module):
-    """All that is kept of an adaptation: transport, post-net, the pitch embedding it hears, and
-    the person's mean landmarks.
-
-    pitch: channels of the embedding, 0 for the plain post-net; postnet: its class' import path.
-    """
-
-    def __init__(self, pitch: int = 0, postnet: str = BUILT_IN) -> None:
-        super().__init__()
-        self.transport = Transport()
-        self.postnet = postnet_class(postnet)(motion=204, extra=pitch)
-        self.pitch = nn.Embedding(300, pitch) if pitch else None
-        self.register_buffer("mean", torch.zeros(68, 3))
-
-    def forward(
-        self, motion: Float[Tensor, "b t 204"], f0: Float[np.ndarray, " s"] | None = None
-    ) -> Float[Tensor, "b t 204"]:
-        """Adapted displacements, network units. f0: Hz at 50 a second, for the pitch variant."""
-        extra = None
-        if self.pitch is not None:
-            bins = torch.from_numpy(coarse_pitch(np.asarray(f0)[: 2 * motion.shape[1] : 2]))
-            extra = self.pitch(bins)[None]
-        return self.postnet(self.transport(motion), extra)
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """A person's post-net, ready to use. unit: see `motion.Motion`."""
-
-    adapter: Adapter
-    unit: float
-
-    @torch.no_grad()
-    def apply(
-        self, displacements: Float[np.ndarray, "t 68 3"], speech: Speech | None = None
-    ) -> Float[np.ndarray, "t 68 3"]:
-        """This person's canonical landmarks for the generator's displacements.
-
-        speech: only the pitch variant hears it (its f0).
-        """
-        if displacements.ndim != 3 or displacements.shape[1:] != (68, 3):
-            raise ValueError(f"displacements must be (t, 68, 3), got {displacements.shape}")
-        if self.adapter.pitch is not None and speech is None:
-            raise ValueError("this post-net hears pitch: give the speech of the displacements")
-        flat = torch.from_numpy(np.ascontiguousarray(displacements / self.unit)).float()
-        f0 = None if speech is None else speech.f0
-        adapted = self.adapter(flat.reshape(1, -1, 204), f0)[0].numpy()
-        return self.adapter.mean.numpy() + self.unit * adapted.reshape(-1, 68, 3)
 
 
 def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> None:
@@ -136,7 +81,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
             who.name,
             100 * measures["variance_ratio"],
         )
-    adapter = _adapter(task)
+    adapter = task.adapter.eval()
     save_weights(
         run.folder / "adaptation.safetensors",
         adapter,
@@ -147,16 +92,6 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
         pitch=str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0),
         postnet=config.postnet_class,
     )
-
-
-def load(folder: Path) -> Adaptation:
-    """The post-net of an adaptation run, with the person's mean landmarks."""
-    path = folder / "adaptation.safetensors"
-    about = read_metadata(path)
-    adapter = Adapter(int(about.get("pitch", 0)), about.get("postnet", BUILT_IN))
-    about = load_weights(path, adapter, kind="adaptation")
-    adapter.eval().requires_grad_(False)
-    return Adaptation(adapter, float(about["unit"]))
 
 
 def _train(task: AdaptationTask, run: Run, score_start: float) -> int:
@@ -172,7 +107,7 @@ def _train(task: AdaptationTask, run: Run, score_start: float) -> int:
     )
     if score_start > history.best_score:
         return history.best_step
-    task.postnet.silence()
+    task.adapter.postnet.silence()
     return 0
 
 
@@ -183,17 +118,6 @@ def _start(task: AdaptationTask) -> dict[str, float]:
     measures = task.validate(0)
     task.n_collapsed, task.ended = 0, ""
     return measures
-
-
-def _adapter(task: AdaptationTask) -> Adapter:
-    channels = task.generator.vae.pitch.embedding.embedding_dim if task.config.pitch else 0
-    adapter = Adapter(channels, task.config.postnet_class)
-    adapter.transport.load_state_dict(task.transport.state_dict())
-    adapter.postnet.load_state_dict(task.postnet.state_dict())
-    if adapter.pitch is not None:
-        adapter.pitch.load_state_dict(task.generator.vae.pitch.embedding.state_dict())
-    adapter.mean.copy_(torch.from_numpy(task.mean))
-    return adapter.eval()
 
 
 def _domains(task: AdaptationTask) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit.adaptation.domain import Transport
+from geneface_kit.adaptation.adapter import Adapter
 from geneface_kit.adaptation.losses import (
     MomentsLoss,
     adversarial_loss,
@@ -92,22 +92,20 @@ class AdaptationTask(Task):
             [*foreign, speech_part(who.speech, 0, who.n_train)]
         )
         extra = pitch_channels(generator.vae, wanted=config.pitch)
-        self.postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
-        self.discriminator, self.transport = Discriminator(), Transport()
-        self.modules = {
-            "postnet": self.postnet,
-            "discriminator": self.discriminator,
-            "transport": self.transport,
-        }
+        postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
+        self.adapter = Adapter(postnet, generator.vae.pitch.embedding if extra else None)
+        self.discriminator = Discriminator()
+        self.modules = {"adapter": self.adapter, "discriminator": self.discriminator}
         self.optimizers = {
-            "postnet": torch.optim.RMSprop(self.postnet.parameters(), lr=config.lr),
+            "postnet": torch.optim.RMSprop(postnet.parameters(), lr=config.lr),
             "discriminator": torch.optim.RMSprop(
                 self.discriminator.parameters(), lr=DISCRIMINATOR_LR
             ),
         }
-        self.mean = who.landmarks[: who.n_train].mean(0)
-        corpus.check_unit(self.mean, who.name)
-        displaced = (who.landmarks - self.mean) / generator.unit
+        mean = who.landmarks[: who.n_train].mean(0)
+        corpus.check_unit(mean, who.name)
+        self.adapter.mean.copy_(torch.from_numpy(mean))
+        displaced = (who.landmarks - mean) / generator.unit
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
         self.moments = MomentsLoss(self.own)
@@ -118,7 +116,7 @@ class AdaptationTask(Task):
             heard = _at_most(TRANSPORT_S, self.train_speech)
             raw = (self._raw(one, config.talk_temperature, draw)[0] for one in heard)
             noise = config.transport_noise / generator.unit
-            self.transport.fit(raw, self.own, noise=noise)
+            self.adapter.transport.fit(raw, self.own, noise=noise)
         self.unheard = _at_most(UNHEARD_S, self.unheard)
         self.own_still = self._raw(self.own_speech)
         self.own_held_out_still = self._raw(self.held_out_speech)
@@ -135,7 +133,7 @@ class AdaptationTask(Task):
         weights = self.weights()
         total = sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))
         if losses:
-            self.update(self.postnet, optimizer, total)
+            self.update(self.adapter.postnet, optimizer, total)
         measures = {name: loss.item() for name, loss in losses.items()}
         if config.adversarial_weight:
             score_fake, score_real = self.discriminator(fake.detach()), self.discriminator(self.own)
@@ -167,7 +165,7 @@ class AdaptationTask(Task):
         vae = self.generator.vae
         with torch.no_grad():
             raw = vae.amplitude * vae.sample(speech, f0, noise)
-        fake = self.adapt(raw, f0)
+        fake = self.adapter(raw, f0)
         if config.adversarial_weight:
             losses["adversarial"] = adversarial_loss(self.discriminator(fake.flatten(0, 1)))
         if config.sync_weight:
@@ -179,15 +177,8 @@ class AdaptationTask(Task):
             raw = self.own_still
             if config.own_temperature:
                 raw = self._raw(self.own_speech, config.own_temperature, generator)
-            losses["mse"] = mse_loss(self.adapt(raw, _f0(self.own_speech))[0], self.own)
+            losses["mse"] = mse_loss(self.adapter(raw, _f0(self.own_speech))[0], self.own)
         return losses, fake.flatten(0, 1)
-
-    def adapt(
-        self, raw: Float[Tensor, "b t 204"], f0: Float[Tensor, "b s"]
-    ) -> Float[Tensor, "b t 204"]:
-        """The generator's motion, transported and corrected. f0: Hz, for the pitch variant."""
-        extra = self.generator.vae.pitch.embed(f0) if self.config.pitch else None
-        return self.postnet(self.transport(raw), extra)
 
     def validate(self, index: int) -> dict[str, float]:
         """Four measures on what was not trained on, and the score that picks the weights.
@@ -232,7 +223,7 @@ class AdaptationTask(Task):
     def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
         """Motion for the held-out corpus speech, network units, before or after adaptation."""
         return [
-            (self.adapt(raw, _f0(heard)) if adapted else raw)[0]
+            (self.adapter(raw, _f0(heard)) if adapted else raw)[0]
             for raw, heard in zip(self.unheard_raw, self.unheard, strict=True)
         ]
 
@@ -240,7 +231,7 @@ class AdaptationTask(Task):
     def held_out(self, *, adapted: bool) -> Float[Tensor, "t 204"]:
         """Motion for the person's own held-out sound, network units, before or after adaptation."""
         raw = self.own_held_out_still
-        return (self.adapt(raw, _f0(self.held_out_speech)) if adapted else raw)[0]
+        return (self.adapter(raw, _f0(self.held_out_speech)) if adapted else raw)[0]
 
     @torch.no_grad()
     def _measures(self, *, adapted: bool) -> dict[str, float]:
@@ -248,7 +239,7 @@ class AdaptationTask(Task):
         draw = torch.Generator().manual_seed(1)
         still = self.own_still
         if adapted:
-            still = self.adapt(still, _f0(self.own_speech))
+            still = self.adapter(still, _f0(self.own_speech))
         moved = self.predictions(adapted=adapted)
         losses = []
         for one, heard in zip(moved, self.unheard, strict=True):

@@ -9,10 +9,10 @@ import torch
 from talkers import FAST, made_up_generator, made_up_person, made_up_speech
 
 from geneface_kit.adaptation import stage as adaptation
+from geneface_kit.adaptation.adapter import Adaptation, Adapter
 from geneface_kit.adaptation.domain import Transport, domain_overlap
 from geneface_kit.adaptation.losses import MomentsLoss, adversarial_loss, discriminator_loss
 from geneface_kit.adaptation.postnet import Discriminator, PostNet, project_onto_neighbours
-from geneface_kit.adaptation.stage import Adaptation, Adapter
 from geneface_kit.adaptation.training import AdaptationTask
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
@@ -96,7 +96,7 @@ def test_lsgan_losses_by_hand():
 
 def test_apply_adds_the_persons_mean():
     mean = np.full((68, 3), 2.0, np.float32)
-    adapter = Adapter().eval()
+    adapter = Adapter(PostNet()).eval()
     adapter.mean.copy_(torch.from_numpy(mean))
     ready = Adaptation(adapter, 0.03)
     moved = ready.apply(np.full((5, 68, 3), 0.1, np.float32))
@@ -218,7 +218,7 @@ def test_transport_brings_the_domains_together_before_any_training():
     task, off = fresh_task(transport_noise=1e-4), fresh_task(transport_noise=0.0)
     after, raw = task.validate(0), off.validate(0)
     assert after["distance"] < 0.5 * raw["distance"]
-    assert torch.equal(off.transport.matrix, torch.eye(204))
+    assert torch.equal(off.adapter.transport.matrix, torch.eye(204))
 
 
 def test_moments_are_zero_for_the_persons_own_and_grow_with_shift_and_shrinkage():

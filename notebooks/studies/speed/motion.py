@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from geneface_kit.person import clip, speech
 from geneface_kit.person.mouth import mouth_shape
 
 __all__ = ["run"]
+
+Result = TypeVar("Result")
 
 SECONDS = 60
 """Sound is repeated to this length (ours)."""
@@ -67,7 +69,9 @@ def _stream(motion: Motion, sound: np.ndarray, config: StreamConfig) -> np.ndarr
     return np.concatenate([*made, stream.end()])
 
 
-def _fastest(work: Callable[[], Any], rounds: int = ROUNDS) -> tuple[Any, tuple[float, float]]:
+def _fastest(
+    work: Callable[[], Result], rounds: int = ROUNDS
+) -> tuple[Result, tuple[float, float]]:
     """The result, and the least wall and CPU seconds."""
     wall_s, cpu_s = [], []
     for _ in range(rounds + (rounds > 1)):

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from geneface_kit.motion.config import MotionSettings
 from geneface_kit.person import corpus
 from geneface_kit.pipeline.commands import said
 from geneface_kit.pipeline.settings import parse, resolve
@@ -33,7 +34,7 @@ def _prove(chosen: argparse.Namespace) -> None:
     settings = resolve(chosen.profile, overrides)
     ready = proof.prepare(
         corpus.prepare(settings.corpus),
-        settings,
+        MotionSettings(settings.corpus, settings.sync, settings.motion),
         proof.ENCODERS if chosen.encoders else proof.METHODS,
         n_folds=chosen.folds,
         n_seeds=chosen.seeds,

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +91,7 @@ class Proof:
     """What is to be proved. folds: the speakers held out together; folder: keeps every unit."""
 
     data: corpus.Corpus
-    settings: Any
+    settings: MotionSettings
     rows: tuple[Row, ...]
     folds: list[list[str]]
     n_seeds: int
@@ -110,7 +109,7 @@ def deal(speakers: Sequence[str], n_folds: int) -> list[list[str]]:
 
 def prepare(
     data: corpus.Corpus,
-    settings: Any,
+    settings: MotionSettings,
     rows: Sequence[Row],
     *,
     n_folds: int,
@@ -273,7 +272,7 @@ def _lips(
 
 def _save(file: Path, names: list[str], lips: list[Lips], cpu_s: float) -> None:
     """One unit's result: names, and of each clip what `measures.Lips` holds."""
-    arrays: dict[str, Any] = {"names": np.array(names), "cpu_s": np.array(cpu_s)}
+    arrays: dict[str, np.ndarray] = {"names": np.array(names), "cpu_s": np.array(cpu_s)}
     for index, found in enumerate(lips):
         for kind in ("seen", "drawn", "rest"):
             arrays[f"{kind}{index}"] = getattr(found, kind).astype(np.float32)
