@@ -22,8 +22,7 @@ from geneface_kit.adaptation.losses import (
 from geneface_kit.adaptation.postnet import BUILT_IN, Discriminator, pitch_channels, postnet_class
 from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion.losses import sync_loss
-from geneface_kit.motion.sync_expert import WINDOW, random_windows
+from geneface_kit.motion.sync_expert import WINDOW
 from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
@@ -170,7 +169,8 @@ class AdaptationTask(Task):
             losses["adversarial"] = adversarial_loss(self.discriminator(fake.flatten(0, 1)))
         if config.sync_weight:
             mask = torch.ones(fake.shape[:2], dtype=torch.bool)
-            losses["sync"] = self._sync(speech, fake, mask, config.sync_windows, generator)
+            expert, n_windows = self.generator.expert, config.sync_windows
+            losses["sync"] = expert.sync_loss(speech, fake, mask, n_windows, generator)
         if config.moments_weight:
             losses["moments"] = self.moments(fake.flatten(0, 1))
         if config.mse_weight:
@@ -246,7 +246,8 @@ class AdaptationTask(Task):
             speech = torch.from_numpy(heard.features).float()[None]
             mask = torch.ones(1, len(one), dtype=torch.bool)
             share = max(8, n_windows // len(moved))
-            losses.append(self._sync(speech, one[None], mask, share, draw).item())
+            loss = self.generator.expert.sync_loss(speech, one[None], mask, share, draw)
+            losses.append(loss.item())
         frames = torch.cat(moved)
         own_variance = max(_opening_variance(self.own), 1e-9)
         return {
@@ -256,12 +257,6 @@ class AdaptationTask(Task):
             "variance_ratio": _opening_variance(still[0]) / own_variance,
             "spread": _opening_variance(frames),
         }
-
-    def _sync(
-        self, speech: Tensor, motion: Tensor, mask: Tensor, n_windows: int, draw: torch.Generator
-    ) -> Tensor:
-        windows = random_windows(speech, motion, mask, n_windows, draw)
-        return sync_loss(self.generator.expert(*windows))
 
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random pieces of corpus speech, all of one length: the shortest clip or `frames`."""

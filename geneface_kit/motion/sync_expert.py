@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from geneface_kit.motion.losses import sync_expert_loss
+from geneface_kit.motion.losses import sync_expert_loss, sync_loss
 from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.runs.training import Task, fabric_of
@@ -131,6 +131,17 @@ class SyncExpert(nn.Module):
         """Cosine of each pair, in [0, 1]: both towers end in a ReLU."""
         return (self.embed_speech(speech) * self.embed_mouth(mouth)).sum(1)
 
+    def sync_loss(
+        self,
+        speech: Float[Tensor, "b s c"],
+        motion: Float[Tensor, "b t 204"],
+        mask: Bool[Tensor, "b t"],
+        n_windows: int,
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """`losses.sync_loss` of generated motion, over random windows of unmasked frames."""
+        return sync_loss(self(*random_windows(speech, motion, mask, n_windows, generator)))
+
 
 def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.Sequential:
     """The 13 blocks: `strides` are those of blocks 4 and 7."""
@@ -216,7 +227,7 @@ def random_windows(
     n_windows: int,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "n 10 c"], Float[Tensor, "n 5 60"]]:
-    """Speech and mouth windows of the same random instants of unmasked frames, for `sync_loss`."""
+    """Speech and mouth windows of the same random instants, of unmasked frames."""
     starts = (mask.sum(1) - WINDOW + 1).clamp(min=1).cpu()
     piece = (torch.rand(n_windows, generator=generator) * len(starts)).long()
     start = (torch.rand(n_windows, generator=generator) * starts[piece]).long()

@@ -16,9 +16,8 @@ from geneface_kit.motion.losses import (
     continuity_loss,
     kl_divergence,
     reconstruction_loss,
-    sync_loss,
 )
-from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask, random_windows
+from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
 from geneface_kit.motion.vae import STRIDE, MotionVAE, generate
 from geneface_kit.motion.weights import Motion, load, save
 from geneface_kit.person import corpus
@@ -202,7 +201,8 @@ class MotionTask(Task):
         if active["kl"]:
             losses["kl"] = kl_divergence(z, prior, mean, log_std, slow_mask)
         if active["sync"]:
-            losses["sync"] = self.sync(batch.speech, predicted, batch.mask, generator)
+            heard = (batch.speech, predicted, batch.mask)
+            losses["sync"] = self.expert.sync_loss(*heard, self.n_windows, generator)
         return losses
 
     def validate(self, index: int) -> dict[str, float]:
@@ -225,13 +225,6 @@ class MotionTask(Task):
         """Takes the switch back."""
         self.sync_on = bool(state["sync_on"].item())
 
-    def sync(
-        self, speech: Tensor, motion: Tensor, mask: Tensor, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        """The sync loss of a batch of motion, over random windows."""
-        windows = random_windows(speech, motion, mask, self.n_windows, generator)
-        return sync_loss(self.expert(*windows))
-
     def _sync_of_clips(self, utterances: Sequence[corpus.Utterance]) -> float:
         """Mean sync loss of generated motion, the same windows of each clip every time."""
         generator, losses = torch.Generator().manual_seed(0), []
@@ -240,7 +233,8 @@ class MotionTask(Task):
             motion = torch.from_numpy(generate(self.vae, utterance.speech))[None].to(device)
             speech = torch.from_numpy(utterance.speech.features).float()[None].to(device)
             mask = torch.ones(1, motion.shape[1], dtype=torch.bool)
-            losses.append(self.sync(speech, motion, mask, generator).item())
+            loss = self.expert.sync_loss(speech, motion, mask, self.n_windows, generator)
+            losses.append(loss.item())
         return float(np.mean(losses))
 
 
