@@ -16,7 +16,7 @@ from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.person import camera, landmarks
 from geneface_kit.person.mouth import INNER_LIPS, mouth_shape, seen_opening
 from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD, NECK, TORSO
-from geneface_kit.runs import replacing
+from geneface_kit.runs import live, replacing
 
 __all__ = [
     "LAYERS",
@@ -125,7 +125,7 @@ def held_out_quality(avatar: Avatar, dataset: RayDataset, n_frames: int = 48) ->
     """
     frames = dataset.held_out(n_frames)
     others = frames[::-1]
-    own = [_picture(avatar, dataset, frame) for frame in frames]
+    own = [_picture(avatar, dataset, frame) for frame in live.progress(frames, "held-out frames")]
     exchanged = [_picture(avatar, dataset, *pair) for pair in zip(frames, others, strict=True)]
     truth = [np.asarray(dataset.person.frames[frame]) for frame in frames]
     landmarks, poses = dataset.person.landmarks[frames], dataset.person.poses[frames]

@@ -99,7 +99,9 @@ class Settings:
     torso: nerf_config.TorsoConfig = field(
         metadata={"cpu": nerf_config.TORSO_CPU, "paper": nerf_config.TORSO_PAPER}
     )
-    avatar: nerf_config.AvatarConfig = field(metadata={"paper": nerf_config.AVATAR_PAPER})
+    avatar: nerf_config.AvatarConfig = field(
+        metadata={"cpu": {}, "paper": nerf_config.AVATAR_PAPER}
+    )
     talk: talk_config.TalkConfig = field(metadata=_profiles(talk_config))
     evaluation: evaluation_config.EvaluationConfig = field(metadata=_profiles(evaluation_config))
 

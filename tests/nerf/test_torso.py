@@ -87,6 +87,22 @@ def test_the_torso_knows_the_head_only_when_asked_to():
         assert changed == aware
 
 
+def test_heads_are_held_a_few_at_a_time_and_renewed():
+    """As in profile paper: every update trains on one more frame, whatever their number."""
+    dataset, generator = RayDataset(puppet()), torch.Generator().manual_seed(0)
+    config = dataclasses.replace(SMALL, n_head_frames=2, renew_every=1)
+    head = untrained_head(dataset.n_train).configured(AvatarConfig(exact=True))
+    task = TorsoTask.make(config, dataset, head, generator)
+    seen = [(task.step(index, generator), task.frames.clone())[1] for index in range(5)]
+    assert task.heads.shape == (2, 32, 32, 4) and task.heads.dtype == torch.uint8
+    changed = [(a != b).sum().item() for a, b in zip(seen[:-1], seen[1:], strict=True)]
+    assert max(changed) == 1 and sum(changed) >= 3  # a draw may repeat the old one
+    held, again = task.heads.clone(), TorsoTask.make(config, dataset, head, generator)
+    again.load_state(task.state())
+    again.step(0, generator)
+    assert torch.equal(again.heads, held)
+
+
 def test_angles_of_a_known_rotation():
     # a turn by 0.3 about x then, seen from there, 0.2 about y: R = Rx Ry
     cx, sx, cy, sy = math.cos(0.3), math.sin(0.3), math.cos(0.2), math.sin(0.2)
