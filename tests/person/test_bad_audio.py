@@ -12,6 +12,7 @@ import torch
 
 from geneface_kit.person.clip import read_audio, write_video
 from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.talk import plan as plan_module
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.stage import talk
 
@@ -78,7 +79,7 @@ def test_every_common_recording_is_read_alike(kind, tmp_path):
 @pytest.fixture
 def speaking(tmp_path, monkeypatch):
     """Lets the pretend actor say a file; gives the Talk."""
-    monkeypatch.setattr(talk, "encode", acting.speech)
+    monkeypatch.setattr(plan_module, "encode", acting.speech)
     actor = acting.actor(tmp_path)
     config = TalkConfig(max_s=0.0, temperature=0.0)
 
