@@ -1,21 +1,26 @@
 """A pretend actor for tests of talk and tables: every stage replaced by a few lines."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from geneface_kit.adaptation.stage import Adaptation
+from geneface_kit.evaluation.tables import Row
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.weights import Motion
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.record import Run
+from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor
 
 SIZE = 32
+TALK = TalkConfig(max_s=0.0, temperature=0.0)
 
 
 def face(opening: np.ndarray) -> np.ndarray:
@@ -139,3 +144,31 @@ class PretendAvatar(Avatar):
 def actor(folder: Path, **avatar) -> Actor:
     """The whole pretend actor."""
     return Actor(person(folder), PretendMotion(), PretendAdaptation(), PretendAvatar(**avatar))
+
+
+def a_run(folder: Path, stage="evaluation", parents=None, **changes) -> Run:
+    """A finished run of the pretend person, with other facts where they are named."""
+    facts = {"id": f"{stage}-pretend", "stage": stage, "subject": "pretend", "profile": "smoke"}
+    facts |= {"seed": 0, "status": "ok", "data_kind": "synthetic", "config": {}, "metrics": {}}
+    facts |= {"inputs": {}, "wall_s": 90.0, "peak_memory_mb": 512, "machine": {"device": "cpu"}}
+    folder.mkdir(exist_ok=True, parents=True)
+    return Run(folder, facts | changes, parents or {})
+
+
+def a_row(**changes) -> Row:
+    """A number of a table, with other cells where they are named."""
+    row = Row(
+        table="a",
+        person="demo",
+        protocol="self-driven",
+        method="full",
+        metric="PSNR",
+        value=30.25,
+        unit="dB",
+        n_frames=4,
+        runs=("person-1", "nerf-2"),
+        seed=0,
+        profile="smoke",
+        data_kind="synthetic",
+    )
+    return replace(row, **changes)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from acting import TALK, a_row, a_run
 from safetensors.numpy import save_file
 
 from geneface_kit import __main__ as command_line
@@ -25,10 +26,7 @@ from geneface_kit.person.clip import write_audio
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation.labels import HEAD
 from geneface_kit.talk import plan as plan_module
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import plan as planned
-
-TALK = TalkConfig(max_s=0.0, temperature=0.0)
 
 
 @pytest.fixture
@@ -52,32 +50,6 @@ def detected(frames):
 
 def heard(spoken):
     return np.repeat(spoken.features[::2], 2, axis=1)
-
-
-def a_run(folder: Path, stage="evaluation", parents=None, **changes) -> runs.Run:
-    facts = {"id": f"{stage}-pretend", "stage": stage, "subject": "pretend", "profile": "smoke"}
-    facts |= {"seed": 0, "status": "ok", "data_kind": "synthetic", "config": {}, "metrics": {}}
-    facts |= {"inputs": {}, "wall_s": 90.0, "peak_memory_mb": 512, "machine": {"device": "cpu"}}
-    folder.mkdir(exist_ok=True, parents=True)
-    return runs.Run(folder, facts | changes, parents or {})
-
-
-def a_row(**changes) -> tables.Row:
-    row = tables.Row(
-        table="a",
-        person="demo",
-        protocol="self-driven",
-        method="full",
-        metric="PSNR",
-        value=30.25,
-        unit="dB",
-        n_frames=4,
-        runs=("person-1", "nerf-2"),
-        seed=0,
-        profile="smoke",
-        data_kind="synthetic",
-    )
-    return replace(row, **changes)
 
 
 def test_held_out_is_the_last_eleventh(tmp_path):

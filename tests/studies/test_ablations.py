@@ -5,12 +5,13 @@ from dataclasses import replace
 import acting
 import numpy as np
 import pytest
-from test_tables import TALK, a_row, a_run
+from acting import TALK, a_row, a_run
 
 from geneface_kit.evaluation import tables
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.talk import plan as plan_module
 from notebooks.studies.ablations import ablations
+from notebooks.studies.ablations.__main__ import main
 from notebooks.studies.ablations.ablations import FOREIGN, SELF_DRIVEN, Study
 
 
@@ -185,3 +186,12 @@ def test_a_summary_has_mean_and_spread_over_seeds_beside_what_differs_in_one_thi
     assert found.loc["no-sync", "sync expert"] == "not measured"
     assert found.loc["full", "sync expert"] == "—"
     assert np.isin(found.columns, ["protocol", "beside", "seeds", "lip error", "sync expert"]).all()
+
+
+def test_the_command_makes_the_table_of_a_study(asked, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    assert main(["pretend", "--seeds", "1", "--methods", "full,lle"]) == 0
+    path = tmp_path / "figures" / "synthetic_smoke_table_c.csv"
+    assert f"table C: {path}" in capsys.readouterr().out
+    assert set(tables.read_table(path)["method"]) == {"full", "lle"}
+    assert main(["pretend", "--methods", "magic"]) == 2
