@@ -75,7 +75,7 @@ def test_mangled_files_are_read_or_refused(tmp_path, talking):
 def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
     path = encode(tmp_path / "v.mp4", talking, "libx264", "aac")
     script = (
-        "import sys, mangled; from geneface_kit import clip\n"
+        "import sys, mangled; from geneface_kit.person import clip\n"
         "mangled.LIMIT_S = 2\n"
         "clip.stream_frames = lambda *_, **__: {0}\n"
         "mangled.main(range(4, 5), [__import__('pathlib').Path(sys.argv[1])])"
