@@ -7,6 +7,8 @@ from films import Film, read_film
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
 
+pytestmark = pytest.mark.usefixtures("uncalibrated")
+
 CONFIG = person.PersonConfig(size=48)
 
 

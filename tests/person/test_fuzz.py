@@ -14,6 +14,8 @@ from mangled import mangle
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
 
+pytestmark = pytest.mark.usefixtures("uncalibrated")
+
 KINDS = [
     ("h264.mp4", "libx264", "aac"),
     ("vp9.webm", "libvpx-vp9", "libopus"),

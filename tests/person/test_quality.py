@@ -10,6 +10,8 @@ from films import Film, read_film
 from geneface_kit.person import clip, demo, mouth_coverage, quality
 from geneface_kit.person import stage as person
 
+pytestmark = pytest.mark.usefixtures("uncalibrated")
+
 
 def test_blur_of_noise_is_small_and_grows_with_each_smoothing():
     noise = np.random.default_rng(0).random((100, 100)).astype(np.float32)
