@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, once
 
-__all__ = ["line_warp", "line_warp_torch", "warp_kernel"]
+__all__ = ["line_table", "line_warp", "line_warp_torch", "warp_kernel"]
 
 PIECE = 8192
 """Points that the twin handles at a time."""
@@ -49,16 +49,10 @@ def line_warp(
     warped = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)
     sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
-    along = lines[..., 1, :] - lines[..., 0, :]
-    length = along.square().sum(-1, keepdim=True)
-    moved = lines - rest
+    *vectors, _ = line_table(lines, rest, softness).split([2, 2, 2, 2, 2, 1], dim=-1)
     inputs = [
         array(positions.contiguous(), wp.vec3),
-        array(lines[..., 0, :].contiguous(), wp.vec2),
-        array(along.contiguous(), wp.vec2),
-        array((along / length.clamp(min=SHORTEST)).contiguous(), wp.vec2),
-        array(moved[..., 0, :].contiguous(), wp.vec2),
-        array((moved[..., 1, :] - moved[..., 0, :]).contiguous(), wp.vec2),
+        *(array(vector.contiguous(), wp.vec2) for vector in vectors),
         array(softness.square()),
         array(sets),
         int(set_of_point is not None),
@@ -70,6 +64,19 @@ def line_warp(
     lanes = lanes_on(positions.device) if set_of_point is None else 1
     launch(warp_kernel(lanes), len(positions), inputs, positions.device, lanes=lanes)
     return warped
+
+
+def line_table(
+    lines: Float[Tensor, "*k m 2 2"], rest: Float[Tensor, "m 2 2"], softness: Float[Tensor, " m"]
+) -> Float[Tensor, "*k m 11"]:
+    """What the kernels read of lines: start, vector to the end, that over its squared length,
+    movement of the start, change of movement towards the end (x and y each), squared softness."""
+    start, along = lines[..., 0, :], lines[..., 1, :] - lines[..., 0, :]
+    length = along.square().sum(-1, keepdim=True).clamp(min=SHORTEST)
+    moved = lines - rest
+    change = moved[..., 1, :] - moved[..., 0, :]
+    squared = softness.square()[:, None].expand(*lines.shape[:-2], 1)
+    return torch.cat([start, along, along / length, moved[..., 0, :], change, squared], dim=-1)
 
 
 @once

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from geneface_kit.render.composite import Composite, composite, segment_sum
-from geneface_kit.render.march import Samples, march
+from geneface_kit.render.fused import FusedField, render_fused
+from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.occupancy import Occupancy
 
@@ -48,11 +49,13 @@ class TwoPassField:
     """A field under one condition, in two steps; constant with respect to differentiation.
 
     density: positions (n, 3) of the unit box -> density per box length (n,), and features (n, c)
-    of the same points; colour: (features (k, c), directions (k, 3)) -> colours (k, 3) in [0, 1].
+    of the same points; colour: (features (k, c), directions (k, 3)) -> colours (k, 3) in [0, 1];
+    fused: the same field for a CPU in one pass, where there is one.
     """
 
     density: Callable[[Tensor], tuple[Tensor, Tensor]]
     colour: Callable[[Tensor, Tensor], Tensor]
+    fused: FusedField | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,19 @@ def render_rays(
     offsets: (r,) in [0, 1), training's jitter of the first sample; none at inference.
     field: of a TwoPassField, samples that hardly show are not asked for their colour.
     stop: 0 evaluates every sample at once (training). Otherwise samples are evaluated from near
-    to far, `round_size` per ray and round, and a ray ends when its transmittance is below `stop`.
+    to far, `round_size` per ray and round, and a ray ends when its transmittance is below `stop`;
+    where the field has a fused pass for this device it is taken, and looks after each sample.
     """
+    fused = field.fused if isinstance(field, TwoPassField) else None
+    is_cpu = origins.device.type == "cpu" and backend != "torch"
+    if fused is not None and stop and is_cpu and offsets is None and not max_samples:
+        if ranges is None:
+            ranges = box_range(origins, directions, occupancy.bounds())
+        limits = {"step": step, "stop": stop, "faint": FAINT, "least": LEAST}
+        sums = render_fused(fused, origins, directions, ranges, occupancy, **limits)
+        colour, alpha, depth, depth_variance, n_samples = sums.split([3, 1, 1, 1, 1], dim=1)
+        one = [values[:, 0] for values in (alpha, depth, depth_variance)]
+        return Rendering(colour, *one, torch.zeros_like(one[0]), n_samples[:, 0].long())
     samples = march(
         origins,
         directions,
