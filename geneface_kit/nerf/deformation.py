@@ -13,7 +13,14 @@ from geneface_kit.nerf.dataset import BOX
 from geneface_kit.person import camera
 from geneface_kit.render.line_warp import line_warp
 
-__all__ = ["landmark_lines", "landmarks_in_box", "line_softness", "warp_to_mean"]
+__all__ = [
+    "fade",
+    "landmark_lines",
+    "landmarks_in_box",
+    "line_softness",
+    "moved_lines",
+    "warp_to_mean",
+]
 
 OPEN = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
 """Jaw, brows, ridge and base of the nose among the 68: first landmark and end."""
@@ -62,16 +69,21 @@ def warp_to_mean(
     landmarks: `landmarks_in_box` of k frames; mean: of the mean face, head frame; frame: row of
     `landmarks` of each position, None for one row; reach: iod, how far lines deform the space.
     """
-    rest = landmarks_in_box(mean[None]).view(68, 2)
-    landmarks = landmarks.detach().unflatten(1, (68, 2))
-    depth = [(z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE]
+    moved, rest = moved_lines(landmarks, mean, lines)
     return line_warp(
-        positions,
-        landmarks[:, lines],
-        rest[lines],
-        softness,
-        frame,
-        reach=reach / BOX,
-        fade=(depth[0], depth[1]),
-        backend=backend,
+        positions, moved, rest, softness, frame, reach=reach / BOX, fade=fade(), backend=backend
     )
+
+
+def moved_lines(
+    landmarks: Float[Tensor, "k 136"], mean: Float[Tensor, "68 3"], lines: Int[Tensor, "m 2"]
+) -> tuple[Float[Tensor, "k m 2 2"], Float[Tensor, "m 2 2"]]:
+    """The ends of the lines by the landmarks of k frames, and on the mean face; box units."""
+    rest = landmarks_in_box(mean[None]).view(68, 2)
+    return landmarks.detach().unflatten(1, (68, 2))[:, lines], rest[lines]
+
+
+def fade() -> tuple[float, float]:
+    """FADE in the coordinates of the box."""
+    near, far = ((z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE)
+    return near, far

@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import BOX, SPEECH_STEPS
-from geneface_kit.nerf.deformation import landmark_lines, line_softness, warp_to_mean
+from geneface_kit.nerf.deformation import (
+    fade,
+    landmark_lines,
+    line_softness,
+    moved_lines,
+    warp_to_mean,
+)
 from geneface_kit.nerf.head import LANDMARKS, HeadField, check_windows
+from geneface_kit.render.fused import FusedField, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
@@ -93,8 +100,8 @@ class GridField(HeadField):
 
         return field
 
-    def baked(self, condition: Float[Tensor, "1 c"]) -> TwoPassField | Field:
-        return bake(self, condition, self.mean_appearance())
+    def baked(self) -> Callable[[Float[Tensor, "1 c"]], TwoPassField | Field]:
+        return bake(self, self.mean_appearance())
 
     def warped(
         self, positions: Float[Tensor, "n 3"], landmarks: Tensor, frame: Tensor | None
@@ -166,39 +173,68 @@ class SpeechGridField(GridField):
 
 @torch.no_grad()
 def bake(
-    head: GridField, condition: Float[Tensor, "1 c"], appearance: Float[Tensor, "1 d"]
-) -> TwoPassField:
-    """The head under one condition and one appearance: what a frame shares is worked out once.
+    head: GridField, appearance: Float[Tensor, "1 d"]
+) -> Callable[[Float[Tensor, "1 c"]], TwoPassField]:
+    """The finished head with one appearance -> the head under a condition, to be asked for frames.
 
-    The networks of `GridField.at`, to rounding: the condition, the appearance and the direction
-    that stands for all become biases, and two linear maps with nothing between them become one.
-    The features of a point are the last hidden layer of the density network.
+    The networks of `GridField.at`, to rounding: what all points share (condition, appearance, the
+    direction that stands for all) becomes biases, and two linear maps with nothing between them
+    become one. The features of a point are the last hidden layer of the density network. On a
+    CPU the same is there as one fused pass, unless colours depend on the direction of view.
     """
-    condition, landmarks = condition.tensor_split([head.n_condition], dim=1)
-    place = head.position_grid.n_features
-    ambient_net = _baked(head.ambient_net, place, condition, head.dtype)
-    direct = condition if head.config.direct_condition else condition[:, :0]
-    density_net = _baked(head.density_net, 2 * place, direct, head.dtype)
-    density_net.weights[-1] = density_net.weights[-1][:1]  # of the geometry, see _colour
+    config, place = head.config, head.position_grid.n_features
+    ambient, of_condition = _split(head.ambient_net, place)
+    density, of_direct = _split(head.density_net, 2 * place)
+    density[-1] = density[-1][:1]  # without the geometry, see _colour_weights
+    colour, shared = _colour_weights(head, appearance)
+    fused = None
+    if shared.device.type == "cpu" and not config.view_dependent:
+        grids = (head.position_grid, head.ambient_grid)
+        amx = head.dtype == torch.bfloat16 and has_amx()
+        fused = FusedField.of(*grids, [ambient, density, colour], head.edge, amx=amx)
+    colour_net = BakedMLP(colour, shared, head.dtype)
 
-    def density(positions: Tensor) -> tuple[Tensor, Tensor]:
-        if head.config.warp_reach:
-            positions = head.warped(positions, landmarks, None)
-        n = len(positions)
-        inputs = positions.new_zeros(padded_rows(n), 2 * place, dtype=head.dtype)
-        inputs[:n, :place] = head.position_grid(positions)
-        ambient = torch.tanh(ambient_net(inputs[:, :place])[:n].float())
-        inputs[:n, place:] = head.ambient_grid(0.5 * ambient + 0.5)
-        hidden = density_net.hidden(inputs)
-        raw = density_net.output(hidden)[:n, 0].float()
-        return head.edge * trunc_exp(raw), hidden[:n]
+    def colours(features: Tensor, directions: Tensor) -> Tensor:
+        if config.view_dependent:
+            features = torch.cat([features, sh_encode(directions).to(features)], dim=1)
+        return torch.sigmoid(colour_net(features).float())
 
-    return TwoPassField(density, _colour(head, appearance))
+    @torch.no_grad()
+    def under(condition: Tensor) -> TwoPassField:
+        condition, landmarks = condition[0].tensor_split([head.n_condition])
+        ambient_bias = of_condition @ condition
+        density_bias = of_direct @ condition[: of_direct.shape[1]]
+        ambient_net = BakedMLP(ambient, ambient_bias, head.dtype)
+        density_net = BakedMLP(density, density_bias, head.dtype)
+
+        def densities(positions: Tensor) -> tuple[Tensor, Tensor]:
+            if config.warp_reach:
+                positions = head.warped(positions, landmarks[None], None)
+            n = len(positions)
+            inputs = positions.new_zeros(padded_rows(n), 2 * place, dtype=head.dtype)
+            inputs[:n, :place] = head.position_grid(positions)
+            moved = torch.tanh(ambient_net(inputs[:, :place])[:n].float())
+            inputs[:n, place:] = head.ambient_grid(0.5 * moved + 0.5)
+            hidden = density_net.hidden(inputs)
+            raw = density_net.output(hidden)[:n, 0].float()
+            return head.edge * trunc_exp(raw), hidden[:n]
+
+        if fused is None:
+            return TwoPassField(densities, colours)
+        now = fused.under([ambient_bias, density_bias, shared])
+        if config.warp_reach:
+            mean = head.landmark_mean.view(68, 3)
+            moved, rest = moved_lines(landmarks[None], mean, head.lines)
+            now = now.warped(moved[0], rest, head.softness, config.warp_reach / BOX, fade())
+        return TwoPassField(densities, colours, now)
+
+    return under
 
 
-def _colour(head: GridField, appearance: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Colours of (features, directions). The geometry features are linear in the features, and
-    what the colour network first does is linear in them: both at once."""
+def _colour_weights(head: GridField, appearance: Tensor) -> tuple[list[Tensor], Tensor]:
+    """The weights of a network from features to colours, and what all points share in it. The
+    geometry features are linear in the features, and what the colour network first does is linear
+    in them: both at once."""
     geometry = head.density_net.layers[-1].weight[1:]
     first, *rest = (layer.weight for layer in head.colour_net.layers)
     of_direction, of_geometry, of_appearance = first.tensor_split(
@@ -209,17 +245,11 @@ def _colour(head: GridField, appearance: Tensor) -> Callable[[Tensor, Tensor], T
         merged = torch.cat([merged, of_direction], dim=1)
     else:
         shared = shared + of_direction @ sh_encode(FRONT.to(appearance))[0]
-    net = BakedMLP([merged, *rest], shared, head.dtype)
-
-    def colour(features: Tensor, directions: Tensor) -> Tensor:
-        if head.config.view_dependent:
-            features = torch.cat([features, sh_encode(directions).to(features)], dim=1)
-        return torch.sigmoid(net(features).float())
-
-    return colour
+    return [merged, *rest], shared
 
 
-def _baked(net: MLP, n_own: int, shared: Tensor, dtype: torch.dtype) -> BakedMLP:
-    """A network whose first n_own inputs are a point's own, and the others are shared, (1, c)."""
-    first, *rest = (layer.weight for layer in net.layers)
-    return BakedMLP([first[:, :n_own], *rest], first[:, n_own:] @ shared[0], dtype)
+def _split(net: MLP, n_own: int) -> tuple[list[Tensor], Tensor]:
+    """A network's weights, the first layer's for the n_own inputs that are a point's own; and
+    that layer's for the inputs that all points share."""
+    first, *rest = (layer.weight.detach() for layer in net.layers)
+    return [first[:, :n_own], *rest], first[:, n_own:]

@@ -85,9 +85,11 @@ class HeadField(nn.Module):
         turns landmarks into motion."""
         raise NotImplementedError
 
-    def baked(self, condition: Float[Tensor, "1 c"]) -> TwoPassField | Field:
-        """The field under one condition and the mean appearance, as pictures ask it."""
-        return self.at(condition, self.mean_appearance(), None)
+    def baked(self) -> Callable[[Float[Tensor, "1 c"]], TwoPassField | Field]:
+        """The finished field as pictures ask it: of a condition, the field under that condition
+        and the mean appearance. What training changes afterwards does not reach it."""
+        appearance = self.mean_appearance()
+        return lambda condition: self.at(condition, appearance, None)
 
     def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
         """Condition vectors of windows (b, w, 68, 3) of absolute canonical landmarks, iod.

@@ -73,6 +73,7 @@ class HeadRenderer:
         self.pruned, self.step_factor = occupancy, step_factor
         is_fast = occupancy is not None and not self.config.exact
         self.occupancy = occupancy if is_fast else head.occupancy
+        self.baked = None if self.config.exact else self.head.baked()
         self.centres = _coarse_centres(self.occupancy)
         factor = 1.0 if self.config.exact else step_factor
         self.step = factor * head.config.step_length / BOX  # edges of the box
@@ -101,7 +102,7 @@ class HeadRenderer:
             field = head.at(condition, head.mean_appearance(), None)
             ranges, mask = None, torch.ones(size, size, dtype=torch.bool, device=pose.device)
         else:
-            field = head.baked(condition)
+            field = self.baked(condition)
             ranges = self.ranges(pose, focal, size)
             mask = ranges[..., 1] > 0
         longest = math.ceil(math.sqrt(3) / self.step)  # samples of a ray through the whole box

@@ -19,6 +19,7 @@ from torch.profiler import record_function
 
 from geneface_kit.render.grid import GridEncoding
 from geneface_kit.render.kernels import array, loaded, on_threads, once
+from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
 
 __all__ = ["FusedField", "has_amx", "render_fused"]
@@ -45,7 +46,7 @@ class FusedField:
 
     position -> (warp) -> 3D grid -> ambient network -> tanh -> 2D grid; both grids' features ->
     density network -> density; its last hidden layer -> colour network -> sigmoid -> colour. Made
-    by `of`, and for each frame by `under`.
+    by `of`, and for each frame by `under` and `warped`.
 
     tables: rows of both grids; levels: of both, six numbers each; weights: of all layers in the
     order of their use; biases: (3, hidden) of the networks' first layers; lines: (m, 11), none
@@ -118,15 +119,23 @@ class FusedField:
     def under(
         self,
         biases: Sequence[Float[Tensor, " h"]],
-        lines: Float[Tensor, "m 11"] | None = None,
-        far: float = 1.0,
-        fade: tuple[float, float] = (0.0, 1.0),
     ) -> "FusedField":
         """The field under one condition: what the inputs that all points share add to the first
-        layers of the ambient, the density and the colour network; the lines that warp it."""
+        layers of the ambient, the density and the colour network."""
         padded = [functional.pad(b.float(), (0, self.hidden - len(b))) for b in biases]
-        lines = self.lines[:0] if lines is None else lines.contiguous()
-        return replace(self, biases=torch.stack(padded), lines=lines, far=far, fade=fade)
+        return replace(self, biases=torch.stack(padded))
+
+    def warped(
+        self,
+        lines: Float[Tensor, "m 2 2"],
+        rest: Float[Tensor, "m 2 2"],
+        softness: Float[Tensor, " m"],
+        reach: float,
+        fade: tuple[float, float],
+    ) -> "FusedField":
+        """The field of points moved by lines, see `line_warp.line_warp`."""
+        table = line_table(lines, rest, softness).contiguous()
+        return replace(self, lines=table, far=reach**-4.0, fade=fade)
 
 
 def render_fused(

@@ -28,7 +28,7 @@ def test_a_baked_head_is_the_head(changes):
     directions = torch.nn.functional.normalize(torch.randn(70, 3), dim=-1)
     with torch.no_grad():
         condition = head.condition(torch.randn(1, 1, 68, 3))
-        field, baked = head.at(condition, head.mean_appearance(), None), head.baked(condition)
+        field, baked = head.at(condition, head.mean_appearance(), None), head.baked()(condition)
         expected = field(positions, directions, torch.arange(70))
         density, features = baked.density(positions)
         colour = baked.colour(features, directions)

@@ -8,7 +8,7 @@ import torch
 
 from geneface_kit.render.fused import RAYS, FusedField, has_amx, render_fused
 from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode_torch
-from geneface_kit.render.line_warp import line_table, line_warp_torch
+from geneface_kit.render.line_warp import line_warp_torch
 from geneface_kit.render.march import box_range
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import FieldSamples, TwoPassField, render_rays
@@ -51,9 +51,8 @@ class Toy:
 
     def fused(self, amx):
         softness = torch.full((7,), 0.02)
-        table = line_table(self.lines, self.rest, softness)
         field = FusedField.of(*self.grids, self.networks, SCALE, amx=amx)
-        return field.under(self.biases, table, REACH**-4, FADE)
+        return field.under(self.biases).warped(self.lines, self.rest, softness, REACH, FADE)
 
     def field(self, positions, directions, ray_index):
         """The field by the twins, in float32."""
