@@ -184,7 +184,7 @@ class AvatarConfig:
     stop: float = 0.02  # transmittance at which a ray ends; paper code: 1e-4
     tolerance: float = 0.08  # difference of neighbours, of 1, up to which pixels are interpolated
     finest: int = 128  # picture size down to which pixels are evaluated one in stride^2
-    backend: str = "auto"  # of the kernels: auto, warp, or torch, their twins
+    backend: str = "auto"  # fused on a CPU; or warp, kernel by kernel; or torch, their twins
 
 
 AVATAR_PAPER = {"exact": True}

@@ -101,7 +101,7 @@ def render_rays(
     where the field has a fused pass for this device it is taken, and looks after each sample.
     """
     fused = field.fused if isinstance(field, TwoPassField) else None
-    is_cpu = origins.device.type == "cpu" and backend != "torch"
+    is_cpu = origins.device.type == "cpu" and backend == "auto"
     if fused is not None and stop and is_cpu and offsets is None and not max_samples:
         if ranges is None:
             ranges = box_range(origins, directions, occupancy.bounds())

@@ -29,7 +29,7 @@ from geneface_kit.render.kernels import muted
 __all__ = ["Rate", "bench_render", "bench_train", "render_rate", "train_rate"]
 
 SIZES = (256, 512)
-RENDER_PARTS = ("march", "encode", "mlp", "composite", "torso")
+RENDER_PARTS = ("fused", "march", "encode", "mlp", "composite", "torso")
 TRAIN_PARTS = ("march", "encode", "mlp", "composite")
 
 
@@ -41,9 +41,10 @@ class Rate:
     on each core (`Avatar.render`); cpu_s: processor seconds a frame, all cores
     together (wall times mean little on a busy machine); samples: of the head field, a frame;
     parts: share of the wall time of each part, the torso's own networks within "torso";
-    twin_ratio, reference_ratio, vanilla_ratio: time of the torch twins, of the reference, and of
-    the vanilla field at as many samples as the reference, over ours; psnr, head_psnr: worst frame
-    against the reference, dB, over the picture and over the head's pixels.
+    unfused_ratio: processor time of the kernels one after the other over that of the fused pass,
+    frame by frame in turn; twin_ratio, reference_ratio, vanilla_ratio: time of the torch twins, of
+    the reference, and of the vanilla field at as many samples as the reference, over ours; psnr,
+    head_psnr: worst frame against the reference, dB, over the picture and over the head's pixels.
     """
 
     size: int
@@ -52,6 +53,7 @@ class Rate:
     cpu_s: float
     samples: int
     parts: dict[str, float]
+    unfused_ratio: float
     twin_ratio: float
     reference_ratio: float
     vanilla_ratio: float
@@ -86,7 +88,8 @@ def bench_render(subject: str = "") -> Iterator[str]:
         )
         yield f"    {_percent(rate.parts)}"
         yield (
-            f"    torch twins take x{rate.twin_ratio:.1f}, every pixel and sample "
+            f"    kernel by kernel takes x{rate.unfused_ratio:.1f} of the processor time; torch "
+            f"twins x{rate.twin_ratio:.1f} of the time, every pixel and sample "
             f"x{rate.reference_ratio:.1f}, the vanilla field about x{rate.vanilla_ratio:,.0f}"
         )
         yield (
@@ -105,6 +108,8 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
     fast = avatar.resized(size)
     twins = fast.configured(backend="torch")
     walls, cpu_s, pictures = _timed(fast, scenes)
+    ways = (fast, fast.configured(backend="warp"))
+    turns = [_timed(way, [scene])[1] for scene in scenes for way in ways]
     twin_walls, _, _ = _timed(twins, scenes[:2])
     exact_walls, _, references = _timed(fast.configured(exact=True), scenes[:3])
     vanilla_s = _vanilla_s(fast, scenes[0])
@@ -117,6 +122,7 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
         cpu_s=cpu_s / len(scenes),
         samples=round(statistics.mean(picture.n_samples for picture in pictures)),
         parts=_shares(lambda: _timed(fast, scenes[:3]), RENDER_PARTS),
+        unfused_ratio=sum(turns[1::2]) / sum(turns[::2]),
         twin_ratio=statistics.median(twin_walls) / usual,
         reference_ratio=statistics.median(exact_walls) / usual,
         vanilla_ratio=vanilla_s / usual,
