@@ -1,15 +1,11 @@
-"""Postnet: the networks that make any face's motion one person's (arXiv:2301.13430, sec. 3.3).
-
-An own post-net takes the place of `PostNet` by `adaptation.postnet_class`, see `postnet_class`.
-"""
-
-import importlib
+"""Postnet: the networks that make any face's motion one person's (arXiv:2301.13430, sec. 3.3)."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from geneface_kit.motion.vae import MotionVAE
+from geneface_kit.runs.importing import imported
 
 __all__ = [
     "BUILT_IN",
@@ -84,17 +80,7 @@ def postnet_class(path: str) -> type[nn.Module]:
 
     Raises: ValueError when there is no such class or it is no torch module.
     """
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"adaptation.postnet_class must be an import path package.module:Class, got {path!r} "
-            f"({error})"
-        ) from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(f"adaptation.postnet_class must name a torch module, got {path!r}")
-    return found
+    return imported(path, "adaptation.postnet_class", nn.Module)
 
 
 def pitch_channels(generator: MotionVAE, *, wanted: bool) -> int:

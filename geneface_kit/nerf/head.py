@@ -4,7 +4,6 @@ A head field gives density and colour of points of the head box under a conditio
 speech. GeneFace, sec. 3.4: F(x, d, l) -> c, sigma.
 """
 
-import importlib
 from collections.abc import Callable
 
 import torch
@@ -19,6 +18,7 @@ from geneface_kit.person.mouth import LIPS
 from geneface_kit.render.mlp import precision
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
+from geneface_kit.runs.importing import imported
 
 __all__ = ["FIELDS", "HeadField", "check_windows", "make_field"]
 
@@ -166,7 +166,7 @@ def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadFiel
     path = config.field if own else FIELDS.get((config.field, config.driven_by))
     if path is None:
         raise ValueError(f"head.driven_by=speech needs head.field=grid, got {config.field!r}")
-    kind = _imported(path)
+    kind = imported(path, "head.field", HeadField)
     return (
         kind(config, n_frames, n_speech) if config.driven_by == "speech" else kind(config, n_frames)
     )
@@ -180,16 +180,3 @@ def check_windows(windows: Tensor, shape: tuple[int, ...], driven_by: str) -> No
             f"this head is driven by {driven_by}: its windows must be ({wanted}), got "
             f"{tuple(windows.shape)}; make them with `Avatar.driving` or `RayDataset.windows`"
         )
-
-
-def _imported(path: str) -> type[HeadField]:
-    module, _, name = path.partition(":")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"head.field={path} cannot be imported: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, HeadField)):
-        raise ValueError(
-            f"head.field={path} must be a subclass of geneface_kit.nerf.head.HeadField"
-        )
-    return kind

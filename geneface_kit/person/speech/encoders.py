@@ -6,7 +6,6 @@ its weights are, "mel" (80) is the spectrum itself. Any other is named by its im
 
 import functools
 import hashlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -18,6 +17,7 @@ from jaxtyping import Float
 from geneface_kit.person.clip import SAMPLE_RATE
 from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
 from geneface_kit.person.speech.conformer import CHANNELS, conformer_version, load_conformer
+from geneface_kit.runs.importing import imported
 
 __all__ = ["ENCODERS", "Speech", "SpeechEncoder", "encode", "hama_layers", "load_encoder"]
 
@@ -120,10 +120,7 @@ def load_encoder(name: str, weights: str = "") -> SpeechEncoder:
                 f"encoder must be one of {', '.join(ENCODERS)} or the import path of a class, "
                 f'"package.module:Class", got {name!r}'
             )
-        try:
-            kind = pkgutil.resolve_name(name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"the speech encoder {name!r} is not there: {error}") from error
+        kind = imported(name, "encoder")
     made = kind(weights)
     if not isinstance(made, SpeechEncoder):
         raise ValueError(f"{name!r} is no speech encoder: it needs a version and a __call__")

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.motion.streaming import FRAME, SoundStream, StreamConfig
 from geneface_kit.motion.weights import Motion, shipped
 from geneface_kit.person import clip, speech
 from geneface_kit.person.mouth import mouth_shape
-
-__all__ = ["run"]
+from notebooks.studies.speed.streaming import FRAME, SoundStream, StreamConfig
 
 Result = TypeVar("Result")
 
@@ -25,8 +23,8 @@ ROUNDS = 3
 
 
 def run(subject: str = "") -> Iterator[str]:
-    """Lines: offline speed of encoder and generator, streaming's look-ahead and speed, and how far
-    its landmarks are from the offline ones.
+    """Lines: offline speed of encoder and generator; of landmarks for speech that is still going on
+    the look-ahead, the speed, and how far they are from the offline ones.
 
     subject: a file with sound; "" is the demo's voice. Generator: the shipped one, on the CPU.
     """
@@ -46,9 +44,14 @@ def run(subject: str = "") -> Iterator[str]:
     streamed, took = _fastest(lambda: _stream(motion, sound, config), rounds=1)
     per_hop_ms = 1000 * took[0] * config.hop / len(streamed)
     yield (
-        f"streaming, look-ahead {config.look_ahead_s:.2f} s ({config.hop} frames at a time, "
-        f"{config.ahead} ahead, {config.past} before): {_rate(lasts, took)}, {per_hop_ms:.0f} ms "
-        f"for each {1000 * config.hop / clip.FPS:.0f} ms"
+        f"while someone is still speaking, {config.hop} frames at a time are made from a window: "
+        f"the sound of {config.past} frames before them and of {config.ahead} after them; so a "
+        f"frame comes {config.look_ahead_s:.2f} s after its sound. Offline the generator hears "
+        "further, and the two differ a little"
+    )
+    yield (
+        f"streaming: {_rate(lasts, took)}, {per_hop_ms:.0f} ms for each "
+        f"{1000 * config.hop / clip.FPS:.0f} ms"
     )
     yield _difference(streamed, offline)
 

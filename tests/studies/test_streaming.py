@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion.streaming import FRAME, SoundStream, StreamConfig
 from geneface_kit.person import demo, speech
 from geneface_kit.person.clip import SAMPLE_RATE, read_audio
 from geneface_kit.person.mouth import mouth_shape
+from notebooks.studies.speed.streaming import FRAME, SoundStream, StreamConfig
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,6 @@ from geneface_kit.person import speech
 from geneface_kit.person.clip import FPS, SAMPLE_RATE
 from geneface_kit.person.speech import Speech
 
-__all__ = ["SoundStream", "StreamConfig"]
-
 FRAME = SAMPLE_RATE // FPS
 """Samples of a video frame."""
 
