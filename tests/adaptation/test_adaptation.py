@@ -57,6 +57,7 @@ def test_official_sizes():
     assert count(Discriminator()) == 158_080
 
 
+@pytest.mark.slow
 def test_supervised_part_learns_the_persons_amplitude():
     only_mse = {"adversarial_weight": 0.0, "sync_weight": 0.0, "mse_weight": 1.0}
     only_mse |= {"moments_weight": 0.0}
@@ -250,6 +251,7 @@ def test_domain_measures_by_hand():
     assert domain_overlap(half, own) == 0.5
 
 
+@pytest.mark.slow
 def test_the_pitch_variant_hears_pitch(tmp_path, stage, monkeypatch):
     with pytest.raises(ValueError, match="motion.pitch=true"):
         fresh_task(pitch=True)

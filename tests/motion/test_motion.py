@@ -77,6 +77,7 @@ def test_kl_ignores_padding():
     assert losses.kl_divergence(z, z, zeros, zeros, mask).item() == 0.0
 
 
+@pytest.mark.slow
 def test_training_learns_and_generalises_to_another_face(tmp_path):
     found, scores = training.train(
         made_up_corpus(), ["speaker2"], small_settings(), tmp_path, torch.Generator().manual_seed(0)

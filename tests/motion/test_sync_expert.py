@@ -105,6 +105,7 @@ def synthetic_part(n_clips: int = 4, n_frames: int = 120):
     return utterances, motions
 
 
+@pytest.mark.slow
 def test_training_tells_in_sync_from_out_of_sync():
     part = synthetic_part()
     config = sync_expert.SyncConfig(width=8, steps=60, pairs=64, lr=3e-3, dropout=0.0)

@@ -60,6 +60,7 @@ def error(a, b):
 
 
 @pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.slow
 def test_fast_frames_look_like_the_reference(fast, dataset, size):
     avatar = fast.resized(size)
     exact = avatar.configured(exact=True)
@@ -69,6 +70,7 @@ def test_fast_frames_look_like_the_reference(fast, dataset, size):
         assert error(found, reference) > 38 and found.n_samples < 0.6 * reference.n_samples
 
 
+@pytest.mark.slow
 def test_pruning_asks_for_less_and_changes_little(loose, dataset):
     plain = loose.configured(tolerance=0.0)
     cells = pruned_occupancy(max_weights(loose.head, dataset), 0.003)
@@ -79,6 +81,7 @@ def test_pruning_asks_for_less_and_changes_little(loose, dataset):
         assert error(found, reference) > least  # weights below 0.003 are left out
 
 
+@pytest.mark.slow
 def test_interpolated_pixels_save_samples(fast, dataset):
     large = fast.resized(128)
     every, some = large.configured(finest=128), large.configured(finest=32)
@@ -86,6 +89,7 @@ def test_interpolated_pixels_save_samples(fast, dataset):
     assert found.n_samples < 0.7 * reference.n_samples and error(found, reference) > 38
 
 
+@pytest.mark.slow
 def test_twins_draw_the_same_picture(fast, dataset):
     twins = fast.configured(backend="torch")
     assert backend_for("auto", fast.device) == "warp"
@@ -93,6 +97,7 @@ def test_twins_draw_the_same_picture(fast, dataset):
     assert error(found, plain) > 55 and bench_module.fidelity(found, plain) > 50
 
 
+@pytest.mark.slow
 def test_a_picture_in_parts_is_the_picture(fast, dataset, monkeypatch):
     """Few rays at a time bound the memory and change nothing but the order of sums."""
     whole = [shot(one, dataset) for one in (fast, fast.configured(exact=True))]
@@ -102,18 +107,21 @@ def test_a_picture_in_parts_is_the_picture(fast, dataset, monkeypatch):
         assert error(a, b) > 90 and a.n_samples == b.n_samples
 
 
+@pytest.mark.slow
 def test_nothing_is_remembered_between_frames(fast, dataset):
     first = shot(fast, dataset, 3)
     shot(fast, dataset, 9, 0.05)
     assert torch.equal(shot(fast, dataset, 3).rgb, first.rgb)
 
 
+@pytest.mark.slow
 def test_an_earlier_stop_acts_on_delivered_frames(fast, dataset):
     found = shot(fast.configured(stop=0.5, tolerance=0.0), dataset)
     every = shot(fast.configured(stop=1e-4, tolerance=0.0), dataset)
     assert bool((found.head_alpha <= every.head_alpha + 1e-5).all())
 
 
+@pytest.mark.slow
 def test_pruned_cells_survive_their_file(fast, tmp_path):
     path, config = tmp_path / "occupancy.npz", fast.renderer.config
     save_occupancy(path, fast.renderer)
@@ -126,6 +134,7 @@ def test_pruned_cells_survive_their_file(fast, tmp_path):
         load_renderer(path, fast.head, config)
 
 
+@pytest.mark.slow
 def test_a_camera_inside_the_head_is_refused(fast, dataset):
     inside = dataset.poses[0].clone()
     inside[:3, 3] = torch.tensor([0.0, -0.1, 0.0])
@@ -133,6 +142,7 @@ def test_a_camera_inside_the_head_is_refused(fast, dataset):
         fast.render_frame(faces(np.array([0.4], np.float32)), inside)
 
 
+@pytest.mark.slow
 def test_the_bench_measures_what_it_names(fast, dataset):
     rate = bench_module.render_rate(fast, dataset, 32, n_frames=2)
     assert (
@@ -153,6 +163,7 @@ def test_the_training_bench_counts_rays(dataset):
     assert {"encode", "backward", "adam"} < set(rate["parts"])
 
 
+@pytest.mark.slow
 def test_the_vanilla_field_learns_on_the_same_rays(dataset, tmp_path):
     config = dataclasses.replace(HEAD, field="vanilla", hidden=32, steps=150, lr_network=1e-2)
     generator = torch.Generator().manual_seed(0)

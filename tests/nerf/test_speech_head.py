@@ -63,6 +63,7 @@ def test_strides_bring_sixteen_steps_to_one():
         ConditionNet(4, 8, 3, 8)
 
 
+@pytest.mark.slow
 def test_it_learns_the_held_out_frames(made):
     folder, recorded = made
     assert recorded["head_psnr"] > 17
@@ -73,6 +74,7 @@ def test_it_learns_the_held_out_frames(made):
     assert np.mean(image[-10:]) < 0.25 * image[0]
 
 
+@pytest.mark.slow
 def test_the_mouth_follows_the_sound(made):
     folder, _ = made
     person = talking_puppet()
@@ -87,6 +89,7 @@ def test_the_mouth_follows_the_sound(made):
     assert float(shut - wide) > 0.05  # an open mouth is dark
 
 
+@pytest.mark.slow
 def test_landmarks_do_not_reach_it(made):
     folder, _ = made
     person = talking_puppet()
@@ -106,6 +109,7 @@ def test_landmarks_do_not_reach_it(made):
     assert not [name for name in tasks[0].field.state_dict() if "landmark" in name or "lip" in name]
 
 
+@pytest.mark.slow
 def test_the_state_loads_again(made):
     folder, _ = made
     person = talking_puppet()
@@ -118,6 +122,7 @@ def test_the_state_loads_again(made):
     assert np.abs(frames[0].astype(int) - person.frames[21]).mean() < 20
 
 
+@pytest.mark.slow
 def test_what_cannot_drive_a_head_is_refused(made):
     folder, _ = made
     person = talking_puppet()

@@ -42,12 +42,14 @@ def made(tmp_path_factory):
     return run.folder, run.metrics
 
 
+@pytest.mark.slow
 def test_the_run_measures_held_out_frames(made):
     _, recorded = made
     assert recorded["head_psnr"] > 17 and recorded["frame_psnr"] > 17
     assert recorded["backend"] == "warp" and recorded["precision"] == "float32"
 
 
+@pytest.mark.slow
 def test_the_run_leaves_its_files(made):
     folder, _ = made
     names = {path.name for path in folder.iterdir()}
@@ -59,6 +61,7 @@ def test_the_run_leaves_its_files(made):
     assert not [name for name in names if ".part" in name]
 
 
+@pytest.mark.slow
 def test_snapshots_of_one_held_out_frame_improve(made):
     folder, _ = made
     snapshots = load_snapshots(folder)
@@ -70,6 +73,7 @@ def test_snapshots_of_one_held_out_frame_improve(made):
     )
 
 
+@pytest.mark.slow
 def test_frames_are_bytes_and_repeat(made):
     folder, _ = made
     person = puppet()
@@ -81,6 +85,7 @@ def test_frames_are_bytes_and_repeat(made):
     assert all(np.array_equal(a, b) for a, b in zip(frames, again, strict=True))
 
 
+@pytest.mark.slow
 def test_one_frame_of_a_track_is_that_frame_of_the_whole(made):
     folder, _ = made
     person = puppet()
@@ -90,6 +95,7 @@ def test_one_frame_of_a_track_is_that_frame_of_the_whole(made):
     assert len(alone) == 1 and np.array_equal(alone[0], whole[4])
 
 
+@pytest.mark.slow
 def test_opening_the_lips_opens_the_mouth(made):
     folder, _ = made
     person = puppet()
@@ -104,6 +110,7 @@ def test_opening_the_lips_opens_the_mouth(made):
     assert float(shut.mean() - wide.mean()) > 0.15  # 0.22 in the true pictures
 
 
+@pytest.mark.slow
 def test_a_picture_is_head_over_torso_over_plate(made):
     folder, _ = made
     person = puppet()
@@ -118,6 +125,7 @@ def test_a_picture_is_head_over_torso_over_plate(made):
     assert torch.equal(frame.rgb[clear], (found.background[clear]))
 
 
+@pytest.mark.slow
 def test_bad_input_gets_one_sentence(made, tmp_path):
     folder, _ = made
     person = puppet()
@@ -134,6 +142,7 @@ def test_bad_input_gets_one_sentence(made, tmp_path):
         nerf_stage.load(folder, dataclasses.replace(person, name="obama"))
 
 
+@pytest.mark.slow
 def test_another_versions_portrait_is_refused(made, tmp_path):
     folder, _ = made
     facts = json.loads((folder / "avatar.json").read_text())
@@ -142,6 +151,7 @@ def test_another_versions_portrait_is_refused(made, tmp_path):
         nerf_stage.load(tmp_path, puppet())
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_refused(made, tmp_path):
     folder, _ = made
     for name in ("avatar.json", "torso.safetensors"):
@@ -151,6 +161,7 @@ def test_damaged_weights_are_refused(made, tmp_path):
         nerf_stage.load(tmp_path, puppet())
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
     folder, _ = made
     (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes())

@@ -45,6 +45,7 @@ def test_two_faces_of_a_size(tmp_path, talking, talking_b):
     refused(tmp_path, both, talking.audio, "two faces")
 
 
+@pytest.mark.slow
 def test_a_small_second_face_is_a_warning(tmp_path, talking):
     first = talking.frames[:40]
     small = np.pad(first[:, ::2, ::2], ((0, 0), (48, 48), (0, 0), (0, 0)), mode="edge")
@@ -56,6 +57,7 @@ def test_a_small_second_face_is_a_warning(tmp_path, talking):
     assert np.abs(seen - true).max() < 4
 
 
+@pytest.mark.slow
 def test_a_cut_keeps_the_longest_shot(tmp_path, talking, talking_b):
     frames = np.concatenate([talking_b.frames[:30, :, ::-1] // 2, talking.frames[:50]])
     p = prepared(tmp_path, frames, np.tile(talking.audio, 2)[: 80 * 640])
@@ -63,6 +65,7 @@ def test_a_cut_keeps_the_longest_shot(tmp_path, talking, talking_b):
     assert any("cut" in warning and "1.20 s" in warning for warning in p.report["warnings"])
 
 
+@pytest.mark.slow
 def test_a_short_gap_is_interpolated(tmp_path, talking):
     frames = talking.frames[:40].copy()
     frames[20:26] = 90
@@ -74,6 +77,7 @@ def test_a_short_gap_is_interpolated(tmp_path, talking):
     assert np.abs(np.diff(p.poses[18:28, :3, 3], axis=0)).max() < 0.5
 
 
+@pytest.mark.slow
 def test_a_long_gap_splits_the_clip(tmp_path, talking):
     frames = talking.frames.copy()
     frames[20:35] = 90
@@ -82,6 +86,7 @@ def test_a_long_gap_splits_the_clip(tmp_path, talking):
     assert any("usable" in warning for warning in p.report["warnings"])
 
 
+@pytest.mark.slow
 def test_the_other_stretch_can_be_chosen(tmp_path, talking):
     frames = talking.frames.copy()
     frames[28:40] = 90
@@ -106,12 +111,14 @@ def test_no_sound(tmp_path, talking):
     refused(tmp_path, talking.frames[:30], None, "no sound")
 
 
+@pytest.mark.slow
 def test_a_silent_sound_is_a_warning(tmp_path, talking):
     p = prepared(tmp_path, talking.frames[:30], np.zeros(30 * 640, np.float32))
     assert any("silent" in warning for warning in p.report["warnings"])
     assert p.report["offset_confidence"] == 0
 
 
+@pytest.mark.slow
 def test_odd_rate_and_odd_size(tmp_path, talking):
     from test_clip import write_at
 
@@ -124,6 +131,7 @@ def test_odd_rate_and_odd_size(tmp_path, talking):
     assert any("resampled to 25" in warning for warning in p.report["warnings"])
 
 
+@pytest.mark.slow
 def test_sound_that_is_late_is_put_right(tmp_path):
     whole = read_film(demo.clip_path("demo"), size=96, max_s=7.0)
     late = np.pad(whole.audio, (round(0.24 * 16_000), 0))[: len(whole.audio)]

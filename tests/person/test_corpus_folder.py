@@ -266,6 +266,7 @@ def test_ray_gives_the_same_corpus_as_processes_here(videos, tmp_path):
         np.testing.assert_allclose(one.speech.features, two.speech.features, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_real_clip_is_read_once(shared_data, videos):
     """2.5 seconds of a real speaker: landmarks and speech on one clock, then from the shards."""
     (videos / "speaker_2.mp4").symlink_to(shared_data / "corpus" / "speaker_2.mp4")

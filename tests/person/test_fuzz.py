@@ -61,6 +61,7 @@ def talking() -> Film:
     return read_film(demo.clip_path("demo"), size=96, max_s=1.2)
 
 
+@pytest.mark.slow
 def test_mangled_files_are_read_or_refused(tmp_path, talking):
     files = [str(encode(tmp_path / name, talking, *codecs)) for name, *codecs in KINDS]
     command = [sys.executable, str(Path(__file__).parents[1] / "mangled.py")]
@@ -74,6 +75,7 @@ def test_mangled_files_are_read_or_refused(tmp_path, talking):
     assert 0.05 < refused / len(lines) < 0.95  # the damage is neither nothing nor everything
 
 
+@pytest.mark.slow
 def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
     path = encode(tmp_path / "v.mp4", talking, "libx264", "aac")
     script = (
@@ -97,6 +99,7 @@ def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
+@pytest.mark.slow
 def test_a_mangled_clip_is_a_whole_person_or_none(tmp_path, seed):
     source = tmp_path / "v.mp4"
     whole = read_film(demo.clip_path("demo"), size=96, max_s=2.0)

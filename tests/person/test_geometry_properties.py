@@ -132,6 +132,7 @@ def filmed(seed: int, focal: float, size: int) -> tuple[landmarks.Mesh, np.ndarr
 
 @FEW
 @given(seed=seeds, focal=focals, size=st.sampled_from([128, 512]))
+@pytest.mark.slow
 def test_a_rigid_face_is_tracked_in_any_camera(seed, focal, size):
     """Told the focal length: poses up to a constant turn, landmarks that stand still."""
     mesh, poses = filmed(seed, focal, size)

@@ -35,6 +35,7 @@ def test_every_item_is_done_by_as_many_processes_as_asked(tmp_path):
     assert len(makers) <= 2 and str(os.getpid()) not in makers
 
 
+@pytest.mark.slow
 def test_a_dead_worker_costs_one_item(tmp_path):
     items = [tmp_path / name for name in ("a", "killed", "b", "leaves", "c", "d")]
     fate = fates(items)
@@ -46,6 +47,7 @@ def test_a_dead_worker_costs_one_item(tmp_path):
     assert all((tmp_path / name).exists() for name in "abcd")
 
 
+@pytest.mark.slow
 def test_a_hanging_worker_is_ended(tmp_path):
     items = [tmp_path / name for name in ("hangs", "a", "b")]
     assert fates(items, workers=1, limit_s=2.0) == {
@@ -88,6 +90,7 @@ def test_stopping_early_leaves_no_worker(tmp_path):
     assert not is_running(int((tmp_path / "a").read_text()))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_workers(tmp_path):
     """A script without a main guard: its pool is interrupted while one worker hangs."""
     script = tmp_path / "script.py"

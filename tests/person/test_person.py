@@ -87,6 +87,7 @@ def test_an_unfinished_folder_is_no_person(demo_person, tmp_path):
         person.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_failure_half_way_leaves_no_person(tmp_path, monkeypatch):
     (tmp_path / "person.json").write_text("{}")  # of an earlier run
 
@@ -170,6 +171,7 @@ def test_verdicts_have_reasons(demo_person):
     assert bad["verdict"] == "not usable" and "film closer" in bad["reasons"][0]
 
 
+@pytest.mark.slow
 def test_a_real_clip_is_prepared(shared_data, tmp_path):
     config = person.PersonConfig(size=128, max_s=4.0)
     p = person.prepare(shared_data / "persons" / "obama.mp4", tmp_path, config)

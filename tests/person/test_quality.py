@@ -60,6 +60,7 @@ def report_of(tmp_path, frames, audio, *, size: int = 96) -> dict:
     return person.prepare(tmp_path / "v.mp4", tmp_path / "person", config).report
 
 
+@pytest.mark.slow
 def test_a_plain_clip_has_none_of_the_faults(tmp_path, talking):
     report = report_of(tmp_path, talking.frames, talking.audio)
     assert report["verdict"] == "usable"
@@ -68,18 +69,21 @@ def test_a_plain_clip_has_none_of_the_faults(tmp_path, talking):
     )
 
 
+@pytest.mark.slow
 def test_a_dark_clip_is_told_to_add_light(tmp_path, talking):
     report = report_of(tmp_path, (talking.frames * 0.18).astype(np.uint8), talking.audio)
     assert report["brightness"] < 0.15
     assert any("dark" in why and "add light" in why for why in report["reasons"])
 
 
+@pytest.mark.slow
 def test_a_blurred_clip_is_told_to_focus(tmp_path, talking):
     soft = np.stack([cv2.GaussianBlur(frame, (0, 0), 4) for frame in talking.frames])
     report = report_of(tmp_path, soft, talking.audio, size=192)
     assert any("blurred" in why and "focus" in why for why in report["reasons"])
 
 
+@pytest.mark.slow
 def test_a_tiny_head_is_not_usable(tmp_path, talking):
     small = np.stack(
         [cv2.resize(f, (96, 96), interpolation=cv2.INTER_AREA) for f in talking.frames]
@@ -90,12 +94,14 @@ def test_a_tiny_head_is_not_usable(tmp_path, talking):
     assert "film closer" in report["reasons"][0]
 
 
+@pytest.mark.slow
 def test_a_silent_clip_is_not_usable(tmp_path, talking):
     report = report_of(tmp_path, talking.frames, np.zeros_like(talking.audio))
     assert report["verdict"] == "not usable"
     assert any("silent" in why and ".wav" in why for why in report["reasons"])
 
 
+@pytest.mark.slow
 def test_a_photograph_is_not_usable_and_is_refused_by_later_stages(tmp_path, talking):
     report = report_of(tmp_path, np.repeat(talking.frames[:1], 40, 0), talking.audio)
     assert report["verdict"] == "not usable" and any("lips" in why for why in report["reasons"])
@@ -107,6 +113,7 @@ def test_a_photograph_is_not_usable_and_is_refused_by_later_stages(tmp_path, tal
     assert "not usable" in page and "The lips do not move" in page
 
 
+@pytest.mark.slow
 def test_a_forced_person_is_loaded_whatever_the_verdict(tmp_path, talking):
     clip.write_video(tmp_path / "v.mp4", talking.frames, np.zeros_like(talking.audio))
     config = person.PersonConfig(size=48, force=True)

@@ -165,6 +165,7 @@ def test_batches_from_shards_are_those_from_memory(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.slow
 def test_memory_is_flat_in_the_size_of_the_corpus(tmp_path):
     """300 MB on disk: opening maps them unread, training keeps none of them.
 

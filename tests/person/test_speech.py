@@ -158,6 +158,7 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
 
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
+@pytest.mark.slow
 def test_real_clips_are_as_late_as_known(shared_data, name, late_s):
     from geneface_kit.person import landmarks
     from geneface_kit.person.tracking.track import track

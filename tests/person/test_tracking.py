@@ -128,6 +128,7 @@ def test_projected_landmarks_meet_the_detected_ones(demo_track):
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
+@pytest.mark.slow
 def test_rotation_is_within_a_degree_of_the_truth(name, size):
     error = turn_error_degrees(tracked_demo(name, size).poses, demo.truth(name).poses)
     assert error.mean() < 1 and error.max() < 3

@@ -196,6 +196,7 @@ def test_one_dense_cell_sets_its_neighbours_inside_the_box():
     assert int(found.sum()) == 2 * 3 * 2 and bool(found[1, 2, 2]) and not bool(found[2, 1, 3])
 
 
+@pytest.mark.slow
 def test_every_kernel_compiles_for_cuda_without_a_gpu(tmp_path):
     """As CUDA runs them, one item a thread; the sixteen of a CPU are never compiled for it."""
     kernels = [*KERNELS, warp_kernel(1)]

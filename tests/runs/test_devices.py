@@ -21,6 +21,7 @@ def of_two(tmp_path_factory):
     return folder, found
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_network_of_one(of_two, tmp_path):
     """The mean of two halves' gradients is the whole batch's; 8 Adam steps of 0.02."""
     _, (first, second) = of_two
@@ -28,11 +29,13 @@ def test_two_processes_train_the_network_of_one(of_two, tmp_path):
     np.testing.assert_allclose(first["whole"], fitted(fabric_of(), tmp_path), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_cut_fit_of_two_processes_goes_on_exactly(of_two):
     for weights in of_two[1]:
         assert np.array_equal(weights["whole"], weights["cut"])
 
 
+@pytest.mark.slow
 def test_only_the_first_process_writes(of_two):
     folder, _ = of_two
     assert sorted(path.name for path in (folder / "0").iterdir()) == [

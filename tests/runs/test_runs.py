@@ -197,6 +197,7 @@ def test_the_root_is_found_from_the_notebooks_folder(monkeypatch, tmp_path):
     assert runs.root() == tmp_path
 
 
+@pytest.mark.slow
 def test_an_unknown_person_ends_in_one_sentence(tmp_path):
     environment = {**os.environ, "GENEFACE_KIT_DATA": str(tmp_path)}
     command = [sys.executable, "-m", "geneface_kit", "run", "person", "nobody", "--out", "."]

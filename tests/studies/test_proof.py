@@ -146,6 +146,7 @@ def proved(tmp_path_factory):
     return ready
 
 
+@pytest.mark.slow
 def test_every_clip_is_judged_once_and_every_network_learns(proved):
     found = scores.clip_scores(proved)
     for _, own in found.groupby("row"):
@@ -168,6 +169,7 @@ def test_held_out_speakers_never_train(tmp_path, monkeypatch):
         assert task.held_out == ([], [])
 
 
+@pytest.mark.slow
 def test_a_cut_proof_goes_on_with_what_is_missing(proved, monkeypatch):
     done = []
     monkeypatch.setattr(proof, "_work", lambda ready, row, fold, seed: done.append((row, fold)))
@@ -186,12 +188,14 @@ def test_a_cut_proof_goes_on_with_what_is_missing(proved, monkeypatch):
     assert done == [(proved.rows[2], 1)]
 
 
+@pytest.mark.slow
 def test_nothing_half_written_is_left(proved):
     left = [path.name for path in proved.folder.rglob("*") if path.is_file()]
     assert not [name for name in left if "part" in name or "checkpoint" in name]
     assert (proved.folder / "fold0" / "sync.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_factor_comes_from_the_other_folds(proved):
     """The factor of fold 0 brings the median ratio of fold 1 to 1, and the reverse."""
     own = scores.clip_scores(proved).query("row == 'ridge'")
@@ -200,6 +204,7 @@ def test_a_factor_comes_from_the_other_folds(proved):
         assert factor**2 * own[own.fold == other].raw_variance_ratio.median() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_table_is_mean_and_spread_over_seeds(proved, tmp_path):
     measured = dict.fromkeys(measures.MEASURES, 0.5)
     lines = [

@@ -257,6 +257,7 @@ def test_neighbours_take_away_what_the_person_never_does(actor):
     assert np.abs(opened[0] - opened[1]).max() < 0.02
 
 
+@pytest.mark.slow
 def test_sound_and_picture_stay_in_step_for_ten_minutes(tmp_path):
     """Clicks at 1 s, 5 min and 9 min 59 s are heard within 20 ms of the flash that shows them."""
     times, seconds = (1, 300, 599), 600
