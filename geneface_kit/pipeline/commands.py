@@ -16,8 +16,6 @@ from argparse import Namespace as Chosen
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["check_system", "main", "said"]
-
 SYSTEM_LIBRARIES = {
     "libGL.so.1": "libgl1",
     "libglib-2.0.so.0": "libglib2.0-0",
@@ -25,8 +23,17 @@ SYSTEM_LIBRARIES = {
 }
 """Shared libraries that mediapipe and OpenCV load on Linux -> the Debian package of each."""
 
-STUDIES = {"prove": "unheard_speakers", "ablations": "ablations", "bench": "speed"}
-"""Command -> the folder of notebooks/studies whose command line it is."""
+OF_THE_CHECKOUT = {
+    "prove": "notebooks.studies.unheard_speakers",
+    "ablations": "notebooks.studies.ablations",
+    "bench": "notebooks.studies.speed",
+    "export": "notebooks.studies.crates",
+    "verify": "notebooks.studies.crates",
+    "figures": "geneface_kit_figures",
+    "filmstrips": "geneface_kit_figures",
+    "notebooks": "notebooks",
+}
+"""Command -> the module outside of the package whose command line it is: studies and notebooks."""
 
 TEST_PROCESSES = 4
 """At most so many pytest processes, a core and 2 GB each."""
@@ -35,8 +42,8 @@ TEST_PROCESSES = 4
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in STUDIES:
-        return said(lambda: _study(*arguments))
+    if arguments and arguments[0] in OF_THE_CHECKOUT:
+        return said(lambda: _in_checkout(*arguments))
     chosen = _parser().parse_args(arguments)
     return said(lambda: chosen.call(chosen), debug=chosen.debug)
 
@@ -71,81 +78,13 @@ def check_system() -> None:
         raise OSError(f"{', '.join(missing)} missing: install with `{install}`")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m geneface_kit", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(call, *, settings=False, unit=False):
-        """A command: its name and help are those of its function, its options what these say."""
-        name, text = call.__name__.removeprefix("_"), call.__doc__.rstrip(".")
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(call=call)
-        if settings or unit:
-            sub.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
-            sub.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-        if unit:
-            sub.add_argument("--seed", type=int, default=0)
-            sub.add_argument("--method", default="full", help="a baseline or ablation")
-            sub.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-        return sub.add_argument
-
-    add = command(_run, unit=True)
-    add("stage")
-    add("person", nargs="?", default="demo")
-    add = command(_all, unit=True)
-    add("person", nargs="?", default="demo")
-    add("--audio", default="", help="driving recording (default: the demo's)")
-    add = command(_talk, unit=True)
-    add("person")
-    add("audio", nargs="?", default="", help="file with sound; none with --text")
-    add("video", type=Path)
-    add("--text", default="", help="words to say instead of a recording")
-    add = command(_corpus, settings=True)
-    add("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
-    add("--workers", type=int, default=None, help="processes (default: one per core)")
-    add("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
-    add("--retry", action="store_true", help="read broken clips again")
-    for name, folder in STUDIES.items():
-        commands.add_parser(name, help=f"the study notebooks/studies/{folder}, see its --help")
-    add = command(_notebooks)
-    add("names", nargs="*", help="default: all of them, in order")
-    add = command(_reproduce, unit=True)
-    add("persons", nargs="*", help="default: demo")
-    add("--seeds", default="", metavar="0,1,2", help="default: the one of --seed")
-    add("--methods", default="", metavar="full,...", help="default: the one of --method")
-    add("--recordings", default="", help="files of the cross-driven table")
-    add("--until", default="figures", metavar="STAGE", help="last stage")
-    add("--cores", type=int, default=0, help="default: all")
-    add("--against", default="", help="folder of all runs whose tables must agree")
-    add("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
-    add = command(_filmstrips, unit=True)
-    add("talks", nargs="+", metavar="PERSON=RECORDING")
-    add = command(_figures)
-    add("--check", action="store_true", help="compare instead of writing")
-    add = command(_tables)
-    add("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
-    add("--out", type=Path, default=None, help="folder (default: figures/)")
-    add = command(_networks)
-    add("names", nargs="*", help="which to fetch, or packaged; default: list all")
-    add = command(_export)
-    add("run", help="the run's folder, or its id")
-    add("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
-    add = command(_verify)
-    add("crate", type=Path)
-    command(_test)
-    return parser
-
-
-def _require(chosen: Chosen, stage: str, *, audio: str = "", text: str = ""):
+def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = ""):
     """The finished run of a stage with the command's options, and what is to be said."""
     from geneface_kit.pipeline import methods
     from geneface_kit.pipeline.require import require
     from geneface_kit.pipeline.settings import parse
 
-    spoken = {"talk.audio": audio, "talk.text": text}
+    spoken = {"talk.audio": str(Path(audio).resolve()) if audio else "", "talk.text": text}
     others = parse(chosen.set) | {name: value for name, value in spoken.items() if value}
     return require(
         stage,
@@ -157,9 +96,92 @@ def _require(chosen: Chosen, stage: str, *, audio: str = "", text: str = ""):
     )
 
 
+def unit_arguments() -> argparse.ArgumentParser:
+    """The arguments that tell one run of a person from others, to be a parser's parent."""
+    unit = argparse.ArgumentParser(add_help=False, parents=[_settings_arguments()])
+    unit.add_argument("--seed", type=int, default=0)
+    unit.add_argument("--method", default="full", help="a baseline or ablation")
+    unit.add_argument("--out", default="", help="folder of all runs (default: runs/)")
+    return unit
+
+
+def _settings_arguments() -> argparse.ArgumentParser:
+    settings = argparse.ArgumentParser(add_help=False)
+    settings.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
+    settings.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m geneface_kit", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    settings, unit = _settings_arguments(), unit_arguments()
+
+    def command(call, *parents):
+        """A command with the name and help of its function; what adds its arguments."""
+        name, text = call.__name__.removeprefix("_"), call.__doc__.rstrip(".")
+        sub = commands.add_parser(name, help=text, description=text, parents=parents)
+        sub.set_defaults(call=call)
+        return sub.add_argument
+
+    add = command(_run, unit)
+    add("stage")
+    add("person", nargs="?", default="demo")
+    add = command(_all, unit)
+    add("person", nargs="?", default="demo")
+    add("--audio", default="", help="driving recording (default: the demo's)")
+    add = command(_talk, unit)
+    add("person")
+    add("audio", nargs="?", default="", help="file with sound; none with --text")
+    add("video", type=Path)
+    add("--text", default="", help="words to say instead of a recording")
+    add = command(_corpus, settings)
+    add("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
+    add("--workers", type=int, help="processes (default: one per core)")
+    add("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
+    add("--retry", action="store_true", help="read broken clips again")
+    add = command(_reproduce, settings)
+    add("persons", nargs="*", default=["demo"])
+    add("--seeds", default="0", metavar="0,1,2")
+    add("--methods", default="full", metavar="full,...")
+    add("--out", default="", help="folder of all runs (default: runs/)")
+    add("--recordings", default="", help="files of the cross-driven table")
+    add("--until", default="figures", metavar="STAGE", help="last stage")
+    add("--cores", type=int, default=0, help="default: all")
+    add("--against", default="", help="folder of all runs whose tables must agree")
+    add("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
+    add = command(_tables)
+    add("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
+    add("--out", type=Path, help="folder (default: figures/)")
+    add = command(_networks)
+    add("names", nargs="*", help="which to fetch, or packaged; default: list all")
+    command(_test)
+    for name, module in OF_THE_CHECKOUT.items():
+        commands.add_parser(name, help=f"{module}, see its --help")
+    return parser
+
+
+def _in_checkout(name: str, *arguments: str) -> int:
+    """Runs a module of the checkout with the command's own arguments."""
+    from geneface_kit.runs import root
+
+    if not (root() / "notebooks" / "studies").is_dir():
+        raise ValueError(
+            f"{name} is no part of the package: run it in a checkout of the repository"
+        )
+    places = [str(root()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
+    several = list(OF_THE_CHECKOUT.values()).count(OF_THE_CHECKOUT[name]) > 1
+    command = [sys.executable, "-m", OF_THE_CHECKOUT[name], *[name] * several, *arguments]
+    return subprocess.run(command, env=environment).returncode
+
+
 def _run(chosen: Chosen) -> None:
     """Make one stage, and all it needs, for a person."""
-    run = _require(chosen, chosen.stage)
+    run = required(chosen, chosen.stage)
     _say(f"{run.id}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
 
 
@@ -169,8 +191,7 @@ def _all(chosen: Chosen) -> None:
 
     start, made = time.perf_counter(), {}
     for stage in STAGES:
-        audio = _absolute(chosen.audio) if stage == "talk" else ""
-        run = made[stage] = _require(chosen, stage, audio=audio)
+        run = made[stage] = required(chosen, stage, audio=chosen.audio * (stage == "talk"))
         _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
     _say("\n".join(made["talk"].metrics["verdict"]))
     _say(f"video: {made['talk'].folder / 'talk.mp4'}")
@@ -183,7 +204,7 @@ def _talk(chosen: Chosen) -> None:
 
     if bool(chosen.audio) == bool(chosen.text):
         raise ValueError("talk needs either a recording or --text, and then the video's name")
-    run = _require(chosen, "talk", audio=_absolute(chosen.audio), text=chosen.text)
+    run = required(chosen, "talk", audio=chosen.audio, text=chosen.text)
     with replacing(chosen.video) as partial:
         shutil.copyfile(run.folder / "talk.mp4", partial)
     _say("\n".join(run.metrics["verdict"]))
@@ -202,35 +223,15 @@ def _corpus(chosen: Chosen) -> None:
     _say(corpus.summary(data))
 
 
-def _study(name: str, *arguments: str) -> int:
-    """Runs a study of the checkout with its own arguments."""
-    from geneface_kit.runs import root
-
-    if not (root() / "notebooks" / "studies").is_dir():
-        raise ValueError(f"{name} is a study: run it in a checkout of the repository")
-    places = [str(root()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    command = [sys.executable, "-m", f"notebooks.studies.{STUDIES[name]}", *arguments]
-    return subprocess.run(command, env=environment).returncode
-
-
-def _notebooks(chosen: Chosen) -> None:
-    """Execute notebooks, keep them tidy."""
-    from geneface_kit.pipeline import notebooks
-
-    for path in notebooks.refresh(chosen.names):
-        _say(f"executed {path.name}")
-
-
 def _reproduce(chosen: Chosen) -> int:
     """Every notebook of a study, kept with its run; tables."""
     from geneface_kit.pipeline import batch
 
     study = batch.Study(
-        persons=tuple(chosen.persons) or ("demo",),
+        persons=tuple(chosen.persons),
         profile=chosen.profile,
-        seeds=tuple(int(seed) for seed in chosen.seeds.split(",") if seed) or (chosen.seed,),
-        methods=tuple(chosen.methods.split(",")) if chosen.methods else (chosen.method,),
+        seeds=tuple(int(seed) for seed in chosen.seeds.split(",")),
+        methods=tuple(chosen.methods.split(",")),
         overrides=chosen.set,
         recordings=chosen.recordings,
         until=chosen.until,
@@ -246,37 +247,12 @@ def _reproduce(chosen: Chosen) -> int:
     return 1 if wrong else 0
 
 
-def _filmstrips(chosen: Chosen) -> None:
-    """One picture of several persons and recordings."""
-    import geneface_kit_figures as figures
-
-    from geneface_kit.runs import root
-
-    talks = []
-    for pair in chosen.talks:
-        chosen.person, equals, audio = pair.partition("=")
-        if not equals:
-            raise ValueError(f"{pair!r} must look like PERSON=RECORDING")
-        talks.append(_require(chosen, "talk", audio=_absolute(audio)))
-    name, folder = f"filmstrips_{chosen.profile}", root() / "figures"
-    title = f"Driven by other voices ({chosen.profile})"
-    figures.save_filmstrips(folder, name, talks, title=title)
-    _say(f"drawn: {folder / name}.png")
-
-
-def _figures(chosen: Chosen) -> int:
-    """Redraw figures/ from its data."""
-    import geneface_kit_figures as figures
-
-    return figures.redraw(check=chosen.check)
-
-
 def _tables(chosen: Chosen) -> None:
     """Tables of several persons' evaluations."""
-    from geneface_kit.evaluation import collect, crate
+    from geneface_kit.evaluation import collect
     from geneface_kit.runs import root
 
-    evaluations = [crate.named_run(name) for name in chosen.runs]
+    evaluations = [collect.named_run(name) for name in chosen.runs]
     for path in collect.collect(evaluations, chosen.out or root() / "figures"):
         _say(f"written: {path.name}")
 
@@ -293,24 +269,6 @@ def _networks(chosen: Chosen) -> None:
             _say(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
-def _export(chosen: Chosen) -> None:
-    """Pack a run and its upstream."""
-    from geneface_kit.evaluation import crate
-
-    run = crate.named_run(chosen.run)
-    _say(f"exported: {crate.export(run, chosen.out or Path(f'{run.id}.zip'))}")
-
-
-def _verify(chosen: Chosen) -> int:
-    """Check an exported run."""
-    from geneface_kit.evaluation import crate
-
-    wrong = crate.verify(chosen.crate)
-    said = "not as it was exported" if wrong else "all as it was exported"
-    _say("\n".join([*wrong, f"{chosen.crate.name}: {said}"]))
-    return 1 if wrong else 0
-
-
 def _test(chosen: Chosen) -> int:
     """Ruff, then pytest over notebooks and tests, a file to a process; it tells the 20 slowest."""
     from geneface_kit.runs import root
@@ -325,10 +283,6 @@ def _test(chosen: Chosen) -> int:
     ]
     done = [subprocess.run([sys.executable, "-m", *command], cwd=root()) for command in commands]
     return max(one.returncode for one in done)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).resolve()) if path else ""
 
 
 def _say(text: str) -> None:

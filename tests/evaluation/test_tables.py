@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from geneface_kit import __main__ as command_line
 from geneface_kit import runs
-from geneface_kit.evaluation import crate, scores, tables
+from geneface_kit.evaluation import collect as collecting
+from geneface_kit.evaluation import scores, tables
 from geneface_kit.evaluation import stage as evaluation
 from geneface_kit.evaluation.collect import check_run, collect
 from geneface_kit.evaluation.config import EvaluationConfig
@@ -438,10 +439,10 @@ def test_shipped_weights_took_no_training(tmp_path):
 
 def test_the_command_writes_tables_of_named_runs(tmp_path, monkeypatch, capsys):
     run = chain(tmp_path, "obama")
-    monkeypatch.setattr(crate, "named_run", lambda name: {run.id: run}[name])
+    monkeypatch.setattr(collecting, "named_run", lambda name: {run.id: run}[name])
     assert command_line.main(["tables", run.id, "--out", str(tmp_path / "out")]) == 0
     assert "written: table_d.tex" in capsys.readouterr().out
     lone = a_run(tmp_path / "nerf", "nerf")
-    monkeypatch.setattr(crate, "named_run", lambda name: lone)
+    monkeypatch.setattr(collecting, "named_run", lambda name: lone)
     assert command_line.main(["tables", "nerf-pretend", "--out", str(tmp_path / "out")]) == 2
     assert "is a run of nerf" in capsys.readouterr().err

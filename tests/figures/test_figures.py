@@ -9,6 +9,7 @@ import geneface_kit_figures as figures
 import numpy as np
 import pandas as pd
 import pytest
+from geneface_kit_figures import __main__ as command_line
 from geneface_kit_figures.phonemes import Mark
 from PIL import Image
 
@@ -310,3 +311,22 @@ def test_twins_hold_every_curve():
     assert [line.name for line in figures.training_twin(history()).data] == ["head: loss"]
     names = [line.name for line in figures.opening_twin(openings()).data]
     assert names == ["tracked (true)", "by this kit", "ridge regression", "mean face"]
+
+
+def test_the_commands_redraw_and_make_filmstrips(monkeypatch, capsys):
+    monkeypatch.setattr(figures, "redraw", lambda *, check: int(check))
+    assert command_line.main(["figures"]) == 0
+    assert command_line.main(["figures", "--check"]) == 1
+    asked = []
+
+    def required(chosen, stage, *, audio):
+        asked.append((stage, chosen.person, chosen.seed, audio))
+
+    monkeypatch.setattr(command_line, "required", required)
+    monkeypatch.setattr(figures, "save_filmstrips", lambda folder, name, talks, *, title: None)
+    two = ["obama=song.wav", "lieu=news.wav"]
+    assert command_line.main(["filmstrips", *two, "--seed", "2"]) == 0
+    assert asked == [("talk", "obama", 2, "song.wav"), ("talk", "lieu", 2, "news.wav")]
+    assert "filmstrips_smoke.png" in capsys.readouterr().out
+    assert command_line.main(["filmstrips", "obama"]) == 2
+    assert capsys.readouterr().err == "error: 'obama' must look like PERSON=RECORDING\n"

@@ -10,9 +10,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from geneface_kit import runs
-from geneface_kit.evaluation import crate, tables
+from geneface_kit.evaluation import tables
 from geneface_kit.evaluation.collect import collect
 from geneface_kit.pipeline import batch
+from notebooks.studies.crates import crate
 
 SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
 TABLE_A = "synthetic_smoke_table_a"

@@ -6,7 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from geneface_kit.pipeline import notebooks
+from geneface_kit.pipeline import notebooks as executor
+from notebooks import __main__ as command_line
+from notebooks.__main__ import tidy
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = [
@@ -18,6 +20,15 @@ NAMES = [
     "05_evaluation_tables",
     "06_paper_figures",
 ]
+TAGS = {
+    "parameters",
+    "nbval-check-output",
+    "nbval-ignore-output",
+    "nbval-skip",
+    "hide-input",
+    "interactive",
+}
+"""The only cell tags a notebook may carry."""
 COMMON = ["profile", "person", "seed", "out", "overrides"]
 
 
@@ -41,7 +52,7 @@ def test_all_seven_are_there():
 class TestNotebook:
     def test_is_tidy_and_executed(self, name):
         notebook = read(name)
-        assert not notebooks.tidy(notebook), "run: python -m geneface_kit notebooks"
+        assert not tidy(notebook), "run: python -m geneface_kit notebooks"
         assert any(cell.outputs for cell in code_cells(name))
         assert not any(
             output.output_type == "error" for cell in code_cells(name) for output in cell.outputs
@@ -55,7 +66,7 @@ class TestNotebook:
 
     def test_uses_known_tags_and_slug_ids(self, name):
         for cell in read(name).cells:
-            assert set(cell.metadata.get("tags", [])) <= notebooks.TAGS
+            assert set(cell.metadata.get("tags", [])) <= TAGS
             assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", cell.id), cell.id
 
     def test_has_one_parameters_cell_of_typed_literals(self, name):
@@ -91,20 +102,34 @@ def test_tidy_removes_timing_and_renumbers():
     cell.outputs = [nbformat.v4.new_output("stream", text=text) for text in ("a\n", "b\n")]
     notebook.cells = [cell]
     notebook.metadata["papermill"] = {"duration": 3}
-    assert notebooks.tidy(notebook)
+    assert tidy(notebook)
     assert cell.execution_count == 1 and cell.metadata == {}
     assert [output.text for output in cell.outputs] == ["a\nb\n"]
     assert "papermill" not in notebook.metadata
-    assert not notebooks.tidy(notebook)
+    assert not tidy(notebook)
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="no parameter 'persn'"):
-        notebooks.execute("00_prepare_person", tmp_path / "out.ipynb", {"persn": "obama"})
+        executor.execute("00_prepare_person", tmp_path / "out.ipynb", {"persn": "obama"})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_old_parameter_is_refused_with_its_new_name(tmp_path, monkeypatch):
-    monkeypatch.setitem(notebooks.RENAMED, "clip", "person")
+    monkeypatch.setitem(executor.RENAMED, "clip", "person")
     with pytest.raises(ValueError, match="no parameter 'clip'; it is now person"):
-        notebooks.execute("00_prepare_person", tmp_path / "out.ipynb", {"clip": "obama"})
+        executor.execute("00_prepare_person", tmp_path / "out.ipynb", {"clip": "obama"})
+
+
+def test_a_refreshed_notebook_is_executed_and_tidy(tmp_path, monkeypatch, capsys):
+    (tmp_path / "04_talk.ipynb").write_text("{}")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    notebook.metadata["papermill"] = {"duration": 3}
+    monkeypatch.setattr(command_line, "folder", lambda: tmp_path)
+    monkeypatch.setattr(
+        command_line, "execute", lambda name, out, parameters: nbformat.write(notebook, out)
+    )
+    assert command_line.main([]) == 0
+    assert capsys.readouterr().out == "executed 04_talk.ipynb\n"
+    kept = nbformat.read(tmp_path / "04_talk.ipynb", as_version=4)
+    assert "papermill" not in kept.metadata and kept.cells[0].execution_count == 1

@@ -22,8 +22,6 @@ from geneface_kit.evaluation.tables import read_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person import stage as person_stage
 
-__all__ = ["export", "named_run", "verify"]
-
 log = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"
@@ -32,22 +30,6 @@ SURROUNDINGS = ("constraints.txt", "pyproject.toml", "environment.yml", "LICENSE
 SAME = 1e-3
 """Relative difference up to which a recomputed number counts as the stored one: decoders and
 detectors of other machines round differently (ours)."""
-
-
-def named_run(name: str) -> runs.Run:
-    """A run by its id, as tables and figures give it, or by its folder.
-
-    Raises: FileNotFoundError when there is none.
-    """
-    if Path(name).is_dir():
-        return runs.open_run(Path(name))
-    home = runs.root() / "runs"
-    for path in sorted(home.glob("*/*/run.json")):
-        if json.loads(path.read_text())["id"] == name:
-            return runs.open_run(path.parent)
-    raise FileNotFoundError(
-        f"no run {name!r} in {home.name}/: give a run's folder, or its id as its run.json says it"
-    )
 
 
 def export(run: runs.Run, out: Path) -> Path:

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from geneface_kit import runs
-from geneface_kit.evaluation import crate, scores, tables
+from geneface_kit.evaluation import scores, tables
+from geneface_kit.evaluation.collect import named_run
 from geneface_kit.evaluation.protocols import held_out
 from geneface_kit.pipeline import commands
 from geneface_kit.runs.record import SCHEMA
+from notebooks.studies.crates import crate
+from notebooks.studies.crates.__main__ import main
 
 SIZE = acting.SIZE
 
@@ -75,7 +78,7 @@ def write_evaluation(run):
 
 
 def exported(home, name="out.zip"):
-    return crate.export(crate.named_run("evaluation-pretend"), home / name)
+    return crate.export(named_run("evaluation-pretend"), home / name)
 
 
 def test_a_crate_holds_the_run_its_upstream_and_its_figures(home):
@@ -112,7 +115,7 @@ def test_changed_missing_and_added_files_are_found(home):
 
 def test_an_executed_notebook_travels_with_its_run(home):
     """It is none of the run's outputs, and yet no byte of it may change."""
-    run = crate.named_run("evaluation-pretend")
+    run = named_run("evaluation-pretend")
     (run.folder / "05_evaluation_tables.ipynb").write_text('{"cells": []}')
     folder = exported(home, "folder")
     kept = folder / "runs" / "pretend" / "evaluation-smoke-1" / "05_evaluation_tables.ipynb"
@@ -125,7 +128,7 @@ def test_an_executed_notebook_travels_with_its_run(home):
 
 def test_a_table_that_its_frames_do_not_give_is_found(home):
     """Somebody writes a better number and renews every checksum: the frames still tell."""
-    run = crate.named_run("evaluation-pretend")
+    run = named_run("evaluation-pretend")
     table = run.folder / "table_a.csv"
     right = tables.read_table(table)
     right.loc[right["metric"] == "PSNR head", "value"] = "41.5"
@@ -141,7 +144,7 @@ def test_a_table_that_its_frames_do_not_give_is_found(home):
 )
 def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metric, found):
     """The crate's maker had what the checker lacks: a network, or a detector that finds faces."""
-    run = crate.named_run("evaluation-pretend")
+    run = named_run("evaluation-pretend")
     table = run.folder / "table_a.csv"
     stored = tables.read_table(table)
     stored.loc[stored["metric"] == metric, ["value", "reason"]] = ["12.5", ""]
@@ -162,7 +165,7 @@ def test_a_network_that_only_the_checker_has_is_no_difference(home, monkeypatch)
 
 
 def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
-    run = crate.named_run(str(home / "runs" / "pretend" / "person-smoke-1"))
+    run = named_run(str(home / "runs" / "pretend" / "person-smoke-1"))
     (home / "there.zip").write_bytes(b"")
     with pytest.raises(FileExistsError, match="there already"):
         crate.export(run, home / "there.zip")
@@ -170,7 +173,7 @@ def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
     with pytest.raises(ValueError, match="only finished runs"):
         crate.export(run, home / "new.zip")
     with pytest.raises(FileNotFoundError, match="no run 'nothing'"):
-        crate.named_run("nothing")
+        named_run("nothing")
     assert crate.verify(home / "there.zip") == ["there.zip is no readable zip file"]
     assert crate.verify(home / "notebooks") == [
         "checksums.json is missing: this is no crate of geneface_kit"
@@ -180,8 +183,8 @@ def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
 def test_the_commands_export_and_verify(home, capsys, monkeypatch):
     monkeypatch.setattr(commands, "check_system", lambda: None)
     out = home / "c.zip"
-    assert commands.main(["export", "evaluation-pretend", str(out)]) == 0
-    assert commands.main(["verify", str(out)]) == 0
+    assert main(["export", "evaluation-pretend", str(out)]) == 0
+    assert main(["verify", str(out)]) == 0
     assert "all as it was exported" in capsys.readouterr().out
     out.write_bytes(b"broken")
-    assert commands.main(["verify", str(out)]) == 1
+    assert main(["verify", str(out)]) == 1
