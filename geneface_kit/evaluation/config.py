@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CPU", "PAPER", "EvaluationConfig"]
-
 
 @dataclass(frozen=True)
 class EvaluationConfig:

@@ -17,8 +17,6 @@ from geneface_kit.talk.audio import SAMPLES
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan, plan
 
-__all__ = ["cross_driven", "held_out", "held_out_plan", "landmark_driven", "self_driven"]
-
 
 def held_out(person: Person, n_frames: int) -> Int[np.ndarray, " n"]:
     """Indices of the frames that no stage was trained on: the last 1/11, or n evenly from it."""

@@ -24,18 +24,6 @@ from geneface_kit.talk.audio import SAMPLES
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.verdict import sync_scores
 
-__all__ = [
-    "Detected",
-    "Scores",
-    "correlation",
-    "cost",
-    "detected",
-    "expert_score",
-    "score_landmarks",
-    "score_pictures",
-    "score_recording",
-]
-
 log = logging.getLogger(__name__)
 
 AUE = NotMeasured(

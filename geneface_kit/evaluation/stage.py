@@ -28,8 +28,6 @@ from geneface_kit.talk.audio import driving_audio
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import load_actor
 
-__all__ = ["inputs", "make", "recordings"]
-
 OF_LANDMARKS = (
     "mouth correlation",
     "sync expert",

@@ -18,23 +18,6 @@ from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.runs.files import replacing
 from geneface_kit.runs.record import Run
 
-__all__ = [
-    "METRICS",
-    "Row",
-    "beside_published",
-    "listing",
-    "published",
-    "read_rows",
-    "read_table",
-    "rows_of",
-    "spread",
-    "to_html",
-    "to_latex",
-    "write_csv",
-    "write_pages",
-    "write_table",
-]
-
 
 @dataclass(frozen=True)
 class Definition:

@@ -17,8 +17,6 @@ from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.metrics.perceptual import channels_first, scripted
 
-__all__ = ["MobileNetV2", "fd_mobilenet", "fid", "mobilenet_features", "prepared"]
-
 BATCH = 16
 """Frames that go through a network at once (ours: memory)."""
 BLOCKS = (

@@ -6,18 +6,6 @@ Pictures are uint8 stacks (t, h, w, 3) as they were stored, before any codec.
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-__all__ = [
-    "frechet_distance",
-    "frechet_of_gaussians",
-    "gaussian",
-    "lmd",
-    "pearson",
-    "psnr",
-    "psnr_of_error",
-    "same_frames",
-    "ssim",
-]
-
 
 def pearson(
     a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"], *, still: float = np.nan

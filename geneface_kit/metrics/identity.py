@@ -12,8 +12,6 @@ from jaxtyping import Float, UInt8
 from geneface_kit.metrics.formulas import same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
-__all__ = ["cosines", "identity"]
-
 Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
 SCORE = 0.6
 """YuNet's confidence from which a box counts as a face (ours)."""

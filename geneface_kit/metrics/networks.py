@@ -18,8 +18,6 @@ from geneface_kit.runs.download import OFFLINE, download
 from geneface_kit.runs.files import replacing, sha256
 from geneface_kit.runs.record import root
 
-__all__ = ["NETWORKS", "PACKAGED", "Network", "NotMeasured", "fetch", "folder", "network"]
-
 log = logging.getLogger(__name__)
 
 

@@ -15,16 +15,6 @@ from torch.nn import functional
 from geneface_kit.metrics.formulas import same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
-__all__ = [
-    "channels_first",
-    "edge_layers",
-    "edge_weights",
-    "layer_distances",
-    "lpips",
-    "scripted",
-    "vgg_hed",
-]
-
 BLOCKS = (2, 2, 3, 3, 3)
 """Convolutions of each block of VGG-16; the last of each block is compared."""
 MEAN_BGR = (104.00699, 116.66877, 122.67892)

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from geneface_kit.metrics.networks import NotMeasured, network
 
-__all__ = ["Lse", "SyncNet", "cepstra", "crops", "load", "lse", "scores", "windows"]
-
 WINDOW = 5
 """Frames that the network sees at once: 0.2 s."""
 STEPS = 20

@@ -24,19 +24,6 @@ from geneface_kit.pipeline.require import locate
 from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
 from geneface_kit.pipeline.stages import STAGES
 
-__all__ = [
-    "TIMINGS",
-    "Job",
-    "Study",
-    "from_config",
-    "home",
-    "keep",
-    "plan",
-    "project",
-    "reproduce",
-    "tables_that_differ",
-]
-
 FIGURES = "figures"
 NOTEBOOKS = {name: stage.notebook for name, stage in STAGES.items()} | {FIGURES: "06_paper_figures"}
 """Stage -> its notebook. Figures tell of the evaluation and lie in its run."""

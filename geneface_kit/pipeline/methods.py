@@ -8,8 +8,6 @@ from types import MappingProxyType
 
 from geneface_kit.pipeline.settings import Overrides, Settings, Value
 
-__all__ = ["FULL", "METHODS", "Method", "check", "overrides"]
-
 FULL = "full"
 """The method without overrides."""
 

@@ -17,8 +17,6 @@ from geneface_kit.runs.files import Facts, sha256
 from geneface_kit.runs.machine import machine
 from geneface_kit.runs.record import SCHEMA, Run, complete, execute, read_facts, root
 
-__all__ = ["locate", "require"]
-
 log = logging.getLogger(__name__)
 
 

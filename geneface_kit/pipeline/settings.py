@@ -19,8 +19,6 @@ from geneface_kit.person import settings as person_config
 from geneface_kit.person.corpus import manifest as corpus_config
 from geneface_kit.talk import config as talk_config
 
-__all__ = ["PROFILES", "RENAMED", "Overrides", "Settings", "Value", "parse", "resolve", "sections"]
-
 Value = bool | int | float | str | tuple | list
 """What a setting can be; a list stands for a tuple."""
 Overrides = Mapping[str, Value]

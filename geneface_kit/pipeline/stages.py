@@ -11,8 +11,6 @@ from geneface_kit.nerf import stage as nerf
 from geneface_kit.person import stage as person
 from geneface_kit.talk import stage as talk
 
-__all__ = ["STAGES", "Stage"]
-
 
 def _nothing(subject: str, *sections: object) -> list[Path]:
     return []

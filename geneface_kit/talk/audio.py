@@ -10,8 +10,6 @@ from scipy.signal import resample_poly
 from geneface_kit.person import demo
 from geneface_kit.person.clip import FPS, SAMPLE_RATE
 
-__all__ = ["SAMPLES", "driving_audio", "loudness", "say", "silent_frames"]
-
 SAMPLES = SAMPLE_RATE // FPS
 """Samples of sound per frame."""
 SILENCE_DB = -35.0

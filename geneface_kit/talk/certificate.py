@@ -6,8 +6,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["fresh_keys"]
-
 VALID_YEARS = 10
 """Life of the certificate (ours)."""
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CPU", "PAPER", "TalkConfig"]
-
 
 @dataclass(frozen=True)
 class TalkConfig:

@@ -16,8 +16,6 @@ from jaxtyping import Float, UInt8
 from geneface_kit.person.artefact import Person
 from geneface_kit.runs.files import replacing
 
-__all__ = ["NO_CONSENT", "consent_of", "credentials", "labelled", "provenance", "sign"]
-
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's word for media made by a trained model."""
 NOTE = "org.geneface-kit.provenance"

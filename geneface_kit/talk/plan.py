@@ -23,8 +23,6 @@ from geneface_kit.talk.audio import SAMPLES, loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.postprocess import pose_path, postprocess, torso_shift_path
 
-__all__ = ["Actor", "Plan", "load_actor", "plan"]
-
 
 @dataclass(frozen=True)
 class Actor:

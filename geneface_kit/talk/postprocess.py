@@ -12,8 +12,6 @@ from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 
-__all__ = ["ping_pong", "pose_path", "postprocess", "torso_shift_path"]
-
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 LEAD = 3
 """Frames by which lips part before the sound that ends a silence (ours; about 0.1 s measured)."""

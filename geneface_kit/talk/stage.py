@@ -22,8 +22,6 @@ from geneface_kit.talk.marking import consent_of, labelled, provenance, sign
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
 from geneface_kit.talk.verdict import Flicker, Verdict, judge
 
-__all__ = ["Talk", "inputs", "make", "talk"]
-
 log = logging.getLogger(__name__)
 
 STILLS = 8

@@ -17,8 +17,6 @@ from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.talk.plan import Actor, Plan
 
-__all__ = ["Check", "Flicker", "Verdict", "judge", "sync_curve", "sync_scores"]
-
 LAGS = 5
 """Sound and lips are compared up to this many frames apart."""
 SIDE = 64
