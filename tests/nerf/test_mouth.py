@@ -4,25 +4,24 @@ import numpy as np
 import pytest
 import torch
 from puppet import faces, puppet
-from test_stage import fresh_run
-from test_torso import SMALL as TORSO
 
+from geneface_kit import require
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.config import AvatarConfig, HeadConfig
+from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.grid_head import GridField
 from geneface_kit.nerf.held_out import Following, layer_quality, mouth_follows
 from geneface_kit.person import camera
+from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 
 
 @pytest.fixture(scope="module")
-def trained(demo_person, tmp_path_factory):
-    """The demo person's avatar after the smoke profile's head training, and its run's numbers."""
-    run = fresh_run(tmp_path_factory.mktemp("nerf"))
-    run.parents["person"].folder = demo_person.folder
-    nerf_stage.make(run, HeadConfig(), TORSO, AvatarConfig())
-    return nerf_stage.load(run.folder, demo_person), run.metrics
+def trained():
+    """The demo person's avatar of the smoke profile and its run's numbers, shared by notebooks."""
+    run = require("nerf", "demo")
+    person = person_stage.load(run.parents["person"].folder)
+    return nerf_stage.load(run.folder, person), run.metrics
 
 
 def test_following_by_hand():
