@@ -103,7 +103,7 @@ def _train(task: AdaptationTask, run: Run, score_start: float) -> int:
         steps=task.config.steps,
         generator=run.generator("train"),
         validate_every=task.config.validate_every,
-        keep="best",
+        keep_best=True,
     )
     if score_start > history.best_score:
         return history.best_step

@@ -14,8 +14,7 @@ from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, resolve
 from geneface_kit.pipeline.stages import STAGES, Stage
 from geneface_kit.runs.files import Facts, sha256
-from geneface_kit.runs.machine import machine
-from geneface_kit.runs.record import SCHEMA, Run, complete, execute, read_facts, root
+from geneface_kit.runs.record import SCHEMA, Run, complete, execute, machine, read_facts, root
 
 log = logging.getLogger(__name__)
 

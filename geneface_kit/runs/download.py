@@ -9,8 +9,6 @@ from pathlib import Path
 from geneface_kit.runs.files import replacing
 from geneface_kit.runs.files import sha256 as digest_of
 
-__all__ = ["OFFLINE", "download"]
-
 OFFLINE = "GENEFACE_KIT_OFFLINE"
 """Environment variable that forbids every download when it is set."""
 TIMEOUT_S = 20

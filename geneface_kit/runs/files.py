@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Facts", "plain", "replacing", "sha256", "write_json"]
-
 Facts = dict[str, Any]
 """What a json file says: names -> numbers, words, lists and dicts of them."""
 

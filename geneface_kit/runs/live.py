@@ -16,20 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = [
-    "Screen",
-    "check_answer",
-    "expect",
-    "explore",
-    "filmstrip",
-    "is_live",
-    "log_to_notebook",
-    "progress",
-    "show",
-    "source",
-    "video",
-]
-
 Item = TypeVar("Item")
 PNG_LIMIT = 50_000
 """Bytes above which a shown picture is stored as JPEG, so that notebooks stay small."""
@@ -188,20 +174,13 @@ def log_to_notebook(level: int = logging.WARNING) -> None:
     """Sends the kit's log to the cell's output and shows the kit's errors as one sentence."""
     logger = logging.getLogger("geneface_kit")
     logger.setLevel(level)
-    handler = _CellHandler()
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     logger.handlers = [handler]
     logger.propagate = False
     shell = _shell()
     if shell is not None:
         shell.set_custom_exc((ValueError, FileNotFoundError), _one_sentence)
-
-
-class _CellHandler(logging.Handler):
-    """Writes to whatever sys.stdout is now: notebooks replace it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _line(self.format(record))
 
 
 def _one_sentence(shell, error_type, error, traceback, tb_offset=None):

@@ -1,21 +1,22 @@
 """Runs: one execution of a stage, in a folder that says all about it (`run.json`)."""
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
 import platform
 import resource
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from geneface_kit.runs.files import Facts, plain, sha256, write_json
-from geneface_kit.runs.machine import repeatable
-
-__all__ = ["SCHEMA", "Run", "complete", "execute", "open_run", "read_facts", "root"]
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def execute(run: Run, work: Callable[[], None]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         run.facts["peak_memory_mb"] = round(peak / unit)
         if status == "ok":
-            for path in run.folder.glob("*_checkpoint.pt"):
+            for path in run.folder.glob("*_checkpoint.safetensors"):
                 path.unlink()
             run.facts["outputs"] = {
                 str(path.relative_to(run.folder)): sha256(path)
@@ -155,3 +156,49 @@ def root() -> Path:
         if project.exists() and 'name = "geneface-kit"' in project.read_text():
             return folder
     return Path.cwd()
+
+
+@contextlib.contextmanager
+def repeatable() -> Iterator[None]:
+    """On a CPU, the same work gives the same bytes inside.
+
+    Otherwise torch sums the gradient of gathered values (`values[index]`) on all threads at once,
+    in an order that is never twice the same. With CUDA nothing is changed: some of its kernels
+    have no repeatable form.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    if not torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def machine() -> Facts:
+    """Versions, device, threads, and the checkout's commit, for run.json."""
+    cuda = torch.cuda.is_available()
+    return {
+        "kit": importlib.metadata.version("geneface-kit"),
+        "git": _git(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cuda": torch.version.cuda if cuda else None,
+        "device": torch.cuda.get_device_name() if cuda else f"cpu ({os.cpu_count()} cores)",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git() -> Facts:
+    """The checkout's commit and whether it was changed; empty outside a checkout."""
+    ask = ["git", "-C", str(Path(__file__).parent), "status", "--porcelain=v2", "--branch"]
+    try:
+        said = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    commit = said[0].removeprefix("# branch.oid ")
+    return {"commit": commit, "dirty": any(not line.startswith("# ") for line in said)}

@@ -4,24 +4,25 @@ A task in; weights, a history and an exact restart out. Several processes are Li
 """
 
 import contextlib
+import csv
 import logging
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from geneface_kit.runs import live, replacing
-from geneface_kit.runs.history import Clock, History, Weights
+from geneface_kit.runs.weights import load_nested, save_nested
 
 if TYPE_CHECKING:
     import lightning_fabric
-
-__all__ = ["History", "Task", "fabric_of", "fit", "warmed_up"]
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,23 @@ ROWS = 200
 CLIP = 1.0
 """Largest norm of a network's gradient (code)."""
 
+MaybeFabric = Optional["lightning_fabric.Fabric"]  # noqa: UP045
+"""A Lightning Fabric (`fabric_of`); None is plain torch in this process alone."""
+Weights = dict[str, dict[str, Tensor]]
+"""Name of a network -> its state dict, on the CPU."""
+Value = TypeVar("Value")
+
 
 class Task:
     """What is trained: networks, optimisers and one step. Subclass it for each stage.
 
     modules: name -> network; optimizers: name -> optimiser over their parameters.
-    fabric: the Lightning Fabric the step goes through, when several processes may train the task;
-    None is plain torch in this process alone.
+    fabric: what the step goes through, when several processes may train the task.
     """
 
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
-    fabric: Optional["lightning_fabric.Fabric"] = None  # noqa: UP045
+    fabric: MaybeFabric = None
     ended: str = ""
     """Set by `validate` to end the fit early: the reason, in a few words."""
 
@@ -51,7 +57,7 @@ class Task:
         raise TypeError(f"{type(self).__name__} must define step(index, generator)")
 
     def validate(self, index: int) -> dict[str, float]:
-        """Held-out measures; "score" (lower is better) decides which weights keep="best" keeps."""
+        """Held-out measures; "score" (lower is better) decides which weights `keep_best` keeps."""
         return {}
 
     def state(self) -> dict[str, Tensor]:
@@ -63,7 +69,7 @@ class Task:
 
     def share(self, batch: Tensor) -> Tensor:
         """This process' rows of a batch that all processes have drawn."""
-        return batch[self.fabric.global_rank :: self.n_processes] if self.fabric else batch
+        return batch[self.fabric.global_rank :: self.fabric.world_size] if self.fabric else batch
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """One step down the loss, its gradient clipped to norm 1 (code)."""
@@ -76,14 +82,67 @@ class Task:
         optimizer.step()
 
     @property
-    def n_processes(self) -> int:
-        """How many processes train together."""
-        return self.fabric.world_size if self.fabric else 1
-
-    @property
     def is_first(self) -> bool:
         """Whether this process is the one that validates and writes."""
         return self.fabric is None or self.fabric.global_rank == 0
+
+    def of_first(self, value: Value) -> Value:
+        """The first process' value, in every process."""
+        if self.fabric is None or self.fabric.world_size == 1:
+            return value
+        return self.fabric.broadcast(value)
+
+
+@dataclass
+class History:
+    """What a fit recorded: one row per interval, measures of validation in the same rows.
+
+    seconds: how long the fit has trained, all its attempts together; updates alone count, no
+    validation, no files, nor what a killed attempt lost. row_seconds: that at each row.
+    best_weights: those of the lowest score. sums, count: the losses since the last row, and of
+    how many updates.
+    """
+
+    rows: list[dict[str, float | int]] = field(default_factory=list)
+    row_seconds: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    best_step: int = -1
+    best_score: float = math.inf
+    best_weights: Weights = field(default_factory=dict)
+    stopped: bool = False
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def column(self, name: str) -> list[float | int]:
+        """The values of one measure, rows without it left out."""
+        return [row[name] for row in self.rows if name in row]
+
+    def add(self, losses: dict[str, float], seconds: float) -> None:
+        """Takes in the losses of one update, and how long it took."""
+        for key, value in losses.items():
+            self.sums[key] = self.sums.get(key, 0.0) + float(value)
+        self.count += 1
+        self.seconds += seconds
+
+    def end_row(self, step: int) -> dict[str, float | int]:
+        """A new last row, the mean losses since the one before; measures can be added to it."""
+        means = {key: value / self.count for key, value in self.sums.items()}
+        self.rows.append({"step": step} | means)
+        self.row_seconds.append(round(self.seconds, 3))
+        self.sums, self.count = {}, 0
+        return self.rows[-1]
+
+    def save(self, folder: Path, name: str) -> None:
+        """Writes the rows as NAME_history.csv, which repeats to the bit, and apart from it the
+        seconds, which never do, as NAME_clock.csv."""
+        pairs = zip(self.rows, self.row_seconds, strict=True)
+        clock = [{"step": row["step"], "seconds": seconds} for row, seconds in pairs]
+        for kind, rows in (("history", self.rows), ("clock", clock)):
+            path = folder / f"{name}_{kind}.csv"
+            with replacing(path) as partial, partial.open("w", newline="") as file:
+                writer = csv.DictWriter(file, dict.fromkeys(key for row in rows for key in row))
+                writer.writeheader()
+                writer.writerows(rows)
 
 
 def fabric_of(n_devices: int = 1) -> "lightning_fabric.Fabric":
@@ -128,84 +187,60 @@ def fit(
     generator: torch.Generator,
     validate_every: int = 0,
     checkpoint_every: int = 500,
-    keep: str = "last",
+    keep_best: bool = False,
 ) -> History:
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
-    folder: receives `NAME_history.csv`, `NAME_clock.csv` (see `Clock`) and, until the run ends,
-    `NAME_checkpoint.pt`.
+    folder: receives what `History.save` writes and, until the run ends,
+    `NAME_checkpoint.safetensors`.
     generator: the source of every draw; its state and that of torch's global generator (dropout)
     travel with the checkpoint, so a killed and resumed fit gives the numbers of an uninterrupted
     one.
-    keep: "last" leaves the final weights in the task's modules, "best" those of the lowest score.
+    keep_best: leave in the task's modules the weights of the lowest score, not the final ones.
     When the task has a launched `fabric` of several processes, every one calls this with the same
     task and generator; the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
     `ended`; Ctrl-C saves and raises.
     """
-    if keep not in ("last", "best"):
-        raise ValueError(f"keep must be 'last' or 'best', got {keep!r}")
-    if keep == "best" and not validate_every:
-        raise ValueError("keep='best' needs validate_every > 0")
-    checkpoint = folder / f"{name}_checkpoint.pt"
-    history, start = History(), 0
+    if keep_best and not validate_every:
+        raise ValueError("keep_best needs validate_every > 0")
+    checkpoint = folder / f"{name}_checkpoint.safetensors"
+    history, start, row_every = History(), 0, max(1, steps // ROWS)
     if checkpoint.exists():
         history, start = _load_checkpoint(checkpoint, task, generator)
         log.info("%s: resuming at step %d of %d", name, start, steps)
-    ends = _Ends(steps, validate_every, checkpoint_every, max(1, steps // ROWS))
     indices = range(start, steps)
     with _sigint() as signals:
         for index in live.progress(indices, f"training {name}") if task.is_first else indices:
             _mode(task.modules, True)
-            with history.clock:
-                history.add(task.step(index, generator))
-            stop, interrupted = _in_any(task, (folder / "stop").exists(), bool(signals))
-            if ends.row(index) or stop:
-                row = history.end_row(index + 1)
-                if validate_every and (ends.validation(index) or stop):
+            done, since = index + 1, time.perf_counter()
+            history.add(task.step(index, generator), time.perf_counter() - since)
+            stop, interrupted = task.of_first(((folder / "stop").exists(), bool(signals)))
+            ends, saves = stop or done == steps, done % checkpoint_every == 0
+            looks = bool(validate_every) and (ends or done % validate_every == 0)
+            if ends or looks or saves or done % row_every == 0:
+                row = history.end_row(done)
+                if looks:
                     row |= _validate(task, index)
-                    if keep == "best":
-                        _keep_best(task, history)
+                if looks and keep_best:
+                    _keep_best(task, history)
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
                 history.stopped = True
                 reason = task.ended or "on request"
-                log.warning("%s: stopped after %d of %d steps, %s", name, index + 1, steps, reason)
+                log.warning("%s: stopped after %d of %d steps, %s", name, done, steps, reason)
                 break
-            if ends.checkpoint(index) or interrupted:
-                _save_checkpoint(checkpoint, task, generator, history, index + 1)
+            if saves or interrupted:
+                _save_checkpoint(checkpoint, task, generator, history, done)
             if interrupted:
                 raise KeyboardInterrupt
     _mode(task.modules, False)
     _save_checkpoint(checkpoint, task, generator, history, steps)
     if task.is_first:
-        history.save(folder / f"{name}_history.csv")
-        history.clock.save(folder / f"{name}_clock.csv")
-    if history.best_weights:
-        _restore(task.modules, history.best_weights)
-    if task.n_processes > 1:  # the averages of batch norms are each process' own
-        _restore(task.modules, task.fabric.broadcast(_weights(task.modules)))
+        history.save(folder, name)
+    # the averages of batch norms are each process' own
+    _restore(task.modules, task.of_first(history.best_weights or _weights(task.modules)))
     return history
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """At which updates something happens; the last one is always a row and a validation, if any."""
-
-    steps: int
-    validate_every: int
-    checkpoint_every: int
-    row_every: int
-
-    def row(self, index: int) -> bool:
-        return (index + 1) % self.row_every == 0 or self.validation(index) or self.checkpoint(index)
-
-    def validation(self, index: int) -> bool:
-        last = index + 1 == self.steps
-        return last or bool(self.validate_every) and (index + 1) % self.validate_every == 0
-
-    def checkpoint(self, index: int) -> bool:
-        return (index + 1) % self.checkpoint_every == 0
 
 
 @contextlib.contextmanager
@@ -215,14 +250,13 @@ def _sigint() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number, frame):
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
 
-    signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield seen
     finally:
@@ -242,25 +276,16 @@ def _validate(task: Task, index: int) -> dict[str, float]:
         with torch.no_grad():
             measures = {key: float(value) for key, value in task.validate(index).items()}
         _mode(task.modules, True)
-    if task.n_processes > 1:
-        news = task.fabric.broadcast((measures, task.state(), task.ended))
-        measures, state, task.ended = news
+    measures, state, task.ended = task.of_first((measures, task.state(), task.ended))
+    if not task.is_first:
         task.load_state(state)
     return measures
-
-
-def _in_any(task: Task, *flags: bool) -> tuple[bool, ...]:
-    """Whether each flag is up in any process, so that all stop at the same update."""
-    if task.n_processes == 1:
-        return flags
-    count = torch.tensor([float(flag) for flag in flags], device=task.fabric.device)
-    return tuple(task.fabric.all_reduce(count, reduce_op="sum").cpu().gt(0).tolist())
 
 
 def _keep_best(task: Task, history: History) -> None:
     row = history.rows[-1]
     if "score" not in row:
-        raise ValueError(f"{type(task).__name__}.validate must return 'score' for keep='best'")
+        raise ValueError(f"{type(task).__name__}.validate must return 'score' for keep_best")
     if row["score"] < history.best_score:
         history.best_score, history.best_step = row["score"], int(row["step"])
         history.best_weights = _weights(task.modules)
@@ -289,30 +314,24 @@ def _save_checkpoint(
         "optimizers": {name: one.state_dict() for name, one in task.optimizers.items()},
         "task": task.state(),
         "generator": generator.get_state(),
-        "random": _random_state(),
+        "dropout": {"cpu": torch.get_rng_state()},
         "history": asdict(history),
     }
-    with replacing(path) as partial:
-        torch.save(content, partial)
+    if torch.cuda.is_available():
+        content["dropout"]["cuda"] = torch.cuda.get_rng_state()
+    save_nested(path, content)
 
 
 def _load_checkpoint(path: Path, task: Task, generator: torch.Generator) -> tuple[History, int]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_nested(path)
     _restore(task.modules, content["weights"])
     for name, optimizer in task.optimizers.items():
-        optimizer.load_state_dict(content["optimizers"][name])
+        state = content["optimizers"][name]
+        state["state"] = {int(key): value for key, value in state["state"].items()}
+        optimizer.load_state_dict(state)
     task.load_state(content["task"])
     generator.set_state(content["generator"])
-    torch.set_rng_state(content["random"]["cpu"])
-    if "cuda" in content["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(content["random"]["cuda"])
-    clock = Clock(**content["history"].pop("clock"))
-    return History(**content["history"], clock=clock), content["step"]
-
-
-def _random_state() -> dict[str, Tensor]:
-    """State of torch's global generators, from which dropout draws."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+    torch.set_rng_state(content["dropout"]["cpu"])
+    if "cuda" in content["dropout"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(content["dropout"]["cuda"])
+    return History(**content["history"]), content["step"]

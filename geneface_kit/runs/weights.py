@@ -1,5 +1,7 @@
-"""Weights: networks as safetensors files, never half written, never of another network."""
+"""Weights: networks and checkpoints as safetensors files, never half written, never of another
+network: tensors beside words and numbers, no code (no pickles)."""
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -7,8 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geneface_kit.runs import replacing
-
-__all__ = ["load_weights", "read_metadata", "save_weights"]
+from geneface_kit.runs.files import Facts
 
 
 def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
@@ -49,6 +50,31 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
         )
     module.load_state_dict({key: value.to(own[key].dtype) for key, value in tensors.items()})
     return metadata
+
+
+def save_nested(path: Path, content: Facts) -> None:
+    """Writes nested dicts and lists of tensors, numbers and words: the tensors as safetensors, all
+    else as json in its metadata. Keys become words and tuples lists, as json has it."""
+    tensors: dict[str, Tensor] = {}
+
+    def numbered(tensor: Tensor) -> dict[str, str]:
+        name = str(len(tensors))
+        tensors[name] = tensor.detach().cpu().contiguous()
+        return {"@tensor": name}
+
+    metadata = {"content": json.dumps(content, default=numbered)}
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata)
+
+
+def load_nested(path: Path) -> Facts:
+    """What `save_nested` wrote. Raises: ValueError, in one sentence, when the file is damaged."""
+    tensors, metadata = _load(path)
+
+    def restored(found: Facts) -> Facts | Tensor:
+        return tensors[found["@tensor"]] if "@tensor" in found else found
+
+    return json.loads(metadata["content"], object_hook=restored)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -182,7 +182,7 @@ def test_a_deliberate_collapse_is_caught_and_ends_the_run(tmp_path):
         steps=100,
         generator=torch.Generator().manual_seed(0),
         validate_every=5,
-        keep="best",
+        keep_best=True,
     )
     assert history.stopped and task.ended.startswith("collapsed")
     assert [row["step"] for row in history.rows if "spread_over_raw" in row] == [5, 10]

@@ -39,7 +39,7 @@ def test_a_cut_fit_of_two_processes_goes_on_exactly(of_two):
 def test_only_the_first_process_writes(of_two):
     folder, _ = of_two
     assert sorted(path.name for path in (folder / "0").iterdir()) == [
-        "m_checkpoint.pt",
+        "m_checkpoint.safetensors",
         "m_clock.csv",
         "m_history.csv",
     ]

@@ -15,7 +15,7 @@ from geneface_kit import runs
 from geneface_kit.pipeline import require
 from geneface_kit.pipeline.settings import Settings, resolve
 from geneface_kit.pipeline.stages import Stage
-from geneface_kit.runs.machine import repeatable
+from geneface_kit.runs.record import repeatable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def test_a_failed_run_is_not_finished_and_starts_clean(kitchen):
 
 def test_an_interrupted_run_keeps_its_checkpoints(kitchen):
     def stop(run, config):
-        (run.folder / "toast_checkpoint.pt").write_text("half way")
+        (run.folder / "toast_checkpoint.safetensors").write_text("half way")
         raise KeyboardInterrupt
 
     good, seen = kitchen.stages["toast"].make, []
@@ -127,7 +127,7 @@ def test_an_interrupted_run_keeps_its_checkpoints(kitchen):
 
     kitchen.change("toast", make=go_on)
     run = require.require("toast", "anna", out=kitchen.out)
-    assert seen == ["toast_checkpoint.pt"] and run.status == "ok"
+    assert seen == ["toast_checkpoint.safetensors"] and run.status == "ok"
     assert not list(run.folder.glob("*checkpoint*"))
 
 

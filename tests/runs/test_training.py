@@ -1,14 +1,16 @@
 """The training loop: exact resume, best weights, early stop, honest weight files."""
 
+import math
 import os
 import signal
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from geneface_kit.runs import history, training, weights
+from geneface_kit.runs import training, weights
 
 
 class Line(training.Task):
@@ -85,7 +87,7 @@ def test_a_fit_interrupted_between_two_rows_writes_the_same_history(tmp_path):
 
 def test_seconds_go_on_where_a_fit_was_cut(tmp_path, monkeypatch):
     now = SimpleNamespace(value=100.0)
-    monkeypatch.setattr(history.time, "perf_counter", lambda: now.value)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now.value)
 
     class Slow(Line):
         def step(self, index, generator):
@@ -118,7 +120,7 @@ def test_best_keeps_the_weights_of_the_lowest_score(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     best, early = Line(), Line()
-    found = run(best, tmp_path / "a", validate_every=10, keep="best")
+    found = run(best, tmp_path / "a", validate_every=10, keep_best=True)
     run(early, tmp_path / "b", steps=20)
     assert found.best_step == 20
     assert torch.equal(weights_of(best), weights_of(early))
@@ -167,3 +169,22 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         weights.save_weights(tmp_path / "net.safetensors", nn.Linear(1, 1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_holds_tensors_and_json_and_no_pickle(tmp_path):
+    path = tmp_path / "nested.safetensors"
+    content = {
+        "step": 3,
+        "score": math.inf,
+        "groups": [{"lr": 0.1, "betas": (0.9, 0.99)}],
+        "state": {0: {"mean": torch.arange(3.0)}},
+        "bytes": torch.tensor([1, 255], dtype=torch.uint8),
+    }
+    weights.save_nested(path, content)
+    found = weights.load_nested(path)
+    assert torch.equal(found["state"]["0"]["mean"], torch.arange(3.0))
+    assert found["bytes"].tolist() == [1, 255] and found["bytes"].dtype == torch.uint8
+    assert found["groups"] == [{"lr": 0.1, "betas": [0.9, 0.99]}]
+    assert (found["step"], found["score"]) == (3, math.inf)
+    with safe_open(path, framework="numpy") as file:
+        assert len(list(file.keys())) == 2

@@ -219,7 +219,7 @@ def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> Motion
         place, name = proof.folder / f"fold{fold}", f"{_slug(row.name)}-{seed}"
         every = max(1, config.steps // 10)
         fit(task, place, name=name, steps=config.steps, generator=generator, validate_every=every)
-    (place / f"{name}_checkpoint.pt").unlink()
+    (place / f"{name}_checkpoint.safetensors").unlink()
     return vae.eval().requires_grad_(False)
 
 
@@ -238,7 +238,7 @@ def _expert(proof: Proof, fold: int, part: Part) -> SyncExpert:
             task = SyncTask(expert, part, ([], []), config)
             fit(task, place, name="sync", steps=config.steps, generator=generator)
             save_weights(file, expert, kind="sync")
-            (place / "sync_checkpoint.pt").unlink()
+            (place / "sync_checkpoint.safetensors").unlink()
     load_weights(file, expert, kind="sync")
     return expert.eval().requires_grad_(False)
 
