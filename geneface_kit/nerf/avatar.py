@@ -1,11 +1,12 @@
 """Avatar: a person's trained head and torso over the background -> frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
@@ -15,17 +16,18 @@ from geneface_kit.nerf.dataset import driving, windows_of
 from geneface_kit.nerf.renderer import (
     HeadImage,
     HeadRenderer,
-    in_parallel,
     prepared,
     sampling_stride,
+    to_uint8,
 )
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
-from geneface_kit.person import camera
 from geneface_kit.person.speech import Speech
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.screen import adaptive_sampling
 
-__all__ = ["Avatar", "Frame", "TorsoRenderer"]
+Picture = UInt8[np.ndarray, "h w 3"]
+AHEAD = 4
+"""Frames that a core may be ahead of who takes them."""
 
 
 @dataclass(frozen=True)
@@ -42,52 +44,6 @@ class Frame:
     depth: Float[Tensor, "h w"]
     torso_alpha: Float[Tensor, "h w"]
     n_samples: int
-
-
-class TorsoRenderer:
-    """Images of one torso, behind a head."""
-
-    def __init__(self, torso: TorsoField, config: AvatarConfig | None = None):
-        self.config = config or AvatarConfig()
-        self.torso = prepared(torso, self.config)
-
-    @torch.no_grad()
-    def image(
-        self, pose: Float[Tensor, "4 4"], head: HeadImage, shift: Float[Tensor, " 2"] | None = None
-    ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
-        """Colour (not multiplied) and opacity of the torso behind a head; the mean appearance.
-
-        shift: of the torso, in pixel coordinates of [-1, 1]; None predicts it from the pose.
-        """
-        with record_function("torso"):
-            return self._image(pose, head, None if shift is None else shift[None])
-
-    def _image(self, pose: Tensor, head: HeadImage, shifts: Tensor | None) -> tuple[Tensor, Tensor]:
-        torso, size = self.torso, head.alpha.shape[0]
-        mask = _resized(torso.occupied, size)
-        if not self.config.exact:
-            mask = mask & (head.alpha < 0.999)  # nothing shows through
-        appearance = torso.appearance.mean(0, keepdim=True)
-
-        def evaluate(pixels: Tensor) -> Tensor:
-            n = len(pixels)
-            pixels = functional.pad(pixels, (0, 0, 0, padded_rows(n) - n))
-            at = (pixels[:, 1], pixels[:, 0])
-            seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
-            colour, alpha = torso(
-                unit_pixels(pixels, size), pose[None], appearance, seen, None, shifts
-            )
-            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
-
-        values = adaptive_sampling(
-            evaluate,
-            mask,
-            n_channels=4,
-            tolerance=self.config.tolerance,
-            stride=sampling_stride(self.config, size),
-        )
-        alpha = values[..., 3]
-        return values[..., :3] / alpha.clamp(min=1e-6)[..., None], alpha
 
 
 class Avatar:
@@ -108,7 +64,7 @@ class Avatar:
     ):
         self.renderer, self.head = renderer, renderer.trained.train(False)
         self.torso, self.device = torso.train(False), renderer.trained.appearance.device
-        self.torso_renderer = TorsoRenderer(self.torso, renderer.config)
+        self._prepared_torso = prepared(self.torso, renderer.config)
         if not isinstance(background, Tensor):
             background = torch.from_numpy(np.array(background)).to(self.device).float() / 255
         self.background, self.focal, self.size = background, float(focal), len(background)
@@ -119,7 +75,6 @@ class Avatar:
         window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
         pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
         *,
-        focal: float | None = None,
         torso_shift: Float[np.ndarray, " 2"] | Float[Tensor, " 2"] | None = None,
     ) -> Frame:
         """One frame: head + (1 - head opacity) * (torso over background).
@@ -128,17 +83,34 @@ class Avatar:
         landmarks (w, 68, 3), or a part of `driving`; w = 1 stands for a face at rest.
         pose: camera-to-world. torso_shift: of the shoulders, as in `torso_shifts`; predicted from
         the pose if not given. The same input gives the same bytes: nothing is drawn at random.
+        Raises: ValueError for NaN or infinite values, or a camera inside the head.
         """
+        return self.composed(self.head_image(window, pose), pose, torso_shift)
+
+    def head_image(
+        self,
+        window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
+        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
+    ) -> HeadImage:
+        """The head of a frame alone, see `render_frame`."""
         window, pose = self._tensor(window), self._tensor(pose)
         for name, values in ((self.driven_by, window), ("pose", pose)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} hold NaN or infinite values; nothing can be rendered")
         width = self.head.config.attention_frames
         window = windows_of(window, torch.tensor([len(window) // 2]), width)[0]
-        focal = self.focal if focal is None else focal
-        head = self.renderer.image(window, pose, focal, self.size)
-        torso, torso_alpha = self.torso_renderer.image(
-            pose, head, None if torso_shift is None else self._tensor(torso_shift)
+        return self.renderer.image(window, pose, self.focal, self.size)
+
+    def composed(
+        self,
+        head: HeadImage,
+        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
+        torso_shift: Float[np.ndarray, " 2"] | Float[Tensor, " 2"] | None = None,
+    ) -> Frame:
+        """The frame of a head that is rendered, see `render_frame`."""
+        shift = None if torso_shift is None else self._tensor(torso_shift)
+        torso, torso_alpha = torso_image(
+            self._prepared_torso, self.renderer.config, self._tensor(pose), head, shift
         )
         behind = torso_alpha[..., None] * torso + (1 - torso_alpha)[..., None] * self.background
         rgb = head.over(behind).clamp(0, 1)
@@ -168,8 +140,7 @@ class Avatar:
         def picture(frame: int) -> UInt8[np.ndarray, "h w 3"]:
             window = windows_of(track, torch.tensor([frame]), width)[0]
             shift = None if torso_shifts is None else torso_shifts[frame]
-            rgb = self.render_frame(window, poses[frame], torso_shift=shift).rgb
-            return (rgb * 255).round().to(torch.uint8).contiguous().cpu().numpy()
+            return to_uint8(self.render_frame(window, poses[frame], torso_shift=shift).rgb).numpy()
 
         frames = range(len(track)) if only is None else [int(frame) for frame in only]
         is_cpu = self.device.type == "cpu"
@@ -188,16 +159,6 @@ class Avatar:
         features = self._tensor(speech.features)
         return driving(self.driven_by, self._tensor(landmarks), features)
 
-    def resized(self, size: int) -> "Avatar":
-        """The same person in another picture size; the background is interpolated."""
-        background = self.background.permute(2, 0, 1)[None]
-        background = functional.interpolate(
-            background, (size, size), mode="bilinear", antialias=True
-        )
-        background = (background[0].permute(1, 2, 0) * 255).round() / 255
-        focal = camera.crop_focal(self.focal, self.size, size)
-        return Avatar(self.renderer, self.torso, background, focal, self.torso_shifts)
-
     def configured(self, **changes: bool | float | int | str) -> "Avatar":
         """The same person, rendered another way: settings of `AvatarConfig`, such as exact=True."""
         renderer = self.renderer.configured(replace(self.renderer.config, **changes))
@@ -207,7 +168,59 @@ class Avatar:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
 
 
-def _resized(mask: Bool[Tensor, "h w"], size: int) -> Bool[Tensor, "s s"]:
-    if mask.shape[0] == size:
-        return mask
-    return functional.interpolate(mask[None, None].float(), (size, size))[0, 0] > 0
+@torch.no_grad()
+def torso_image(
+    torso: TorsoField,
+    config: AvatarConfig,
+    pose: Float[Tensor, "4 4"],
+    head: HeadImage,
+    shift: Float[Tensor, " 2"] | None = None,
+) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
+    """Colour (not multiplied) and opacity of a torso behind a head; the mean appearance.
+
+    shift: of the torso, in pixel coordinates of [-1, 1]; None predicts it from the pose.
+    """
+    size = head.alpha.shape[0]
+    mask = functional.interpolate(torso.occupied[None, None].float(), (size, size))[0, 0] > 0
+    if not config.exact:
+        mask = mask & (head.alpha < 0.999)  # nothing shows through
+    appearance = torso.appearance.mean(0, keepdim=True)
+    shifts = None if shift is None else shift[None]
+
+    def evaluate(pixels: Tensor) -> Tensor:
+        n = len(pixels)
+        pixels = functional.pad(pixels, (0, 0, 0, padded_rows(n) - n))
+        at = (pixels[:, 1], pixels[:, 0])
+        seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
+        colour, alpha = torso(unit_pixels(pixels, size), pose[None], appearance, seen, None, shifts)
+        return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
+
+    with record_function("torso"):
+        values = adaptive_sampling(
+            evaluate,
+            mask,
+            n_channels=4,
+            tolerance=config.tolerance,
+            stride=sampling_stride(config, size),
+        )
+    alpha = values[..., 3]
+    return values[..., :3] / alpha.clamp(min=1e-6)[..., None], alpha
+
+
+def in_parallel(make: Callable[[int], Picture], frames: Sequence[int]) -> Iterator[Picture]:
+    """make(frame) of every frame, in their order, as many at a time as torch may use threads.
+
+    Each is made by one thread with one core: a picture's many small operations share out badly
+    over cores, whole pictures share well. At most AHEAD pictures per core wait to be taken.
+    """
+    n_threads = torch.get_num_threads()
+    if n_threads == 1 or len(frames) < 2:
+        yield from map(make, frames)
+        return
+    torch.set_num_threads(1)  # before the threads exist: each takes the number over at its start
+    try:
+        with ThreadPoolExecutor(n_threads, thread_name_prefix="picture") as pool:
+            for first in range(0, len(frames), AHEAD * n_threads):
+                yield from pool.map(make, frames[first : first + AHEAD * n_threads])
+    finally:
+        torch.set_num_threads(n_threads)

@@ -3,8 +3,6 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["ConditionNet"]
-
 STRIDES = {1: 1, 16: 2}
 """Steps of a frame -> stride of the four convolutions over them (official code)."""
 

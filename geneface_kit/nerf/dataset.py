@@ -5,6 +5,7 @@ Reads a person (frames stay memory-mapped); writes nothing.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,8 +16,6 @@ from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.segmentation.labels import HEAD
-
-__all__ = ["BOX", "SPEECH_STEPS", "RayBatch", "RayDataset", "driving", "windows_of"]
 
 BOX = 2 * camera.BOX_HALF
 """Edge of the head box in inter-ocular distances (iod)."""
@@ -182,7 +181,8 @@ class RayDataset:
         return torch.from_numpy(np.array(self.person.background)).to(self.device).float() / 255
 
     def held_out(self, n: int) -> list[int]:
-        """Up to n frames spread over the held-out part (the whole clip's end if there is none)."""
+        """Up to n frames, 0 for all, spread over the held-out part (the end of a clip without)."""
+        n = n or self.n_frames
         first = self.n_train if self.n_train < self.n_frames else max(0, self.n_frames - n)
         numbers = np.linspace(first, self.n_frames - 1, min(n, self.n_frames - first))
         return sorted({int(number) for number in numbers})
@@ -198,12 +198,9 @@ def driving(
 
     "landmarks": they themselves. "speech": the SPEECH_STEPS features around each frame, (t, 16, c),
     which know nothing of landmarks: frame k hears steps 2k - 7 to 2k + 8, the ends repeated.
-    Raises: ValueError for any other word.
     """
     if driven_by == "landmarks":
         return landmarks
-    if driven_by != "speech":
-        raise ValueError(f"head.driven_by must be 'landmarks' or 'speech', got {driven_by!r}")
     if len(speech) < 2:
         raise ValueError(f"speech must have at least 2 steps, got {len(speech)}")
     first = 2 * torch.arange(len(landmarks), device=speech.device) + 1 - SPEECH_STEPS // 2
@@ -226,14 +223,9 @@ def _inside(at: Tensor, rects: Tensor) -> Tensor:
 
 def _label_rects(labels: np.ndarray, margin: int) -> np.ndarray:
     """x0, y0, x1, y1 around the head label of each frame; frames without a head take the mean."""
-    rects = np.zeros((len(labels), 4), np.int64)
-    found = np.zeros(len(labels), bool)
-    for frame, label in enumerate(labels):
-        is_head = np.asarray(label == HEAD)
-        columns, rows = np.flatnonzero(is_head.any(0)), np.flatnonzero(is_head.any(1))
-        if len(columns):
-            found[frame] = True
-            rects[frame] = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    boxes = [cv2.boundingRect(np.asarray(label == HEAD).astype(np.uint8)) for label in labels]
+    rects = np.array([(x, y, x + width, y + height) for x, y, width, height in boxes])
+    found = rects[:, 2] > rects[:, 0]
     if not found.any():
         raise ValueError("no frame of the person has a head pixel in its labels; prepare it again")
     rects[~found] = np.round(rects[found].mean(0))

@@ -13,15 +13,6 @@ from geneface_kit.nerf.dataset import BOX
 from geneface_kit.person import camera
 from geneface_kit.render.line_warp import line_warp
 
-__all__ = [
-    "fade",
-    "landmark_lines",
-    "landmarks_in_box",
-    "line_softness",
-    "moved_lines",
-    "warp_to_mean",
-]
-
 OPEN = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
 """Jaw, brows, ridge and base of the nose among the 68: first landmark and end."""
 CLOSED = ((36, 42), (42, 48), (48, 60), (60, 68))

@@ -21,17 +21,17 @@ from geneface_kit.nerf.deformation import (
     moved_lines,
     warp_to_mean,
 )
-from geneface_kit.nerf.head import LANDMARKS, HeadField, check_windows
+from geneface_kit.nerf.head import CLAMP, LANDMARKS, HeadField, check_windows
 from geneface_kit.render.fused import FusedField, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
 from geneface_kit.render.sh_encoding import sh_encode
 
-__all__ = ["GridField", "SpeechGridField", "bake"]
-
 FRONT = torch.tensor([[0.0, 0.0, -1.0]])
 """The direction of view that stands for all where colours do not depend on it."""
+APPEARANCE_CHANNELS = 4
+"""Numbers of a training frame's appearance embedding (official code)."""
 N_HARMONICS = 16
 """Spherical harmonics that stand for a direction of view."""
 SPEECH_STD_FLOOR = 1e-3
@@ -65,8 +65,8 @@ class GridField(HeadField):
         self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together
         n_inputs = 2 * features + self.n_condition * config.direct_condition
         self.density_net = MLP(n_inputs, hidden, hidden, 1 + hidden)
-        self.colour_net = MLP(N_HARMONICS + hidden + config.appearance_channels, hidden, 3)
-        self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, config.appearance_channels))
+        self.colour_net = MLP(N_HARMONICS + hidden + APPEARANCE_CHANNELS, hidden, 3)
+        self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, APPEARANCE_CHANNELS))
         self.edge = BOX  # of the box, in the unit that the networks' densities are per
         self.register_buffer("lines", landmark_lines(), persistent=False)
         self.register_buffer("softness", line_softness() / BOX, persistent=False)
@@ -160,9 +160,8 @@ class SpeechGridField(GridField):
     def condition(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
         """Condition vectors of windows (b, w, 16, n_channels) of speech, see `dataset.driving`."""
         check_windows(windows, (SPEECH_STEPS, len(self.speech_mean)), "speech")
-        limit = self.config.clamp
         heard = (windows - self.speech_mean) / self.speech_std
-        return self.condition_net(heard.clamp(-limit, limit))
+        return self.condition_net(heard.clamp(-CLAMP, CLAMP))
 
     def learn_statistics(self, track: Float[Tensor, "t s c"]) -> None:
         """Takes mean and spread of the features of some frames."""

@@ -20,11 +20,11 @@ from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
 from geneface_kit.runs.importing import imported
 
-__all__ = ["FIELDS", "HeadField", "check_windows", "make_field"]
-
 STD_FLOOR = 0.03
 """Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
+CLAMP = 3.0
+"""Largest normalised input, standard deviations (official inference: 2.5)."""
 LANDMARKS = 204
 """Numbers of a frame's landmarks, 68 x 3."""
 FIELDS = {
@@ -100,11 +100,10 @@ class HeadField(nn.Module):
         them come the middle frame's `landmarks_in_box`, which deform the space.
         """
         check_windows(windows, (68, 3), "landmarks")
-        limit = self.config.clamp
         moved = windows.flatten(2) - self.landmark_mean
-        learned = self.condition_net((moved / self.landmark_std).clamp(-limit, limit))
+        learned = self.condition_net((moved / self.landmark_std).clamp(-CLAMP, CLAMP))
         middle = moved.shape[1] // 2
-        lips = (moved[:, middle] @ self.lip_modes).clamp(-limit, limit)
+        lips = (moved[:, middle] @ self.lip_modes).clamp(-CLAMP, CLAMP)
         parts = [learned, lips]
         if self.config.warp_reach:
             parts.append(landmarks_in_box(windows[:, middle]))

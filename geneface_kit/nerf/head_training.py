@@ -7,24 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from matplotlib.figure import Figure
+from jaxtyping import UInt8
 from torch import Tensor
 
-from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf import losses
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch, RayDataset
 from geneface_kit.nerf.head import HeadField, make_field
-from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.nerf.held_out import layer_quality
+from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.person.segmentation.labels import HEAD
 from geneface_kit.render.pruning import mark_visible
 from geneface_kit.runs import live, replacing, training
 
-__all__ = ["HeadTask", "Snapshot", "Snapshots", "load_snapshots", "watched_frame"]
-
+FACE_SHARE = 0.3
+"""Part of the rays that are drawn inside the face rectangle (ours)."""
+N_WATCHED = 4
+"""Held-out frames that validation renders."""
 PATCH = 16
 """Edge of the patches of lips that the lips stage compares, pixels."""
 FILE = "head_snapshots.npz"
@@ -51,7 +51,7 @@ class HeadTask(training.Task):
         self.optimizers = {"adam": adam}
         self.n_rays = 1024.0
         self.on_snapshot: Callable[[int, np.ndarray, float], None] | None = None
-        """Told of every held-out look: updates made, (h, w, 3) uint8 head over background, PSNR."""
+        """Told of every validation: updates made, (h, w, 3) uint8 head over background, PSNR."""
         name = losses.chosen_lips_loss(self.config.lips_loss)
         self.lips_loss = losses.lips_loss(name, dataset.device)
         """Of patches of lips, None for single pixels alone."""
@@ -117,41 +117,25 @@ class HeadTask(training.Task):
 
         In the lips stage the lips take theirs from face and rest alike.
         """
-        of_lips, face = self.config.lip_share, self.config.face_share
+        of_lips = self.config.lip_share
         if not _in_lips_stage(self.config, index):
-            return of_lips, face
+            return of_lips, FACE_SHARE
         kept = (1 - self.config.lips_stage_share) / max(1 - of_lips, 1e-6)
-        return self.config.lips_stage_share, face * kept
+        return self.config.lips_stage_share, FACE_SHARE * kept
 
     def validate(self, index: int) -> dict[str, float]:
-        """Held-out PSNR of a few frames, head and lips; the score is the head's squared error."""
-        frames = self.dataset.held_out(4)
+        """Held-out PSNR, head and lips, of a few frames of the head over the background."""
+        dataset, frames = self.dataset, self.dataset.held_out(N_WATCHED)
         renderer = HeadRenderer(self.field, self.avatar_config)
-        pictures = {frame: self.picture(renderer, frame) for frame in frames}
-        errors = [self.errors(frame, pictures[frame]) for frame in frames]
-        head, lips = (sum(values) / len(values) for values in zip(*errors, strict=True))
+        images, background = renderer.of_frames(dataset, frames), dataset.background()
+        pictures = [to_uint8(image.over(background)).numpy() for image in images]
         if self.on_snapshot:
-            shown = watched_frame(self.dataset)
-            found = (255 * pictures[shown].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
-            self.on_snapshot(index + 1, found, psnr_of_error(errors[frames.index(shown)][0]))
-        return {"score": head, "head_psnr": psnr_of_error(head), "lip_psnr": psnr_of_error(lips)}
-
-    def picture(self, renderer: HeadRenderer, frame: int) -> Float[Tensor, "h w 3"]:
-        """The head of a frame, rendered from what drives it, over the background."""
-        dataset = self.dataset
-        window = dataset.windows(torch.tensor([frame]), self.config)[0]
-        found = renderer.image(window, dataset.poses[frame], dataset.focal, dataset.size)
-        return found.over(dataset.background())
-
-    def errors(self, frame: int, picture: Float[Tensor, "h w 3"]) -> tuple[float, float]:
-        """Mean squared error of a frame's picture over its head's pixels, and those at the lips."""
-        dataset = self.dataset
-        rows, columns = np.nonzero(np.asarray(dataset.person.labels[frame] == HEAD))
-        at = torch.from_numpy(np.stack([columns, rows], -1))
-        pixels = dataset.read(torch.tensor([frame]), torch.zeros(len(at), dtype=torch.long), at)
-        squared = (picture[rows, columns] - pixels.colour).square().mean(-1)
-        lips = squared[pixels.in_lips]
-        return float(squared.mean()), float(lips.mean() if len(lips) else squared.mean())
+            shown = watched_frame(dataset)
+            picture = pictures[frames.index(shown)]
+            psnr = layer_quality([picture], dataset, [shown]).get("head_psnr", np.nan)
+            self.on_snapshot(index + 1, picture, psnr)
+        quality = layer_quality(pictures, dataset, frames)
+        return {name: quality[name] for name in ("head_psnr", "lip_psnr") if name in quality}
 
     def state(self) -> dict[str, Tensor]:
         return {"n_rays": torch.tensor(self.n_rays, dtype=torch.float64)}
@@ -205,12 +189,11 @@ class HeadTask(training.Task):
             generator=generator,
             threshold=threshold,
         )
-        if config.cull == "visible":
-            rays = self.dataset.rays(dataset.draw(config.n_frames, 4096, (0.0, 0.3), generator))
-            step = 0.7 / field.occupancy.resolution
-            origins, decay = camera.to_box(rays.origins), config.occupancy_decay
-            mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
-            field.occupancy.cull_invisible()
+        rays = dataset.rays(dataset.draw(config.n_frames, 4096, (0.0, 0.3), generator))
+        step = 0.7 / field.occupancy.resolution
+        origins, decay = camera.to_box(rays.origins), config.occupancy_decay
+        mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
+        field.occupancy.cull_invisible()
 
 
 def _in_lips_stage(config: HeadConfig, index: int) -> bool:
@@ -224,7 +207,7 @@ def _patches(colour: Tensor, n: int) -> Tensor:
 
 def watched_frame(dataset: RayDataset) -> int:
     """The held-out frame that is shown while a head learns: the widest mouth of four."""
-    frames = dataset.held_out(4)
+    frames = dataset.held_out(N_WATCHED)
     return frames[int(mouth_opening(dataset.landmarks[frames].cpu().numpy()).argmax())]
 
 
@@ -250,17 +233,16 @@ class Snapshots:
 
     def __call__(self, step: int, image: UInt8[np.ndarray, "h w 3"], psnr: float) -> None:
         """Keeps and shows a snapshot; later ones, of an attempt that was cut, are forgotten."""
-        snapshots = [snapshot for snapshot in load_snapshots(self.folder) if snapshot.step < step]
-        snapshots.append(Snapshot(step, image, psnr))
-        if len(snapshots) > MOST:
-            snapshots = snapshots[::-1][::2][::-1]
-        _save(self.folder / FILE, snapshots)
+        kept = [one for one in load_snapshots(self.folder) if one.step < step]
+        kept.append(Snapshot(step, image, psnr))
+        if len(kept) > MOST:
+            kept = kept[::-1][::2][::-1]
+        columns = {f"{name}s": [getattr(one, name) for one in kept] for name in vars(kept[0])}
+        with replacing(self.folder / FILE) as partial:
+            np.savez_compressed(partial, **columns)
         if live.is_live():
-            self.screen.show(self._figure(snapshots[-1]))
-
-    def _figure(self, snapshot: Snapshot) -> Figure:
-        caption = f"{snapshot.step} updates: {snapshot.psnr:.1f} dB"
-        return live.filmstrip([snapshot.image, self.truth], [caption, "the frame itself"])
+            caption = f"{step} updates: {psnr:.1f} dB"
+            self.screen.show(live.filmstrip([image, self.truth], [caption, "the frame itself"]))
 
 
 def load_snapshots(folder: Path) -> list[Snapshot]:
@@ -270,19 +252,9 @@ def load_snapshots(folder: Path) -> list[Snapshot]:
         return []
     try:
         with np.load(path) as file:
-            parts = [file[name] for name in ("steps", "images", "psnr")]
+            parts = [file[name] for name in ("steps", "images", "psnrs")]
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it") from None
     return [
         Snapshot(int(step), image, float(psnr)) for step, image, psnr in zip(*parts, strict=True)
     ]
-
-
-def _save(path: Path, snapshots: list[Snapshot]) -> None:
-    with replacing(path) as partial:
-        np.savez_compressed(
-            partial,
-            steps=np.array([snapshot.step for snapshot in snapshots]),
-            images=np.stack([snapshot.image for snapshot in snapshots]),
-            psnr=np.array([snapshot.psnr for snapshot in snapshots], np.float32),
-        )

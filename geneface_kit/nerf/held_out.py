@@ -1,8 +1,8 @@
 """Held out: an avatar beside frames that it was not trained on: its pictures, and its mouth."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from geneface_kit.metrics.formulas import pearson, psnr_of_error
-from geneface_kit.nerf.avatar import Avatar, Frame
+from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.dataset import RayDataset
+from geneface_kit.nerf.renderer import to_uint8
 from geneface_kit.person import camera, landmarks
 from geneface_kit.person.mouth import INNER_LIPS, mouth_shape, seen_opening
 from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD, NECK, TORSO
 from geneface_kit.runs import live, replacing
-
-__all__ = [
-    "LAYERS",
-    "Following",
-    "held_out_quality",
-    "layer_quality",
-    "mouth_follows",
-    "write_previews",
-]
 
 log = logging.getLogger(__name__)
 
@@ -35,46 +27,17 @@ LEAST_FACES = 8
 """Fewer found faces give no correlation worth a number."""
 
 
-@dataclass(frozen=True)
-class Following:
-    """How well a rendered mouth does what its landmarks say. Openings are of the inner lips, as
-    they are seen in the picture, in units of the seen distance of the outer eye corners.
-
-    asked, found: (t,) opening of the given landmarks and of the face found again in the rendered
-    frames, NaN where none was; r: their correlation; gain: change of the found opening per change
-    of the asked one (least squares); error: root mean square of the difference of both about
-    their means. NaN where too few faces were found or nothing was asked to move.
-    """
-
-    asked: Float[np.ndarray, " t"]
-    found: Float[np.ndarray, " t"]
-    r: float
-    gain: float
-    error: float
-
-    @staticmethod
-    def of(asked: Float[np.ndarray, " t"], found: Float[np.ndarray, " t"]) -> "Following":
-        """The measures of two curves; frames without a face (NaN) do not count."""
-        valid = np.isfinite(asked) & np.isfinite(found)
-        a, b = asked[valid].astype(np.float64), found[valid].astype(np.float64)
-        if len(a) < LEAST_FACES or a.std() < 1e-9 or b.std() < 1e-9:
-            return Following(asked, found, np.nan, np.nan, np.nan)
-        a, b = a - a.mean(), b - b.mean()
-        gain = float((a * b).sum() / (a * a).sum())
-        error = float(np.sqrt(((a - b) ** 2).mean()))
-        return Following(asked, found, pearson(a, b), gain, error)
-
-
-def mouth_follows(
+def mouth_openings(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]],
     asked: Float[np.ndarray, "t 68 3"],
     poses: Float[np.ndarray, "t 4 4"],
     focal: float,
-) -> Following:
-    """Finds the mouth again in frames that were rendered from landmarks and poses.
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
+    """Opening (t,) of the landmarks that frames were rendered from, and of the face found again in
+    the frames, NaN where none was: of the inner lips as they are seen, in units of the seen
+    distance of the outer eye corners.
 
-    frames: rendered, (t, h, w, 3) uint8; asked: the landmarks they were rendered from; focal:
-    pixels. True frames with their tracked landmarks give the ceiling: what finding alone loses.
+    focal: pixels. True frames with their tracked landmarks give the ceiling: what finding loses.
     """
     if not len(frames) == len(asked) == len(poses):
         raise ValueError(
@@ -82,12 +45,25 @@ def mouth_follows(
             f"and {len(poses)}"
         )
     mesh = landmarks.detect(frames)
-    found = np.full(len(asked), np.nan)
-    found[mesh.found] = _opening(landmarks.to_68(mesh)[mesh.found, :, :2])
     if not mesh.found.all():
         log.warning("no face found in %d of %d rendered frames", (~mesh.found).sum(), len(asked))
-    given = camera.project(asked, poses, focal, frames[0].shape[0])
-    return Following.of(_opening(given), found)
+    middle = INNER_LIPS[1:2]
+    found = np.full(len(asked), np.nan)
+    found[mesh.found] = seen_opening(landmarks.to_68(mesh)[mesh.found, :, :2], pairs=middle)
+    seen = camera.project(asked, poses, focal, frames[0].shape[0])
+    return seen_opening(seen, pairs=middle), found
+
+
+def following(asked: Float[np.ndarray, " t"], found: Float[np.ndarray, " t"]) -> dict[str, float]:
+    """How well a mouth does what it is asked: r, the correlation of both openings, and gain, the
+    change of the found one per change of the asked one (least squares).
+
+    Frames without a face (NaN) do not count. NaN for fewer than LEAST_FACES, or no movement.
+    """
+    valid = np.isfinite(asked) & np.isfinite(found)
+    a, b = asked[valid].astype(np.float64), found[valid].astype(np.float64)
+    r = pearson(a, b) if len(a) >= LEAST_FACES else np.nan
+    return {"r": r, "gain": r if np.isnan(r) else r * float(b.std() / a.std())}
 
 
 def layer_quality(
@@ -98,21 +74,21 @@ def layer_quality(
     frame_psnr: the whole picture; head_, neck_, torso_, background_psnr: the pixels of the true
     label; lip_psnr: the lip rectangle. A layer that is in no frame has no entry.
     """
-    sums: dict[str, list[float]] = {}
+    sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
     for picture, frame in zip(rendered, frames, strict=True):
         error = picture.astype(np.float64) - dataset.person.frames[frame]
         squared = (error**2).mean(-1) / 255**2
         labels = np.asarray(dataset.person.labels[frame])
         x0, y0, x1, y1 = dataset.lip_rects[frame].tolist()
         parts = {name: squared[labels == number] for name, number in LAYERS.items()}
-        parts |= {"frame": squared, "lip": squared[y0:y1, x0:x1]}
-        for name, values in parts.items():
-            total = sums.setdefault(f"{name}_psnr", [0.0, 0])
-            total[0], total[1] = total[0] + float(values.sum()), total[1] + values.size
+        for name, values in (parts | {"frame": squared, "lip": squared[y0:y1, x0:x1]}).items():
+            sums[f"{name}_psnr"] += values.sum(), values.size
     return {name: round(psnr_of_error(total / n), 3) for name, (total, n) in sums.items() if n}
 
 
-def held_out_quality(avatar: Avatar, dataset: RayDataset, n_frames: int = 48) -> dict[str, float]:
+def held_out_quality(
+    avatar: Avatar, dataset: RayDataset, n_frames: int, folder: Path
+) -> dict[str, float]:
     """Measures on frames that were not trained on, rendered from their tracked landmarks.
 
     The head's pose and the shoulders' shift are tracked too. PSNR in dB by layer
@@ -122,70 +98,53 @@ def held_out_quality(avatar: Avatar, dataset: RayDataset, n_frames: int = 48) ->
     mouth_r and mouth_gain: with each frame's own landmarks; mouth_r_exchanged: with those of
     another frame, so that no pose can tell the mouth; mouth_r_true: on the true pictures, what
     finding a mouth again loses by itself.
+    n_frames: how many are rendered, 0 for all; folder: receives preview_held_out.png, true frames
+    over rendered ones, and preview_mouth.png, one frame rendered with the landmarks of the most
+    closed, the middle and the most open mouth.
     """
     frames = dataset.held_out(n_frames)
-    others = frames[::-1]
-    own = [_picture(avatar, dataset, frame) for frame in live.progress(frames, "held-out frames")]
-    exchanged = [_picture(avatar, dataset, *pair) for pair in zip(frames, others, strict=True)]
+    others, shifts = frames[::-1], avatar.torso_shifts
+    own, exchanged, by_pose = [], [], []
+    for frame, other in live.progress(list(zip(frames, others, strict=True)), "held-out frames"):
+        windows = dataset.windows(torch.tensor([frame, other]), avatar.head.config)
+        pose, shift = dataset.poses[frame], None if shifts is None else shifts[frame]
+        head = avatar.head_image(windows[0], pose)
+        own.append(to_uint8(avatar.composed(head, pose, shift).rgb).numpy())
+        if shifts is not None:
+            by_pose.append(to_uint8(avatar.composed(head, pose).rgb).numpy())
+        moved = avatar.render_frame(windows[1], pose, torso_shift=shift)
+        exchanged.append(to_uint8(moved.rgb).numpy())
     truth = [np.asarray(dataset.person.frames[frame]) for frame in frames]
-    landmarks, poses = dataset.person.landmarks[frames], dataset.person.poses[frames]
-    obeys = mouth_follows(own, landmarks, poses, dataset.focal)
-    swapped = mouth_follows(exchanged, dataset.person.landmarks[others], poses, dataset.focal)
-    ceiling = mouth_follows(truth, landmarks, poses, dataset.focal)
     found = layer_quality(own, dataset, frames)
-    if avatar.torso_shifts is not None:
-        by_pose = [_picture(avatar, dataset, frame, tracked_torso=False) for frame in frames]
+    if by_pose:
         quality = layer_quality(by_pose, dataset, frames)
         for name in {"torso_psnr", "neck_psnr", "frame_psnr"} & quality.keys():
             found[f"{name}_by_pose"] = quality[name]
-    found |= {"mouth_r": obeys.r, "mouth_gain": obeys.gain, "mouth_r_exchanged": swapped.r}
-    found |= {"mouth_r_true": ceiling.r}
+    asked, poses = dataset.person.landmarks, dataset.person.poses[frames]
+    obeys = following(*mouth_openings(own, asked[frames], poses, dataset.focal))
+    swapped = following(*mouth_openings(exchanged, asked[others], poses, dataset.focal))
+    ceiling = following(*mouth_openings(truth, asked[frames], poses, dataset.focal))
+    found |= {"mouth_r": obeys["r"], "mouth_gain": obeys["gain"]}
+    found |= {"mouth_r_exchanged": swapped["r"], "mouth_r_true": ceiling["r"]}
+    shown = np.linspace(0, len(frames) - 1, min(5, len(frames))).astype(int)
+    rows = [np.concatenate([row[k] for k in shown], axis=1) for row in (truth, own)]
+    _write_png(folder / "preview_held_out.png", np.concatenate(rows))
+    _write_png(folder / "preview_mouth.png", _mouths(avatar, dataset, frames[0]))
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
 
 
-def write_previews(folder: Path, avatar: Avatar, dataset: RayDataset) -> None:
-    """preview_held_out.png: true frames over rendered ones. preview_mouth.png: one frame rendered
-    with the landmarks of the most closed, the middle and the most open mouth."""
-    frames = dataset.held_out(5)
-    rendered = [_rendered(avatar, dataset, frame).rgb.cpu().numpy() for frame in frames]
-    truth = [dataset.person.frames[frame].astype(np.float32) / 255 for frame in frames]
-    rows = [np.concatenate(truth, axis=1), np.concatenate(rendered, axis=1)]
-    _write_png(folder / "preview_held_out.png", np.concatenate(rows, axis=0))
+def _mouths(avatar: Avatar, dataset: RayDataset, frame: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame with the most closed, the middle and the most open mouth of the training frames."""
     order = np.argsort(mouth_shape(np.asarray(dataset.person.landmarks[: dataset.n_train]))[:, 0])
-    picks = [int(order[len(order) * share // 100]) for share in (2, 50, 98)]
-    mouths = [_rendered(avatar, dataset, frames[0], pick).rgb.cpu().numpy() for pick in picks]
-    _write_png(folder / "preview_mouth.png", np.concatenate(mouths, axis=1))
+    picks = torch.tensor([int(order[len(order) * share // 100]) for share in (2, 50, 98)])
+    shift = None if avatar.torso_shifts is None else avatar.torso_shifts[frame]
+    pictures = [
+        avatar.render_frame(window, dataset.poses[frame], torso_shift=shift).rgb
+        for window in dataset.windows(picks, avatar.head.config)
+    ]
+    return to_uint8(torch.cat(pictures, dim=1)).numpy()
 
 
-def _rendered(
-    avatar: Avatar,
-    dataset: RayDataset,
-    frame: int,
-    mouth_of: int | None = None,
-    *,
-    tracked_torso: bool = True,
-) -> Frame:
-    """A frame of the person; mouth_of: driven by another frame."""
-    source = torch.tensor([frame if mouth_of is None else mouth_of])
-    window = dataset.windows(source, avatar.head.config)[0]
-    shift = (
-        avatar.torso_shifts[frame] if tracked_torso and avatar.torso_shifts is not None else None
-    )
-    return avatar.render_frame(window, dataset.poses[frame], torso_shift=shift)
-
-
-def _picture(
-    avatar: Avatar, dataset: RayDataset, frame: int, mouth_of: int | None = None, **options: bool
-) -> UInt8[np.ndarray, "h w 3"]:
-    rgb = _rendered(avatar, dataset, frame, mouth_of, **options).rgb
-    return (rgb * 255).round().to(torch.uint8).cpu().numpy()
-
-
-def _write_png(path: Path, picture: Float[np.ndarray, "h w 3"]) -> None:
+def _write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
     with replacing(path) as partial:
-        Image.fromarray((picture * 255).round().astype(np.uint8)).save(partial)
-
-
-def _opening(points: np.ndarray) -> np.ndarray:
-    """Opening (t,) in the picture between the middle points of the inner lips."""
-    return seen_opening(points, pairs=INNER_LIPS[1:2])
+        Image.fromarray(picture).save(partial)

@@ -14,19 +14,6 @@ from torch.nn import functional
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.metrics.perceptual import edge_layers, edge_weights, layer_distances, scripted
 
-__all__ = [
-    "LIPS_LOSSES",
-    "PatchLoss",
-    "ambient_loss",
-    "chosen_lips_loss",
-    "depth_variance_loss",
-    "lips_loss",
-    "opacity_entropy",
-    "over",
-    "photometric_loss",
-    "structure_loss",
-]
-
 PatchLoss = Callable[[Tensor, Tensor], Tensor]
 """(pictures (n, 3, h, w) in [0, 1], true ones) -> one number that has a gradient; 0 if equal."""
 LIPS_LOSSES = ("pixels", "structure", "vgg-hed", "lpips")

@@ -19,8 +19,6 @@ from geneface_kit.person import camera
 from geneface_kit.render.pruning import max_cell_weights, pruned_occupancy
 from geneface_kit.runs import replacing
 
-__all__ = ["load_renderer", "max_weights", "prune", "save_occupancy"]
-
 log = logging.getLogger(__name__)
 
 CELL = 0.7
@@ -45,21 +43,17 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
 
     Takes the first of LEAST and FACTORS at which each of some training frames is within FIDELITY
     of the reference; without any such, the renderer as it was, and always when its config is
-    exact. Costs a few reference pictures.
+    not to prune. Costs a few reference pictures.
     """
     head, config = renderer.trained, renderer.config
-    if config.exact:
+    if config.exact or not config.prune:
         return renderer
     weights = max_weights(head, dataset)
     frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
     background = dataset.background()
 
     def pictures(tried: HeadRenderer) -> list[Tensor]:
-        windows = dataset.windows(torch.tensor(frames), head.config)
-        return [
-            tried.image(window, dataset.poses[frame], dataset.focal, dataset.size).over(background)
-            for window, frame in zip(windows, frames, strict=True)
-        ]
+        return [image.over(background) for image in tried.of_frames(dataset, frames)]
 
     references = pictures(renderer.configured(AvatarConfig(exact=True, backend=config.backend)))
     for least in LEAST:

@@ -8,20 +8,18 @@ frame to frame: the same input gives the same bytes.
 
 import copy
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import record_function
 
 from geneface_kit.nerf.config import AvatarConfig
-from geneface_kit.nerf.dataset import BOX
+from geneface_kit.nerf.dataset import BOX, RayDataset
 from geneface_kit.nerf.head import HeadField
 from geneface_kit.person import camera
 from geneface_kit.render.grid import GridEncoding
@@ -29,14 +27,11 @@ from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import render_rays
 from geneface_kit.render.screen import adaptive_sampling, screen_bounds
 
-__all__ = ["HeadImage", "HeadRenderer", "in_parallel", "prepared", "sampling_stride"]
-
 ROUND = 32
 """Samples of a ray that are evaluated before looking whether it ends."""
 MOST_SAMPLES = 2**20
 """Rays are rendered so many at a time that their samples are at most about this many."""
 Module = TypeVar("Module", bound=nn.Module)
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class HeadRenderer:
                 parts.append(
                     torch.cat([found.colour, found.alpha[:, None], found.depth[:, None]], -1)
                 )
-            return torch.cat(parts) if parts else pose.new_zeros(0, 5)
+            return torch.cat(parts)
 
         values = adaptive_sampling(
             evaluate,
@@ -142,6 +137,12 @@ class HeadRenderer:
         alpha = values[..., 3]
         depth = BOX * values[..., 4] / alpha.clamp(min=1e-6)
         return HeadImage(values[..., :3], alpha, depth, count)
+
+    def of_frames(self, dataset: RayDataset, frames: Sequence[int]) -> Iterator[HeadImage]:
+        """The head as the cameras of some frames of its clip see it, in the clip's size."""
+        windows = dataset.windows(torch.tensor(frames), self.head.config)
+        for window, frame in zip(windows, frames, strict=True):
+            yield self.image(window, dataset.poses[frame], dataset.focal, dataset.size)
 
     def ranges(self, pose: Tensor, focal: float, size: int) -> Float[Tensor, "h w 2"]:
         """Between which distances (box lengths) each pixel may see the head; 0 where it may not."""
@@ -173,36 +174,15 @@ def prepared(field: Module, config: AvatarConfig) -> Module:
 
 
 def sampling_stride(config: AvatarConfig, size: int) -> int:
-    """1 for the reference; else the power of two that brings the size to `finest`."""
-    return 1 if config.exact else 2 ** max(0, round(math.log2(size / config.finest)))
+    """1 where every pixel is evaluated; else the power of two that brings the size to `finest`."""
+    if config.exact or not config.tolerance:
+        return 1
+    return 2 ** max(0, round(math.log2(size / config.finest)))
 
 
-def in_parallel(make: Callable[[int], Result], items: Sequence[int]) -> Iterator[Result]:
-    """make(item) of every item, in their order, as many at a time as torch may use threads.
-
-    Each item is made by one thread with one core: a picture's many small operations share out
-    badly over cores, whole pictures share well. At most two results per core wait to be taken.
-    """
-    n_threads = torch.get_num_threads()
-    if n_threads == 1 or len(items) < 2:
-        yield from map(make, items)
-        return
-    torch.set_num_threads(1)  # before the threads exist: each takes the number over at its start
-    try:
-        with ThreadPoolExecutor(n_threads, thread_name_prefix="picture") as pool:
-            waiting: deque = deque()
-            try:
-                for item in items:
-                    waiting.append(pool.submit(make, item))
-                    if len(waiting) > 2 * n_threads:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for job in waiting:
-                    job.cancel()
-    finally:
-        torch.set_num_threads(n_threads)
+def to_uint8(picture: Float[Tensor, "*b"]) -> UInt8[Tensor, "*b"]:
+    """[0, 1] -> 0 to 255, on the CPU."""
+    return (picture * 255).round().clamp(0, 255).to(torch.uint8).contiguous().cpu()
 
 
 def _coarse_centres(occupancy: Occupancy) -> tuple[Tensor, float]:

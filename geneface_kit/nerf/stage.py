@@ -18,7 +18,7 @@ from geneface_kit.nerf.config import AvatarConfig, HeadConfig, TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.head import HeadField, make_field
 from geneface_kit.nerf.head_training import HeadTask, Snapshots, watched_frame
-from geneface_kit.nerf.held_out import held_out_quality, write_previews
+from geneface_kit.nerf.held_out import held_out_quality
 from geneface_kit.nerf.losses import chosen_lips_loss
 from geneface_kit.nerf.pruning import load_renderer, prune, save_occupancy
 from geneface_kit.nerf.renderer import HeadRenderer
@@ -29,11 +29,9 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.render.kernels import backend_for
 from geneface_kit.runs import replacing, training, weights
 
-__all__ = ["load", "make"]
-
 log = logging.getLogger(__name__)
 
-SCHEMA = 3
+SCHEMA = 4
 KIND = "geneface_kit avatar"
 OCCUPANCY = "occupancy.npz"
 """Where the head is looked at, see `pruning`."""
@@ -64,9 +62,9 @@ def make(
     run.record("precision", str(head.dtype).removeprefix("torch."))
     run.record("device", str(device))
     run.record("lips_loss", chosen_lips_loss(head_config.lips_loss))
-    for name, value in held_out_quality(avatar, dataset).items():
+    quality = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
+    for name, value in quality.items():
         run.record(name, value)
-    write_previews(run.folder, avatar, dataset)
     facts = {
         "schema": SCHEMA,
         "kind": KIND,
@@ -89,8 +87,6 @@ def load(folder: Path, person: Person) -> Avatar:
     another picture size, or the files are damaged.
     """
     path = folder / "avatar.json"
-    if (folder / "portrait.json").exists():
-        raise ValueError(f"{folder} is of an older version; make the stage nerf again")
     if not path.exists():
         raise FileNotFoundError(f"no avatar in {folder}: run the stage nerf for this person first")
     facts = json.loads(path.read_text())
@@ -117,20 +113,11 @@ def load(folder: Path, person: Person) -> Avatar:
 def _head(
     run: runs.Run, config: HeadConfig, avatar_config: AvatarConfig, dataset: RayDataset
 ) -> HeadField:
-    """The head field: from its file if an earlier attempt finished it, else trained."""
     generator = run.generator("head")
-    path = run.folder / "head.safetensors"
     task = HeadTask.make(config, dataset, generator, avatar_config)
-    if path.exists():
-        weights.load_weights(path, task.field, person=dataset.person.name)
-        return task.field.train(False)
-    every = config.validate_every
     task.on_snapshot = Snapshots(run.folder, dataset.person.frames[watched_frame(dataset)])
-    training.fit(
-        task, run.folder, name="head", steps=config.steps, generator=generator, validate_every=every
-    )
-    _save(path, task.field, dataset.person)
-    return task.field.train(False)
+    _train(run, "head", task, generator, dataset.person, config.validate_every)
+    return task.field
 
 
 def _torso(
@@ -138,7 +125,6 @@ def _torso(
 ) -> tuple[TorsoField, Float[np.ndarray, "t 2"] | None]:
     """The torso field, and how the shoulders were shifted in each frame of the clip."""
     generator = run.generator("torso")
-    path = run.folder / "torso.safetensors"
     task = TorsoTask.make(config, dataset, head, generator)
     torso_shifts = None
     if task.seen is not None:
@@ -146,13 +132,24 @@ def _torso(
         torso_shifts = track(task.seen, predicted, dataset.n_train)
         with replacing(run.folder / TORSO_MOTION) as partial:
             np.save(partial, torso_shifts)
+    _train(run, "torso", task, generator, dataset.person)
+    return task.field, torso_shifts
+
+
+def _train(
+    run: runs.Run,
+    name: str,
+    task: HeadTask | TorsoTask,
+    generator: torch.Generator,
+    person: Person,
+    validate_every: int = 0,
+) -> None:
+    """Trains a task's field, or takes it from its file if an earlier attempt finished it."""
+    path, field, steps = run.folder / f"{name}.safetensors", task.field, task.config.steps
     if path.exists():
-        weights.load_weights(path, task.field, person=dataset.person.name)
-        return task.field.train(False), torso_shifts
-    training.fit(task, run.folder, name="torso", steps=config.steps, generator=generator)
-    _save(path, task.field, dataset.person)
-    return task.field.train(False), torso_shifts
-
-
-def _save(path: Path, field: HeadField | TorsoField, person: Person) -> None:
-    weights.save_weights(path, field, kind=type(field).__name__, person=person.name)
+        weights.load_weights(path, field, person=person.name)
+    else:
+        options = {"steps": steps, "generator": generator, "validate_every": validate_every}
+        training.fit(task, run.folder, name=name, **options)
+        weights.save_weights(path, field, kind=type(field).__name__, person=person.name)
+    field.train(False)

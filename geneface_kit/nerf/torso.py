@@ -15,14 +15,16 @@ from torch.nn import functional
 from geneface_kit.nerf import losses, torso_motion
 from geneface_kit.nerf.config import TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
-from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
 
-__all__ = ["TorsoField", "TorsoTask", "euler", "unit_pixels"]
-
+ENTROPY_WEIGHT = 1e-4
+"""Of opacities towards 0 or 1, in the loss (official code)."""
+LR_FINAL = 0.1
+"""Last learning rate over the first (official code)."""
 SHRINK = 0.8
 """Pixel coordinates in [-1, 1] are scaled by this, so that deformed points stay on the grid."""
 
@@ -186,7 +188,7 @@ class TorsoTask(training.Task):
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset = self.config, self.dataset
-        decay = config.lr_final ** (index / max(1, config.steps))
+        decay = LR_FINAL ** (index / max(1, config.steps))
         rates = (config.lr_grid, config.lr_network)
         for group, rate in zip(self.optimizers["adam"].param_groups, rates, strict=True):
             group["lr"] = rate * decay
@@ -209,12 +211,12 @@ class TorsoTask(training.Task):
             appearance,
             seen,
             slot,
-            None if self.seen is None else self.seen.at(self.frames).to(dataset.device),
+            None if self.seen is None else self.seen.shifts[self.frames].to(dataset.device),
         )
         image = losses.photometric_loss(
             losses.over(*found, behind), losses.over(target[:, :3], target[:, 3], behind)
         )
-        loss = image + config.entropy_weight * losses.opacity_entropy(found[1])
+        loss = image + ENTROPY_WEIGHT * losses.opacity_entropy(found[1])
         self.optimizers["adam"].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers["adam"].step()
@@ -243,11 +245,8 @@ class TorsoTask(training.Task):
             self.heads[slot] = self._rgba(int(self.frames[slot]))
 
     def _rgba(self, frame: int) -> UInt8[Tensor, "h w 4"]:
-        dataset = self.dataset
-        window = dataset.windows(torch.tensor([frame]), self.head.trained.config)[0]
-        image = self.head.image(window, dataset.poses[frame], dataset.focal, dataset.size)
-        rgba = torch.cat([image.colour, image.alpha[..., None]], dim=-1)
-        return (rgba * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+        image = next(self.head.of_frames(self.dataset, [frame]))
+        return to_uint8(torch.cat([image.colour, image.alpha[..., None]], dim=-1))
 
 
 def euler(poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:

@@ -17,8 +17,6 @@ from torch import Tensor
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.segmentation.labels import TORSO
 
-__all__ = ["TorsoMotion", "explained", "learn", "measure", "pose_features", "predictor", "track"]
-
 log = logging.getLogger(__name__)
 
 N_FRAMES = 2000
@@ -46,26 +44,21 @@ RIDGE = 2e-3
 class TorsoMotion:
     """How a person's torso moves in the picture. Shifts are in pixel coordinates of [-1, 1].
 
-    frames: (k,) frames compared; shifts: (k, 2) of the torso there, right and down, about the mean
-    of the training frames, as predicted where it could not be followed; weights: (7, 2) the linear
-    map from [pose features, 1] to shifts.
+    shifts: (t, 2) of the torso in each frame of the clip, right and down, about the mean of the
+    training frames; as predicted where it could not be followed. weights: (7, 2) the linear map
+    from [pose features, 1] to shifts.
     """
 
-    frames: Int[np.ndarray, " k"]
-    shifts: Float[Tensor, "k 2"]
+    shifts: Float[Tensor, "t 2"]
     weights: Float[Tensor, "7 2"]
-
-    def at(self, frames: Int[Tensor, " b"]) -> Float[Tensor, "b 2"]:
-        """The measured shifts of frames, interpolated between the compared ones."""
-        columns = [np.interp(frames.cpu().numpy(), self.frames, x) for x in self.shifts.T.numpy()]
-        return torch.from_numpy(np.stack(columns, axis=-1)).float()
 
 
 def learn(person: Person, n_train: int) -> TorsoMotion | None:
     """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train.
 
-    Where the torso is in a held-out frame is tracked, as the head's pose is; nothing is learned
-    from it. None, with a warning, when it is followed in fewer than FEWEST of the training frames.
+    Frames between the compared ones are interpolated. Where the torso is in a held-out frame is
+    tracked, as the head's pose is; nothing is learned from it. None, with a warning, when it is
+    followed in fewer than FEWEST of the training frames.
     """
     n_frames = len(person.frames)
     frames = np.unique(np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int))
@@ -81,11 +74,14 @@ def learn(person: Person, n_train: int) -> TorsoMotion | None:
     features = pose_features(torch.from_numpy(person.poses[frames]).float())
     weights = predictor(features[trains], shifts[trains])
     predicted = features @ weights[:6] + weights[6]
-    spread, left = (
-        person.size / 2 * value for value in explained(shifts[trains], predicted[trains])
+    moves, left = (
+        person.size / 2 * float(values[trains].square().sum(-1).mean().sqrt())
+        for values in (shifts, shifts - predicted)
     )
-    log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", spread, left)
-    return TorsoMotion(frames, torch.where(found[:, None], shifts, predicted), weights)
+    log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", moves, left)
+    shifts = torch.where(found[:, None], shifts, predicted).numpy()
+    between = [np.interp(np.arange(n_frames), frames, column) for column in shifts.T]
+    return TorsoMotion(torch.from_numpy(np.stack(between, axis=-1)).float(), weights)
 
 
 def track(
@@ -97,7 +93,7 @@ def track(
     pixel; of what it says beside the prediction only the slow part counts, and of this, along
     each axis, the share by which its variance in the training frames exceeds that of the rest.
     """
-    beside = seen.at(torch.arange(len(predicted))).numpy() - predicted
+    beside = seen.shifts.numpy() - predicted
     slow = gaussian_filter1d(beside, SLOW, axis=0, mode="nearest")
     noise, drift = (beside - slow)[:n_train].var(axis=0), slow[:n_train].var(axis=0)
     share = np.clip(1 - noise / np.maximum(drift, 1e-12), 0, 1)
@@ -161,13 +157,6 @@ def predictor(features: Float[Tensor, "k 6"], shifts: Float[Tensor, "k 2"]) -> F
     weights = torch.linalg.solve(rows.T @ rows + ridge, rows.T @ shifts.double()).float()
     slope = weights[:6] / spread[:, None]
     return torch.cat([slope, weights[6:] - mean @ slope])
-
-
-def explained(shifts: Float[Tensor, "k 2"], predicted: Float[Tensor, "k 2"]) -> tuple[float, float]:
-    """Root mean square of measured shifts about their mean, and of what the prediction leaves."""
-    spread = (shifts - shifts.mean(0)).square().sum(-1).mean().sqrt()
-    left = (shifts - predicted).square().sum(-1).mean().sqrt()
-    return float(spread), float(left)
 
 
 def _gray(person: Person, frame: int, scale: float) -> tuple[np.ndarray, np.ndarray]:

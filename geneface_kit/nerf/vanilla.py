@@ -17,56 +17,16 @@ from geneface_kit.nerf.dataset import BOX
 from geneface_kit.nerf.head import LANDMARKS, HeadField
 from geneface_kit.render.rendering import Field, FieldSamples
 
-__all__ = ["VanillaField", "VanillaNet", "positional_encoding"]
-
 POSITION_WAVES, DIRECTION_WAVES = 10, 4
 """Frequencies 2^0 ... of each coordinate (official code)."""
 DEPTH, SKIP, COLOUR_LAYERS = 8, 4, 3
 """Layers of the network; the input comes in again after layer SKIP; layers of the colour."""
 
 
-class VanillaNet(nn.Module):
-    """(position, condition, direction) -> density and colour, before their last functions.
-
-    width 256 is the paper's. Layers with biases; half the width for the colour.
-    """
-
-    def __init__(self, n_condition: int, width: int):
-        super().__init__()
-        n_place = 3 * (1 + 2 * POSITION_WAVES) + n_condition
-        sizes = [n_place if k == 0 else width + n_place * (k == SKIP + 1) for k in range(DEPTH)]
-        self.trunk = nn.ModuleList(nn.Linear(size, width) for size in sizes)
-        self.density = nn.Linear(width, 1)
-        sizes = [width + 3 * (1 + 2 * DIRECTION_WAVES)] + (COLOUR_LAYERS - 1) * [width // 2]
-        self.colour = nn.ModuleList(nn.Linear(size, width // 2) for size in sizes)
-        self.shade = nn.Linear(width // 2, 3)
-
-    def forward(
-        self,
-        positions: Float[Tensor, "n 3"],
-        condition: Float[Tensor, "n c"],
-        directions: Float[Tensor, "n 3"] | None,
-        dtype: torch.dtype = torch.float32,
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
-        """Density (n,) and colour (n, 3), raw; without directions no colour is computed: zeros."""
-        place = torch.cat([positional_encoding(positions, POSITION_WAVES), condition], -1).to(dtype)
-        x = place
-        for number, layer in enumerate(self.trunk):
-            if number == SKIP + 1:
-                x = torch.cat([place, x], -1)
-            x = functional.relu(_linear(x, layer))
-        density = _linear(x, self.density)[:, 0].float()
-        if directions is None:
-            return density, torch.zeros_like(positions)
-        x = torch.cat([x, positional_encoding(directions, DIRECTION_WAVES).to(dtype)], -1)
-        for layer in self.colour:
-            x = functional.relu(_linear(x, layer))
-        return density, _linear(x, self.shade).float()
-
-
 class VanillaField(HeadField):
-    """A head field whose density and colour come from a `VanillaNet`.
+    """A head field of one wide network: (position, condition, direction) -> density and colour.
 
+    config.hidden: its width, 256 in the paper; half of it for the colour. Layers have biases.
     Differs from the paper: samples are those of `render_rays` (occupied cells, equal steps), not
     64 coarse and 128 fine ones; softplus instead of ReLU on densities, because a ReLU that starts
     at zero everywhere never learns (the official guide advises to restart until it does); the
@@ -77,7 +37,20 @@ class VanillaField(HeadField):
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__(replace(config, warp_reach=0.0), n_frames)
         self.condition_net = ConditionNet(LANDMARKS, config.condition, config.attention_frames)
-        self.net = VanillaNet(self.n_condition, config.hidden)
+        width, n_place = config.hidden, 3 * (1 + 2 * POSITION_WAVES) + self.n_condition
+        sizes = [n_place if k == 0 else width + n_place * (k == SKIP + 1) for k in range(DEPTH)]
+        trunk = [nn.Linear(size, width) for size in sizes]
+        density = nn.Linear(width, 1)
+        sizes = [width + 3 * (1 + 2 * DIRECTION_WAVES)] + (COLOUR_LAYERS - 1) * [width // 2]
+        colour = [nn.Linear(size, width // 2) for size in sizes]
+        self.net = nn.ModuleDict(
+            {
+                "trunk": nn.ModuleList(trunk),
+                "density": density,
+                "colour": nn.ModuleList(colour),
+                "shade": nn.Linear(width // 2, 3),
+            }
+        )
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         return [], list(self.net.parameters()), list(self.condition_net.parameters())
@@ -85,8 +58,7 @@ class VanillaField(HeadField):
     def density(
         self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
     ) -> Float[Tensor, " n"]:
-        condition = condition.expand(len(positions), -1)
-        return _positive(self.net(2 * positions - 1, condition, None, self.dtype)[0])
+        return self._density(positions, condition.expand(len(positions), -1))[0]
 
     def at(
         self,
@@ -99,14 +71,26 @@ class VanillaField(HeadField):
                 condition = conditions.expand(len(positions), -1)
             else:
                 condition = conditions[frame_of_ray[ray_index]]
-            density, colour = self.net(
-                2 * positions - 1, condition, directions[ray_index], self.dtype
-            )
-            return FieldSamples(
-                _positive(density), torch.sigmoid(colour), torch.zeros_like(density)
-            )
+            density, x = self._density(positions, condition)
+            waves = positional_encoding(directions[ray_index], DIRECTION_WAVES)
+            x = torch.cat([x, waves.to(self.dtype)], -1)
+            for layer in self.net["colour"]:
+                x = functional.relu(_linear(x, layer))
+            colour = torch.sigmoid(_linear(x, self.net["shade"]).float())
+            return FieldSamples(density, colour, torch.zeros_like(density))
 
         return field
+
+    def _density(self, positions: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Density per box length (n,), and the features (n, hidden) that colours are made of."""
+        waves = positional_encoding(2 * positions - 1, POSITION_WAVES)
+        x = place = torch.cat([waves, condition], -1).to(self.dtype)
+        for number, layer in enumerate(self.net["trunk"]):
+            if number == SKIP + 1:
+                x = torch.cat([place, x], -1)
+            x = functional.relu(_linear(x, layer))
+        raw = _linear(x, self.net["density"])[:, 0].float()
+        return BOX * functional.softplus(raw), x
 
 
 def positional_encoding(x: Float[Tensor, "n c"], n_frequencies: int) -> Float[Tensor, "n d"]:
@@ -115,13 +99,8 @@ def positional_encoding(x: Float[Tensor, "n c"], n_frequencies: int) -> Float[Te
     The positional encoding of NeRF (Mildenhall et al. 2020, eq. 4; as in its code without pi).
     """
     scaled = x[:, None] * 2.0 ** torch.arange(n_frequencies, device=x.device)[:, None]
-    positional_encoding = torch.stack([scaled.sin(), scaled.cos()], 2)  # (n, frequencies, 2, c)
-    return torch.cat([x, positional_encoding.flatten(1)], -1)
-
-
-def _positive(raw: Tensor) -> Tensor:
-    """Density per box length."""
-    return BOX * functional.softplus(raw)
+    waves = torch.stack([scaled.sin(), scaled.cos()], 2)  # (n, frequencies, 2, c)
+    return torch.cat([x, waves.flatten(1)], -1)
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:

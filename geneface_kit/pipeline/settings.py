@@ -68,7 +68,13 @@ RENAMED: dict[str, str] = {
     "sync.shift_max": "the constant SHIFT_MAX of motion/sync_expert.py",
     "head.carry_reach": "head.warp_reach",
     "head.spread_weight": "head.depth_variance_weight",
-    "head.code_channels": "head.appearance_channels",
+    "head.code_channels": "the constant APPEARANCE_CHANNELS of nerf/grid_head.py",
+    "head.appearance_channels": "the constant APPEARANCE_CHANNELS of nerf/grid_head.py",
+    "head.cull": "always visible: hidden cells are skipped too",
+    "head.face_share": "the constant FACE_SHARE of nerf/head_training.py",
+    "head.clamp": "the constant CLAMP of nerf/head.py",
+    "torso.entropy_weight": "the constant ENTROPY_WEIGHT of nerf/torso.py",
+    "torso.lr_final": "the constant LR_FINAL of nerf/torso.py",
     "head.stop": "avatar.stop",
     "torso.code_channels": "torso.appearance_channels",
     "torso.sway": "torso.follow_pose",
@@ -98,7 +104,7 @@ class Settings:
         metadata={"cpu": nerf_config.TORSO_CPU, "paper": nerf_config.TORSO_PAPER}
     )
     avatar: nerf_config.AvatarConfig = field(
-        metadata={"cpu": {}, "paper": nerf_config.AVATAR_PAPER}
+        metadata={"cpu": nerf_config.AVATAR_CPU, "paper": nerf_config.AVATAR_PAPER}
     )
     talk: talk_config.TalkConfig = field(metadata=_profiles(talk_config))
     evaluation: evaluation_config.EvaluationConfig = field(metadata=_profiles(evaluation_config))

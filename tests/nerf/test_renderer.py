@@ -62,7 +62,7 @@ def error(a, b):
 @pytest.mark.parametrize("size", [32, 64])
 @pytest.mark.slow
 def test_fast_frames_look_like_the_reference(fast, dataset, size):
-    avatar = fast.resized(size)
+    avatar = bench_module.resized(fast, size)
     exact = avatar.configured(exact=True)
     for frame, opening in ((20, 0.05), (21, 0.6)):  # held out
         found, reference = (shot(one, dataset, frame, opening) for one in (avatar, exact))
@@ -83,7 +83,7 @@ def test_pruning_asks_for_less_and_changes_little(loose, dataset):
 
 @pytest.mark.slow
 def test_interpolated_pixels_save_samples(fast, dataset):
-    large = fast.resized(128)
+    large = bench_module.resized(fast, 128)
     every, some = large.configured(finest=128), large.configured(finest=32)
     found, reference = shot(some, dataset), shot(every, dataset)
     assert found.n_samples < 0.7 * reference.n_samples and error(found, reference) > 38

@@ -11,7 +11,7 @@ from puppet import SHIRT, puppet
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.nerf import torso_motion
-from geneface_kit.nerf.avatar import TorsoRenderer
+from geneface_kit.nerf.avatar import torso_image
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig, TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.grid_head import GridField
@@ -46,7 +46,7 @@ def trained(tmp_path_factory):
 
 
 def shown(field: TorsoField, pose: torch.Tensor, head: HeadImage):
-    return TorsoRenderer(field, AvatarConfig(exact=True)).image(pose, head)
+    return torso_image(field, AvatarConfig(exact=True), pose, head)
 
 
 def nothing(size: int) -> HeadImage:
@@ -218,7 +218,7 @@ def test_slow_drift_is_followed_and_noise_is_not():
     noise = np.random.default_rng(0).normal(scale=0.01, size=(300, 2))
     shifts = torch.from_numpy(noise).float()
     shifts[:, 0] += torch.from_numpy(drift).float()
-    seen = torso_motion.TorsoMotion(frames, shifts, torch.zeros(7, 2))
+    seen = torso_motion.TorsoMotion(shifts, torch.zeros(7, 2))
     found = torso_motion.track(seen, np.zeros((300, 2), np.float32), 270)
     assert np.abs(found[:, 0] - drift).max() < 0.02
     assert np.corrcoef(found[:, 0], drift)[0, 1] > 0.99

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.autograd.profiler import profile, record_function
+from torch.nn import functional
 
 from geneface_kit import runs
 from geneface_kit.metrics.formulas import psnr_of_error
@@ -22,11 +23,10 @@ from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.head_training import HeadTask
 from geneface_kit.nerf.vanilla import VanillaField
+from geneface_kit.person import camera
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
 from geneface_kit.render.kernels import muted
-
-__all__ = ["Rate", "bench_render", "bench_train", "render_rate", "train_rate"]
 
 SIZES = (256, 512)
 RENDER_PARTS = ("fused", "march", "encode", "mlp", "composite", "torso")
@@ -105,7 +105,7 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
         (windows_of(dataset.landmarks, torch.tensor([frame]), width)[0], dataset.poses[frame])
         for frame in dataset.held_out(n_frames)
     ]
-    fast = avatar.resized(size)
+    fast = resized(avatar, size)
     twins = fast.configured(backend="torch")
     walls, cpu_s, pictures = _timed(fast, scenes)
     ways = (fast, fast.configured(backend="warp"))
@@ -237,6 +237,15 @@ def _vanilla_s(avatar: Avatar, scene: tuple, n: int = 8192) -> float:
         ask(positions, directions, rays)
         _wait(avatar.device)
     return (time.perf_counter() - start) * exact.n_samples / n
+
+
+def resized(avatar: Avatar, size: int) -> Avatar:
+    """The same person in another picture size; the background is interpolated."""
+    background = avatar.background.permute(2, 0, 1)[None]
+    background = functional.interpolate(background, (size, size), mode="bilinear", antialias=True)
+    background = (background[0].permute(1, 2, 0) * 255).round() / 255
+    focal = camera.crop_focal(avatar.focal, avatar.size, size)
+    return Avatar(avatar.renderer, avatar.torso, background, focal, avatar.torso_shifts)
 
 
 def fidelity(picture: Frame, reference: Frame) -> float:
