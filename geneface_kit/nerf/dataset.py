@@ -15,7 +15,7 @@ from torch.nn import functional
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation.labels import HEAD
+from geneface_kit.person.segmentation import HEAD
 
 BOX = 2 * camera.BOX_HALF
 """Edge of the head box in inter-ocular distances (iod)."""

@@ -16,7 +16,7 @@ from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import to_uint8
 from geneface_kit.person import camera, landmarks
 from geneface_kit.person.mouth import INNER_LIPS, mouth_shape, seen_opening
-from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD, NECK, TORSO
+from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
 from geneface_kit.runs import live, replacing
 
 log = logging.getLogger(__name__)

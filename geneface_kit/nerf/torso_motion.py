@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation.labels import TORSO
+from geneface_kit.person.segmentation import TORSO
 
 log = logging.getLogger(__name__)
 

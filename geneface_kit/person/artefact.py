@@ -9,10 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from geneface_kit.person import clip, speech
-from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD
+from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.runs.files import Facts
-
-__all__ = ["SCHEMA", "Person", "assemble", "load"]
 
 SCHEMA = 3
 

@@ -13,19 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 from torch import Tensor
-
-__all__ = [
-    "BOX_CENTRE",
-    "BOX_HALF",
-    "Rays",
-    "crop_focal",
-    "from_box",
-    "pose_from_head",
-    "project",
-    "rays",
-    "to_box",
-]
 
 BOX_CENTRE = (0.0, -0.1, -0.8)
 """Centre of the head box of the NeRF, head-frame units: below the eyes, inside the skull."""
@@ -60,6 +49,13 @@ def pose_from_head(
     poses[:, :3, :3] = rotation.transpose(0, 2, 1)
     poses[:, :3, 3] = -np.einsum("tji,tj->ti", rotation, translation)
     return poses
+
+
+def euler_degrees(poses: Float[np.ndarray, "t 4 4"]) -> Float[np.ndarray, "t 3"]:
+    """Pitch (nod), yaw (turn), roll (tilt) of the head in degrees; 0 faces the camera."""
+    head = poses[:, :3, :3].transpose(0, 2, 1)  # head to camera
+    yaw_pitch_roll = Rotation.from_matrix(head).as_euler("YXZ", degrees=True)
+    return yaw_pitch_roll[:, [1, 0, 2]].astype(np.float32)
 
 
 def project(

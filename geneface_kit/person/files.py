@@ -12,24 +12,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, framing, landmarks
-from geneface_kit.person.segmentation.background import Background, make_background, torso_image
-from geneface_kit.person.segmentation.face_parsing import load_parser
-from geneface_kit.person.segmentation.labels import label_frame, learn_palette, refine_mask
-from geneface_kit.person.segmentation.smoothing import smooth_labels
+from geneface_kit.person.background import Background, make_background, torso_image
+from geneface_kit.person.segmentation import (
+    label_frame,
+    learn_palette,
+    refine_mask,
+    smooth_labels,
+)
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
-
-__all__ = [
-    "evenly_spaced",
-    "pictures_of",
-    "write_background",
-    "write_frames",
-    "write_labels",
-    "write_npz",
-    "write_text",
-    "write_torso",
-    "write_tracks",
-]
 
 PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
 """Frames that teach the person's colours (ours), and that are searched for the background
@@ -60,15 +51,13 @@ def write_frames(
     return _write_pictures(folder / "frames.npy", cropped(), (stop - start, size, size, 3))
 
 
-def write_labels(
-    folder: Path, points: Float[np.ndarray, "t 68 2"], parser_weights: str = ""
-) -> UInt8[np.ndarray, "t h w"]:
+def write_labels(folder: Path, points: Float[np.ndarray, "t 68 2"]) -> UInt8[np.ndarray, "t h w"]:
     """Labels of every frame of frames.npy, each agreed with its neighbours in time.
 
-    parser_weights: file for `load_parser`; "" for the person mask and landmark geometry.
+    points: landmarks in pixels.
     """
     frames = pictures_of(folder / "frames.npy")
-    raw = _parsed(folder, points, parser_weights)
+    raw = _labels_alone(folder, points)
     steady = smooth_labels(zip(frames, raw, strict=True))
     shape = np.load(folder / "frames.npy", mmap_mode="r").shape[:3]
     return _write_pictures(folder / "labels.npy", steady, shape)
@@ -139,14 +128,8 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _parsed(
-    folder: Path, points: np.ndarray, parser_weights: str
-) -> Iterator[UInt8[np.ndarray, "h w"]]:
-    """Labels of every frame on its own, by the parsing network or by person mask and geometry."""
-    if parser_weights:
-        parse = load_parser(parser_weights)
-        yield from (parse(frame) for frame in pictures_of(folder / "frames.npy"))
-        return
+def _labels_alone(folder: Path, points: np.ndarray) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    """Labels of every frame on its own."""
     with landmarks.person_mask() as person_of:
         frames = np.load(folder / "frames.npy", mmap_mode="r")
         some = evenly_spaced(len(frames), PALETTE_FRAMES)

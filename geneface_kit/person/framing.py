@@ -13,9 +13,6 @@ from scipy.ndimage import median_filter
 
 from geneface_kit.person import clip, landmarks
 
-__all__ = ["Crop", "Scan", "scan", "square_crop", "usable_span", "usable_spans"]
-
-
 DETECT_SIDE = 640
 """Longer side of the pictures given to the detector, pixels (ours)."""
 MIN_S, MAX_GAP_S = 1.0, 0.4

@@ -15,8 +15,6 @@ from geneface_kit import runs
 from geneface_kit.person import clip
 from geneface_kit.runs.download import download
 
-__all__ = ["KNOWN", "KnownPerson", "check", "fetch"]
-
 log = logging.getLogger(__name__)
 
 

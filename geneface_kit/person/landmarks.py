@@ -14,18 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-__all__ = [
-    "DETECTORS",
-    "MESH_TO_68",
-    "Mesh",
-    "detect",
-    "fill_gaps",
-    "find_cuts",
-    "person_mask",
-    "spans",
-    "to_68",
-]
-
 DETECTORS = ("mediapipe", "face-alignment")
 
 # fmt: off

@@ -22,8 +22,6 @@ from typing import TypeVar
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 
-__all__ = ["GivenUp", "each", "n_cores"]
-
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")

@@ -3,25 +3,22 @@
 Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.metrics.formulas import pearson
-from geneface_kit.person import clip, framing, landmarks, mouth_coverage
-from geneface_kit.person.av_sync import CLEAR_CONFIDENCE, SyncedAudio
+from geneface_kit.person import clip, framing, landmarks
+from geneface_kit.person.background import Background
+from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
-from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.segmentation.background import Background
-from geneface_kit.person.segmentation.labels import HEAD
-from geneface_kit.person.segmentation.smoothing import flicker
-from geneface_kit.person.tracking.diagnostics import euler_degrees, pose_leak, smoothing_effect
-from geneface_kit.person.tracking.track import Track
+from geneface_kit.person.mouth import mouth_coverage, mouth_shape
+from geneface_kit.person.segmentation import HEAD
+from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, SyncedAudio
+from geneface_kit.person.tracking.track import Track, pose_leak, smoothing_effect
 from geneface_kit.runs.files import Facts
-
-__all__ = ["MEASURED", "VERDICTS", "Evidence", "blur", "expectation", "measure", "verdict"]
 
 VERDICTS = ("good", "usable", "not usable")
 
@@ -165,6 +162,31 @@ def blur(gray: Float[np.ndarray, "h w"]) -> float:
     return worst
 
 
+def flicker(
+    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
+    *,
+    still_level: float = 4.0,
+) -> float:
+    """Share of the still pixels near the person's edges whose label changes from frame to frame.
+
+    pictures: neighbouring (frame, labels) pairs in order of time. Still: the colour (mean over
+    3 x 3 pixels) changes by less than `still_level` of 255. Near: another label lies within 3
+    pixels in one of the two frames. 0 for labels that change with the picture only.
+    """
+    n_near = n_changed = 0
+    before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    for frame, labels in pictures:
+        soft = cv2.blur(frame, (3, 3)).astype(np.int16)
+        edge = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
+        if before is not None:
+            still = np.abs(soft - before[0]).max(-1) < still_level
+            near = still & (edge | before[2])
+            n_near += int(near.sum())
+            n_changed += int((near & (labels != before[1])).sum())
+        before = (soft, labels, edge)
+    return n_changed / n_near if n_near else 0.0
+
+
 def _clip_measures(found: Evidence) -> Facts:
     scan, (start, stop) = found.scan, found.span
     cuts = landmarks.find_cuts(scan.thumbnails, scan.mesh)
@@ -230,8 +252,7 @@ def _picture_measures(found: Evidence) -> Facts:
 
 def _mouth_measures(found: Evidence) -> Facts:
     mouth = mouth_shape(found.tracked.landmarks)
-    angles = euler_degrees(found.tracked.poses)
-    seen, offset = mouth_coverage.coverage(mouth), found.audio.offset
+    offset = found.audio.offset
     return {
         "loudness_rms": found.audio.rms,
         "offset_s": round(offset.seconds, 3),
@@ -239,14 +260,7 @@ def _mouth_measures(found: Evidence) -> Facts:
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
         "offset_curve": [round(float(value), 4) for value in offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
-        "mouth_opening_closed": float(np.percentile(mouth[:, 0], 5)),
-        "pitch_opening_correlation": pearson(angles[:, 0], mouth[:, 0], still=0.0),
-        "mouth_shapes": seen.n_shapes,
-        "mouth_shapes_common": seen.common,
-        "mouth_shapes_missing": seen.missing,
-        "mouth_windows_s": [start / clip.FPS for start in seen.windows],
-        "mouth_windows_reach": seen.reached,
-    }
+    } | mouth_coverage(mouth)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

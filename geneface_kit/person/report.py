@@ -15,12 +15,10 @@ from matplotlib.figure import Figure
 
 from geneface_kit.person import clip, quality
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.tracking.diagnostics import euler_degrees
 from geneface_kit.runs.files import Facts
-
-__all__ = ["LABEL_COLOURS", "page", "panels", "rows"]
 
 LABEL_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
 """Colour of background, head, neck and torso in pictures of labels."""
@@ -139,14 +137,6 @@ def rows(report: Facts) -> list[tuple[str, str, str]]:
 
 def _spans(spans: list[list[float]]) -> str:
     return ", ".join(f"{start:.2f} to {stop:.2f} s" for start, stop in spans)
-
-
-def _background_text(still: int) -> str:
-    return (
-        "the background is put together"
-        if still < 0
-        else "the background is one moment, the medoid"
-    )
 
 
 def _list(title: str, items: list[str], otherwise: str) -> str:

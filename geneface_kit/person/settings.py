@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 from geneface_kit.person.tracking.track import TrackingConfig
 
-__all__ = ["CPU", "PAPER", "PersonConfig"]
-
 
 @dataclass(frozen=True)
 class PersonConfig:
@@ -17,7 +15,6 @@ class PersonConfig:
     detector: str = "mediapipe"  # landmarks.DETECTORS
     encoder: str = "hama"  # a name of speech.ENCODERS or "package.module:Class"; method: HuBERT
     encoder_weights: str = ""  # folder of the encoder's weights; "" = its own choice (hub's cache)
-    parser_weights: str = ""  # file for segmentation.face_parsing; "" = built-in labels
     force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

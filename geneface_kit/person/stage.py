@@ -20,25 +20,11 @@ from geneface_kit.person import (
     report,
     speech,
 )
-from geneface_kit.person.artefact import SCHEMA, Person, assemble, load
-from geneface_kit.person.av_sync import read_speech, synchronise
-from geneface_kit.person.known import KNOWN
-from geneface_kit.person.settings import CPU, PAPER, PersonConfig
+from geneface_kit.person.artefact import SCHEMA, Person, assemble
+from geneface_kit.person.artefact import load as load  # as every stage has it
+from geneface_kit.person.settings import PersonConfig
+from geneface_kit.person.speech.offset import read_speech, synchronise
 from geneface_kit.person.tracking.track import track
-
-__all__ = [
-    "CPU",
-    "KNOWN",
-    "PAPER",
-    "STEPS",
-    "Person",
-    "PersonConfig",
-    "find",
-    "inputs",
-    "load",
-    "make",
-    "prepare",
-]
 
 STEPS = (
     *("scan", "frames", "tracking", "speech", "offset"),
@@ -146,11 +132,13 @@ def prepare(
     whole, spoken = read_speech(source, start, stop - start)
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks)
-    audio = synchronise(whole, spoken, start, offset, config)
+    audio = synchronise(
+        whole, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
+    )
     files.write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)
     step("labels")
-    labels = files.write_labels(folder, tracked.landmarks2d, config.parser_weights)
+    labels = files.write_labels(folder, tracked.landmarks2d)
     step("background")
     background = files.write_background(folder, frames, labels)
     step("torso")

@@ -25,7 +25,7 @@ from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.person.clip import write_audio
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.person.segmentation.labels import HEAD
+from geneface_kit.person.segmentation import HEAD
 from geneface_kit.talk import plan as plan_module
 from geneface_kit.talk.plan import plan as planned
 

@@ -9,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera, landmarks
-from geneface_kit.person.tracking.diagnostics import euler_degrees
-from geneface_kit.person.tracking.rigid_shape import RIGID, align, similarity, unproject
+from geneface_kit.person.camera import euler_degrees
+from geneface_kit.person.tracking.pnp import RIGID, align, similarity, unproject
 from geneface_kit.person.tracking.track import TrackingConfig, track
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)

@@ -5,11 +5,9 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from geneface_kit.person import camera, clip, demo, files, framing, landmarks, quality
 from geneface_kit.person import stage as person
-from geneface_kit.person.segmentation.labels import NECK
 
 
 def test_shapes_and_split(demo_person):
@@ -177,26 +175,13 @@ def test_a_real_clip_is_prepared(shared_data, tmp_path):
     p = person.prepare(shared_data / "persons" / "obama.mp4", tmp_path, config)
     assert p.data_kind == "real" and p.name == "obama" and len(p) == 100
     assert p.report["tracking_error_px"] < 0.01 * p.report["face_px"]
-    assert abs(p.report["pitch_opening_correlation"]) < 0.6
+    assert abs(p.report["pose_leak"]["opening_pitch"]) < 0.6
     assert clip.read_audio(tmp_path / "audio.wav").shape == (64_000,)
 
 
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         person.PersonConfig().size = 3
-
-
-def test_a_parsing_network_labels_the_frames_when_its_file_is_named(tmp_path):
-    class AllNeck(torch.nn.Module):
-        def forward(self, picture):
-            return torch.nn.functional.one_hot(torch.full((1, 64, 64), 14), 19).permute(0, 3, 1, 2)
-
-    example = (torch.zeros(1, 3, 512, 512),)
-    torch.export.save(torch.export.export(AllNeck(), example), tmp_path / "parser.pt2")
-    np.save(tmp_path / "frames.npy", np.full((3, 16, 16, 3), 90, np.uint8))
-    points, weights = np.zeros((3, 68, 2), np.float32), str(tmp_path / "parser.pt2")
-    labels = files.write_labels(tmp_path, points, weights)
-    assert labels.shape == (3, 16, 16) and (labels == NECK).all()
 
 
 def test_pictures_are_read_in_order_across_pieces(tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from films import Film, read_film
 
-from geneface_kit.person import clip, demo, mouth_coverage, quality
+from geneface_kit.person import clip, demo, quality
 from geneface_kit.person import stage as person
+from geneface_kit.person.mouth import COMMON_SHAPES, mouth_cells, mouth_coverage
 
 pytestmark = pytest.mark.usefixtures("uncalibrated")
 
@@ -27,24 +28,28 @@ def test_blur_of_nothing_is_complete():
 
 def test_mouth_shapes_fall_into_cells_of_opening_and_width():
     mouth = np.array([[0.0, 0.5], [0.09, 0.5], [0.13, 0.55], [0.9, 0.1]], np.float32)
-    assert mouth_coverage.shapes(mouth).tolist() == [[0, 5], [2, 5], [3, 6], [9, 0]]
+    assert mouth_cells(mouth).tolist() == [[0, 5], [2, 5], [3, 6], [9, 0]]
 
 
 def test_one_second_with_everything_is_enough():
     quiet = np.tile([[0.01, 0.5]], (100, 1))
     talk = np.tile([[0.01, 0.5], [0.05, 0.42], [0.09, 0.58], [0.17, 0.5]], (7, 1))[:25]
     mouth = np.concatenate([quiet[:60], talk, quiet]).astype(np.float32)
-    found = mouth_coverage.coverage(mouth, enough=1.0)
-    assert found.n_shapes == 4 and found.reached == 1.0
-    assert found.windows == (40,) or (len(found.windows) == 1 and 40 <= found.windows[0] <= 80)
+    found = mouth_coverage(mouth, enough=1.0)
+    assert found["mouth_shapes"] == 4 and found["mouth_windows_reach"] == 1.0
+    assert len(found["mouth_windows_s"]) == 1 and 1.6 <= found["mouth_windows_s"][0] <= 3.2
 
 
 def test_still_lips_cover_almost_nothing_and_the_page_says_what_is_missing():
-    found = mouth_coverage.coverage(np.tile([[0.01, 0.5]], (50, 1)).astype(np.float32))
-    assert found.n_shapes == 1 and found.common == pytest.approx(
-        1 / mouth_coverage.COMMON_SHAPES.sum()
+    found = mouth_coverage(np.tile([[0.01, 0.5]], (50, 1)).astype(np.float32))
+    assert found["mouth_shapes"] == 1 and found["mouth_shapes_common"] == pytest.approx(
+        1 / COMMON_SHAPES.sum()
     )
-    assert "wide open" in found.missing and "narrow" in found.missing and "broad" in found.missing
+    assert (
+        "wide open" in found["mouth_shapes_missing"]
+        and "narrow" in found["mouth_shapes_missing"]
+        and "broad" in found["mouth_shapes_missing"]
+    )
 
 
 @pytest.fixture(scope="module")

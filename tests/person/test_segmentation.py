@@ -1,12 +1,10 @@
-"""Layers: labels, background and torso on small drawn pictures, and on the demo's truth."""
+"""Segmentation: labels, background and torso on small drawn pictures, and on the demo's truth."""
 
 import numpy as np
 import pytest
-import torch
 
-from geneface_kit.person import demo
-from geneface_kit.person.segmentation import labels as labels_module
-from geneface_kit.person.segmentation.background import (
+from geneface_kit.person import demo, segmentation
+from geneface_kit.person.background import (
     NECK_FILL,
     background_from,
     background_motion,
@@ -14,8 +12,8 @@ from geneface_kit.person.segmentation.background import (
     medoid_frame,
     torso_image,
 )
-from geneface_kit.person.segmentation.face_parsing import load_parser
-from geneface_kit.person.segmentation.labels import (
+from geneface_kit.person.quality import flicker
+from geneface_kit.person.segmentation import (
     BACKGROUND,
     HEAD,
     NECK,
@@ -23,8 +21,8 @@ from geneface_kit.person.segmentation.labels import (
     label_frame,
     learn_palette,
     refine_mask,
+    smooth_labels,
 )
-from geneface_kit.person.segmentation.smoothing import flicker, smooth_labels
 
 SIZE = 128
 
@@ -91,7 +89,7 @@ def test_the_mask_moves_towards_the_edge_of_the_picture():
     assert (blank > 0.5).argmax() == 252  # without an edge the mask stays where it is
 
 
-def test_the_plate_takes_each_pixel_where_the_person_is_farthest():
+def test_the_background_takes_each_pixel_where_the_person_is_farthest():
     frames, labels = [], []
     for offset, value in ((0, 10), (64, 250)):
         frame = np.full((SIZE, SIZE, 3), value, np.uint8)
@@ -104,7 +102,7 @@ def test_the_plate_takes_each_pixel_where_the_person_is_farthest():
     assert seen[:, 100].all() and seen[:, 20].all()
 
 
-def test_one_wrong_mask_puts_no_hair_into_the_plate():
+def test_one_wrong_mask_puts_no_hair_into_the_background():
     frames, labels = striped_clip(20)
     frames[7][60:90, 50:60] = 0  # hair, once taken for background
     labels[7][50:100, 40:70] = BACKGROUND
@@ -133,7 +131,7 @@ def test_the_torso_is_painted_on_behind_the_chin(drawn):
     assert (torso[torso[..., 3] == 0] == 0).all()
 
 
-def test_torso_over_plate_with_head_is_the_frame(drawn):
+def test_torso_over_background_with_head_is_the_frame(drawn):
     frame, labels, _ = drawn
     background = np.full_like(frame, 77)
     torso = torso_image(frame, labels)
@@ -170,7 +168,7 @@ def test_shoulders_parted_by_the_neck_are_no_hair(monkeypatch):
     frame, person, points = drawn_person()
     bare = (np.abs(np.arange(SIZE) - 63.5) < 13) & (np.arange(SIZE)[:, None] > 84)
     frame[bare] = (190, 140, 120)  # a neck that reaches the lower border
-    monkeypatch.setattr(labels_module, "NECK_DEPTH", 3.0)
+    monkeypatch.setattr(segmentation, "NECK_DEPTH", 3.0)
     palette = learn_palette([(frame, person, points)])
     labels = label_frame(frame, person, points, palette)
     assert labels[126, 64] == NECK
@@ -201,7 +199,7 @@ def test_a_still_background_does_not_move_whatever_the_exposure():
     assert make_background(frames, labels).still_frame == -1
 
 
-def test_a_moving_background_gives_a_plate_of_one_moment():
+def test_a_moving_background_gives_a_background_of_one_moment():
     frames, labels = striped_clip(step=5)
     background = make_background(frames, labels)
     assert background.moving > 0.5 and background.still_frame >= 0
@@ -249,47 +247,6 @@ def test_voting_keeps_the_number_and_order_of_frames(n_frames):
     # neighbours differ in colour: nothing is voted
     steady = list(smooth_labels(iter(pictures), reach=1))
     assert [int(labels[0, 0]) for labels in steady] == [t % 4 for t in range(n_frames)]
-
-
-class ByBrightness(torch.nn.Module):
-    """A made-up parser: class = the picture's brightness in 19 steps, after ImageNet's scale."""
-
-    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        red = picture[:, :1] * 0.229 + 0.485
-        steps = torch.arange(19, dtype=torch.float32)[None, :, None, None]
-        scores = -((red * 18 - steps) ** 2)
-        return scores, red
-
-
-def exported(path, network: torch.nn.Module, channels: int = 3):
-    example = (torch.zeros(1, channels, 512, 512),)
-    torch.export.save(torch.export.export(network.eval(), example), path)
-    return path
-
-
-def test_a_parsing_network_is_read_and_its_classes_become_labels(tmp_path):
-    parse = load_parser(exported(tmp_path / "parser.pt2", ByBrightness()))
-    frame = np.zeros((64, 76, 3), np.uint8)
-    for k in range(19):
-        frame[:, 4 * k : 4 * k + 4] = round(255 * k / 18)
-    found = parse(frame)[32, 1::4]  # away from the borders of the steps
-    b, h, n, t = BACKGROUND, HEAD, NECK, TORSO
-    assert found.tolist() == [b] + 13 * [h] + [n, n, t, h, h]
-
-
-def test_an_unfit_parser_is_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="parser_weights"):
-        load_parser(tmp_path / "none.pt2")
-    (tmp_path / "text.pt2").write_text("not a network")
-    with pytest.raises(ValueError, match="no exported network"):
-        load_parser(tmp_path / "text.pt2")
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pt2")
-    with pytest.raises(ValueError, match="weights alone"):
-        load_parser(tmp_path / "weights.pt2")
-    with pytest.raises(ValueError, match=r"scores of shape \(3, 512, 512\)"):
-        load_parser(exported(tmp_path / "three.pt2", torch.nn.Conv2d(3, 3, 1)))
-    with pytest.raises(ValueError, match="does not take"):
-        load_parser(exported(tmp_path / "five.pt2", torch.nn.Conv2d(5, 19, 1), 5))
 
 
 def test_demo_labels_flicker_little(demo_person):

@@ -12,8 +12,6 @@ from jaxtyping import Float
 from geneface_kit.person.clip.container import JUMP_S, SAMPLE_RATE, opened, probe, readable
 from geneface_kit.runs import replacing
 
-__all__ = ["SILENCE_RMS", "read_audio", "sound_frame", "sound_of", "write_audio"]
-
 SILENCE_RMS = 1e-3
 """Below this root mean square (full scale is 1) a recording counts as silent (ours)."""
 GAP_S = 0.1

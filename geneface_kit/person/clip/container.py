@@ -7,19 +7,6 @@ from pathlib import Path
 
 import av
 
-__all__ = [
-    "FPS",
-    "JUMP_S",
-    "SAMPLE_RATE",
-    "SUFFIXES",
-    "Probe",
-    "opened",
-    "probe",
-    "readable",
-    "shown_size",
-    "video_stream",
-]
-
 FPS = 25
 """Frames per second everywhere in the kit (official code)."""
 SAMPLE_RATE = 16_000

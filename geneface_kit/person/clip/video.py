@@ -24,8 +24,6 @@ from geneface_kit.person.clip.container import (
 )
 from geneface_kit.runs import replacing
 
-__all__ = ["stream_frames", "write_video"]
-
 CRF = 18
 """Constant rate factor of written h264: hardly to be told from the frames (ours)."""
 EARLY_S = 0.0199

@@ -11,16 +11,6 @@ from torch import Tensor
 from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.corpus.shards import Utterance
 
-__all__ = [
-    "Displacement",
-    "Track",
-    "Sequences",
-    "check_unit",
-    "displacements",
-    "draw_batch",
-    "feature_statistics",
-]
-
 
 @dataclass(frozen=True)
 class Displacement:

@@ -13,8 +13,6 @@ from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, clip_jobs
 from geneface_kit.person.corpus.shards import BROKEN, Corpus, CorpusWriter, open_corpus, packed
 from geneface_kit.runs import live
 
-__all__ = ["prepare", "summary"]
-
 log = logging.getLogger(__name__)
 
 LIMIT_S, LIMIT_PER_S = 300.0, 20.0

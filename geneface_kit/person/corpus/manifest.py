@@ -11,21 +11,6 @@ from geneface_kit import runs
 from geneface_kit.person import clip, demo
 from geneface_kit.person.speech.encoders import load_encoder
 
-__all__ = [
-    "CPU",
-    "PAPER",
-    "SCHEMA",
-    "ClipJob",
-    "CorpusConfig",
-    "clip_jobs",
-    "clip_paths",
-    "corpus_folder",
-    "digest",
-    "encoder_version",
-    "file_stamp",
-    "read_settings",
-]
-
 SCHEMA = 3
 """Number of the layout of the index and the shards; a change makes every clip anew."""
 PACKAGES = {"hama": "hama", "hubert-large": "transformers"}

@@ -17,8 +17,6 @@ from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus.manifest import ClipJob
 from geneface_kit.person.tracking.track import track
 
-__all__ = ["at_speed", "in_step", "read", "speed_copies"]
-
 log = logging.getLogger(__name__)
 
 PICTURE = 480

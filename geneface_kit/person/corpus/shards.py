@@ -23,20 +23,6 @@ from geneface_kit import runs
 from geneface_kit.person.corpus.manifest import SCHEMA, ClipJob, encoder_version, read_settings
 from geneface_kit.person.speech import Speech
 
-__all__ = [
-    "BROKEN",
-    "INDEX",
-    "Corpus",
-    "CorpusWriter",
-    "RowWriter",
-    "Utterance",
-    "array_folder",
-    "map_arrays",
-    "open_corpus",
-    "packed",
-    "read_index",
-]
-
 log = logging.getLogger(__name__)
 
 SPEECH_ARRAYS = ("features", "f0", "mel")

@@ -24,8 +24,6 @@ from geneface_kit.person.corpus.manifest import (
 from geneface_kit.person.corpus.shards import INDEX, array_folder, map_arrays, read_index
 from geneface_kit.runs import live
 
-__all__ = ["cached_speech"]
-
 log = logging.getLogger(__name__)
 
 ARRAYS = ("features", "f0", "mel")

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-__all__ = ["NAMES", "Truth", "clip_path", "truth"]
-
 NAMES = ("demo", "demo_b")
 FOLDER = Path(__file__).parent
 

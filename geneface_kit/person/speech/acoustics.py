@@ -8,8 +8,6 @@ from scipy.ndimage import median_filter
 
 from geneface_kit.person.clip import SAMPLE_RATE
 
-__all__ = ["STEP", "coarse_pitch", "log_mel", "pitch"]
-
 STEP = 320
 """Samples per feature step: 50 steps a second, two per video frame."""
 

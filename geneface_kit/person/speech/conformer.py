@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CHANNELS", "Conformer", "conformer_version", "load_conformer", "read_hama_file"]
-
 CHANNELS = 144
 HEADS = 4
 N_BLOCKS = 4

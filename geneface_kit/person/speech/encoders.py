@@ -19,8 +19,6 @@ from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
 from geneface_kit.person.speech.conformer import CHANNELS, conformer_version, load_conformer
 from geneface_kit.runs.importing import imported
 
-__all__ = ["ENCODERS", "Speech", "SpeechEncoder", "encode", "hama_layers", "load_encoder"]
-
 HUBERT = "facebook/hubert-large-ls960-ft"
 PIECE_S, OVERLAP_S = 20, 2
 """Long sound is encoded in pieces of this length, with this much heard on both sides (ours)."""

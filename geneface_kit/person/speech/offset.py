@@ -1,4 +1,4 @@
-"""Audio-visual offset: the mouth that the sound predicts, and how late the sound is against it.
+"""Audio-visual offset: how late the sound is against the mouth it predicts; both in step.
 
 The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mouth_ridge`.
 """
@@ -6,28 +6,25 @@ The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mout
 import functools
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.person.clip import FPS
+from geneface_kit.person.clip import FPS, SAMPLE_RATE, SILENCE_RMS, sound_of
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.speech.encoders import Speech
-
-__all__ = [
-    "Offset",
-    "best_lag",
-    "estimate_offset",
-    "in_context",
-    "mouth_from_speech",
-    "predict_ridge",
-]
+from geneface_kit.person.speech.encoders import Speech, encode
 
 CONTEXT = 3
 """Frames on both sides that the mouth prediction sees (ours)."""
 MAX_OFFSET_S = 0.4
 """Longest offset between sound and lips that is looked for, seconds (ours)."""
+
+CLEAR_CONFIDENCE = 0.3
+"""Least confidence of an offset that is corrected (ours)."""
+LEAST_OFFSET_S = 0.05
+"""Smaller offsets are within the estimate's error, seconds (ours)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,21 @@ class Offset:
     confidence: float
     lags: Float[np.ndarray, " n"]
     curve: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class SyncedAudio:
+    """The sound of a span in step with the picture.
+
+    sound: 16 kHz; speech: two steps a frame; offset: as found; rms: loudness of the clip's sound,
+    full scale 1; notes: what was repaired or is doubtful, a sentence each.
+    """
+
+    sound: Float[np.ndarray, " n"]
+    speech: Speech
+    offset: Offset
+    rms: float
+    notes: tuple[str, ...]
 
 
 def mouth_from_speech(speech: Speech) -> Float[np.ndarray, "t 2"]:
@@ -107,6 +119,62 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
     if best in (0, len(lags) - 1):
         confidence = 0.0
     return Offset(exact / FPS, confidence, (lags / FPS).astype(np.float32), curve)
+
+
+def read_speech(source: Path, start: int, n_frames: int) -> tuple[Float[np.ndarray, " n"], Speech]:
+    """The clip's whole sound, and the embedded features of its span as it stands.
+
+    Raises: ValueError when the clip has no sound.
+    """
+    sound = sound_of(source)
+    if sound is None:
+        raise ValueError(
+            f"{source.name} has no sound; a person needs speech, inside the video or in a .wav "
+            "of the same name beside it"
+        )
+    return sound, encode(_span_of(sound, start, n_frames, 0.0)).cut(n_frames)
+
+
+def synchronise(
+    sound: Float[np.ndarray, " n"],
+    spoken: Speech,
+    start: int,
+    offset: Offset,
+    *,
+    encoder: str,
+    weights: str,
+) -> SyncedAudio:
+    """Sound and features of the span with a clear offset corrected.
+
+    sound, spoken: from `read_speech`; offset: of `spoken` against the tracked lips; encoder,
+    weights: see `encode`, of the features that are kept.
+    """
+    n_frames = len(spoken) // 2
+    rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) if len(sound) else 0.0
+    notes = []
+    if rms < SILENCE_RMS:
+        notes.append("the clip is silent: nothing can be learnt from its sound")
+    clear = offset.confidence >= CLEAR_CONFIDENCE
+    shift_s = offset.seconds if clear and abs(offset.seconds) >= LEAST_OFFSET_S else 0.0
+    if shift_s:
+        side = "late" if shift_s > 0 else "early"
+        notes.append(f"the sound was {abs(shift_s):.2f} s {side} against the lips; corrected")
+    elif not clear:
+        notes.append(
+            f"the audio-video offset is uncertain (confidence {offset.confidence:.2f}); left as is"
+        )
+    moved = _span_of(sound, start, n_frames, shift_s)
+    if encoder != "hama" or shift_s:
+        spoken = encode(moved, encoder, weights=weights)
+    return SyncedAudio(moved, spoken.cut(n_frames), offset, rms, tuple(notes))
+
+
+def _span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float) -> np.ndarray:
+    """Sound of n_frames frames from frame `start`, taken shift_s later; silence outside."""
+    first = round((start / FPS + shift_s) * SAMPLE_RATE)
+    n_samples = n_frames * SAMPLE_RATE // FPS
+    padded = np.pad(sound, (max(0, -first), max(0, first + n_samples - len(sound))))
+    return padded[max(first, 0) :][:n_samples].astype(np.float32)
 
 
 def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:

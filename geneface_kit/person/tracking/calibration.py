@@ -18,8 +18,6 @@ from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
 
-__all__ = ["Response", "calibrate", "warp"]
-
 # fmt: off
 RIM = np.array([
     132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10,

@@ -13,20 +13,21 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import camera
 from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, to_68
+from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.tracking.calibration import N_PICTURES, Response, calibrate
-from geneface_kit.person.tracking.pnp import estimate_focal, solve_pnp
-from geneface_kit.person.tracking.rigid_shape import (
+from geneface_kit.person.tracking.pnp import (
     RIGID,
     RIGID_68,
     align,
+    estimate_focal,
     mean_shape,
     smooth_upper_face,
+    solve_pnp,
     unproject,
 )
-
-__all__ = ["Track", "TrackingConfig", "track"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,46 @@ def track(
         error_px=error.astype(np.float32),
         unsmoothed=landmarks.astype(np.float32),
     )
+
+
+def pose_leak(tracked: Track) -> dict[str, float]:
+    """How much of the head's motion is left in the pose-free landmarks; all 0 at best.
+
+    opening_yaw, opening_pitch: correlation of the mouth's opening (inner lips) with the head's
+    turn and nod. lips_yaw, lips_pitch: mean size of the correlation over the 60 coordinates of the
+    lips. jaw_still: rms motion of the jaw line, eye distances, in the quarter of the frames in
+    which the lips are most nearly closed, so that little but the head moves; turn_still: rms turn
+    and nod in these frames, degrees.
+    Speakers nod with their words: a correlation of a few tenths need not be a leak.
+    """
+    points = tracked.landmarks
+    lips = points[:, LIPS].reshape(len(points), -1).astype(np.float64)
+    pitch, yaw, _ = camera.euler_degrees(tracked.poses).T.astype(np.float64)
+    opening = mouth_opening(points.astype(np.float64))
+    still = opening <= np.percentile(opening, 25)
+    jaw, turns = points[still, :17], np.stack([pitch, yaw], 1)[still]
+    leak = {}
+    for name, angle in (("yaw", yaw), ("pitch", pitch)):
+        leak[f"opening_{name}"] = pearson(opening, angle, still=0.0)
+        leak[f"lips_{name}"] = float(np.mean([abs(pearson(x, angle, still=0.0)) for x in lips.T]))
+    leak["jaw_still"] = float(np.sqrt(((jaw - jaw.mean(0)) ** 2).sum(-1).mean()))
+    leak["turn_still"] = float(np.sqrt(((turns - turns.mean(0)) ** 2).sum(-1).mean()))
+    return leak
+
+
+def smoothing_effect(tracked: Track) -> dict[str, float]:
+    """What the smoothing in time took from the lips, before and after it; at best nothing.
+
+    closure_before, closure_after: depth of the lips' closures, that is the median opening of the
+    inner lips less its 2nd percentile, eye distances. opening_variance_before, _after: variance
+    of that opening, squared eye distances.
+    """
+    effect = {}
+    for name, points in (("before", tracked.unsmoothed), ("after", tracked.landmarks)):
+        opening = mouth_opening(points.astype(np.float64))
+        effect[f"closure_{name}"] = float(np.median(opening) - np.percentile(opening, 2))
+        effect[f"opening_variance_{name}"] = float(opening.var())
+    return effect
 
 
 def _deepened(points: np.ndarray, config: TrackingConfig) -> np.ndarray:

@@ -10,8 +10,6 @@ from geneface_kit.person import clip, corpus
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
 from geneface_kit.person.parallel import n_cores
 
-__all__ = ["run"]
-
 PER_CORE = 4
 """Clips read per core at least, so that starting up does not decide the number (ours)."""
 NIGHT_H = 10

@@ -19,8 +19,6 @@ from jaxtyping import UInt8
 from geneface_kit.person import clip
 from geneface_kit.person import stage as person
 
-__all__ = ["Usage", "lengthen", "measure"]
-
 STEP_S = 0.2
 """Seconds between two looks at the memory."""
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 
 from geneface_kit.person import stage as person
-
-__all__ = ["Watch", "run"]
+from geneface_kit.person.settings import CPU, PersonConfig
 
 
 class Watch:
@@ -48,7 +47,7 @@ def run(subject: str = "") -> Iterator[str]:
     source = person.find(name)
     watch, start = Watch(), _clocks()
     with tempfile.TemporaryDirectory() as folder:
-        config = person.PersonConfig(**person.CPU)
+        config = PersonConfig(**CPU)
         who = person.prepare(source, Path(folder), config, name=Path(name).stem, step=watch)
         watch.stop()
         n_frames, verdict = len(who), who.report["verdict"]

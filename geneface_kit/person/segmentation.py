@@ -1,23 +1,18 @@
-"""Labels: frame + person probability + landmarks -> head, neck, torso, background per pixel."""
+"""Segmentation: frame + person probability + landmarks -> head, neck, torso, background per pixel.
 
-from collections.abc import Iterable
+The labels are those of the official code's data processing (from AD-NeRF), which has them from a
+face-parsing network; here they follow from a person network, landmark geometry and colours. They
+agree in time where the picture does not change.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
-
-__all__ = [
-    "BACKGROUND",
-    "HEAD",
-    "NECK",
-    "TORSO",
-    "Palette",
-    "label_frame",
-    "learn_palette",
-    "refine_mask",
-]
 
 BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
 """The labels; head: face, hair and ears."""
@@ -41,6 +36,10 @@ HAIR_PROBABILITY = 0.7
 """Least colour probability of hair against clothes (ours)."""
 HAIR_REACH = 1.0
 """How far below the chin hair is followed, eye distances (ours)."""
+VOTE_FRAMES = 2
+"""Frames before and after that vote on a label (ours)."""
+VOTE_COLOUR = 8.0
+"""Colour change at which a neighbour's vote fades, of 255 (ours)."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +153,30 @@ def label_frame(
     return labels
 
 
+def smooth_labels(
+    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
+    *,
+    reach: int = VOTE_FRAMES,
+) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    """Labels of each frame by a vote of the frames within `reach` of it.
+
+    pictures: (frame, labels) in order of time, streamed. At each pixel a neighbour's vote
+    weighs exp(-(d / VOTE_COLOUR)^2), d its colour's distance (mean over 3 x 3 pixels, levels of
+    255), so that nothing is voted onto what has moved. The frame itself weighs 1.
+    """
+    held: deque = deque(maxlen=2 * reach + 1)  # (soft frame, labels) around the one voted on
+    n_seen = 0
+    for frame, labels in pictures:
+        held.append((cv2.blur(frame, (3, 3)).astype(np.int16), labels))
+        n_seen += 1
+        if n_seen > reach:
+            yield _vote(held, len(held) - 1 - reach)
+    for left in range(min(reach, n_seen) - 1, -1, -1):
+        if left + reach + 1 < len(held):
+            held.popleft()
+        yield _vote(held, len(held) - 1 - left)
+
+
 def _jaw_rows(points: np.ndarray, width: int) -> np.ndarray:
     """Row of the head's lower edge for each column: the jaw, level with its ends beyond it."""
     jaw = points[3:14]  # from mouth level over the chin to mouth level
@@ -251,6 +274,24 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     small = sizes < mask.size / 1000  # a gap between hair and shoulder stays open
     small[0] = False
     return body | small[hole_parts]
+
+
+def _vote(held: deque, at: int) -> np.ndarray:
+    soft, own = held[at]
+    disputed = np.zeros(own.shape, bool)
+    for _, labels in held:
+        disputed |= labels != own
+    rows, columns = np.nonzero(disputed)
+    if not len(rows):
+        return own.copy()
+    votes = np.zeros((len(rows), 1 + TORSO), np.float32)
+    for other, labels in held:
+        away = np.abs(other[rows, columns] - soft[rows, columns]).max(-1)
+        weight = np.exp(-((away / VOTE_COLOUR) ** 2))
+        votes[np.arange(len(rows)), labels[rows, columns]] += weight
+    steady = own.copy()
+    steady[rows, columns] = votes.argmax(1)
+    return steady
 
 
 def _eye_distance(points: np.ndarray) -> float:

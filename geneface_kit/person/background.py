@@ -12,16 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
 
-from geneface_kit.person.segmentation.labels import BACKGROUND, HEAD, NECK, TORSO
-
-__all__ = [
-    "Background",
-    "background_from",
-    "background_motion",
-    "make_background",
-    "medoid_frame",
-    "torso_image",
-]
+from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
 
 VOTES = 3
 """Frames that must see a pixel free of the person (ours)."""
