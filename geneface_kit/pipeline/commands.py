@@ -27,13 +27,14 @@ OF_THE_CHECKOUT = {
     "prove": "notebooks.studies.unheard_speakers",
     "ablations": "notebooks.studies.ablations",
     "bench": "notebooks.studies.speed",
+    "reproduce": "notebooks.studies.reproduction",
     "export": "notebooks.studies.crates",
     "verify": "notebooks.studies.crates",
     "figures": "geneface_kit_figures",
     "filmstrips": "geneface_kit_figures",
     "notebooks": "notebooks",
 }
-"""Command -> the module outside of the package whose command line it is: studies and notebooks."""
+"""Command -> the module outside of the package that does it: studies, figures, notebooks."""
 
 TEST_PROCESSES = 4
 """At most so many pytest processes, a core and 2 GB each."""
@@ -98,18 +99,13 @@ def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = ""):
 
 def unit_arguments() -> argparse.ArgumentParser:
     """The arguments that tell one run of a person from others, to be a parser's parent."""
-    unit = argparse.ArgumentParser(add_help=False, parents=[_settings_arguments()])
+    unit = argparse.ArgumentParser(add_help=False)
+    unit.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
+    unit.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     unit.add_argument("--seed", type=int, default=0)
     unit.add_argument("--method", default="full", help="a baseline or ablation")
     unit.add_argument("--out", default="", help="folder of all runs (default: runs/)")
     return unit
-
-
-def _settings_arguments() -> argparse.ArgumentParser:
-    settings = argparse.ArgumentParser(add_help=False)
-    settings.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
-    settings.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    return settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    settings, unit = _settings_arguments(), unit_arguments()
+    unit = unit_arguments()
 
     def command(call, *parents):
         """A command with the name and help of its function; what adds its arguments."""
@@ -138,21 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     add("audio", nargs="?", default="", help="file with sound; none with --text")
     add("video", type=Path)
     add("--text", default="", help="words to say instead of a recording")
-    add = command(_corpus, settings)
+    add = command(_corpus)
     add("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
+    add("--profile", default="smoke", help="smoke, cpu or paper")
+    add("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     add("--workers", type=int, help="processes (default: one per core)")
     add("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
     add("--retry", action="store_true", help="read broken clips again")
-    add = command(_reproduce, settings)
-    add("persons", nargs="*", default=["demo"])
-    add("--seeds", default="0", metavar="0,1,2")
-    add("--methods", default="full", metavar="full,...")
-    add("--out", default="", help="folder of all runs (default: runs/)")
-    add("--recordings", default="", help="files of the cross-driven table")
-    add("--until", default="figures", metavar="STAGE", help="last stage")
-    add("--cores", type=int, default=0, help="default: all")
-    add("--against", default="", help="folder of all runs whose tables must agree")
-    add("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
     add = command(_tables)
     add("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
     add("--out", type=Path, help="folder (default: figures/)")
@@ -221,30 +209,6 @@ def _corpus(chosen: Chosen) -> None:
     config = resolve(chosen.profile, overrides).corpus
     data = corpus.prepare(config, workers=chosen.workers, on_ray=chosen.ray, retry=chosen.retry)
     _say(corpus.summary(data))
-
-
-def _reproduce(chosen: Chosen) -> int:
-    """Every notebook of a study, kept with its run; tables."""
-    from geneface_kit.pipeline import batch
-
-    study = batch.Study(
-        persons=tuple(chosen.persons),
-        profile=chosen.profile,
-        seeds=tuple(int(seed) for seed in chosen.seeds.split(",")),
-        methods=tuple(chosen.methods.split(",")),
-        overrides=chosen.set,
-        recordings=chosen.recordings,
-        until=chosen.until,
-        out=chosen.out,
-    )
-    tables = batch.reproduce(study, cores=chosen.cores, snakemake=chosen.snakemake)
-    for path in sorted(tables.glob("*table_*.csv")):
-        _say(f"table: {path}")
-    if not chosen.against:
-        return 0
-    wrong = batch.tables_that_differ(tables, Path(chosen.against) / "tables")
-    _say("\n".join(wrong) or "every number but those of time and memory agrees")
-    return 1 if wrong else 0
 
 
 def _tables(chosen: Chosen) -> None:

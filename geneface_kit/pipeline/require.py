@@ -13,7 +13,7 @@ from filelock import FileLock
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, resolve
 from geneface_kit.pipeline.stages import STAGES, Stage
-from geneface_kit.runs.files import Facts, sha256
+from geneface_kit.runs.files import sha256
 from geneface_kit.runs.record import SCHEMA, Run, complete, execute, machine, read_facts, root
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ def require(
     parents give the same run; a run that was cut off goes on where it stopped.
     """
     settings = resolve(profile, overrides)
-    home = Path(out) if out else root() / "runs"
-    return _require(_identity(stage, person, settings, seed, home), settings, home)
+    return _made(_planned(stage, person, settings, seed, _home(out)), settings)
 
 
 def locate(
@@ -52,30 +51,20 @@ def locate(
 
     It follows from settings, seed, inputs and parents alone; nothing is made.
     """
-    settings = resolve(profile, overrides)
-    home = Path(out) if out else root() / "runs"
-    return home / _identity(stage, person, settings, seed, home).where
+    return _planned(stage, person, resolve(profile, overrides), seed, _home(out)).folder
 
 
-@dataclasses.dataclass(frozen=True)
-class _Identity:
-    """What makes a run this run, and the folder (under that of all runs) which follows from it."""
-
-    stage: str
-    subject: str
-    seed: int
-    config: Facts
-    inputs: dict[str, str]
-    parents: "dict[str, _Identity]"
-    id: str
-    where: str
+def _home(out: Path | str) -> Path:
+    return Path(out) if out else root() / "runs"
 
 
-def _identity(stage: str, person: str, settings: Settings, seed: int, home: Path) -> _Identity:
+def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path) -> Run:
+    """A run as it begins, with its parents; its folder and id follow from what it is made of."""
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     spec = STAGES[stage]
     subject = person if spec.per_person else "speakers"
+    label = Path(subject).stem  # a person named by a path
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
     own_seed = seed if spec.seeded else 0
     what = [SCHEMA, stage, subject, config, own_seed]
@@ -83,50 +72,48 @@ def _identity(stage: str, person: str, settings: Settings, seed: int, home: Path
         files = spec.inputs(subject, *_sections(spec, settings))
         inputs = {path.name: sha256(path) for path in files}
     except FileNotFoundError:
-        inputs = _inputs_of_old(home / _label(subject), f"{stage}-{settings.profile}", what)
+        inputs = _inputs_of_old(home / label, f"{stage}-{settings.profile}", what)
         if spec.parents or inputs is None:
             raise
-    parents = {name: _identity(name, person, settings, seed, home) for name in spec.parents}
+    parents = {name: _planned(name, person, settings, seed, home) for name in spec.parents}
     digest = _digest([*what, inputs, [parent.id for parent in parents.values()]])
-    where = f"{_label(subject)}/{stage}-{settings.profile}-{digest}"
-    run_id = f"{stage}-{_label(subject)}-{settings.profile}-{digest}"
-    return _Identity(stage, subject, own_seed, config, inputs, parents, run_id, where)
-
-
-def _require(identity: _Identity, settings: Settings, home: Path) -> Run:
-    stage = STAGES[identity.stage]
-    if identity.stage == "evaluation":
-        methods.check(settings)
-    parents = {name: _require(one, settings, home) for name, one in identity.parents.items()}
-    synthetic = any(run.data_kind == "synthetic" for run in parents.values())
-    folder = home / identity.where
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "schema": SCHEMA,
-        "id": identity.id,
-        "stage": identity.stage,
-        "subject": identity.subject,
+        "id": f"{stage}-{label}-{settings.profile}-{digest}",
+        "stage": stage,
+        "subject": subject,
         "profile": settings.profile,
-        "seed": identity.seed,
+        "seed": own_seed,
         "status": "running",
-        "data_kind": "synthetic" if synthetic else "real",
-        "config": identity.config,
-        "inputs": identity.inputs,
-        "parents": {name: one.where for name, one in identity.parents.items()},
+        "data_kind": "real",
+        "config": config,
+        "inputs": inputs,
+        "parents": {name: str(one.folder.relative_to(home)) for name, one in parents.items()},
         "outputs": {},
         "metrics": {},
         "wall_s": 0.0,
         "peak_memory_mb": 0.0,
-        "machine": machine(),
     }
-    with FileLock(str(folder) + ".lock"):
-        run = Run(folder, facts, parents)
-        earlier = read_facts(folder)
-        if earlier is not None and earlier["status"] == "ok" and complete(folder, earlier):
-            return Run(folder, earlier, parents)
+    return Run(home / label / f"{stage}-{settings.profile}-{digest}", facts, parents)
+
+
+def _made(run: Run, settings: Settings) -> Run:
+    """The finished run of a planned one: found, or made after its parents."""
+    stage = STAGES[run.stage]
+    if run.stage == "evaluation":
+        methods.check(settings)
+    run.parents = {name: _made(one, settings) for name, one in run.parents.items()}
+    if any(one.data_kind == "synthetic" for one in run.parents.values()):
+        run.data_kind = "synthetic"
+    run.facts["machine"] = machine()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(run.folder) + ".lock"):
+        earlier = read_facts(run.folder)
+        if earlier is not None and earlier["status"] == "ok" and complete(run.folder, earlier):
+            return Run(run.folder, earlier, run.parents)
         if earlier is not None and earlier["status"] == "failed":
-            shutil.rmtree(folder)
-            folder.mkdir()
+            shutil.rmtree(run.folder)
+            run.folder.mkdir()
         elif earlier is not None:
             run.facts["wall_s"] = earlier["wall_s"]
             log.info("%s: going on with the run that was cut off", run.id)
@@ -148,11 +135,6 @@ def _inputs_of_old(folder: Path, prefix: str, what: list) -> dict[str, str] | No
 
 def _digest(identity: list) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _label(subject: str) -> str:
-    """A person named by a path becomes the file's stem in folder names."""
-    return Path(subject).stem
 
 
 def _sections(stage: Stage, settings: Settings) -> list:

@@ -10,7 +10,7 @@ import pytest
 
 from geneface_kit.evaluation import collect
 from geneface_kit.person import corpus
-from geneface_kit.pipeline import batch, commands, require
+from geneface_kit.pipeline import commands, require
 from geneface_kit.pipeline.commands import main
 from geneface_kit.pipeline.stages import STAGES
 
@@ -115,23 +115,6 @@ def test_a_study_needs_a_checkout(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err.startswith(
         "error: bench is no part of the package: run it in a ch"
     )
-
-
-def test_reproduce_runs_a_study_and_compares_its_tables(monkeypatch, tmp_path, capsys):
-    asked = []
-
-    def reproduce(study, **options):
-        asked.append(study)
-        return tmp_path
-
-    monkeypatch.setattr(batch, "reproduce", reproduce)
-    arguments = "obama lieu --profile cpu --seeds 0,1 --methods full,lle --until nerf --out there"
-    assert main(["reproduce", *arguments.split()]) == 0
-    persons, methods = ("obama", "lieu"), ("full", "lle")
-    assert asked == [batch.Study(persons, "cpu", (0, 1), methods, until="nerf", out="there")]
-    assert main(["reproduce", "--method", "lle", "--against", "other"]) == 1
-    assert asked[1] == batch.Study(methods=("lle",))
-    assert "no tables" in capsys.readouterr().out
 
 
 def test_tables_are_made_of_named_runs(monkeypatch, tmp_path, capsys):

@@ -1,28 +1,26 @@
-"""Batch: persons x seeds x methods -> one plan of notebooks, executed by Snakemake over papermill.
+"""Workflow: persons x seeds x methods -> a plan of notebooks, for Snakemake over papermill.
 
 A plan knows the folder of every run before anything is made, so an executed notebook lies in the
 folder of its run, and what two methods share is made once.
 """
 
-import dataclasses
 import itertools
 import json
-import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from geneface_kit import runs
-from geneface_kit.pipeline import methods, notebooks
+from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.require import locate
 from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
 from geneface_kit.pipeline.stages import STAGES
+from notebooks import execution
 
 FIGURES = "figures"
 NOTEBOOKS = {name: stage.notebook for name, stage in STAGES.items()} | {FIGURES: "06_paper_figures"}
@@ -88,7 +86,7 @@ def keep(notebook: str, parameters: Mapping[str, Value], target: Path) -> None:
     target.parent.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent.parent / f".{target.parent.name}-{target.stem}.part.ipynb"
     try:
-        notebooks.execute(notebook, partial, dict(parameters))
+        execution.execute(notebook, partial, dict(parameters))
         content = json.loads(partial.read_text())
         record = content["metadata"]["papermill"]
         record["input_path"], record["output_path"] = f"{notebook}.ipynb", target.name
@@ -134,24 +132,17 @@ def reproduce(study: Study, *, cores: int = 0, snakemake: str = "") -> Path:
         ) from None
     plan(study)  # every error of the request is told here, in one sentence
     home(study).mkdir(parents=True, exist_ok=True)
-    snakefile = resources.files("geneface_kit.pipeline") / "Snakefile"
+    snakefile = Path(__file__).with_name("Snakefile")
     command = [
         *[sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)],
         *["--cores", str(cores or "all"), "--rerun-incomplete"],
         "--nolock",  # runs have locks of their own, and a killed workflow must go on
         *["--quiet", "host", "progress"],
-        *["--config", f"study={json.dumps(dataclasses.asdict(study))}", *shlex.split(snakemake)],
+        *["--config", f"study={json.dumps(asdict(study))}", *shlex.split(snakemake)],
     ]
-    environment = os.environ | {"GENEFACE_KIT_ROOT": str(project())}
-    if subprocess.run(command, cwd=home(study), env=environment).returncode:
+    if subprocess.run(command, cwd=home(study)).returncode:
         raise ValueError("the workflow failed; the same command goes on where it stopped")
     return home(study) / "tables"
-
-
-def project() -> Path:
-    """The project whose notebooks are executed: the one around us, or that of this package."""
-    around = runs.root()
-    return around if (around / "notebooks").is_dir() else Path(__file__).parents[2]
 
 
 def from_config(values: Mapping) -> Study:

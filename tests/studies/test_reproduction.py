@@ -1,4 +1,4 @@
-"""Batch: a plan knows its runs beforehand, shares them, resumes; clean runs agree."""
+"""Reproduction: a plan knows its runs beforehand, shares them, resumes; clean runs agree."""
 
 import os
 import subprocess
@@ -12,8 +12,10 @@ from safetensors.numpy import load_file
 from geneface_kit import runs
 from geneface_kit.evaluation import tables
 from geneface_kit.evaluation.collect import collect
-from geneface_kit.pipeline import batch
+from geneface_kit.person import demo
 from notebooks.studies.crates import crate
+from notebooks.studies.reproduction import workflow
+from notebooks.studies.reproduction.__main__ import main
 
 SAME_BYTES = {".csv", ".npy", ".npz", ".png", ".wav"}
 TABLE_A = "synthetic_smoke_table_a"
@@ -31,7 +33,7 @@ def stages(jobs):
 
 
 def test_a_place_is_the_folder_of_the_run_and_nothing_is_made(tmp_path):
-    jobs = batch.plan(batch.Study(out=str(tmp_path), until="nerf"))
+    jobs = workflow.plan(workflow.Study(out=str(tmp_path), until="nerf"))
     assert stages(jobs) == ["person", "nerf"]
     assert list(tmp_path.iterdir()) == []
     place = list(jobs)[0]
@@ -40,7 +42,7 @@ def test_a_place_is_the_folder_of_the_run_and_nothing_is_made(tmp_path):
 
 
 def test_all_seven_notebooks_come_in_order():
-    jobs = batch.plan(batch.Study())
+    jobs = workflow.plan(workflow.Study())
     assert [job.notebook[:2] for job in jobs.values()] == [f"0{k}" for k in range(7)]
     done = set()
     for place, job in jobs.items():
@@ -49,10 +51,10 @@ def test_all_seven_notebooks_come_in_order():
 
 
 def test_methods_share_what_they_do_not_change():
-    study = batch.Study(
+    study = workflow.Study(
         methods=("full", "postnet-no-sync", "torso-not-head-aware"), until="evaluation"
     )
-    jobs = batch.plan(study)
+    jobs = workflow.plan(study)
     # A changed post-net leaves the head alone, and a changed torso leaves the post-net alone.
     assert sorted(stages(jobs)) == sorted(
         ["person", "motion", *["adaptation"] * 2, *["nerf"] * 2, *["evaluation"] * 3]
@@ -63,18 +65,16 @@ def test_methods_share_what_they_do_not_change():
 
 def test_the_notebook_of_the_motion_shows_the_person_of_the_study():
     """Else it would prepare another person beside the study's own."""
-    jobs = batch.plan(batch.Study(overrides="person.size=64", until="adaptation"))
+    jobs = workflow.plan(workflow.Study(overrides="person.size=64", until="adaptation"))
     passed = {job.stage: job.parameters["overrides"] for job in jobs.values()}
     assert passed == dict.fromkeys(["person", "motion", "adaptation"], "person.size=64")
 
 
 def test_seeds_and_persons_are_units_of_their_own(tmp_path):
     clip = tmp_path / "ada.mp4"
-    clip.write_bytes(
-        (Path(batch.__file__).parents[1] / "person" / "demo" / "demo_b.mp4").read_bytes()
-    )
-    study = batch.Study(persons=("demo", str(clip)), seeds=(0, 1), until="nerf")
-    jobs = batch.plan(study)
+    clip.write_bytes(demo.clip_path("demo_b").read_bytes())
+    study = workflow.Study(persons=("demo", str(clip)), seeds=(0, 1), until="nerf")
+    jobs = workflow.plan(study)
     assert sorted({place.split("/")[0] for place in jobs}) == ["ada", "demo"]
     assert sorted(stages(jobs)) == ["nerf"] * 4 + ["person"] * 2  # nothing is drawn in person
     seeds = [job.parameters["seed"] for job in jobs.values() if job.stage == "nerf"]
@@ -84,30 +84,30 @@ def test_seeds_and_persons_are_units_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     "study, sentence",
     [
-        (batch.Study(until="tlak"), "unknown stage 'tlak': choose one of person, motion"),
-        (batch.Study(profile="big"), "unknown profile 'big'"),
-        (batch.Study(overrides="head.stepz=1"), "unknown setting 'head.stepz'"),
-        (batch.Study(methods=("vanila",)), "unknown method 'vanila': choose one of full"),
-        (batch.Study(overrides="evaluation.recordings=a.wav"), "a field of its own here"),
+        (workflow.Study(until="tlak"), "unknown stage 'tlak': choose one of person, motion"),
+        (workflow.Study(profile="big"), "unknown profile 'big'"),
+        (workflow.Study(overrides="head.stepz=1"), "unknown setting 'head.stepz'"),
+        (workflow.Study(methods=("vanila",)), "unknown method 'vanila': choose one of full"),
+        (workflow.Study(overrides="evaluation.recordings=a.wav"), "a field of its own here"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(study, sentence):
     with pytest.raises(ValueError, match=sentence):
-        batch.plan(study)
+        workflow.plan(study)
 
 
 def test_a_study_goes_through_the_config_of_the_workflow():
-    study = batch.from_config({"study": {"persons": ["demo"], "seeds": ["0", "2"]}})
-    assert study == batch.Study(seeds=(0, 2))
-    assert batch.from_config({"profile": "cpu"}) == batch.Study(profile="cpu")
+    study = workflow.from_config({"study": {"persons": ["demo"], "seeds": ["0", "2"]}})
+    assert study == workflow.Study(seeds=(0, 2))
+    assert workflow.from_config({"profile": "cpu"}) == workflow.Study(profile="cpu")
     with pytest.raises(ValueError, match="unknown setting 'person' of the workflow; it has pers"):
-        batch.from_config({"person": "demo"})
+        workflow.from_config({"person": "demo"})
 
 
 def test_a_notebook_that_cannot_run_leaves_nothing(tmp_path):
     target = tmp_path / "demo" / "person-smoke-1" / "00_prepare_person.ipynb"
     with pytest.raises(ValueError, match="no parameter 'persn'"):
-        batch.keep("00_prepare_person", {"persn": "demo"}, target)
+        workflow.keep("00_prepare_person", {"persn": "demo"}, target)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -121,15 +121,32 @@ def test_tables_are_compared_without_clock_times(tmp_path):
         (tmp_path / name).mkdir()
         rows = [row(30.0), row(29.0, method="ablated"), row(fps, "FPS")]
         tables.write_table(tmp_path / name / "synthetic_table_a.csv", rows)
-    assert batch.tables_that_differ(tmp_path / "one", tmp_path / "two") == []
+    assert workflow.tables_that_differ(tmp_path / "one", tmp_path / "two") == []
     path = tmp_path / "two" / "synthetic_table_a.csv"
     path.write_text(path.read_text().replace("29", "29.5"))
-    wrong = batch.tables_that_differ(tmp_path / "one", tmp_path / "two")
+    wrong = workflow.tables_that_differ(tmp_path / "one", tmp_path / "two")
     assert len(wrong) == 2 and all("PSNR" in sentence for sentence in wrong)
     path.unlink()
-    assert batch.tables_that_differ(tmp_path / "one", tmp_path / "two") == [
+    assert workflow.tables_that_differ(tmp_path / "one", tmp_path / "two") == [
         "synthetic_table_a.csv is in one folder only"
     ]
+
+
+def test_reproduce_runs_a_study_and_compares_its_tables(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def reproduce(study, **options):
+        asked.append(study)
+        return tmp_path
+
+    monkeypatch.setattr(workflow, "reproduce", reproduce)
+    arguments = "obama lieu --profile cpu --seeds 0,1 --methods full,lle --until nerf --out there"
+    assert main(arguments.split()) == 0
+    persons, methods = ("obama", "lieu"), ("full", "lle")
+    assert asked == [workflow.Study(persons, "cpu", (0, 1), methods, until="nerf", out="there")]
+    assert main(["--method", "lle", "--against", "other"]) == 1
+    assert asked[1] == workflow.Study(methods=("lle",))
+    assert "no tables" in capsys.readouterr().out
 
 
 def command(*words):
@@ -175,7 +192,7 @@ def reproduced(tmp_path_factory):
 @pytest.mark.slow
 def test_every_notebook_is_kept_whole_with_its_run(reproduced):
     home, said, _ = reproduced
-    jobs = batch.plan(batch.Study(out=str(home), overrides=SMALL, until="evaluation"))
+    jobs = workflow.plan(workflow.Study(out=str(home), overrides=SMALL, until="evaluation"))
     assert stages(jobs) == ["person", "motion", "adaptation", "nerf", "evaluation"]
     for place, job in jobs.items():
         kept = nbformat.read(home / place, as_version=4)
@@ -229,5 +246,5 @@ def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
     home, _, alone = reproduced
     folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
     (path, *_) = collect([runs.open_run(folder)], tmp_path)
-    assert batch.tables_that_differ(home / "tables", tmp_path) == []
+    assert workflow.tables_that_differ(home / "tables", tmp_path) == []
     assert (tables.read_table(path)["value"] != "not measured").sum() > 5
