@@ -32,7 +32,7 @@ DEPTH_BEHIND = -1.6
 
 @dataclass(frozen=True)
 class RayBatch:
-    """RayBatch drawn from several frames, those of one frame together.
+    """Pixels drawn from several frames, those of one frame together.
 
     frames: (b,) frame numbers; frame_of_pixel: (n,) index into `frames`; at: (n, 2) column, row;
     colour: (n, 3) of the video; is_head: (n,); in_face, in_lips: (n,) inside those rectangles.

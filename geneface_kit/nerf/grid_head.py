@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import BOX, SPEECH_STEPS
 from geneface_kit.nerf.deformation import (
@@ -21,7 +20,7 @@ from geneface_kit.nerf.deformation import (
     moved_lines,
     warp_to_mean,
 )
-from geneface_kit.nerf.head import CLAMP, LANDMARKS, HeadField, check_windows
+from geneface_kit.nerf.head import CLAMP, LANDMARKS, ConditionNet, HeadField, check_windows
 from geneface_kit.render.fused import FusedField, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp

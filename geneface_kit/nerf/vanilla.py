@@ -11,10 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import BOX
-from geneface_kit.nerf.head import LANDMARKS, HeadField
+from geneface_kit.nerf.head import LANDMARKS, ConditionNet, HeadField
 from geneface_kit.render.rendering import Field, FieldSamples
 
 POSITION_WAVES, DIRECTION_WAVES = 10, 4

@@ -8,10 +8,10 @@ import pytest
 import torch
 from puppet import faces, puppet
 
-from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.grid_head import GridField
+from geneface_kit.nerf.head import ConditionNet
 from geneface_kit.nerf.head_training import HeadTask
 from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.runs import training, weights

@@ -11,10 +11,9 @@ from test_stage import fresh_run
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.condition import ConditionNet
 from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import SPEECH_STEPS, RayDataset, driving
-from geneface_kit.nerf.head import make_field
+from geneface_kit.nerf.head import ConditionNet, make_field
 from geneface_kit.nerf.head_training import HeadTask
 from geneface_kit.person import stage as person_stage
 
