@@ -80,8 +80,8 @@ def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Flo
     weights = torch.zeros(n, n, n, device=dataset.device)
     focal = camera.crop_focal(dataset.focal, dataset.size, size)
     for frame, reach in _telling_frames(dataset):
-        ranges = HeadRenderer(head).ranges(dataset.poses[frame], focal, size)
-        pixels = (ranges[..., 1] > 0).nonzero().flip(-1)
+        bounds = HeadRenderer(head).bounds(dataset.poses[frame], focal, size)
+        pixels = bounds.mask(size).nonzero().flip(-1)
         rays = camera.rays(dataset.poses[frame], focal, size, pixels)
         window = dataset.windows(torch.tensor([frame]), head.config)
         if head.config.driven_by == "landmarks":

@@ -25,7 +25,7 @@ from geneface_kit.person import camera
 from geneface_kit.render.grid import GridEncoding
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import render_rays
-from geneface_kit.render.screen import adaptive_sampling, screen_bounds
+from geneface_kit.render.screen import ScreenBounds, adaptive_sampling, screen_bounds
 
 ROUND = 32
 """Samples of a ray that are evaluated before looking whether it ends."""
@@ -95,11 +95,11 @@ class HeadRenderer:
         condition = head.condition(window[None])
         if config.exact:
             field = head.at(condition, head.mean_appearance(), None)
-            ranges, mask = None, torch.ones(size, size, dtype=torch.bool, device=pose.device)
+            bounds, mask = None, torch.ones(size, size, dtype=torch.bool, device=pose.device)
         else:
             field = self.baked(condition)
-            ranges = self.ranges(pose, focal, size)
-            mask = ranges[..., 1] > 0
+            bounds = self.bounds(pose, focal, size)
+            mask = bounds.mask(size)
         longest = math.ceil(math.sqrt(3) / self.step)  # samples of a ray through the whole box
         n_rays = max(1, MOST_SAMPLES // (longest if config.exact else min(ROUND, longest)))
         count = 0
@@ -117,7 +117,7 @@ class HeadRenderer:
                     step=self.step,
                     stop=0.0 if config.exact else config.stop,
                     round_size=ROUND,
-                    ranges=None if ranges is None else ranges[some[:, 1], some[:, 0]],
+                    ranges=None if bounds is None else bounds.at(some),
                     backend=config.backend,
                 )
                 count += int(found.n_samples.sum())
@@ -144,10 +144,9 @@ class HeadRenderer:
         for window, frame in zip(windows, frames, strict=True):
             yield self.image(window, dataset.poses[frame], dataset.focal, dataset.size)
 
-    def ranges(self, pose: Tensor, focal: float, size: int) -> Float[Tensor, "h w 2"]:
-        """Between which distances (box lengths) each pixel may see the head; 0 where it may not."""
+    def bounds(self, pose: Tensor, focal: float, size: int) -> ScreenBounds:
+        """Between which distances (box lengths) a picture may show the head."""
         centres, edge = self.centres
-        ranges = pose.new_zeros(size, size, 2)
         seen = (centres - pose[:3, 3]) @ pose[:3, :3]
         distances = seen.norm(dim=-1)
         nearest = float((-seen[:, 2]).min()) if len(seen) else 1.0
@@ -155,9 +154,7 @@ class HeadRenderer:
             raise ValueError("the camera stands inside the head; move it away along its own z axis")
         flat = seen[:, :2] / -seen[:, 2:] * focal
         at = torch.stack([size / 2 + flat[:, 0], size / 2 - flat[:, 1]], -1)
-        pixels, found = screen_bounds(at, distances, edge, focal * edge / nearest, size)
-        ranges[pixels[:, 1], pixels[:, 0]] = found / BOX
-        return ranges
+        return screen_bounds(at, distances / BOX, edge / BOX, focal * edge / nearest, size)
 
 
 def prepared(field: Module, config: AvatarConfig) -> Module:

@@ -6,13 +6,42 @@ is found. Edges are evaluated pixel by pixel.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import no_type_check
 
 import torch
+import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["adaptive_sampling", "screen_bounds"]
+from geneface_kit.render.kernels import array, backend_for, launch
+
+__all__ = ["ScreenBounds", "adaptive_sampling", "screen_bounds"]
+
+TILE = 4
+"""Pixels are evaluated tile by tile: neighbours look at the same rows of a grid."""
+
+
+@dataclass(frozen=True)
+class ScreenBounds:
+    """Between which distances each tile of a picture may show something; 0 where it may not.
+
+    width: of a tile, pixels; ranges: (rows, columns, 2) near and far.
+    """
+
+    width: int
+    ranges: Float[Tensor, "rows columns 2"]
+
+    def mask(self, size: int) -> Bool[Tensor, "h w"]:
+        """The pixels of the tiles that may show something."""
+        axis = torch.arange(size, device=self.ranges.device) // self.width
+        return (self.ranges[..., 1] > 0)[axis][:, axis]
+
+    def at(self, pixels: Int[Tensor, "k 2"]) -> Float[Tensor, "k 2"]:
+        """Near and far of pixels, columns and rows."""
+        column, row = torch.div(pixels, self.width, rounding_mode="floor").unbind(-1)
+        return self.ranges[row, column]
 
 
 def screen_bounds(
@@ -21,8 +50,8 @@ def screen_bounds(
     edge: float,
     width: float,
     size: int,
-) -> tuple[Int[Tensor, "k 2"], Float[Tensor, "k 2"]]:
-    """Pixels that may look at a cell, (k, 2) columns and rows, and (k, 2) near and far distances.
+) -> ScreenBounds:
+    """Where cells may be seen in a picture, and how far away.
 
     seen: (n, 2) where the cells' centres are seen, pixels; distances: (n,) from the camera;
     edge: of a cell, same unit; width: of a cell in pixels, at the nearest; size: of the picture.
@@ -38,11 +67,8 @@ def screen_bounds(
     empty = distances.new_full((n_tiles**2,), -math.inf)
     near = -_dilated(empty.scatter_reduce(0, at, reach - distances, "amax"), n_tiles)
     far = _dilated(empty.scatter_reduce(0, at, distances + reach, "amax"), n_tiles)
-    axis = torch.arange(size, device=seen.device) // tile + 1
-    near, far = near[axis][:, axis], far[axis][:, axis]  # (size, size)
-    pixels = torch.isfinite(far).nonzero()
-    ranges = torch.stack([near, far], -1)[pixels[:, 0], pixels[:, 1]]
-    return pixels.flip(-1), ranges
+    ranges = torch.stack([near, far], -1)
+    return ScreenBounds(tile, torch.where(far.isfinite()[..., None], ranges, 0)[1:-1, 1:-1])
 
 
 def adaptive_sampling(
@@ -65,28 +91,35 @@ def adaptive_sampling(
     if stride < 1 or stride & (stride - 1):
         raise ValueError(f"stride must be a power of two, got {stride}")
     height, width = mask.shape
-    picture = torch.zeros(n_channels, height, width, device=mask.device)  # planes: quick to add up
+    picture = torch.zeros(height, width, n_channels, device=mask.device)
     top, left, mask = _cropped(
         functional.pad(mask, (0, -width % stride, 0, -height % stride)), stride
     )
-    n_watched = n_watched or n_channels
 
     def filled(values: Tensor, wanted: Tensor) -> Tensor:
-        row, column = wanted.nonzero().unbind(-1)
+        row, column = _by_tiles(wanted)
         pixels = torch.stack([column * stride + left, row * stride + top], -1)
-        values[:, row, column] = evaluate(pixels).T
+        values[row, column] = evaluate(pixels)
         return values
 
     coarse = mask[::stride, ::stride]
-    values = filled(picture.new_zeros(n_channels, *coarse.shape), coarse)
+    values = filled(picture.new_zeros(*coarse.shape, n_channels), coarse)
     while stride > 1:
         stride //= 2
-        inside = mask[::stride, ::stride]
-        values, spread = _doubled(values, n_watched)
-        values = filled(values * inside, inside & (spread > tolerance))
-    part = picture[:, top : top + len(mask), left : left + mask.shape[1]]
-    part[:] = values[:, : part.shape[1], : part.shape[2]]
-    return picture.permute(1, 2, 0)
+        inside = mask[::stride, ::stride].contiguous()
+        values = filled(*_doubled(values, inside, n_watched or n_channels, tolerance))
+    part = picture[top : top + len(mask), left : left + mask.shape[1]]
+    part[:] = values[: len(part), : part.shape[1]]
+    return picture
+
+
+def _by_tiles(wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the pixels that are set, tile by tile."""
+    height, width = wanted.shape
+    padded = functional.pad(wanted, (0, -width % TILE, 0, -height % TILE))
+    tiles = padded.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE)).transpose(1, 2)
+    tile_row, tile_column, row, column = tiles.nonzero().unbind(-1)
+    return tile_row * TILE + row, tile_column * TILE + column
 
 
 def _cropped(mask: Tensor, stride: int) -> tuple[int, int, Tensor]:
@@ -103,25 +136,59 @@ def _cropped(mask: Tensor, stride: int) -> tuple[int, int, Tensor]:
     return *starts, mask[tuple(parts)]
 
 
-def _doubled(values: Tensor, n_watched: int) -> tuple[Tensor, Tensor]:
-    """Twice the resolution, new pixels the mean of their neighbours; how far those differ."""
-    n_channels, height, width = values.shape
-    right = torch.cat([values[..., 1:], values[..., -1:]], -1)
-    below, across = (torch.cat([part[:, 1:], part[:, -1:]], 1) for part in (values, right))
-    doubled = values.new_empty(n_channels, height, 2, width, 2)
-    doubled[:, :, 0, :, 0] = values
-    doubled[:, :, 0, :, 1] = (values + right) / 2
-    doubled[:, :, 1, :, 0] = (values + below) / 2
-    doubled[:, :, 1, :, 1] = (values + right + below + across) / 4
-    a, b, c, d = (part[:n_watched] for part in (values, right, below, across))
-    spread = values.new_zeros(height, 2, width, 2)
-    spread[:, 0, :, 1] = (a - b).abs().amax(0)
-    spread[:, 1, :, 0] = (a - c).abs().amax(0)
-    highest = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
-    lowest = torch.minimum(torch.minimum(a, b), torch.minimum(c, d))
-    spread[:, 1, :, 1] = (highest - lowest).amax(0)
-    shape = (2 * height, 2 * width)
-    return doubled.view(n_channels, *shape), spread.view(shape)
+def _doubled(
+    values: Tensor, inside: Tensor, n_watched: int, tolerance: float, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Twice the resolution: new pixels the mean of their neighbours, 0 outside; and which pixels
+    inside lie between neighbours that differ by more than the tolerance."""
+    if backend_for(backend, values.device) == "torch":
+        return _doubled_torch(values, inside, n_watched, tolerance)
+    doubled = values.new_zeros(*inside.shape, values.shape[-1])
+    wanted = torch.zeros_like(inside)
+    bits = lambda flags: array(flags.view(torch.uint8))  # noqa: E731
+    inputs = [array(values), bits(inside), n_watched, tolerance, array(doubled), bits(wanted)]
+    launch(_double, inside.numel(), inputs, values.device)
+    return doubled, wanted
+
+
+@no_type_check
+@wp.kernel(enable_backward=False)
+def _double(
+    values: wp.array3d(dtype=float),
+    inside: wp.array2d(dtype=wp.uint8),
+    n_watched: int,
+    tolerance: float,
+    doubled: wp.array3d(dtype=float),
+    wanted: wp.array2d(dtype=wp.uint8),
+    first: int,
+):
+    pixel = first + wp.tid()
+    row, column = pixel / inside.shape[1], pixel % inside.shape[1]
+    if int(inside[row, column]) == 0:
+        return
+    y, x = row / 2, column / 2
+    below = wp.min(y + row % 2, values.shape[0] - 1)
+    right = wp.min(x + column % 2, values.shape[1] - 1)
+    for c in range(values.shape[2]):
+        a, b = values[y, x, c], values[y, right, c]
+        d, e = values[below, x, c], values[below, right, c]
+        doubled[row, column, c] = 0.25 * ((a + b) + (d + e))
+        spread = wp.max(wp.max(a, b), wp.max(d, e)) - wp.min(wp.min(a, b), wp.min(d, e))
+        if c < n_watched and spread > tolerance:
+            wanted[row, column] = wp.uint8(1)
+
+
+def _doubled_torch(
+    values: Tensor, inside: Tensor, n_watched: int, tolerance: float
+) -> tuple[Tensor, Tensor]:
+    """The torch twin of `_doubled`."""
+    rows, columns = (torch.arange(n, device=values.device) for n in inside.shape)
+    below = ((rows + 1) // 2).clamp(max=len(values) - 1)
+    right = ((columns + 1) // 2).clamp(max=values.shape[1] - 1)
+    pairs = [(y, x) for y in (rows // 2, below) for x in (columns // 2, right)]
+    a, b, c, d = corners = torch.stack([values[y][:, x] for y, x in pairs])
+    spread = (corners.amax(0) - corners.amin(0))[..., :n_watched].amax(-1)
+    return 0.25 * ((a + b) + (c + d)) * inside[..., None], inside & (spread > tolerance)
 
 
 def _dilated(tiles: Tensor, n_tiles: int) -> Tensor:

@@ -210,12 +210,13 @@ def test_forbidden_cells_stay_empty():
 
 def test_screen_bounds_cover_the_cells_they_are_given():
     seen, distances = torch.tensor([[10.0, 20.0]]), torch.tensor([4.0])
-    pixels, ranges = screen_bounds(seen, distances, edge=0.5, width=4.0, size=64)
-    at = pixels.tolist()
-    assert [10, 20] in at and [10, 24] in at and [40, 20] not in at
+    bounds = screen_bounds(seen, distances, edge=0.5, width=4.0, size=64)
+    mask = bounds.mask(64)
+    assert mask[20, 10] and mask[24, 10] and not mask[20, 40]
+    ranges = bounds.at(mask.nonzero().flip(-1))
     assert ranges[:, 0].max() <= 3.6 and ranges[:, 1].min() >= 4.4
-    nothing, _ = screen_bounds(torch.zeros(0, 2), torch.zeros(0), edge=0.5, width=4.0, size=64)
-    assert nothing.shape == (0, 2)
+    nothing = screen_bounds(torch.zeros(0, 2), torch.zeros(0), edge=0.5, width=4.0, size=64)
+    assert not nothing.mask(64).any()
 
 
 def test_harmonics_are_orthonormal():
