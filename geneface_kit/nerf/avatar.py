@@ -22,6 +22,7 @@ from geneface_kit.nerf.renderer import (
 )
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.person.speech import Speech
+from geneface_kit.render.fused_image import FusedImage
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.screen import adaptive_sampling
 
@@ -65,6 +66,8 @@ class Avatar:
         self.renderer, self.head = renderer, renderer.trained.train(False)
         self.torso, self.device = torso.train(False), renderer.trained.appearance.device
         self._prepared_torso = prepared(self.torso, renderer.config)
+        is_fused = renderer.config.backend == "auto" and not renderer.config.exact
+        self._baked_torso = self._prepared_torso.baked() if is_fused else None
         if not isinstance(background, Tensor):
             background = torch.from_numpy(np.array(background)).to(self.device).float() / 255
         self.background, self.focal, self.size = background, float(focal), len(background)
@@ -110,10 +113,15 @@ class Avatar:
         """The frame of a head that is rendered, see `render_frame`."""
         shift = None if torso_shift is None else self._tensor(torso_shift)
         torso, torso_alpha = torso_image(
-            self._prepared_torso, self.renderer.config, self._tensor(pose), head, shift
+            self._prepared_torso,
+            self.renderer.config,
+            self._tensor(pose),
+            head,
+            shift,
+            self._baked_torso,
         )
-        behind = torso_alpha[..., None] * torso + (1 - torso_alpha)[..., None] * self.background
-        rgb = head.over(behind).clamp(0, 1)
+        behind = torch.addcmul(torso, (1 - torso_alpha)[..., None], self.background)
+        rgb = torch.addcmul(head.colour, (1 - head.alpha)[..., None], behind).clamp_(0, 1)
         return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
 
     def render(
@@ -175,10 +183,12 @@ def torso_image(
     pose: Float[Tensor, "4 4"],
     head: HeadImage,
     shift: Float[Tensor, " 2"] | None = None,
+    baked: FusedImage | None = None,
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
-    """Colour (not multiplied) and opacity of a torso behind a head; the mean appearance.
+    """Colour times opacity, and opacity, of a torso behind a head; the mean appearance.
 
-    shift: of the torso, in pixel coordinates of [-1, 1]; None predicts it from the pose.
+    shift: of the torso, in pixel coordinates of [-1, 1]; None predicts it from the pose. baked:
+    the same torso in one pass, see `TorsoField.baked`.
     """
     size = head.alpha.shape[0]
     mask = functional.interpolate(torso.occupied[None, None].float(), (size, size))[0, 0] > 0
@@ -186,8 +196,11 @@ def torso_image(
         mask = mask & (head.alpha < 0.999)  # nothing shows through
     appearance = torso.appearance.mean(0, keepdim=True)
     shifts = None if shift is None else shift[None]
+    given = None if baked is None else torso.of_picture(pose[None], appearance, size, shifts)
 
     def evaluate(pixels: Tensor) -> Tensor:
+        if baked is not None:
+            return baked(pixels, *given, head.colour, head.alpha)
         n = len(pixels)
         pixels = functional.pad(pixels, (0, 0, 0, padded_rows(n) - n))
         at = (pixels[:, 1], pixels[:, 0])
@@ -203,8 +216,7 @@ def torso_image(
             tolerance=config.tolerance,
             stride=sampling_stride(config, size),
         )
-    alpha = values[..., 3]
-    return values[..., :3] / alpha.clamp(min=1e-6)[..., None], alpha
+    return values[..., :3], values[..., 3]
 
 
 def in_parallel(make: Callable[[int], Picture], frames: Sequence[int]) -> Iterator[Picture]:

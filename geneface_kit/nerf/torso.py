@@ -17,6 +17,8 @@ from geneface_kit.nerf.config import TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.nerf.vanilla import positional_encoding
+from geneface_kit.render.fused import has_amx
+from geneface_kit.render.fused_image import FusedImage
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
@@ -108,23 +110,74 @@ class TorsoField(nn.Module):
         moved = self.predicted_shift(poses) if shifts is None else shifts
         place = SHRINK * (pixels - moved[frame])
         parts = [(positional_encoding(place, self.config.pixel_frequencies), None)]
-        numbers = self.pose_numbers(poses)
+        of_frame, strengths = self._of_frame(poses, appearance)
         if not self.config.follow_pose:
-            of_frame = torch.cat(
-                [positional_encoding(numbers, self.config.pose_frequencies), appearance], dim=-1
-            )
             parts.append((of_frame, frame_of_pixel))
         if self.head_net is not None:
             parts.append((self.head_net([(head, None)], self.dtype), None))
         shift = self.deform_net(parts, self.dtype).float()
         if self.config.follow_pose:
-            strengths = torch.cat([numbers, appearance], dim=-1)[frame]  # (n, patterns)
-            shift = (shift.view(len(shift), 2, -1) * strengths[:, None]).sum(-1)
+            shift = (shift.view(len(shift), 2, -1) * strengths[frame][:, None]).sum(-1)
         canonical = 0.5 * (place + shift).clamp(-1, 1) + 0.5
         output = torch.sigmoid(
             self.colour_net([(self.grid(canonical), None), *parts], self.dtype).float()
         )
         return output[:, 1:], output[:, 0]
+
+    def of_picture(
+        self,
+        poses: Float[Tensor, "1 4 4"],
+        appearance: Float[Tensor, "1 d"],
+        size: int,
+        shifts: Float[Tensor, "1 2"] | None,
+    ) -> tuple[Float[Tensor, "w e"], Float[Tensor, "h e"], Float[Tensor, " p"], list[Tensor]]:
+        """What `baked` needs of a picture: the encodings of its columns and rows, how strong each
+        pattern of displacement is, and what the pose adds to the networks' first layers. Arguments
+        as in `forward`."""
+        moved = self.predicted_shift(poses) if shifts is None else shifts
+        axis = torch.arange(size, device=poses.device)[:, None].expand(size, 2)
+        place = SHRINK * (unit_pixels(axis, size) - moved)
+        columns, rows = (
+            positional_encoding(x, self.config.pixel_frequencies) for x in place.split(1, dim=1)
+        )
+        of_frame, strengths = self._of_frame(poses, appearance)
+        biases = [shared @ of_frame[0] for _, shared in self._first_layers()]
+        return columns, rows, strengths[0], biases
+
+    @torch.no_grad()
+    def baked(self) -> FusedImage | None:
+        """The finished torso in one pass; None where it is not on a CPU or sees no head."""
+        if self.head_net is None or self.appearance.device.type != "cpu":
+            return None
+        firsts = [own for own, _ in self._first_layers()]
+        nets = (self.deform_net, self.colour_net)
+        rest = [[layer.weight for layer in net.layers[1:]] for net in nets]
+        networks = [[layer.weight for layer in self.head_net.layers]]
+        networks += [[first, *others] for first, others in zip(firsts, rest, strict=True)]
+        amx = self.dtype == torch.bfloat16 and has_amx()
+        return FusedImage.of(self.grid, networks, amx=amx)
+
+    def _of_frame(self, poses: Tensor, appearance: Tensor) -> tuple[Tensor, Tensor]:
+        """What the networks see of frames, nothing with config.follow_pose; and the strengths of
+        the patterns of displacement."""
+        numbers = self.pose_numbers(poses)
+        if self.config.follow_pose:
+            return numbers[:, :0], torch.cat([numbers, appearance], dim=-1)
+        encoded = positional_encoding(numbers, self.config.pose_frequencies)
+        return torch.cat([encoded, appearance], dim=-1), torch.ones_like(numbers[:, :1])
+
+    def _first_layers(self) -> list[tuple[Tensor, Tensor]]:
+        """The weights of the first layers of deformation and colour network, by the inputs that
+        each pixel has for itself and those that all share, which lie between them."""
+        n_seen, found = 16, []
+        for net, n_grid in ((self.deform_net, 0), (self.colour_net, self.grid.n_features)):
+            weight, start = (
+                net.layers[0].weight,
+                n_grid + 2 * (1 + 2 * self.config.pixel_frequencies),
+            )
+            own = torch.cat([weight[:, :start], weight[:, -n_seen:]], dim=1)
+            found.append((own, weight[:, start:-n_seen]))
+        return found
 
 
 class TorsoTask(training.Task):

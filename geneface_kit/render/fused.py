@@ -8,7 +8,7 @@ stay in a core's cache; a ray ends where its light has. For pictures on a CPU. `
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import warp as wp
@@ -22,7 +22,17 @@ from geneface_kit.render.kernels import array, loaded, on_threads, once
 from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
 
-__all__ = ["FusedField", "has_amx", "render_fused"]
+__all__ = [
+    "FusedField",
+    "grid_levels",
+    "grid_rows",
+    "has_amx",
+    "launch_blocks",
+    "native",
+    "packed",
+    "padded_width",
+    "render_fused",
+]
 
 RAYS = 256
 """Rays that a thread takes at a time."""
@@ -87,31 +97,17 @@ class FusedField:
         if shapes != [3, 3, 2] or len(wide) != 1 or ambient_grid.layout.n_levels != n_levels:
             raise ValueError("the fused field has networks of 3, 3 and 2 layers of one width")
         (hidden,) = wide
-        hidden = -(-hidden // BLOCK) * BLOCK
-        if amx:
-            hidden = 32 if hidden <= 32 else -(-hidden // 64) * 64
-        place = -(-n_levels // 16) * 32 if amx else 2 * n_levels
-        pad = lambda weight: functional.pad(weight, (0, place - 2 * n_levels))  # noqa: E731
-        first, *rest = density
-        ambient = [pad(ambient[0]), *ambient[1:]]
-        density = [torch.cat([pad(part) for part in first.split(2 * n_levels, 1)], 1), *rest]
-        packed = [
-            _packed(weight, 0 if k == 0 and net is not colour else hidden, out, amx)
-            for net in (ambient, density, colour)
-            for k, (weight, out) in enumerate(
-                zip(net, [hidden] * (len(net) - 1) + [0], strict=True)
-            )
-        ]
-        grids = (position_grid, ambient_grid)
-        dtype = torch.bfloat16 if amx else torch.float32
-        tables = [grid.table.detach().to(dtype).contiguous().view(torch.int32) for grid in grids]
+        place, width = 2 * n_levels, padded_width(hidden, amx)
+        colour = [functional.pad(colour[0], (0, width - hidden)), *colour[1:]]
+        networks = (ambient, density, colour)
+        weights, _ = packed(networks, [[place], [place, place], [width]], amx)
         return FusedField(
-            tables=(tables[0].flatten(), tables[1].flatten()),
-            levels=torch.cat([_levels(grid) for grid in grids]),
-            weights=torch.cat(packed).view(torch.int32),
-            hidden=hidden,
+            tables=(grid_rows(position_grid, amx), grid_rows(ambient_grid, amx)),
+            levels=torch.cat([grid_levels(grid) for grid in (position_grid, ambient_grid)]),
+            weights=weights,
+            hidden=width,
             amx=amx,
-            biases=torch.zeros(3, hidden),
+            biases=torch.zeros(3, width),
             lines=torch.zeros(0, LINE),
             scale=scale,
         )
@@ -179,46 +175,95 @@ def render_fused(
             array(sums),
         ]
         n_levels = len(field.levels) // 12
-        kernel = loaded(_kernel(n_levels, field.hidden, field.amx), origins.device)
-        n_blocks = -(-len(origins) // RAYS)
-        n_parts = min(torch.get_num_threads(), n_blocks)
-
-        def part(number: int) -> None:  # every n_parts-th block: heavy ones lie side by side
-            n = len(range(number, n_blocks, n_parts))
-            wp.launch(kernel, dim=n, inputs=[*inputs, number, n_parts], device="cpu")
-
-        on_threads(part, n_parts)
+        kernel = _kernel(n_levels, field.hidden, field.amx)
+        launch_blocks(kernel, inputs, -(-len(origins) // RAYS))
         return sums
 
 
-def _packed(weight: Tensor, least_in: int, least_out: int, amx: bool) -> Tensor:
-    """A layer's weights (out, in) in the order in which the kernel goes through them."""
-    weight = weight.detach().float()
-    rows, columns = TILE if amx else (BLOCK, 1)
-    n_out, n_in = max(len(weight), least_out), max(weight.shape[1], least_in)
-    n_out, n_in = -(-n_out // rows) * rows, -(-n_in // columns) * columns
-    weight = functional.pad(weight, (0, n_in - weight.shape[1], 0, n_out - len(weight)))
-    tiles = weight.view(n_out // rows, rows, n_in // columns, columns)
-    if amx:
-        return tiles.transpose(1, 2).flatten().bfloat16()
-    return tiles.transpose(1, 2).flatten()
+def packed(
+    networks: Sequence[Sequence[Tensor]], blocks: Sequence[Sequence[int]], amx: bool
+) -> tuple[Int[Tensor, " numbers"], list[list[int]]]:
+    """The weights of networks in the order in which a kernel goes through them, and the widths of
+    their layers there: what a layer gives the next one is padded with zeros.
+
+    networks: the weights (out, in) of each network's layers; blocks: for each network how the
+    inputs of its first layer are grouped; each group has its own rows in the kernel.
+    """
+    columns = TILE[1] if amx else 1
+    numbers, widths = [], []
+    for layers, groups in zip(networks, blocks, strict=True):
+        first, *rest = (weight.detach().float() for weight in layers)
+        first = torch.cat(
+            [functional.pad(part, (0, -n % columns)) for part, n in _split(first, groups)], 1
+        )
+        outs = [padded_width(len(weight), amx) for weight in layers[:-1]] + [len(layers[-1])]
+        widths.append(outs)
+        for weight, n_out, n_in in zip([first, *rest], outs, [first.shape[1], *outs], strict=False):
+            weight = functional.pad(weight, (0, n_in - weight.shape[1], 0, n_out - len(weight)))
+            numbers.append(_tiles(weight, amx))
+    return torch.cat(numbers).view(torch.int32), widths
 
 
-def _levels(grid: GridEncoding) -> Int[Tensor, " numbers"]:
+def padded_width(n: int, amx: bool) -> int:
+    """How wide a hidden layer of n neurons is in a kernel."""
+    if not amx:
+        return -(-n // BLOCK) * BLOCK
+    return 32 if n <= 32 else -(-n // 64) * 64
+
+
+def grid_rows(grid: GridEncoding, amx: bool) -> Int[Tensor, " numbers"]:
+    """A grid's table as kernels read it: pairs of bfloat16 beside AMX, else of float32."""
+    dtype = torch.bfloat16 if amx else torch.float32
+    return grid.table.detach().to(dtype).contiguous().view(torch.int32).flatten()
+
+
+def grid_levels(grid: GridEncoding) -> Int[Tensor, " numbers"]:
     """Six numbers a level: its scale's bits, offset, two strides, mask, and 1 where hashed."""
     layout = grid.layout
     columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
     return torch.stack([column.cpu() for column in columns], 1).flatten().contiguous()
 
 
+def native(name: str, amx: bool, **sizes: int) -> str:
+    """The body of a native function: sizes known when it is compiled, what all share, its own."""
+    listed = ", ".join(f"{size} = {number}" for size, number in sizes.items())
+    parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", name)]
+    return "\n".join([f"#define AMX {int(amx)}", f"enum {{ {listed} }};", *parts])
+
+
+def launch_blocks(kernel: wp.Kernel, inputs: Sequence[Any], n_blocks: int) -> None:
+    """Runs a kernel over blocks on the cores, each every so-manieth: heavy ones lie side by side.
+    Its last arguments are the first block and the stride."""
+    kernel = loaded(kernel, torch.device("cpu"))
+    n_parts = min(torch.get_num_threads(), n_blocks)
+
+    def part(number: int) -> None:
+        n = len(range(number, n_blocks, n_parts))
+        wp.launch(kernel, dim=n, inputs=[*inputs, number, n_parts], device="cpu")
+
+    on_threads(part, n_parts)
+
+
+def _split(weight: Tensor, groups: Sequence[int]) -> list[tuple[Tensor, int]]:
+    return list(zip(weight.split(list(groups), dim=1), groups, strict=True))
+
+
+def _tiles(weight: Tensor, amx: bool) -> Tensor:
+    """A layer's weights (out, in) by tiles: TILE with AMX, else BLOCK neurons and one input."""
+    rows, columns = TILE if amx else (BLOCK, 1)
+    weight = functional.pad(weight, (0, -weight.shape[1] % columns, 0, -len(weight) % rows))
+    n_out, n_in = weight.shape
+    tiles = weight.view(n_out // rows, rows, n_in // columns, columns).transpose(1, 2).flatten()
+    return tiles.bfloat16() if amx else tiles
+
+
 @once
 def _kernel(n_levels: int, hidden: int, amx: bool) -> wp.Kernel:
     """The kernel for a shape of field; a thread renders RAYS rays."""
-    sizes = f"enum {{ LEVELS = {n_levels}, HIDDEN = {hidden}, RAYS = {RAYS} }};"
-    source = Path(__file__).with_name("fused.h").read_text()
+    source = native("fused_rays.h", amx, LEVELS=n_levels, HIDDEN=hidden, RAYS=RAYS)
 
     @no_type_check
-    @wp.func_native(f"#define AMX {int(amx)}\n{sizes}\n{source}")
+    @wp.func_native(source)
     def render(
         origins: wp.array(dtype=wp.vec3),
         directions: wp.array(dtype=wp.vec3),

@@ -1,0 +1,169 @@
+"""Fused image: pixels of a canonical image that networks bend, in one pass on a CPU.
+
+Encoded place and what is seen before it -> deformation network -> 2D grid -> colour network, for
+sixteen pixels side by side. The networks one after the other in torch are the specification.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from geneface_kit.render.fused import (
+    grid_levels,
+    grid_rows,
+    has_amx,
+    launch_blocks,
+    native,
+    packed,
+)
+from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.kernels import array, once
+
+__all__ = ["FusedImage"]
+
+PIXELS = 256
+"""Pixels that a thread takes at a time."""
+
+
+@dataclass(frozen=True)
+class FusedImage:
+    """A finished canonical image as the kernel reads it; made by `of`.
+
+    sizes: of its layers, by the names of `fused_image.h`.
+    """
+
+    table: Tensor
+    levels: Int[Tensor, " numbers"]
+    weights: Tensor
+    amx: bool
+    sizes: tuple[tuple[str, int], ...]
+
+    @staticmethod
+    def of(
+        grid: GridEncoding, networks: Sequence[Sequence[Tensor]], *, amx: bool | None = None
+    ) -> "FusedImage":
+        """The image of a 2D grid and the weights of three networks of three layers.
+
+        seen (4) -> s; (encoded place, s) -> x and y of each pattern of displacement; (grid,
+        encoded place, s) -> opacity and colour; weights of inputs that all pixels share left out.
+        amx: as in `fused.FusedField.of`.
+        """
+        amx = has_amx() if amx is None else amx
+        seen, bend, colour = networks
+        encoded = bend[0].shape[1] - len(seen[-1])
+        features = grid.n_features
+        if [len(net) for net in networks] != [3, 3, 3] or encoded % 2 or len(bend[-1]) > 32:
+            raise ValueError("the fused image has three networks of three layers, 16 patterns")
+        groups = [[4], [encoded, len(seen[-1])], [features, encoded, len(seen[-1])]]
+        weights, (seen_out, bend_out, colour_out) = packed(networks, groups, amx)
+        sizes = {
+            "LEVELS": grid.layout.n_levels,
+            "HIDDEN": max(*seen_out, *bend_out, *colour_out),
+            "ENCODED": encoded,
+            "SEEN_1": seen_out[0],
+            "SEEN_2": seen_out[1],
+            "SEEN_3": seen_out[2],
+            "BEND": bend_out[0],
+            "PATTERNS": bend_out[2] // 2,
+            "COLOUR": colour_out[0],
+            "PIXELS": PIXELS,
+        }
+        table = grid_rows(grid, amx)
+        return FusedImage(table, grid_levels(grid), weights, amx, tuple(sizes.items()))
+
+    def __call__(
+        self,
+        pixels: Int[Tensor, "k 2"],
+        columns: Float[Tensor, "w e"],
+        rows: Float[Tensor, "h e"],
+        strengths: Float[Tensor, " p"],
+        biases: Sequence[Float[Tensor, " _"]],
+        seen_colour: Float[Tensor, "h w 3"],
+        seen_alpha: Float[Tensor, "h w"],
+    ) -> Float[Tensor, "k 4"]:
+        """Colour times opacity, and opacity, of pixels (columns and rows).
+
+        columns, rows: the encodings of x of each column and y of each row, x and y first;
+        strengths: of the patterns; biases: what inputs that all pixels share add to the first
+        layers of the deformation and the colour network; seen_colour, seen_alpha: what lies
+        before the image.
+        """
+        values, hidden = torch.empty(len(pixels), 4), dict(self.sizes)["HIDDEN"]
+        shared = [functional.pad(bias.float(), (0, hidden - len(bias))) for bias in biases]
+        inputs = [
+            array(pixels.int(), wp.vec2i),
+            array(columns.contiguous()),
+            array(rows.contiguous()),
+            array(strengths.contiguous()),
+            array(seen_colour),
+            array(seen_alpha),
+            array(self.table),
+            array(self.levels),
+            array(self.weights),
+            array(torch.stack(shared).flatten()),
+            array(values.flatten()),
+        ]
+        launch_blocks(_kernel(self.amx, self.sizes), inputs, -(-len(pixels) // PIXELS))
+        return values
+
+
+@once
+def _kernel(amx: bool, sizes: tuple[tuple[str, int], ...]) -> wp.Kernel:
+    """The kernel for a shape of networks; a thread makes PIXELS pixels."""
+
+    @no_type_check
+    @wp.func_native(native("fused_image.h", amx, **dict(sizes)))
+    def make(
+        pixels: wp.array(dtype=wp.vec2i),
+        columns: wp.array2d(dtype=float),
+        rows: wp.array2d(dtype=float),
+        strengths: wp.array(dtype=float),
+        seen_colour: wp.array3d(dtype=float),
+        seen_alpha: wp.array2d(dtype=float),
+        table: wp.array(dtype=int),
+        levels: wp.array(dtype=int),
+        weights: wp.array(dtype=int),
+        biases: wp.array(dtype=float),
+        values: wp.array(dtype=float),
+        block: int,
+    ): ...
+
+    @no_type_check
+    @wp.kernel(name="fused_image", enable_backward=False, module="unique")
+    def fused_image(
+        pixels: wp.array(dtype=wp.vec2i),
+        columns: wp.array2d(dtype=float),
+        rows: wp.array2d(dtype=float),
+        strengths: wp.array(dtype=float),
+        seen_colour: wp.array3d(dtype=float),
+        seen_alpha: wp.array2d(dtype=float),
+        table: wp.array(dtype=int),
+        levels: wp.array(dtype=int),
+        weights: wp.array(dtype=int),
+        biases: wp.array(dtype=float),
+        values: wp.array(dtype=float),
+        first: int,
+        stride: int,
+    ):
+        make(
+            pixels,
+            columns,
+            rows,
+            strengths,
+            seen_colour,
+            seen_alpha,
+            table,
+            levels,
+            weights,
+            biases,
+            values,
+            first + stride * wp.tid(),
+        )
+
+    return fused_image
