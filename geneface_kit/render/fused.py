@@ -154,8 +154,6 @@ def render_fused(
     """
     with record_function("fused"):
         sums = origins.new_empty(len(origins), 7)
-        if not len(origins):
-            return sums
         inputs = [
             array(origins.contiguous(), wp.vec3),
             array(directions.contiguous(), wp.vec3),
@@ -234,6 +232,8 @@ def native(name: str, amx: bool, **sizes: int) -> str:
 def launch_blocks(kernel: wp.Kernel, inputs: Sequence[Any], n_blocks: int) -> None:
     """Runs a kernel over blocks on the cores, each every so-manieth: heavy ones lie side by side.
     Its last arguments are the first block and the stride."""
+    if not n_blocks:
+        return
     kernel = loaded(kernel, torch.device("cpu"))
     n_parts = min(torch.get_num_threads(), n_blocks)
 

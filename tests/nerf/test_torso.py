@@ -247,6 +247,7 @@ def test_a_torso_in_one_pass_is_the_torso(amx, follow_pose):
     shifts = torch.tensor([[0.03, -0.02]])
     given = field.of_picture(pose, appearance, 32, shifts)
     found = field.baked()(pixels, *given, head[..., :3], head[..., 3])
+    assert field.baked()(pixels[:0], *given, head[..., :3], head[..., 3]).shape == (0, 4)
     field.dtype = torch.float32
     seen = head[pixels[:, 1], pixels[:, 0]]
     colour, alpha = field(unit_pixels(pixels, 32), pose, appearance, seen, None, shifts)
