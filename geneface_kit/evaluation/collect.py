@@ -12,9 +12,6 @@ import pandas as pd
 from geneface_kit.evaluation.tables import read_table, write_csv, write_pages
 from geneface_kit.runs.record import Run, open_run, root
 
-UPSTREAM = ("person", "motion", "adaptation", "nerf")
-"""The stages that a score stands on."""
-
 TABLES = ("a", "b", "d")
 SAME = ("n_frames", "recordings", "cross_s")
 """Settings of an evaluation that must agree within a table."""
@@ -40,14 +37,17 @@ def collect(evaluations: list[Run], out: Path) -> list[Path]:
     """Writes every table of the given evaluation runs as csv, html and LaTeX; returns the files.
 
     The rows are those of the runs, unchanged, with their run ids; persons in the order given.
-    Raises: ValueError for a run that is not a finished evaluation, whose upstream does not belong
-    to it, or that does not go with the others: synthetic with real data, another profile, other
-    settings, or the same person, method and seed twice.
+    Raises: ValueError for a run that is not a finished evaluation, or that does not go with the
+    others: synthetic with real data, another profile, other settings, or the same person, method
+    and seed twice.
     """
     if not evaluations:
         raise ValueError("no runs were given: name finished evaluation runs by id or folder")
     for run in evaluations:
-        check_run(run)
+        if run.stage != "evaluation":
+            raise ValueError(f"{run.id} is a run of {run.stage}: tables are of evaluation runs")
+        if run.status != "ok":
+            raise ValueError(f"{run.id} is {run.status}: only finished runs go into a table")
         _check_beside(run, evaluations[0])
     named = [(run.subject, _method(run), run.seed) for run in evaluations]
     for subject, method, seed in named:
@@ -65,37 +65,6 @@ def collect(evaluations: list[Run], out: Path) -> list[Path]:
         write_pages(path, table, name)
         written += [path.with_suffix(ending) for ending in (".csv", ".html", ".tex")]
     return written
-
-
-def check_run(run: Run, *, finished: bool = True) -> None:
-    """Refuses an evaluation whose numbers would not be those of its person and profile.
-
-    Raises: ValueError that names the run and what is wrong with it.
-    """
-    if run.stage != "evaluation":
-        raise ValueError(f"{run.id} is a run of {run.stage}: tables are made of evaluation runs")
-    if finished and run.status != "ok":
-        raise ValueError(f"{run.id} is {run.status}: only finished runs go into a table")
-    for stage in UPSTREAM:
-        if stage not in run.parents:
-            raise ValueError(f"{run.id} has no {stage} run: make it again")
-        parent = run.parents[stage]
-        if parent.status != "ok":
-            raise ValueError(f"{run.id} came from {parent.id}, which is {parent.status}")
-        if stage != "motion" and parent.subject != run.subject:
-            raise ValueError(
-                f"{run.id} is of {run.subject}, but its {stage} run {parent.id} is of "
-                f"{parent.subject}"
-            )
-        if run.data_kind == "real" and parent.data_kind != "real":
-            raise ValueError(
-                f"{run.id} is called real, but its {stage} run {parent.id} is {parent.data_kind}"
-            )
-        if parent.profile != run.profile:
-            raise ValueError(
-                f"{run.id} has profile {run.profile}, but its {stage} run {parent.id} has "
-                f"{parent.profile}"
-            )
 
 
 def prefix(run: Run) -> str:

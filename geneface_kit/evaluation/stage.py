@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from geneface_kit.evaluation.collect import check_run
 from geneface_kit.evaluation.config import EvaluationConfig
 from geneface_kit.evaluation.protocols import cross_driven, held_out, landmark_driven, self_driven
 from geneface_kit.evaluation.scores import (
@@ -46,7 +45,6 @@ def inputs(subject: str, spoken: TalkConfig, config: EvaluationConfig) -> list[P
 
 def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     """Scores the person of a run by the three protocols and writes tables A, B and D."""
-    check_run(run, finished=False)
     actor = load_actor(run.parents)
     chosen = held_out(actor.person, config.n_frames)
     scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}

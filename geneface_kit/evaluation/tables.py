@@ -3,12 +3,10 @@
 A row is ours, with run ids, or published, with its source; never both.
 """
 
-import csv
 import dataclasses
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +16,16 @@ from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.runs.files import replacing
 from geneface_kit.runs.record import Run
 
+FILES = Path(__file__).parent
+METRICS = {
+    row.metric: row
+    for row in pd.read_csv(FILES / "metrics.csv", keep_default_na=False).itertuples(index=False)
+}
+"""Every metric that this kit writes into a table, by its name.
 
-@dataclass(frozen=True)
-class Definition:
-    """What a metric of a table is.
-
-    unit: "" for a pure number. better: "higher", "lower", or "" where neither is. text:
-    definition, scale and alignment in one line.
-    """
-
-    unit: str
-    better: str
-    text: str
-
-
-def _definitions() -> dict[str, Definition]:
-    path = resources.files("geneface_kit.evaluation") / "metrics.csv"
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row.pop("metric"): Definition(**row) for row in csv.DictReader(file)}
-
-
-METRICS = _definitions()
-"""Every metric that this kit writes into a table, by its name."""
+unit: "" for a pure number. better: "higher", "lower", or "" where neither is. text: definition,
+scale and alignment in one line.
+"""
 TITLES = {
     "a": "Table A: reconstruction of held-out frames",
     "b": "Table B: lip sync to other recordings",
@@ -165,9 +151,7 @@ def write_pages(path: Path, ours: pd.DataFrame, name: str) -> None:
 
 def published() -> pd.DataFrame:
     """Published numbers, one per row, each with the paper and table it is quoted from."""
-    path = resources.files("geneface_kit.evaluation") / "published_results.csv"
-    with path.open() as file:
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
+    return read_table(FILES / "published_results.csv")
 
 
 def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:

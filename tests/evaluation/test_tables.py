@@ -16,7 +16,7 @@ from geneface_kit import runs
 from geneface_kit.evaluation import collect as collecting
 from geneface_kit.evaluation import scores, tables
 from geneface_kit.evaluation import stage as evaluation
-from geneface_kit.evaluation.collect import check_run, collect
+from geneface_kit.evaluation.collect import collect
 from geneface_kit.evaluation.config import EvaluationConfig
 from geneface_kit.evaluation.protocols import held_out, landmark_driven, self_driven
 from geneface_kit.evaluation.tables import METRICS
@@ -403,30 +403,6 @@ def test_runs_that_do_not_go_together_are_refused(tmp_path):
     with pytest.raises(ValueError, match="evaluation.n_frames 12 .* 44: score all with the same"):
         collect([obama, lieu], tmp_path / "figures")
     assert not (tmp_path / "figures").exists(), "nothing is written by halves"
-
-
-def test_upstream_of_another_person_or_profile_is_refused(tmp_path):
-    run, other = chain(tmp_path, "obama"), chain(tmp_path, "lieu", profile="smoke")
-    for stage, parent, complaint in (
-        ("nerf", other.parents["nerf"], "is of obama, but its nerf run nerf-lieu is of lieu"),
-        (
-            "motion",
-            other.parents["motion"],
-            "profile cpu, but its motion run motion-lieu has smoke",
-        ),
-        ("person", a_run(tmp_path / "x", "person", status="failed"), "which is failed"),
-        (
-            "motion",
-            a_run(tmp_path / "y", "motion", profile="cpu"),
-            "is called real, but its motion",
-        ),
-    ):
-        strange = runs.Run(run.folder, run.facts, run.parents | {stage: parent})
-        with pytest.raises(ValueError, match=complaint):
-            check_run(strange)
-    del run.parents["adaptation"]
-    with pytest.raises(ValueError, match="has no adaptation run"):
-        check_run(run)
 
 
 def test_shipped_weights_took_no_training(tmp_path):
