@@ -134,7 +134,7 @@ class HeadTask(training.Task):
             picture = pictures[frames.index(shown)]
             psnr = layer_quality([picture], dataset, [shown]).get("head_psnr", np.nan)
             self.on_snapshot(index + 1, picture, psnr)
-        quality = layer_quality(pictures, dataset, frames)
+        quality = layer_quality(pictures, dataset, frames, head_alone=True)
         return {name: quality[name] for name in ("head_psnr", "lip_psnr") if name in quality}
 
     def state(self) -> dict[str, Tensor]:

@@ -67,12 +67,17 @@ def following(asked: Float[np.ndarray, " t"], found: Float[np.ndarray, " t"]) ->
 
 
 def layer_quality(
-    rendered: Sequence[UInt8[np.ndarray, "h w 3"]], dataset: RayDataset, frames: Sequence[int]
+    rendered: Sequence[UInt8[np.ndarray, "h w 3"]],
+    dataset: RayDataset,
+    frames: Sequence[int],
+    *,
+    head_alone: bool = False,
 ) -> dict[str, float]:
     """PSNR in dB of rendered frames, each of the mean squared error over all of them.
 
     frame_psnr: the whole picture; head_, neck_, torso_, background_psnr: the pixels of the true
-    label; lip_psnr: the lip rectangle. A layer that is in no frame has no entry.
+    label; lip_psnr: the lip rectangle. A layer that is in no frame has no entry. head_alone: the
+    pictures show no torso, so of the lip rectangle only pixels of the head count.
     """
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
     for picture, frame in zip(rendered, frames, strict=True):
@@ -80,8 +85,10 @@ def layer_quality(
         squared = (error**2).mean(-1) / 255**2
         labels = np.asarray(dataset.person.labels[frame])
         x0, y0, x1, y1 = dataset.lip_rects[frame].tolist()
+        lips = np.s_[y0:y1, x0:x1]
         parts = {name: squared[labels == number] for name, number in LAYERS.items()}
-        for name, values in (parts | {"frame": squared, "lip": squared[y0:y1, x0:x1]}).items():
+        parts["lip"] = squared[lips][labels[lips] == HEAD] if head_alone else squared[lips]
+        for name, values in (parts | {"frame": squared}).items():
             sums[f"{name}_psnr"] += values.sum(), values.size
     return {name: round(psnr_of_error(total / n), 3) for name, (total, n) in sums.items() if n}
 

@@ -84,6 +84,21 @@ def test_quality_is_told_by_layer():
     assert "neck_psnr" not in found
 
 
+def test_lips_of_a_head_alone_are_where_the_head_is():
+    dataset, frame = RayDataset(puppet()), 21
+    picture = dataset.person.frames[frame].copy()
+    x0, y0, x1, y1 = dataset.lip_rects[frame].tolist()
+    rect = np.zeros((32, 32), bool)
+    rect[y0 - 9 : y1 + 9, x0 - 9 : x1 + 9] = True
+    dataset.lip_rects[frame] = torch.tensor([x0 - 9, y0 - 9, x1 + 9, y1 + 9])
+    picture[rect & (dataset.person.labels[frame] != 1)] = 0  # what a head alone does not show
+    whole, alone = (
+        layer_quality([picture], dataset, [frame], head_alone=way)["lip_psnr"]
+        for way in (False, True)
+    )
+    assert alone == 120 and whole < 30
+
+
 def test_lip_movements_reach_the_condition_at_unit_strength():
     config = HeadConfig(
         condition=8, lip_modes=2, hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8
