@@ -1,16 +1,19 @@
-"""Pictures of figures/: redrawn from their data, and filmstrips of several persons in one.
+"""Pictures and tables of figures/: redrawn from their data, or made of several persons' runs.
 
 python -m geneface_kit figures --check
+python -m geneface_kit tables RUN...
 python -m geneface_kit filmstrips obama=song.wav lieu=news.wav --profile cpu
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 import geneface_kit_figures as figures
+from geneface_kit_figures.collect import collect
 
 from geneface_kit.pipeline.commands import required, said, unit_arguments
-from geneface_kit.runs import root
+from geneface_kit.runs.record import named_run, root
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     sub = commands.add_parser("figures", help="redraw figures/ from its data")
     sub.add_argument("--check", action="store_true", help="compare instead of writing")
     sub.set_defaults(call=lambda chosen: figures.redraw(check=chosen.check))
+    sub = commands.add_parser("tables", help="evaluations of several persons in one table each")
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="its folder, or its id")
+    sub.add_argument("--out", type=Path, help="folder (default: figures/)")
+    sub.set_defaults(call=_tables)
     sub = commands.add_parser(
         "filmstrips", help="one picture of several persons", parents=[unit_arguments()]
     )
@@ -27,6 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     sub.set_defaults(call=_filmstrips)
     chosen = parser.parse_args(arguments)
     return said(lambda: chosen.call(chosen))
+
+
+def _tables(chosen: argparse.Namespace) -> None:
+    evaluations = [named_run(name) for name in chosen.runs]
+    for path in collect(evaluations, chosen.out or root() / "figures"):
+        sys.stdout.write(f"written: {path.name}\n")
 
 
 def _filmstrips(chosen: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ written out here because torchvision is no part of the kit).
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,7 +46,10 @@ def fid(
     path = network("inception")
     if isinstance(path, NotMeasured):
         return path
-    return _between(lambda frames: _inception_features(path, frames), predicted, truth)
+    model = scripted(path)
+    return _distance(
+        lambda frames: model(channels_first(frames), return_features=True), predicted, truth
+    )
 
 
 def fd_mobilenet(
@@ -63,27 +65,21 @@ def fd_mobilenet(
         return path
     model = MobileNetV2().eval()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return _between(lambda frames: mobilenet_features(model, frames), predicted, truth)
-
-
-def _between(
-    features: Callable[[np.ndarray], np.ndarray], predicted: np.ndarray, truth: np.ndarray
-) -> float | NotMeasured:
-    if min(len(predicted), len(truth)) < 2:
-        return NotMeasured("a Frechet distance needs at least two frames")
-    return frechet_distance(features(predicted), features(truth))
+    return _distance(lambda frames: model(prepared(frames)), predicted, truth)
 
 
 @torch.no_grad()
-def _inception_features(
-    path: Path, frames: UInt8[np.ndarray, "t h w 3"]
-) -> Float[np.ndarray, "t c"]:
-    model = scripted(path)
-    batches = [
-        model(channels_first(frames[start : start + BATCH]), return_features=True)
-        for start in range(0, len(frames), BATCH)
+def _distance(
+    features: Callable[[np.ndarray], Tensor], predicted: np.ndarray, truth: np.ndarray
+) -> float | NotMeasured:
+    """Of the features of every frame, BATCH frames at a time."""
+    if min(len(predicted), len(truth)) < 2:
+        return NotMeasured("a Frechet distance needs at least two frames")
+    found = [
+        torch.cat([features(frames[k : k + BATCH]) for k in range(0, len(frames), BATCH)])
+        for frames in (predicted, truth)
     ]
-    return torch.cat(batches).float().numpy()
+    return frechet_distance(*(one.float().numpy() for one in found))
 
 
 class MobileNetV2(nn.Module):
@@ -112,17 +108,6 @@ def prepared(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t 3 224 224
         pictures, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
     )
     return (sized - torch.tensor(MEAN)[:, None, None]) / torch.tensor(SPREAD)[:, None, None]
-
-
-@torch.no_grad()
-def mobilenet_features(
-    model: MobileNetV2, frames: UInt8[np.ndarray, "t h w 3"]
-) -> Float[np.ndarray, "t 1280"]:
-    """The features of every frame, BATCH at a time."""
-    found = [
-        model(prepared(frames[start : start + BATCH])) for start in range(0, len(frames), BATCH)
-    ]
-    return torch.cat(found).numpy()
 
 
 def _unit(c_in: int, c_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Module:

@@ -24,17 +24,18 @@ SYSTEM_LIBRARIES = {
 """Shared libraries that mediapipe and OpenCV load on Linux -> the Debian package of each."""
 
 OF_THE_CHECKOUT = {
-    "prove": "notebooks.studies.unheard_speakers",
-    "ablations": "notebooks.studies.ablations",
-    "bench": "notebooks.studies.speed",
-    "reproduce": "notebooks.studies.reproduction",
-    "export": "notebooks.studies.crates",
-    "verify": "notebooks.studies.crates",
-    "figures": "geneface_kit_figures",
-    "filmstrips": "geneface_kit_figures",
-    "notebooks": "notebooks",
+    "prove": ["notebooks.studies.unheard_speakers"],
+    "ablations": ["notebooks.studies.ablations"],
+    "bench": ["notebooks.studies.speed"],
+    "reproduce": ["notebooks.studies.reproduction"],
+    "export": ["notebooks.studies.crates", "export"],
+    "verify": ["notebooks.studies.crates", "verify"],
+    "tables": ["geneface_kit_figures", "tables"],
+    "figures": ["geneface_kit_figures", "figures"],
+    "filmstrips": ["geneface_kit_figures", "filmstrips"],
+    "notebooks": ["notebooks"],
 }
-"""Command -> the module outside of the package that does it: studies, figures, notebooks."""
+"""Command -> the module outside of the package that does it, and what it is told first."""
 
 TEST_PROCESSES = 4
 """At most so many pytest processes, a core and 2 GB each."""
@@ -141,13 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=int, help="processes (default: one per core)")
     add("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
     add("--retry", action="store_true", help="read broken clips again")
-    add = command(_tables)
-    add("runs", nargs="+", metavar="RUN", help="an evaluation run's folder, or its id")
-    add("--out", type=Path, help="folder (default: figures/)")
     add = command(_networks)
     add("names", nargs="*", help="which to fetch, or packaged; default: list all")
     command(_test)
-    for name, module in OF_THE_CHECKOUT.items():
+    for name, (module, *_) in OF_THE_CHECKOUT.items():
         commands.add_parser(name, help=f"{module}, see its --help")
     return parser
 
@@ -162,8 +160,7 @@ def _in_checkout(name: str, *arguments: str) -> int:
         )
     places = [str(root()), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    several = list(OF_THE_CHECKOUT.values()).count(OF_THE_CHECKOUT[name]) > 1
-    command = [sys.executable, "-m", OF_THE_CHECKOUT[name], *[name] * several, *arguments]
+    command = [sys.executable, "-m", *OF_THE_CHECKOUT[name], *arguments]
     return subprocess.run(command, env=environment).returncode
 
 
@@ -209,16 +206,6 @@ def _corpus(chosen: Chosen) -> None:
     config = resolve(chosen.profile, overrides).corpus
     data = corpus.prepare(config, workers=chosen.workers, on_ray=chosen.ray, retry=chosen.retry)
     _say(corpus.summary(data))
-
-
-def _tables(chosen: Chosen) -> None:
-    """Tables of several persons' evaluations."""
-    from geneface_kit.evaluation import collect
-    from geneface_kit.runs import root
-
-    evaluations = [collect.named_run(name) for name in chosen.runs]
-    for path in collect.collect(evaluations, chosen.out or root() / "figures"):
-        _say(f"written: {path.name}")
 
 
 def _networks(chosen: Chosen) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from geneface_kit.adaptation import stage as adaptation_config
-from geneface_kit.evaluation import config as evaluation_config
+from geneface_kit.evaluation import stage as evaluation_config
 from geneface_kit.motion import config as motion_config
 from geneface_kit.motion import sync_expert as sync_config
 from geneface_kit.nerf import config as nerf_config

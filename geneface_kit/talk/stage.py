@@ -20,7 +20,7 @@ from geneface_kit.talk.audio import driving_audio, say
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.marking import consent_of, labelled, provenance, sign
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
-from geneface_kit.talk.verdict import Flicker, Verdict, judge
+from geneface_kit.talk.verdict import Check, Flicker, judge, verdict_lines
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,15 @@ STILLS = 8
 class Talk:
     """A finished video and how it came about.
 
-    stills: a few frames as rendered, before compression, and their indices. verdict: the checks
-    of the result. signed: whether the file carries a C2PA manifest.
+    stills: a few frames as rendered, before compression, and their indices. checks: of the
+    result. signed: whether the file carries a C2PA manifest.
     """
 
     path: Path
     plan: Plan
     stills: UInt8[np.ndarray, "k h w 3"]
     still_frames: Int[np.ndarray, " k"]
-    verdict: Verdict
+    checks: tuple[Check, ...]
     signed: bool
 
 
@@ -68,8 +68,8 @@ def make(run: Run, config: TalkConfig) -> None:
     run.record("frames", len(done.plan.landmarks))
     run.record("seconds", len(done.plan.landmarks) / FPS)
     run.record("silent_share", round(float(done.plan.silent.mean()), 4))
-    run.record("checks", [dataclasses.asdict(check) for check in done.verdict.checks])
-    run.record("verdict", done.verdict.lines())
+    run.record("checks", [dataclasses.asdict(check) for check in done.checks])
+    run.record("verdict", verdict_lines(done.checks))
     run.record("consent", consent_of(actor.person))
     run.record("signed", done.signed)
 
@@ -109,12 +109,12 @@ def talk(
     metadata = {"title": title, "comment": json.dumps(notes)}
     write_video(Path(out), frames(), planned.audio, metadata=metadata)
     signed = sign(Path(out), notes, title=title, keys=config.c2pa_keys)
-    verdict = judge(planned, actor, flicker.value)
-    for check in verdict.checks:
+    checks = judge(planned, actor, flicker.value)
+    for check in checks:
         if not check.fine:
             log.warning("%s is %.2f: look at %s", check.name, check.value, check.remedy)
     log.info("consent: %s", consent_of(actor.person))
-    return Talk(Path(out), planned, np.stack(stills), kept, verdict, signed)
+    return Talk(Path(out), planned, np.stack(stills), kept, checks, signed)
 
 
 def _save_arrays(path: Path, done: Talk) -> None:

@@ -43,24 +43,6 @@ class Check:
         return self.value is None or self.low <= self.value <= self.high
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """All checks of a talk."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def good(self) -> bool:
-        """No check failed."""
-        return all(check.fine for check in self.checks)
-
-    def lines(self) -> list[str]:
-        """The verdict in words: one line for the whole, one for every check."""
-        failed = sum(not check.fine for check in self.checks)
-        head = "good" if self.good else f"{failed} of {len(self.checks)} checks failed"
-        return [f"verdict: {head}", *(_line(check) for check in self.checks)]
-
-
 class Flicker:
     """Watches pictures go by: how much they tremble, against how much they move.
 
@@ -88,7 +70,7 @@ class Flicker:
         return self.trembled / self.moved if self.moved > 1e-6 else 0.0
 
 
-def judge(planned: Plan, actor: Actor, flicker: float) -> Verdict:
+def judge(planned: Plan, actor: Actor, flicker: float) -> tuple[Check, ...]:
     """The checks of a finished talk. flicker: `Flicker.value` of its frames."""
     person = actor.person
     own = mouth_opening(person.landmarks).std()
@@ -97,36 +79,41 @@ def judge(planned: Plan, actor: Actor, flicker: float) -> Verdict:
     for frame in person.frames[:N_OWN]:
         steady.add(frame)
     trembles = flicker / steady.value if steady.value else None
-    return Verdict(
-        (
-            Check(
-                "mouth motion over the person's own",
-                None if planned.silent.all() else moves,
-                0.4,
-                2.5,
-                "the recording is silent"
-                if planned.silent.all()
-                else "the adaptation stage (02): its mouth should move as the person's does",
-            ),
-            _lag(planned, actor),
-            Check(
-                "distance to the person's own faces",
-                _strangeness(planned.landmarks, person),
-                0.0,
-                3.0,
-                "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std",
-            ),
-            Check(
-                "flicker over the clip's own",
-                trembles,
-                0.0,
-                1.5,
-                "the clip does not move at all"
-                if trembles is None
-                else "the nerf stage (03): train longer, or smooth talk.smooth_frames more",
-            ),
-        )
+    return (
+        Check(
+            "mouth motion over the person's own",
+            None if planned.silent.all() else moves,
+            0.4,
+            2.5,
+            "the recording is silent"
+            if planned.silent.all()
+            else "the adaptation stage (02): its mouth should move as the person's does",
+        ),
+        _lag(planned, actor),
+        Check(
+            "distance to the person's own faces",
+            _strangeness(planned.landmarks, person),
+            0.0,
+            3.0,
+            "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std",
+        ),
+        Check(
+            "flicker over the clip's own",
+            trembles,
+            0.0,
+            1.5,
+            "the clip does not move at all"
+            if trembles is None
+            else "the nerf stage (03): train longer, or smooth talk.smooth_frames more",
+        ),
     )
+
+
+def verdict_lines(checks: Sequence[Check]) -> list[str]:
+    """The verdict in words: one line for the whole, one for every check."""
+    failed = sum(not check.fine for check in checks)
+    head = f"{failed} of {len(checks)} checks failed" if failed else "good"
+    return [f"verdict: {head}", *(_line(check) for check in checks)]
 
 
 @torch.no_grad()

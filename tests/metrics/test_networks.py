@@ -138,7 +138,7 @@ def test_published_networks_get_stored_pixels_in_their_own_size(place):
 def test_mobilenet_has_the_published_number_of_weights():
     model = fid.MobileNetV2().eval()
     assert sum(p.numel() for p in model.parameters()) == 3_504_872  # the torchvision model card
-    assert fid.mobilenet_features(model, grey(0, n=3, size=40)).shape == (3, 1280)
+    assert model(fid.prepared(grey(0, n=3, size=40))).shape == (3, 1280)
 
 
 def test_mobilenet_sees_normalised_pictures():

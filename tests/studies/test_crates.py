@@ -9,10 +9,9 @@ import pytest
 
 from geneface_kit import runs
 from geneface_kit.evaluation import scores, tables
-from geneface_kit.evaluation.collect import named_run
 from geneface_kit.evaluation.protocols import held_out
 from geneface_kit.pipeline import commands
-from geneface_kit.runs.record import SCHEMA
+from geneface_kit.runs.record import SCHEMA, named_run
 from notebooks.studies.crates import crate
 from notebooks.studies.crates.__main__ import main
 

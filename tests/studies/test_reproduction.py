@@ -7,11 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from geneface_kit_figures.collect import collect
 from safetensors.numpy import load_file
 
 from geneface_kit import runs
 from geneface_kit.evaluation import tables
-from geneface_kit.evaluation.collect import collect
 from geneface_kit.person import demo
 from notebooks.studies.crates import crate
 from notebooks.studies.reproduction import workflow

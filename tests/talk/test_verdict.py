@@ -10,7 +10,7 @@ import torch
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.talk import verdict
 from geneface_kit.talk.plan import Actor, Plan
-from geneface_kit.talk.verdict import Flicker, judge, sync_curve
+from geneface_kit.talk.verdict import Flicker, judge, sync_curve, verdict_lines
 
 
 class Ear(SyncExpert):
@@ -72,17 +72,17 @@ def test_the_sync_curve_peaks_at_the_true_lag(actor, late):
 def test_late_sound_and_strange_faces_fail_with_their_stage(actor):
     opening = curve(80)
     good = judge(planned(opening, centred(opening, actor)), actor, 1.4)
-    by_name = {check.name: check for check in good.checks}
+    by_name = {check.name: check for check in good}
     assert (
         by_name["sound against lips, seconds"].value == 0
         and by_name["mouth motion over the person's own"].fine
     )
     late = judge(planned(opening, np.roll(centred(opening, actor), 4)), actor, 1.4)
-    (lag,) = (check for check in late.checks if check.name == "sound against lips, seconds")
+    (lag,) = (check for check in late if check.name == "sound against lips, seconds")
     assert lag.value == pytest.approx(0.16) and not lag.fine and "00" in lag.remedy
     strange = planned(opening, centred(opening, actor))
     strange.landmarks[:, 48:] += 0.5
-    failed = [check.name for check in judge(strange, actor, 1.4).checks if not check.fine]
+    failed = [check.name for check in judge(strange, actor, 1.4) if not check.fine]
     assert failed == ["distance to the person's own faces"]
 
 
@@ -90,8 +90,8 @@ def test_silence_is_not_measured(actor):
     plan = planned(curve(80), curve(80))
     plan.silent[:] = True
     quiet = judge(plan, actor, 1.4)
-    assert [check.value for check in quiet.checks[:2]] == [None, None]
-    assert "not measured (the recording is silent)" in quiet.lines()[1]
+    assert [check.value for check in quiet[:2]] == [None, None]
+    assert "not measured (the recording is silent)" in verdict_lines(quiet)[1]
 
 
 def test_flicker_of_a_steady_and_of_a_trembling_picture():
