@@ -13,8 +13,6 @@ from geneface_kit.adaptation.postnet import BUILT_IN, postnet_class
 from geneface_kit.person.speech import Speech, coarse_pitch
 from geneface_kit.runs.weights import load_weights, read_metadata
 
-__all__ = ["Adaptation", "Adapter", "load"]
-
 
 class Adapter(nn.Module):
     """Transport, post-net, the pitch embedding it hears (None: the plain post-net), and the

@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Transport", "domain_overlap"]
-
 NEIGHBOURS = 5
 """Whose distance is the reach of a tracked frame in `domain_overlap` (ours)."""
 

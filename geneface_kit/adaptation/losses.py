@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["MomentsLoss", "adversarial_loss", "discriminator_loss", "mse_loss"]
-
 
 def adversarial_loss(score_fake: Float[Tensor, "n 1"]) -> Float[Tensor, ""]:
     """L_adv of the post-net, LSGAN's of a generator: mean of (1 - D(P(l)))^2.

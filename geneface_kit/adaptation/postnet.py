@@ -7,15 +7,6 @@ from torch import Tensor, nn
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.runs.importing import imported
 
-__all__ = [
-    "BUILT_IN",
-    "Discriminator",
-    "PostNet",
-    "pitch_channels",
-    "postnet_class",
-    "project_onto_neighbours",
-]
-
 BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"
 """Import path of the paper's post-net."""
 

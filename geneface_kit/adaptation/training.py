@@ -31,8 +31,6 @@ from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.training import Task, warmed_up
 
-__all__ = ["AdaptationConfig", "AdaptationTask", "speech_part"]
-
 HELD_OUT = 0.2
 """Share at the end of every corpus recording that only validates (ours)."""
 TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0

@@ -6,8 +6,6 @@ from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.motion.vae import VAESizes
 from geneface_kit.person.corpus import CorpusConfig
 
-__all__ = ["CPU", "PAPER", "MotionConfig", "MotionSettings"]
-
 
 @dataclass(frozen=True)
 class MotionConfig(VAESizes):

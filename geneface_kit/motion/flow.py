@@ -8,8 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-__all__ = ["Coupling", "CouplingFlow", "WaveNet"]
-
 Frames = Float[Tensor, "b c t"]
 Mask = Float[Tensor, "b 1 t"]
 Given = Float[Tensor, "b g t"]

@@ -10,14 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = [
-    "continuity_loss",
-    "kl_divergence",
-    "reconstruction_loss",
-    "sync_expert_loss",
-    "sync_loss",
-]
-
 
 def reconstruction_loss(
     predicted: Float[Tensor, "b t m"],

@@ -22,20 +22,6 @@ from geneface_kit.runs.training import Task, fabric_of
 if TYPE_CHECKING:
     import lightning_fabric
 
-__all__ = [
-    "CPU",
-    "PAPER",
-    "Pairs",
-    "Part",
-    "Standardise",
-    "SyncConfig",
-    "SyncExpert",
-    "SyncTask",
-    "draw_pairs",
-    "lips",
-    "random_windows",
-]
-
 Part = tuple[Sequence[Utterance], Sequence[Track]]
 """Utterances and their motions in network units."""
 WINDOW = 5

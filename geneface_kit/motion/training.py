@@ -28,8 +28,6 @@ from geneface_kit.runs.training import Task, fabric_of, fit, warmed_up
 if TYPE_CHECKING:
     import lightning_fabric
 
-__all__ = ["MotionTask", "measure_motion", "train"]
-
 LARGEST_AMPLITUDE = 2.0
 """No factor on the motion beyond this (ours)."""
 

@@ -14,17 +14,6 @@ from geneface_kit.motion.flow import CouplingFlow, WaveNet
 from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
 
-__all__ = [
-    "STRIDE",
-    "Decoder",
-    "MotionVAE",
-    "PitchCondition",
-    "Posterior",
-    "SpeechCondition",
-    "VAESizes",
-    "generate",
-]
-
 STRIDE = 4
 """Frames per latent step (code)."""
 

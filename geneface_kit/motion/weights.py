@@ -19,8 +19,6 @@ from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
-__all__ = ["Motion", "load", "save", "ship", "shipped", "shipped_files"]
-
 
 @dataclass(frozen=True)
 class Motion:

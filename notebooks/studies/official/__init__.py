@@ -19,16 +19,6 @@ from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from notebooks.studies.official.renderer import RENDERERS, check_fit
 
-__all__ = [
-    "NETWORKS",
-    "RENDERERS",
-    "from_checkpoint",
-    "from_official",
-    "load_official",
-    "read_checkpoint",
-    "to_official",
-]
-
 SIZES = {
     "hidden": 256,
     "encoder_layers": 8,

@@ -14,8 +14,6 @@ from geneface_kit.nerf.config import HEAD_PAPER, TORSO_PAPER, HeadConfig, TorsoC
 from geneface_kit.nerf.grid_head import GridField
 from geneface_kit.nerf.torso import TorsoField
 
-__all__ = ["RENDERERS", "HeadSight", "Renderer", "morton_order"]
-
 EDGE = 2.0
 """Edge of the official box [-1, 1]^3 in its own world unit, in which densities are given."""
 

@@ -14,8 +14,6 @@ from geneface_kit.person.corpus import Sequences
 from geneface_kit.person.speech.offset import in_context, predict_ridge
 from notebooks.studies.mouth_ridge import solve_ridge
 
-__all__ = ["Regressor", "RegressorTask", "Ridge"]
-
 
 class Ridge:
     """Ridge regression from 7 frames of speech features to the motion, in closed form.

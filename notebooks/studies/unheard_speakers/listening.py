@@ -17,8 +17,6 @@ from geneface_kit.runs import live, replacing
 from notebooks.studies.demo_person import speakers
 from notebooks.studies.demo_person.people import Role
 
-__all__ = ["EXTRA", "FEATURES", "SPOILT", "hear"]
-
 log = logging.getLogger(__name__)
 
 

@@ -8,8 +8,6 @@ from jaxtyping import Bool, Float
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.mouth import LIPS, mouth_shape
 
-__all__ = ["MEASURES", "Lips", "amplitude_for", "closures", "measure", "opening_ratio", "recall"]
-
 MEASURES = (
     "r_opening",
     "r_width",

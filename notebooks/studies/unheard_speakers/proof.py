@@ -31,8 +31,6 @@ from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTas
 from notebooks.studies.unheard_speakers.listening import hear
 from notebooks.studies.unheard_speakers.measures import Lips
 
-__all__ = ["ENCODERS", "METHODS", "Proof", "Row", "deal", "prepare", "prove"]
-
 log = logging.getLogger(__name__)
 
 FEWEST_SPEAKERS = 8

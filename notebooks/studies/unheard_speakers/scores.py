@@ -15,8 +15,6 @@ from notebooks.studies.unheard_speakers.measures import (
 )
 from notebooks.studies.unheard_speakers.proof import Proof, Row
 
-__all__ = ["clip_scores", "report", "save_table", "table"]
-
 SHOWN = ("r_opening", "r_width", "lip_error", "closure_recall", "variance_ratio", "diversity")
 """Measures that `report` prints; the csv holds all of them."""
 
