@@ -12,6 +12,8 @@ Frames = Float[Tensor, "b c t"]
 Mask = Float[Tensor, "b 1 t"]
 Given = Float[Tensor, "b g t"]
 """Channels, mask and condition on one clock."""
+KERNEL, LAYERS = 3, 4
+"""Of the WaveNet of a coupling (code)."""
 
 
 class WaveNet(nn.Module):
@@ -57,13 +59,11 @@ class Coupling(nn.Module):
     The shift m starts at zero, so a fresh flow is the identity. No scale: log-determinant 0.
     """
 
-    def __init__(
-        self, channels: int, *, hidden: int, kernel: int, layers: int, condition: int
-    ) -> None:
+    def __init__(self, channels: int, *, hidden: int, condition: int) -> None:
         super().__init__()
         self.half = channels // 2
         self.enter = nn.Conv1d(self.half, hidden, 1)
-        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
+        self.wavenet = WaveNet(hidden, kernel=KERNEL, layers=LAYERS, condition=condition)
         self.leave = nn.Conv1d(hidden, self.half, 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -88,15 +88,13 @@ class CouplingFlow(nn.Module):
     latents z into N(0, 1) given the speech (sec. 3.2); run backwards, noise into latents.
 
     steps: number of couplings; 0 makes the flow the identity, that is a Gaussian prior.
+    hidden: channels inside a coupling; condition: channels of the speech condition.
     """
 
-    def __init__(
-        self, channels: int, *, steps: int, hidden: int, kernel: int, layers: int, condition: int
-    ) -> None:
+    def __init__(self, channels: int, *, steps: int, hidden: int, condition: int) -> None:
         super().__init__()
         self.couplings = nn.ModuleList(
-            Coupling(channels, hidden=hidden, kernel=kernel, layers=layers, condition=condition)
-            for _ in range(steps)
+            Coupling(channels, hidden=hidden, condition=condition) for _ in range(steps)
         )
 
     def forward(self, z: Frames, mask: Mask, condition: Given) -> Frames:

@@ -9,12 +9,12 @@ from pathlib import Path
 from geneface_kit.motion.config import CPU, PAPER, MotionConfig, MotionSettings
 from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.motion.training import train
-from geneface_kit.motion.weights import Motion, load, save, shipped, shipped_files
+from geneface_kit.motion.weights import MOTION, SHIPPED, SYNC, Motion, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.runs import Run
 
-__all__ = ["CPU", "PAPER", "Motion", "MotionConfig", "inputs", "load", "make", "shipped"]
+__all__ = ["CPU", "PAPER", "Motion", "MotionConfig", "inputs", "load", "make"]
 
 
 def inputs(
@@ -23,13 +23,13 @@ def inputs(
     """The files this stage reads: the shipped weights, or the corpus' videos."""
     if config.weights == "train":
         return corpus.clip_paths(corpus_config.folder)
-    return list(reversed(shipped_files()))
+    return [SHIPPED / SYNC, SHIPPED / MOTION]
 
 
 def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig) -> None:
     """Writes sync.safetensors and motion.safetensors: the shipped weights, or fresh ones."""
     if config.weights == "shipped":
-        motion = shipped()
+        motion = load()
         if motion.encoder != corpus_config.encoder:
             raise ValueError(
                 f"the shipped weights read {motion.encoder!r} features, not "
@@ -45,9 +45,7 @@ def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: Motion
     every = config.held_out
     held_out = data.speakers[every - 1 :: every] if every else []
     settings = MotionSettings(corpus_config, sync, config)
-    motion, scores = train(data, held_out, settings, run.folder, run.generator("train"))
-    save(run.folder, motion, run.facts["id"])
-    run.record("broken_clips", data.broken)
-    run.record("held_out_speakers", held_out)
+    scores = train(data, held_out, settings, run.folder, run.generator("train"), run.id)
+    scores |= {"broken_clips": data.broken, "held_out_speakers": held_out}
     for name, value in scores.items():
         run.record(name, value)

@@ -6,9 +6,9 @@ The score is the cosine of two embeddings, in [0, 1] (arXiv:2301.13430, sec. 3.2
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Optional
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from geneface_kit.motion.losses import sync_expert_loss, sync_loss
 from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
-from geneface_kit.runs.training import Task, fabric_of
-
-if TYPE_CHECKING:
-    import lightning_fabric
+from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]
 """Utterances and their motions in network units."""
@@ -148,8 +145,7 @@ def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.S
     return nn.Sequential(*blocks)
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """Speech and mouth windows and whether they belong together.
 
     kind: 0 in sync, 1 another clip, 2 elsewhere in the same clip, 3 shifted by a few frames.
@@ -159,10 +155,6 @@ class Pairs:
     mouth: Float[Tensor, "n 5 60"]
     label: Float[Tensor, " n"]
     kind: Int[Tensor, " n"]
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> "Pairs":
-        """The pairs with every tensor changed: moved to a device, or cut to some rows."""
-        return Pairs(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pairs:
@@ -239,7 +231,7 @@ class SyncTask(Task):
         train: Part,
         held_out: Part,
         config: SyncConfig,
-        fabric: Optional["lightning_fabric.Fabric"] = None,  # noqa: UP045
+        fabric: MaybeFabric = None,
     ) -> None:
         self.expert, self.config = expert, config
         self.train, self.held_out = train, held_out
@@ -254,8 +246,7 @@ class SyncTask(Task):
         config = self.config
         phase = math.pi * index / config.steps
         self.adam.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(phase))
-        pairs = self._pairs(self.train, generator)
-        pairs = pairs.each(self.share)
+        pairs = Pairs(*map(self.share, self._pairs(self.train, generator)))
         cosine = self.network(pairs.speech, pairs.mouth)
         loss = sync_expert_loss(cosine, pairs.label)
         self.update(self.network, self.optimizer, loss)
@@ -270,10 +261,10 @@ class SyncTask(Task):
         loss = sync_expert_loss(cosine, pairs.label).item()
         return {"score": loss, "held_out_accuracy": _accuracy(cosine, pairs)}
 
-    def _pairs(self, part, generator: torch.Generator) -> Pairs:
+    def _pairs(self, part: Part, generator: torch.Generator) -> Pairs:
         batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
         pairs = draw_pairs(batch, self.config.pairs, generator)
-        return pairs.each(lambda values: values.to(self.fabric.device))
+        return Pairs(*(values.to(self.fabric.device) for values in pairs))
 
 
 def _accuracy(cosine: Tensor, pairs: Pairs) -> float:

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import torch
@@ -19,14 +18,11 @@ from geneface_kit.motion.losses import (
 )
 from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
 from geneface_kit.motion.vae import STRIDE, MotionVAE, generate
-from geneface_kit.motion.weights import Motion, load, save
+from geneface_kit.motion.weights import Motion, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
-from geneface_kit.runs.training import Task, fabric_of, fit, warmed_up
-
-if TYPE_CHECKING:
-    import lightning_fabric
+from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
 LARGEST_AMPLITUDE = 2.0
 """No factor on the motion beyond this (ours)."""
@@ -38,13 +34,15 @@ def train(
     settings: MotionSettings,
     folder: Path,
     generator: torch.Generator,
-) -> tuple[Motion, dict[str, float]]:
-    """Trains the sync expert, then the generator; returns them with their held-out measures.
+    origin: str,
+) -> dict[str, float]:
+    """Trains the sync expert, then the generator; returns their held-out measures.
 
-    held_out: speakers that only validate. folder: receives histories and checkpoints. With
-    `motion.devices` above 1 as many processes train them; each draws the same batches and takes
-    its share. A corpus on disk is opened by each process, one in memory is copied to each. Cut
-    off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
+    held_out: speakers that only validate. folder: receives the weights (origin: see `save`),
+    histories and checkpoints. With `motion.devices` above 1 as many processes train them; each
+    draws the same batches and takes its share. A corpus on disk is opened by each process, one in
+    memory is copied to each. Cut off, the same call goes on, with the same or another number of
+    devices. Not yet run on CUDA.
     Raises: ValueError when a batch cannot be shared, or with the words of a process that failed.
     """
     n_devices = settings.motion.devices
@@ -54,62 +52,43 @@ def train(
             raise ValueError(
                 f"motion.devices={n_devices} cannot share {name}={size}: choose numbers that divide"
             )
-    fabric = fabric_of(n_devices)
-    if n_devices == 1:
-        return _train(fabric, data, held_out, settings, folder, generator)
-    state = generator.get_state()
     work = functools.partial(
-        _train_process,
-        data=data.folder or data,
+        _train,
+        data=data.folder if n_devices > 1 and data.folder else data,
         held_out=held_out,
         settings=settings,
         folder=folder,
-        state=state,
+        state=generator.get_state(),
+        origin=origin,
     )
     try:
-        scores = fabric.launch(work)
-        return load(folder), scores
+        return fabric_of(n_devices).launch(work)
     except torch.multiprocessing.ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"one of {n_devices} training processes failed: {reason}") from error
 
 
-def _train_process(
-    fabric: "lightning_fabric.Fabric",
+def _train(
+    fabric: MaybeFabric,
     data: Path | corpus.Corpus,
     held_out: Sequence[str],
     settings: MotionSettings,
     folder: Path,
     state: Tensor,
+    origin: str,
 ) -> dict[str, float]:
     """One process' part of the training; the first one writes the weights."""
-    generator = torch.Generator()
+    config, generator = settings.motion, torch.Generator()
     generator.set_state(state)
     opened = corpus.open_corpus(data) if isinstance(data, Path) else data
-    motion, scores = _train(fabric, opened, held_out, settings, folder, generator)
-    if fabric.global_rank == 0:
-        save(folder, motion, "")
-    return scores
-
-
-def _train(
-    fabric: "lightning_fabric.Fabric",
-    data: corpus.Corpus,
-    held_out: Sequence[str],
-    settings: MotionSettings,
-    folder: Path,
-    generator: torch.Generator,
-) -> tuple[Motion, dict[str, float]]:
-    config = settings.motion
-    motions = corpus.displacements(data.utterances, settings.corpus)
-    train_part, held_part = _split(data.utterances, motions, held_out)
+    motions = corpus.displacements(opened.utterances, settings.corpus)
+    train_part, held_part = _split(opened.utterances, motions, held_out)
     channels = train_part[0][0].speech.features.shape[1]
     statistics = corpus.feature_statistics(train_part[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         vae = MotionVAE(channels, config)
-        width, dropout = settings.sync.width, settings.sync.dropout
-        expert = SyncExpert(channels, width=width, dropout=dropout)
+        expert = SyncExpert(channels, width=settings.sync.width, dropout=settings.sync.dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
         sync_task = SyncTask(expert, train_part, held_part, settings.sync, fabric)
@@ -119,10 +98,9 @@ def _train(
         scores |= _fit(task, folder, "motion", config.steps, generator)
     ratio = scores.get("variance_ratio", 1.0)
     vae.amplitude.fill_(config.amplitude or min(LARGEST_AMPLITUDE, max(1.0, ratio**-0.5)))
-    scores["amplitude"] = float(vae.amplitude)
-    for network in (vae, expert):
-        network.eval().requires_grad_(False).cpu()
-    return Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), scores
+    if fabric.global_rank == 0:
+        save(folder, Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), origin)
+    return scores | {"amplitude": float(vae.amplitude)}
 
 
 def _fit(
@@ -148,7 +126,7 @@ class MotionTask(Task):
         part: Part,
         held_out: Part,
         settings: MotionSettings,
-        fabric: Optional["lightning_fabric.Fabric"] = None,  # noqa: UP045
+        fabric: MaybeFabric = None,
     ) -> None:
         config = settings.motion
         self.vae, self.expert, self.config = vae, expert, config

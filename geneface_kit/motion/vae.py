@@ -16,6 +16,8 @@ from geneface_kit.person.speech import Speech, coarse_pitch
 
 STRIDE = 4
 """Frames per latent step (code)."""
+KERNEL = 5
+"""Frames that a WaveNet layer of encoder and decoder sees (code)."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +70,25 @@ class PitchCondition(nn.Module):
 
     def forward(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b 32 t"]:
         """The pitch channels."""
-        return self.condition(self.embed(f0).repeat_interleave(2, dim=1))
+        return self.condition(embed_pitch(self.embedding, f0).repeat_interleave(2, dim=1))
 
-    def embed(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b t 64"]:
-        """The embedded pitch at 25 Hz: even steps, in bins (the pitch post-net hears it too)."""
-        even = f0[:, ::2]
-        bins = torch.from_numpy(coarse_pitch(even.flatten().cpu().numpy())).reshape(even.shape)
-        return self.embedding(bins.to(f0.device))
+
+def embed_pitch(embedding: nn.Embedding, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b t e"]:
+    """The embedded pitch at 25 Hz: even steps, in bins (the pitch post-net hears it too)."""
+    even = f0[:, ::2]
+    bins = torch.from_numpy(coarse_pitch(even.flatten().cpu().numpy())).reshape(even.shape)
+    return embedding(bins.to(f0.device))
 
 
 class Posterior(nn.Module):
     """The VAE's encoder: motion (b, motion, t) -> mean and log standard deviation at t / stride."""
 
-    def __init__(
-        self,
-        motion: int,
-        latent: int,
-        *,
-        hidden: int,
-        kernel: int,
-        layers: int,
-        condition: int,
-    ) -> None:
+    def __init__(self, motion: int, sizes: VAESizes, condition: int) -> None:
         super().__init__()
+        hidden, layers = sizes.hidden, sizes.encoder_layers
         self.enter = nn.Conv1d(motion, hidden, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
-        self.leave = nn.Conv1d(hidden, 2 * latent, 1)
+        self.wavenet = WaveNet(hidden, kernel=KERNEL, layers=layers, condition=condition)
+        self.leave = nn.Conv1d(hidden, 2 * sizes.latent, 1)
 
     def forward(
         self,
@@ -110,19 +105,11 @@ class Posterior(nn.Module):
 class Decoder(nn.Module):
     """The VAE's decoder: latents at t / stride and the condition at t -> motion at t."""
 
-    def __init__(
-        self,
-        latent: int,
-        motion: int,
-        *,
-        hidden: int,
-        kernel: int,
-        layers: int,
-        condition: int,
-    ) -> None:
+    def __init__(self, motion: int, sizes: VAESizes, condition: int) -> None:
         super().__init__()
-        self.enter = nn.ConvTranspose1d(latent, hidden, STRIDE, STRIDE)
-        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
+        hidden, layers = sizes.hidden, sizes.decoder_layers
+        self.enter = nn.ConvTranspose1d(sizes.latent, hidden, STRIDE, STRIDE)
+        self.wavenet = WaveNet(hidden, kernel=KERNEL, layers=layers, condition=condition)
         self.leave = nn.Conv1d(hidden, motion, 1)
 
     def forward(
@@ -156,17 +143,11 @@ class MotionVAE(nn.Module):
         )
         self.pitch = PitchCondition() if sizes.pitch else None
         self.to_latent_rate = nn.Conv1d(width, width, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        shared = {"hidden": sizes.hidden, "kernel": 5, "condition": width}
-        self.posterior = Posterior(motion, sizes.latent, layers=sizes.encoder_layers, **shared)
+        self.posterior = Posterior(motion, sizes, width)
         self.flow = CouplingFlow(
-            sizes.latent,
-            steps=sizes.flow_steps,
-            hidden=sizes.flow_hidden,
-            kernel=3,
-            layers=4,
-            condition=width,
+            sizes.latent, steps=sizes.flow_steps, hidden=sizes.flow_hidden, condition=width
         )
-        self.decoder = Decoder(sizes.latent, motion, layers=sizes.decoder_layers, **shared)
+        self.decoder = Decoder(motion, sizes, width)
 
     def condition(
         self, speech: Float[Tensor, "b s c"], f0: Float[Tensor, "b s"]
@@ -213,12 +194,12 @@ class MotionVAE(nn.Module):
         f0: Float[Tensor, "b s"],
         noise: Float[Tensor, "b z u"],
     ) -> Float[Tensor, "b t m"]:
-        """Motion for speech from prior noise (temperature times N(0, 1)): inverse flow, decode."""
+        """Motion for speech from prior noise (temperature times N(0, 1)): inverse flow, decode,
+        times the amplitude."""
         condition, slow = self.condition(speech, f0)
-        ones = torch.ones_like(noise[:, :1])
-        z = self.flow.inverse(noise, ones, slow)
-        mask = torch.ones(condition.shape[0], condition.shape[2], dtype=torch.bool)
-        return self.decode(z, mask.to(z.device), condition)
+        z = self.flow.inverse(noise, torch.ones_like(noise[:, :1]), slow)
+        mask = torch.ones_like(condition[:, 0], dtype=torch.bool)
+        return self.amplitude * self.decode(z, mask, condition)
 
 
 @torch.no_grad()
@@ -235,8 +216,6 @@ def generate(
     Temperature 0 takes the prior's mode and draws nothing.
     """
     n_frames = len(speech.features) // 2
-    if n_frames < 1:
-        raise ValueError(f"speech must have at least 2 steps, got {len(speech.features)}")
     n_latents = -(-n_frames // STRIDE)
     padded = speech.cut(n_latents * STRIDE)
     noise = torch.zeros(1, vae.latent, n_latents)
@@ -245,6 +224,5 @@ def generate(
             raise ValueError("a temperature above 0 needs a generator")
         noise = temperature * torch.randn(noise.shape, generator=generator)
     features, f0 = (torch.from_numpy(part).float()[None] for part in (padded.features, padded.f0))
-    device = vae.amplitude.device
-    motion = vae.amplitude * vae.sample(features.to(device), f0.to(device), noise.to(device))
+    motion = vae.sample(*(part.to(vae.amplitude.device) for part in (features, f0, noise)))
     return motion[0, :n_frames].cpu().numpy()

@@ -1,12 +1,7 @@
-"""A trained generator, its files, and the shipped ones.
-
-`python -m geneface_kit.motion.weights RUN_FOLDER` makes the weights of a run the shipped ones.
-"""
+"""A trained generator, and its files: those of a run, and those that come with the kit."""
 
 import json
-import sys
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +13,11 @@ from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes, generate
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
+
+MOTION, SYNC = "motion.safetensors", "sync.safetensors"
+"""Files of the generator and of the sync expert."""
+SHIPPED = Path(__file__).parent
+"""Where the weights are that come with the kit."""
 
 
 @dataclass(frozen=True)
@@ -76,49 +76,30 @@ class Motion:
             )
 
 
-def load(folder: Path) -> Motion:
-    """The generator and sync expert of a motion run.
+def load(folder: Path = SHIPPED) -> Motion:
+    """The generator and sync expert of a motion run; those that come with the kit read "hama".
 
     Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
     damaged or of another kind.
     """
-    return _load(folder / "motion.safetensors", folder / "sync.safetensors")
-
-
-def shipped() -> Motion:
-    """The generator and sync expert that come with the kit; they read "hama" features."""
-    return _load(*shipped_files())
-
-
-def shipped_files() -> tuple[Path, Path]:
-    """Where the kit's own generator and sync expert are."""
-    home = Path(str(resources.files("geneface_kit.motion")))
-    return home / "motion_hama.safetensors", home / "sync_hama.safetensors"
-
-
-def save(folder: Path, motion: Motion, origin: str) -> None:
-    """Writes motion.safetensors and sync.safetensors. origin: the id of the run that trained them,
-    or "shipped"."""
-    _save(folder / "motion.safetensors", folder / "sync.safetensors", motion, origin)
-
-
-def _load(motion_file: Path, sync_file: Path) -> Motion:
-    if not motion_file.exists():
-        raise FileNotFoundError(f"no weights at {motion_file}: run the motion stage first")
-    about = read_metadata(motion_file)
+    path = folder / MOTION
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: run the motion stage first")
+    about = read_metadata(path)
     if about.get("kind") != "motion" or "sizes" not in about:
-        raise ValueError(f"{motion_file.name} does not hold a generator of this kit; make it anew")
+        raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
     channels, encoder = int(about["channels"]), about["encoder"]
     vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
     expert = SyncExpert(channels, width=int(about["sync_width"]))
-    load_weights(motion_file, vae, kind="motion")
-    load_weights(sync_file, expert, kind="sync", encoder=encoder)
+    load_weights(path, vae, kind="motion")
+    load_weights(folder / SYNC, expert, kind="sync", encoder=encoder)
     for network in (vae, expert):
         network.eval().requires_grad_(False)
     return Motion(vae, expert, encoder, float(about["unit"]))
 
 
-def _save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> None:
+def save(folder: Path, motion: Motion, origin: str) -> None:
+    """Writes both networks. origin: the id of the run that trained them, or "shipped"."""
     sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
     about = {
         "encoder": motion.encoder,
@@ -128,17 +109,5 @@ def _save(motion_file: Path, sync_file: Path, motion: Motion, origin: str) -> No
         "sync_width": str(motion.expert.width),
         "origin": origin,
     }
-    save_weights(motion_file, motion.vae, kind="motion", **about)
-    save_weights(sync_file, motion.expert, kind="sync", **about)
-
-
-def ship(folder: Path) -> None:
-    """Writes a run's weights in half precision to the kit's data folder: the shipped weights."""
-    motion = load(folder)
-    for network in (motion.vae, motion.expert):
-        network.half()
-    _save(*shipped_files(), motion, "shipped")
-
-
-if __name__ == "__main__":
-    ship(Path(sys.argv[1]))
+    save_weights(folder / MOTION, motion.vae, kind="motion", **about)
+    save_weights(folder / SYNC, motion.expert, kind="sync", **about)

@@ -4,7 +4,7 @@ import torch
 
 from geneface_kit.motion.flow import CouplingFlow, WaveNet
 from geneface_kit.motion.sync_expert import Standardise
-from geneface_kit.motion.vae import Decoder, Posterior
+from geneface_kit.motion.vae import Decoder, Posterior, VAESizes
 
 
 def generator() -> torch.Generator:
@@ -13,7 +13,7 @@ def generator() -> torch.Generator:
 
 def fresh_flow() -> CouplingFlow:
     torch.manual_seed(0)
-    return CouplingFlow(6, steps=3, hidden=8, kernel=3, layers=2, condition=5)
+    return CouplingFlow(6, steps=3, hidden=8, condition=5)
 
 
 def trained_flow() -> CouplingFlow:
@@ -51,7 +51,7 @@ def test_fresh_flow_only_reverses_channels():
 
 
 def test_no_steps_is_the_identity():
-    flow = CouplingFlow(6, steps=0, hidden=8, kernel=3, layers=2, condition=5)
+    flow = CouplingFlow(6, steps=0, hidden=8, condition=5)
     z = torch.randn(1, 6, 3, generator=generator())
     assert torch.equal(flow(z, torch.ones(1, 1, 3), torch.zeros(1, 5, 3)), z)
 
@@ -68,12 +68,12 @@ def test_padding_changes_nothing_before_it():
 
 
 def test_latents_run_at_a_quarter_of_the_rate():
-    sizes = {"hidden": 8, "kernel": 5, "layers": 2, "condition": 3}
-    mean, log_std = Posterior(6, 4, **sizes)(
+    sizes = VAESizes(hidden=8, latent=4)
+    mean, log_std = Posterior(6, sizes, 3)(
         torch.zeros(2, 6, 20), torch.ones(2, 1, 5), torch.zeros(2, 3, 5)
     )
     assert mean.shape == log_std.shape == (2, 4, 5)
-    motion = Decoder(4, 6, **sizes)(mean, torch.ones(2, 1, 20), torch.zeros(2, 3, 20))
+    motion = Decoder(6, sizes, 3)(mean, torch.ones(2, 1, 20), torch.zeros(2, 3, 20))
     assert motion.shape == (2, 6, 20)
 
 

@@ -12,7 +12,7 @@ from notebooks.studies.speed.streaming import FRAME, SoundStream, StreamConfig
 
 @pytest.fixture(scope="module")
 def ready():
-    return motion.shipped()
+    return motion.load()
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def _picture_rows(run: Run) -> Iterator[Row]:
 
 
 def _judged(planned: Plan, person: Person) -> float | NotMeasured:
-    judge = motion.shipped()
+    judge = motion.load()
     if planned.speech.encoder != judge.encoder:
         return NotMeasured(f"the shipped expert does not read {planned.speech.encoder} features")
     return scores.expert_score(judge.expert, judge.unit, planned, person.landmark_mean)

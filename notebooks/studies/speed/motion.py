@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.motion.weights import Motion, shipped
+from geneface_kit.motion.weights import Motion, load
 from geneface_kit.person import clip, speech
 from geneface_kit.person.mouth import mouth_shape
 from notebooks.studies.speed.streaming import FRAME, SoundStream, StreamConfig
@@ -28,7 +28,7 @@ def run(subject: str = "") -> Iterator[str]:
 
     subject: a file with sound; "" is the demo's voice. Generator: the shipped one, on the CPU.
     """
-    motion, sound = shipped(), _sound(subject)
+    motion, sound = load(), _sound(subject)
     lasts = len(sound) / clip.SAMPLE_RATE
     yield (
         f"{lasts:.0f} s of {subject or 'the demo voice'}, {motion.encoder!r} features, "
