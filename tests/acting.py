@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geneface_kit.adaptation.stage import Adaptation
+from geneface_kit.adaptation.adapter import Adapter
 from geneface_kit.evaluation.tables import Row
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.weights import Motion
@@ -109,11 +109,11 @@ class PretendMotion(Motion):
         return face((loud + noise).astype(np.float32))
 
 
-class PretendAdaptation(Adaptation):
+class PretendAdapter(Adapter):
     """Displacements unchanged: `face` gives them absolute already."""
 
     def __init__(self):
-        vars(self).update(adapter=None, unit=0.03)
+        torch.nn.Module.__init__(self)
 
     def apply(self, displacements, speech=None):
         return np.asarray(displacements)
@@ -143,7 +143,7 @@ class PretendAvatar(Avatar):
 
 def actor(folder: Path, **avatar) -> Actor:
     """The whole pretend actor."""
-    return Actor(person(folder), PretendMotion(), PretendAdaptation(), PretendAvatar(**avatar))
+    return Actor(person(folder), PretendMotion(), PretendAdapter(), PretendAvatar(**avatar))
 
 
 def a_run(folder: Path, stage="evaluation", parents=None, **changes) -> Run:

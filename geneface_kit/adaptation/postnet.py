@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.runs.importing import imported
 
 BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"
@@ -72,20 +71,6 @@ def postnet_class(path: str) -> type[nn.Module]:
     Raises: ValueError when there is no such class or it is no torch module.
     """
     return imported(path, "adaptation.postnet_class", nn.Module)
-
-
-def pitch_channels(generator: MotionVAE, *, wanted: bool) -> int:
-    """Channels of the generator's pitch embedding, or 0 for the plain post-net.
-
-    Raises: ValueError when pitch is wanted and the generator does not hear it.
-    """
-    if not wanted:
-        return 0
-    if generator.pitch is None:
-        raise ValueError(
-            "adaptation.pitch needs a generator that hears pitch: train one with motion.pitch=true"
-        )
-    return generator.pitch.embedding.embedding_dim
 
 
 class Discriminator(nn.Module):

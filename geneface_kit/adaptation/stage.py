@@ -8,23 +8,30 @@ import logging
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
-from geneface_kit.adaptation.adapter import Adaptation, load
-from geneface_kit.adaptation.domain import domain_overlap
-from geneface_kit.adaptation.training import LEAST_MOTION, AdaptationConfig, AdaptationTask
+from geneface_kit.adaptation.adapter import Adapter, load
+from geneface_kit.adaptation.training import (
+    LEAST_MOTION,
+    AdaptationConfig,
+    AdaptationTask,
+    opening_of,
+)
 from geneface_kit.metrics.formulas import frechet_distance, pearson
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.corpus import CorpusConfig
-from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
-__all__ = ["CPU", "PAPER", "Adaptation", "AdaptationConfig", "load", "make"]
+__all__ = ["CPU", "PAPER", "AdaptationConfig", "Adapter", "load", "make"]
 
 log = logging.getLogger(__name__)
+
+NEIGHBOURS = 5
+"""Whose distance is the reach of a tracked frame in `domain_overlap` (ours)."""
 
 CPU = {
     "steps": 300,
@@ -63,23 +70,23 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
         task = AdaptationTask(generator, who, foreign, config)
-        start = _start(task)
-        best_step = _train(task, run, start["score"]) if config.postnet else 0
+        for network in task.modules.values():
+            network.eval()
+        start = task.validate(0)["score"]  # of a post-net that changes nothing yet
+        task.n_collapsed, task.ended = 0, ""
+        best_step = _train(task, run, start) if config.postnet else 0
     if config.postnet and not best_step:
         log.info("%s: no trained post-net scores better than the transport alone", who.name)
     run.record("best_step", best_step)
-    run.record("score_start", round(start["score"], 5))
     run.record("collapsed", bool(task.ended))
-    measures = task.validate(best_step)
-    for name, value in measures.items():
+    found = {"score_start": start} | task.validate(best_step) | _domains(task)
+    for name, value in found.items():
         run.record(name, round(value, 5))
-    for name, value in (_domains(task) | _mouth(task)).items():
-        run.record(name, round(value, 5))
-    if measures["variance_ratio"] < LEAST_MOTION:
+    if found["variance_ratio"] < LEAST_MOTION:
         log.warning(
             "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed",
             who.name,
-            100 * measures["variance_ratio"],
+            100 * found["variance_ratio"],
         )
     adapter = task.adapter.eval()
     save_weights(
@@ -87,7 +94,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
         adapter,
         kind="adaptation",
         encoder=generator.encoder,
-        unit=repr(generator.unit),
+        unit=repr(adapter.unit),
         person=who.name,
         pitch=str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0),
         postnet=config.postnet_class,
@@ -111,39 +118,29 @@ def _train(task: AdaptationTask, run: Run, score_start: float) -> int:
     return 0
 
 
-def _start(task: AdaptationTask) -> dict[str, float]:
-    """The measures of a post-net that changes nothing yet."""
-    for network in task.modules.values():
-        network.eval()
-    measures = task.validate(0)
-    task.n_collapsed, task.ended = 0, ""
-    return measures
-
-
 def _domains(task: AdaptationTask) -> dict[str, float]:
-    """Distance and overlap of motion for held-out corpus speech and the person's own, before and
-    after adaptation; distances in squared inter-ocular distances.
+    """Before and after adaptation: distance (squared inter-ocular distances) and overlap of motion
+    for held-out corpus speech and the person's own; Pearson r of the mouth's opening with the
+    tracked one on the person's held-out sound, nothing where the mouth is at rest throughout.
     """
     own, unit = task.own.numpy(), task.generator.unit
     found = {}
-    for name, adapted in (("before", False), ("after", True)):
+    for side, adapted in (("before", False), ("after", True)):
         frames = torch.cat(task.predictions(adapted=adapted)).numpy()
-        found[f"distance_{name}"] = unit**2 * frechet_distance(frames, own)
-        found[f"overlap_{name}"] = domain_overlap(frames, own)
-    return found
-
-
-def _mouth(task: AdaptationTask) -> dict[str, float]:
-    """Pearson r of the mouth's opening with the tracked one on the person's held-out sound, before
-    and after adaptation; nothing where the mouth is at rest throughout.
-    """
-    shape = (-1, 68, 3)
-    true = mouth_shape(task.own_held_out.numpy().reshape(shape))[:, 0]
-    found = {}
-    for name, adapted in (("before", False), ("after", True)):
-        moved = task.held_out(adapted=adapted).numpy().reshape(shape)
-        opening = mouth_shape(moved)[:, 0]
-        r = pearson(opening, true)
+        found[f"distance_{side}"] = unit**2 * frechet_distance(frames, own)
+        found[f"overlap_{side}"] = domain_overlap(frames, own)
+        r = pearson(opening_of(task.held_out(adapted=adapted)), opening_of(task.own_held_out))
         if not np.isnan(r):
-            found[f"mouth_r_{name}"] = r
+            found[f"mouth_r_{side}"] = r
     return found
+
+
+def domain_overlap(predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"]) -> float:
+    """Share of predicted frames that lie among the person's own: inside the sphere that reaches
+    from some tracked frame to its fifth nearest neighbour (the precision of Kynkaanniemi 2019).
+    """
+    own, predicted = (torch.from_numpy(np.asarray(v, np.float32)) for v in (own, predicted))
+    if len(own) <= NEIGHBOURS:
+        raise ValueError(f"own must hold more than {NEIGHBOURS} frames, got {len(own)}")
+    reach = torch.cdist(own, own).kthvalue(NEIGHBOURS + 1, dim=1).values  # itself is the first
+    return float((torch.cdist(predicted, own) <= reach).any(1).float().mean())

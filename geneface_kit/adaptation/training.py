@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit.adaptation.adapter import Adapter
+from geneface_kit.adaptation.adapter import Adapter, f0_of
 from geneface_kit.adaptation.losses import (
     MomentsLoss,
     adversarial_loss,
     discriminator_loss,
     mse_loss,
 )
-from geneface_kit.adaptation.postnet import BUILT_IN, Discriminator, pitch_channels, postnet_class
+from geneface_kit.adaptation.postnet import BUILT_IN, Discriminator, postnet_class
 from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import WINDOW
@@ -27,7 +27,7 @@ from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
-from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.training import Task, warmed_up
 
@@ -88,16 +88,20 @@ class AdaptationTask(Task):
         self.train_speech, self.unheard = _split(
             [*foreign, speech_part(who.speech, 0, who.n_train)]
         )
-        extra = pitch_channels(generator.vae, wanted=config.pitch)
+        if config.pitch and generator.vae.pitch is None:
+            raise ValueError(
+                "adaptation.pitch needs a generator that hears pitch: train one with "
+                "motion.pitch=true"
+            )
+        pitch = generator.vae.pitch.embedding if config.pitch else None
+        extra = pitch.embedding_dim if pitch else 0
         postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
-        self.adapter = Adapter(postnet, generator.vae.pitch.embedding if extra else None)
+        self.adapter = Adapter(postnet, pitch, unit=generator.unit)
         self.discriminator = Discriminator()
         self.modules = {"adapter": self.adapter, "discriminator": self.discriminator}
         self.optimizers = {
             "postnet": torch.optim.RMSprop(postnet.parameters(), lr=config.lr),
-            "discriminator": torch.optim.RMSprop(
-                self.discriminator.parameters(), lr=DISCRIMINATOR_LR
-            ),
+            "discriminator": torch.optim.RMSprop(self.discriminator.parameters(), DISCRIMINATOR_LR),
         }
         mean = who.landmarks[: who.n_train].mean(0)
         corpus.check_unit(mean, who.name)
@@ -127,8 +131,8 @@ class AdaptationTask(Task):
         rate = warmed_up(config.lr, index, warmup=config.warmup, decay=DECAY)
         optimizer.param_groups[0]["lr"] = rate
         losses, fake = self.losses(generator)
-        weights = self.weights()
-        total = sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))
+        weighted = (getattr(config, f"{name}_weight") * loss for name, loss in losses.items())
+        total = sum(weighted, torch.zeros(()))
         if losses:
             self.update(self.adapter.postnet, optimizer, total)
         measures = {name: loss.item() for name, loss in losses.items()}
@@ -143,25 +147,15 @@ class AdaptationTask(Task):
             }
         return measures | {"total": total.item()}
 
-    def weights(self) -> dict[str, float]:
-        """Name of each loss -> its weight."""
-        config = self.config
-        return {
-            "adversarial": config.adversarial_weight,
-            "sync": config.sync_weight,
-            "mse": config.mse_weight,
-            "moments": config.moments_weight,
-        }
-
     def losses(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
-        """Every loss whose weight is not 0, unweighted, and the adapted corpus frames."""
-        config, losses = self.config, {}
+        """Every loss whose weight, the setting NAME_weight, is not 0, unweighted; and the adapted
+        corpus frames."""
+        config, vae, losses = self.config, self.generator.vae, {}
         speech, f0 = self._foreign_batch(generator)
-        noise_size = (len(speech), self.generator.vae.latent, speech.shape[1] // 8)
+        noise_size = (len(speech), vae.latent, speech.shape[1] // 8)
         noise = config.temperature * torch.randn(noise_size, generator=generator)
-        vae = self.generator.vae
         with torch.no_grad():
-            raw = vae.amplitude * vae.sample(speech, f0, noise)
+            raw = vae.sample(speech, f0, noise)
         fake = self.adapter(raw, f0)
         if config.adversarial_weight:
             losses["adversarial"] = adversarial_loss(self.discriminator(fake.flatten(0, 1)))
@@ -175,7 +169,7 @@ class AdaptationTask(Task):
             raw = self.own_still
             if config.own_temperature:
                 raw = self._raw(self.own_speech, config.own_temperature, generator)
-            losses["mse"] = mse_loss(self.adapter(raw, _f0(self.own_speech))[0], self.own)
+            losses["mse"] = mse_loss(self.adapter(raw, f0_of(self.own_speech))[0], self.own)
         return losses, fake.flatten(0, 1)
 
     def validate(self, index: int) -> dict[str, float]:
@@ -188,56 +182,42 @@ class AdaptationTask(Task):
         Motion that has lost its variance twice in a row ends the run: it has collapsed.
         """
         after, before = self._measures(adapted=True), self.before
-        parts = [
-            after[name] / max(before[name], 1e-9)
-            for name in ("held_out_mse", "corpus_sync", "distance")
-        ]
-        spread = after["spread"] / max(before["spread"], 1e-9)
+        compared = ("held_out_mse", "corpus_sync", "distance")
+        parts = [after[name] / max(before[name], 1e-9) for name in compared]
+        spread = after.pop("spread") / max(before["spread"], 1e-9)
         self.n_collapsed = self.n_collapsed + 1 if spread < LEAST_MOTION else 0
         if self.n_collapsed == 2:
             self.ended = (
                 f"collapsed: sounds move the mouth {100 * spread:.0f} % as much as before the "
                 "adaptation; lower adaptation.mse_weight or adaptation.lr"
             )
-        ratio = after["variance_ratio"]
-        return {
-            "score": sum(parts) + abs(math.log(max(ratio, 1e-6))),
-            "held_out_mse": after["held_out_mse"],
-            "corpus_sync": after["corpus_sync"],
-            "distance": after["distance"],
-            "variance_ratio": ratio,
-            "spread_over_raw": spread,
-        }
+        score = sum(parts) + abs(math.log(max(after["variance_ratio"], 1e-6)))
+        return {"score": score, **after, "spread_over_raw": spread}
 
     def state(self) -> dict[str, Tensor]:
-        """How many looks in a row saw a collapse."""
         return {"n_collapsed": torch.tensor(self.n_collapsed)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Takes back what `state` gave."""
         self.n_collapsed = int(state["n_collapsed"])
 
-    @torch.no_grad()
     def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
         """Motion for the held-out corpus speech, network units, before or after adaptation."""
-        return [
-            (self.adapter(raw, _f0(heard)) if adapted else raw)[0]
-            for raw, heard in zip(self.unheard_raw, self.unheard, strict=True)
-        ]
+        pairs = zip(self.unheard_raw, self.unheard, strict=True)
+        return [self._moved(raw, heard, adapted) for raw, heard in pairs]
 
-    @torch.no_grad()
     def held_out(self, *, adapted: bool) -> Float[Tensor, "t 204"]:
         """Motion for the person's own held-out sound, network units, before or after adaptation."""
-        raw = self.own_held_out_still
-        return (self.adapter(raw, _f0(self.held_out_speech)) if adapted else raw)[0]
+        return self._moved(self.own_held_out_still, self.held_out_speech, adapted)
+
+    @torch.no_grad()
+    def _moved(self, raw: Tensor, heard: Speech, adapted: bool) -> Float[Tensor, "t 204"]:
+        return (self.adapter(raw, f0_of(heard)) if adapted else raw)[0]
 
     @torch.no_grad()
     def _measures(self, *, adapted: bool) -> dict[str, float]:
         n_windows = self.config.sync_windows
         draw = torch.Generator().manual_seed(1)
-        still = self.own_still
-        if adapted:
-            still = self.adapter(still, _f0(self.own_speech))
+        still = self._moved(self.own_still, self.own_speech, adapted)
         moved = self.predictions(adapted=adapted)
         losses = []
         for one, heard in zip(moved, self.unheard, strict=True):
@@ -247,12 +227,11 @@ class AdaptationTask(Task):
             loss = self.generator.expert.sync_loss(speech, one[None], mask, share, draw)
             losses.append(loss.item())
         frames = torch.cat(moved)
-        own_variance = max(_opening_variance(self.own), 1e-9)
         return {
             "held_out_mse": mse_loss(self.held_out(adapted=adapted), self.own_held_out).item(),
             "corpus_sync": float(np.mean(losses)),
             "distance": frechet_distance(frames.numpy(), self.own.numpy()),
-            "variance_ratio": _opening_variance(still[0]) / own_variance,
+            "variance_ratio": _opening_variance(still) / max(_opening_variance(self.own), 1e-9),
             "spread": _opening_variance(frames),
         }
 
@@ -314,10 +293,10 @@ def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
     return list(speeches[::every])
 
 
-def _f0(speech: Speech) -> Float[Tensor, "1 s"]:
-    return torch.from_numpy(np.asarray(speech.f0, np.float32))[None]
+def opening_of(motion: Float[Tensor, "t 204"]) -> Float[np.ndarray, " t"]:
+    """The mouth's opening in some motion, network units."""
+    return mouth_opening(motion.detach().numpy().reshape(-1, 68, 3))
 
 
-def _opening_variance(flat: Tensor) -> float:
-    """Variance of the mouth's opening over all frames of (n, 204)."""
-    return float(mouth_shape(flat.detach().numpy().reshape(-1, 68, 3))[:, 0].var())
+def _opening_variance(motion: Tensor) -> float:
+    return float(opening_of(motion).var())

@@ -52,7 +52,7 @@ def planned(opening, heard):
 @pytest.fixture
 def actor(tmp_path):
     person = acting.person(tmp_path)
-    return Actor(person, acting.PretendMotion(Ear()), acting.PretendAdaptation(), None)
+    return Actor(person, acting.PretendMotion(Ear()), acting.PretendAdapter(), None)
 
 
 def centred(opening, actor):
