@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geneface_kit.adaptation.adapter import Adapter
+from geneface_kit.adaptation.postnet import Adapter
 from geneface_kit.evaluation.tables import Row
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.weights import Motion

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from geneface_kit.adaptation.adapter import Adapter, load
+from geneface_kit.adaptation.postnet import Adapter, load
 from geneface_kit.adaptation.training import (
     LEAST_MOTION,
     AdaptationConfig,

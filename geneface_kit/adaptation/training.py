@@ -12,14 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit.adaptation.adapter import Adapter, f0_of
 from geneface_kit.adaptation.losses import (
     MomentsLoss,
     adversarial_loss,
     discriminator_loss,
     mse_loss,
 )
-from geneface_kit.adaptation.postnet import BUILT_IN, Discriminator, postnet_class
+from geneface_kit.adaptation.postnet import BUILT_IN, Adapter, Discriminator, f0_of, postnet_class
 from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import WINDOW
@@ -63,7 +62,7 @@ class AdaptationConfig:
     frames: int = 100  # frames of a piece, a multiple of 4
     temperature: float = 0.2  # of the generator for corpus speech; ours, as in talk; code 1
     own_temperature: float = 0.0  # for the person's own speech; ours, 1 in the code blurs the mse
-    transport_noise: float = 0.01  # iod, see domain.Transport; 0 = no transport (official)
+    transport_noise: float = 0.01  # iod, see postnet.Transport; 0 = no transport (official)
     talk_temperature: float = 0.2  # of motion that is transported and measured, talk's (ours)
     sync_windows: int = 128  # windows a step; official 1,024
     validate_every: int = 20  # updates between two looks at the measures; official 1,000

@@ -6,15 +6,32 @@ displacements from a speaker's mean landmarks; `adaptation` makes them this pers
 
 from pathlib import Path
 
-from geneface_kit.motion.config import CPU, PAPER, MotionConfig, MotionSettings
 from geneface_kit.motion.sync_expert import SyncConfig
-from geneface_kit.motion.training import train
+from geneface_kit.motion.training import MotionConfig, MotionSettings, train
 from geneface_kit.motion.weights import MOTION, SHIPPED, SYNC, Motion, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.runs import Run
 
 __all__ = ["CPU", "PAPER", "Motion", "MotionConfig", "inputs", "load", "make"]
+
+CPU: dict[str, int] = {}
+PAPER = {
+    "weights": "train",
+    "hidden": 256,
+    "encoder_layers": 8,
+    "flow_hidden": 64,
+    "both_steps": False,
+    "dropout": 0.0,
+    "steps": 40_000,
+    "batch": 64,
+    "lr": 5e-4,
+    "warmup": 1000,
+    "decay": 250_000,
+    "mouth_weight": 1.0,
+    "held_out": 10,
+    "amplitude": 1.0,
+}
 
 
 def inputs(

@@ -68,21 +68,30 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.std
 
 
-class SyncBlock(nn.Module):
-    """Convolution, batch norm, optionally the input again, ReLU."""
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, with `residual` the input again, ReLU (leaky with a slope)."""
 
     def __init__(
-        self, enter: int, leave: int, *, stride: int = 1, kernel: int = 3, padding: int = 1
+        self,
+        enter: int,
+        leave: int,
+        *,
+        stride: int = 1,
+        kernel: int = 3,
+        padding: int = 1,
+        residual: bool = False,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(enter, leave, kernel, stride, padding)
         self.norm = nn.BatchNorm1d(leave)
-        self.residual = False
+        self.residual, self.slope = residual, slope
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n d u"]:
         """One block."""
         y = self.norm(self.convolution(x))
-        return torch.relu(y + x if self.residual else y)
+        y = y + x if self.residual else y
+        return nn.functional.leaky_relu(y, self.slope) if self.slope else torch.relu(y)
 
 
 class SyncExpert(nn.Module):
@@ -129,20 +138,18 @@ class SyncExpert(nn.Module):
 def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.Sequential:
     """The 13 blocks: `strides` are those of blocks 4 and 7."""
     w, w2, w4 = width, 2 * width, 4 * width
-    blocks = [
-        SyncBlock(enter, first),
-        SyncBlock(first, w),
-        *(SyncBlock(w, w) for _ in range(2)),
-        SyncBlock(w, w2, stride=strides[0]),
-        *(SyncBlock(w2, w2) for _ in range(2)),
-        SyncBlock(w2, w4, stride=strides[1]),
-        *(SyncBlock(w4, w4) for _ in range(3)),
-        SyncBlock(w4, w4, padding=0),
-        SyncBlock(w4, w4, kernel=1, padding=0),
-    ]
-    for index in (2, 3, 5, 6, 8, 9):
-        blocks[index].residual = True
-    return nn.Sequential(*blocks)
+    return nn.Sequential(
+        ConvBlock(enter, first),
+        ConvBlock(first, w),
+        *(ConvBlock(w, w, residual=True) for _ in range(2)),
+        ConvBlock(w, w2, stride=strides[0]),
+        *(ConvBlock(w2, w2, residual=True) for _ in range(2)),
+        ConvBlock(w2, w4, stride=strides[1]),
+        *(ConvBlock(w4, w4, residual=True) for _ in range(2)),
+        ConvBlock(w4, w4),
+        ConvBlock(w4, w4, padding=0),
+        ConvBlock(w4, w4, kernel=1, padding=0),
+    )
 
 
 class Pairs(NamedTuple):

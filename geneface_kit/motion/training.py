@@ -1,7 +1,11 @@
-"""Training of stage 1: the sync expert, then the generator, scored on speakers held out."""
+"""Training of stage 1: the sync expert, then the generator, scored on speakers held out.
+
+The settings are `MotionConfig`'s and `SyncConfig`'s.
+"""
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +14,51 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.motion.config import MotionSettings
 from geneface_kit.motion.losses import (
     continuity_loss,
     kl_divergence,
     reconstruction_loss,
 )
-from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
-from geneface_kit.motion.vae import STRIDE, MotionVAE, generate
+from geneface_kit.motion.sync_expert import Part, SyncConfig, SyncExpert, SyncTask
+from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes, generate
 from geneface_kit.motion.weights import Motion, save
 from geneface_kit.person import corpus
-from geneface_kit.person.corpus import Sequences
+from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
 LARGEST_AMPLITUDE = 2.0
 """No factor on the motion beyond this (ours)."""
+
+
+@dataclass(frozen=True)
+class MotionConfig(VAESizes):
+    """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
+
+    weights: str = "shipped"  # "shipped" takes the weights in the kit, "train" makes new ones
+    steps: int = 100  # updates; official 40,000
+    batch: int = 8  # pieces a step; official up to 512 clips
+    frames: int = 100  # frames of a piece, a multiple of 4; official whole clips
+    lr: float = 1e-3  # Adam; official 5e-4
+    warmup: int = 30  # updates of linear warm-up; official 1,000
+    decay: int = 250  # updates in which lr falls to a tenth; official 250,000
+    continuity_weight: float = 3.0  # of the frame-difference loss (code)
+    kl_weight: float = 0.4  # of the KL divergence (code, LRS3)
+    sync_weight: float = 0.01  # of the sync expert's loss (code)
+    sync_below: float = 0.75  # validation sync loss that switches the sync loss on (code)
+    mouth_weight: float = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
+    devices: int = 1  # of this machine that train together; ours
+    held_out: int = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
+    amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """All that training stage 1 is set by: corpus, sync expert, generator."""
+
+    corpus: CorpusConfig
+    sync: SyncConfig
+    motion: MotionConfig
 
 
 def train(
@@ -82,7 +115,7 @@ def _train(
     generator.set_state(state)
     opened = corpus.open_corpus(data) if isinstance(data, Path) else data
     motions = corpus.displacements(opened.utterances, settings.corpus)
-    train_part, held_part = _split(opened.utterances, motions, held_out)
+    train_part, held_part = by_speaker(opened.utterances, motions, held_out)
     channels = train_part[0][0].speech.features.shape[1]
     statistics = corpus.feature_statistics(train_part[0])
     with torch.random.fork_rng(devices=[]):
@@ -249,20 +282,19 @@ def _mouth_weights(weight: float) -> Float[Tensor, " 204"]:
     return weights.repeat_interleave(3)
 
 
-def _split(
+def by_speaker(
     utterances: Sequence[corpus.Utterance],
     motions: Sequence[corpus.Track],
     held_out: Sequence[str],
 ) -> tuple[Part, Part]:
     """What trains (every copy) and what validates (only recordings as they are)."""
     pairs = list(zip(utterances, motions, strict=True))
-    train_pairs = [pair for pair in pairs if pair[0].speaker not in held_out]
-    held_pairs = [
-        pair for pair in pairs if pair[0].speaker in held_out and pair[0].name == pair[0].clip
-    ]
-    if not train_pairs:
+    train = [pair for pair in pairs if pair[0].speaker not in held_out]
+    held = [pair for pair in pairs if pair[0].speaker in held_out and pair[0].name == pair[0].clip]
+    if not train:
         raise ValueError("every speaker is held out; use a corpus of more speakers")
-    return tuple(  # type: ignore[return-value]
-        ([pair[0] for pair in part], [pair[1] for pair in part])
-        for part in (train_pairs, held_pairs)
-    )
+    return _part(train), _part(held)
+
+
+def _part(pairs: list[tuple[corpus.Utterance, corpus.Track]]) -> Part:
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]

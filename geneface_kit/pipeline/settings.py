@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from geneface_kit.adaptation import stage as adaptation_config
 from geneface_kit.evaluation import stage as evaluation_config
-from geneface_kit.motion import config as motion_config
+from geneface_kit.motion import stage as motion_config
 from geneface_kit.motion import sync_expert as sync_config
 from geneface_kit.nerf import config as nerf_config
 from geneface_kit.person import settings as person_config

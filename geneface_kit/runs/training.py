@@ -109,7 +109,6 @@ class History:
     best_step: int = -1
     best_score: float = math.inf
     best_weights: Weights = field(default_factory=dict)
-    stopped: bool = False
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
 
@@ -226,7 +225,6 @@ def fit(
                     _keep_best(task, history)
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
-                history.stopped = True
                 reason = task.ended or "on request"
                 log.warning("%s: stopped after %d of %d steps, %s", name, done, steps, reason)
                 break

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from geneface_kit.adaptation import stage as adaptation_stage
-from geneface_kit.adaptation.adapter import Adapter
-from geneface_kit.adaptation.postnet import project_onto_neighbours
+from geneface_kit.adaptation.postnet import Adapter, project_onto_neighbours
 from geneface_kit.motion import stage as motion_stage
 from geneface_kit.motion.weights import Motion
 from geneface_kit.nerf import stage as nerf_stage

@@ -9,9 +9,14 @@ import torch
 from talkers import FAST, made_up_generator, made_up_person, made_up_speech
 
 from geneface_kit.adaptation import stage as adaptation
-from geneface_kit.adaptation.adapter import Adapter, Transport
 from geneface_kit.adaptation.losses import MomentsLoss, adversarial_loss, discriminator_loss
-from geneface_kit.adaptation.postnet import Discriminator, PostNet, project_onto_neighbours
+from geneface_kit.adaptation.postnet import (
+    Adapter,
+    Discriminator,
+    PostNet,
+    Transport,
+    project_onto_neighbours,
+)
 from geneface_kit.adaptation.training import AdaptationTask
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
@@ -182,7 +187,7 @@ def test_a_deliberate_collapse_is_caught_and_ends_the_run(tmp_path):
         validate_every=5,
         keep_best=True,
     )
-    assert history.stopped and task.ended.startswith("collapsed")
+    assert task.ended.startswith("collapsed")
     assert [row["step"] for row in history.rows if "spread_over_raw" in row] == [5, 10]
 
 

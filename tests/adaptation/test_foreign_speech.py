@@ -13,7 +13,7 @@ from talkers import (
 )
 
 from geneface_kit.adaptation import stage as adaptation
-from geneface_kit.adaptation.adapter import Transport
+from geneface_kit.adaptation.postnet import Transport
 from geneface_kit.adaptation.training import AdaptationTask, _at_most
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig

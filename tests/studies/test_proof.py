@@ -10,8 +10,8 @@ import torch
 from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 
 from geneface_kit.motion import stage as motion
-from geneface_kit.motion.config import MotionSettings
 from geneface_kit.motion.sync_expert import SyncConfig
+from geneface_kit.motion.training import MotionSettings
 from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus, speech
 from geneface_kit.person.mouth import mouth_shape

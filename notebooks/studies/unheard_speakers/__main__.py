@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from geneface_kit.motion.config import MotionSettings
+from geneface_kit.motion.training import MotionSettings
 from geneface_kit.person import corpus
 from geneface_kit.pipeline.commands import said
 from geneface_kit.pipeline.settings import parse, resolve

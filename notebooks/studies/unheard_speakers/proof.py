@@ -17,9 +17,8 @@ import torch
 from filelock import FileLock
 
 from geneface_kit import runs
-from geneface_kit.motion.config import MotionSettings
 from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
-from geneface_kit.motion.training import MotionTask
+from geneface_kit.motion.training import MotionSettings, MotionTask, by_speaker
 from geneface_kit.motion.vae import MotionVAE, generate
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.manifest import digest
@@ -173,12 +172,7 @@ def _work(proof: Proof, row: Row, fold: int, seed: int) -> None:
         extra=row.extra,
     )
     motions = corpus.displacements(heard, config)
-    out = proof.folds[fold]
-    pairs = list(zip(heard, motions, strict=True))
-    part = _part([pair for pair in pairs if pair[0].speaker not in out])
-    held = _part(
-        [pair for pair in pairs if pair[0].speaker in out and pair[0].name == pair[0].clip]
-    )
+    part, held = by_speaker(heard, motions, proof.folds[fold])
     start = time.process_time()
     if row.network == "ridge":
         ridge = Ridge([one.speech.features for one in part[0]], [motion[:] for motion in part[1]])
@@ -190,10 +184,6 @@ def _work(proof: Proof, row: Row, fold: int, seed: int) -> None:
     names = [one.name for one in held[0]]
     _save(file, names, lips, time.process_time() - start)
     log.info("%s, fold %d, seed %d: done", row.name, fold, seed)
-
-
-def _part(pairs: list[tuple[corpus.Utterance, corpus.Displacement]]) -> Part:
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
 def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> MotionVAE:
