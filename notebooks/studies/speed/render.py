@@ -256,7 +256,7 @@ def fidelity(picture: Frame, reference: Frame) -> float:
 
 
 def _percent(parts: dict[str, float]) -> str:
-    return ", ".join(f"{part} {100 * share:.0f} %" for part, share in parts.items())
+    return ", ".join(f"{part} {100 * share:.0f} %" for part, share in parts.items() if share)
 
 
 def _profile(subject: str) -> str:
