@@ -21,7 +21,9 @@ def stage(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "encode", lambda audio, _: acting.speech(audio, "none"))
     actor = acting.actor(tmp_path)
     monkeypatch.setattr(ablations, "load_person", lambda folder: actor.person)
-    monkeypatch.setattr(ablations.motion, "load", lambda folder: actor.motion)
+    shipped = ablations.motion.load()
+    loaded = lambda folder=None: actor.motion if folder else shipped  # noqa: E731
+    monkeypatch.setattr(ablations.motion, "load", loaded)
     monkeypatch.setattr(ablations.adaptation, "load", lambda folder: actor.adaptation)
     parents = {name: a_run(tmp_path / name, name) for name in ("person", "motion")}
     measured = {"distance_after": 0.25, "best_step": 40}

@@ -62,7 +62,7 @@ def test_head_agrees(states, arrays):
     torch.testing.assert_close(sh_encode(directions), arrays["head.dir_feat"], **TOLERANCE)
     _, _, ambient = field._geometry(places, condition, None)
     torch.testing.assert_close(ambient, arrays["head.ambient"], **TOLERANCE)
-    ask = field.at(condition, field.codes[3:4], None)
+    ask = field.at(condition, field.appearance[3:4], None)
     found = ask(places, directions, torch.arange(len(places)))
     torch.testing.assert_close(found.density / 2, arrays["head.sigma"], **TOLERANCE)
     torch.testing.assert_close(found.colour, arrays["head.rgb"], **TOLERANCE)
@@ -76,7 +76,7 @@ def test_torso_agrees(states, arrays):
     pose[:3, :3] = about(0, x) @ about(1, y) @ about(2, z)
     pose[:3, 3] = arrays["torso.pose"][0, 3:]
     seen = torch.cat([arrays["torso.head_rgb"], arrays["torso.head_alpha"]], -1)
-    colour, alpha = field(arrays["torso.xy"], pose[None], field.codes[3:4], seen, None)
+    colour, alpha = field(arrays["torso.xy"], pose[None], field.appearance[3:4], seen, None)
     torch.testing.assert_close(alpha[:, None], arrays["torso.alpha"], **TOLERANCE)
     torch.testing.assert_close(colour, arrays["torso.rgb"], **TOLERANCE)
 
@@ -121,4 +121,4 @@ def test_other_tensors_are_refused(states):
 def test_a_checkpoint_file_is_read(states, tmp_path):
     path = tmp_path / "model.ckpt"
     torch.save({"state_dict": {"model": states["radnerf_head"]}, "global_step": 1}, path)
-    assert len(official.load_official(path, "radnerf_head").codes) == 16
+    assert len(official.load_official(path, "radnerf_head").appearance) == 16
