@@ -18,6 +18,7 @@ from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
 from geneface_kit.person.corpus.manifest import clip_jobs, corpus_folder
 from geneface_kit.person.corpus.shards import CorpusWriter
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs import Run
 
 CHANNELS = 6
 SMALL = {
@@ -45,6 +46,21 @@ def small_settings(**overrides) -> MotionSettings:
         sync=SyncConfig(width=8, steps=4, pairs=32),
         motion=MotionConfig(**{**SMALL, **overrides}),
     )
+
+
+def fresh_run(folder: Path, stage: str, parents: dict[str, Run] | None = None) -> Run:
+    """A run that has just begun, of the stage "motion" or "adaptation"."""
+    facts = {
+        "id": f"{stage}-test",
+        "stage": stage,
+        "subject": "madeup",
+        "profile": "smoke",
+        "seed": 0,
+        "config": {},
+        "data_kind": "real",
+        "metrics": {},
+    }
+    return Run(folder, facts, parents or {})
 
 
 def made_up_speech(n_frames: int, seed: int) -> tuple[Speech, np.ndarray]:

@@ -84,14 +84,10 @@ class AdaptationTask(Task):
         config: AdaptationConfig,
     ) -> None:
         self.generator, self.config = generator, config
-        self.train_speech, self.unheard = _split(
-            [*foreign, speech_part(who.speech, 0, who.n_train)]
-        )
+        self.own_speech = speech_part(who.speech, 0, who.n_train)
+        self.train_speech, self.unheard = _split([*foreign, self.own_speech])
         if config.pitch and generator.vae.pitch is None:
-            raise ValueError(
-                "adaptation.pitch needs a generator that hears pitch: train one with "
-                "motion.pitch=true"
-            )
+            raise ValueError("adaptation.pitch needs a generator trained with motion.pitch=true")
         pitch = generator.vae.pitch.embedding if config.pitch else None
         extra = pitch.embedding_dim if pitch else 0
         postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
@@ -109,7 +105,6 @@ class AdaptationTask(Task):
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
         self.moments = MomentsLoss(self.own)
-        self.own_speech = speech_part(who.speech, 0, who.n_train)
         self.held_out_speech = speech_part(who.speech, who.n_train, len(own))
         draw = torch.Generator().manual_seed(0)
         if config.transport_noise:
@@ -159,9 +154,8 @@ class AdaptationTask(Task):
         if config.adversarial_weight:
             losses["adversarial"] = adversarial_loss(self.discriminator(fake.flatten(0, 1)))
         if config.sync_weight:
-            mask = torch.ones(fake.shape[:2], dtype=torch.bool)
-            expert, n_windows = self.generator.expert, config.sync_windows
-            losses["sync"] = expert.sync_loss(speech, fake, mask, n_windows, generator)
+            heard = (speech, fake, config.sync_windows, generator)
+            losses["sync"] = self.generator.expert.sync_loss(*heard)
         if config.moments_weight:
             losses["moments"] = self.moments(fake.flatten(0, 1))
         if config.mse_weight:
@@ -214,21 +208,13 @@ class AdaptationTask(Task):
 
     @torch.no_grad()
     def _measures(self, *, adapted: bool) -> dict[str, float]:
-        n_windows = self.config.sync_windows
-        draw = torch.Generator().manual_seed(1)
         still = self._moved(self.own_still, self.own_speech, adapted)
         moved = self.predictions(adapted=adapted)
-        losses = []
-        for one, heard in zip(moved, self.unheard, strict=True):
-            speech = torch.from_numpy(heard.features).float()[None]
-            mask = torch.ones(1, len(one), dtype=torch.bool)
-            share = max(8, n_windows // len(moved))
-            loss = self.generator.expert.sync_loss(speech, one[None], mask, share, draw)
-            losses.append(loss.item())
+        share, expert = max(8, self.config.sync_windows // len(moved)), self.generator.expert
         frames = torch.cat(moved)
         return {
             "held_out_mse": mse_loss(self.held_out(adapted=adapted), self.own_held_out).item(),
-            "corpus_sync": float(np.mean(losses)),
+            "corpus_sync": expert.sync_loss_of_clips(self.unheard, moved, share, seed=1),
             "distance": frechet_distance(frames.numpy(), self.own.numpy()),
             "variance_ratio": _opening_variance(still) / max(_opening_variance(self.own), 1e-9),
             "spread": _opening_variance(frames),

@@ -69,6 +69,6 @@ def sync_expert_loss(cosine: Float[Tensor, " n"], label: Float[Tensor, " n"]) ->
 def sync_loss(cosine: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """L_sync(a, l'): the frozen expert's cross-entropy towards "in sync", mean of -ln c.
 
-    cosine: the expert's, of generated lips and their speech (`sync_expert.random_windows`).
+    cosine: the expert's, of generated lips and their speech (`SyncExpert.sync_loss`).
     """
     return sync_expert_loss(cosine, torch.ones_like(cosine))

@@ -59,10 +59,6 @@ def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: Motion
         raise ValueError(f"motion.weights must be 'shipped' or 'train', got {config.weights!r}")
     data = corpus.prepare(corpus_config)
     run.data_kind = "real" if corpus_config.folder else "synthetic"
-    every = config.held_out
-    held_out = data.speakers[every - 1 :: every] if every else []
-    settings = MotionSettings(corpus_config, sync, config)
-    scores = train(data, held_out, settings, run.folder, run.generator("train"), run.id)
-    scores |= {"broken_clips": data.broken, "held_out_speakers": held_out}
-    for name, value in scores.items():
+    run.record("broken_clips", data.broken)
+    for name, value in train(run, data, MotionSettings(corpus_config, sync, config)).items():
         run.record(name, value)

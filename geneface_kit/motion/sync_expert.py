@@ -6,10 +6,11 @@ The score is the cosine of two embeddings, in [0, 1] (arXiv:2301.13430, sec. 3.2
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from geneface_kit.motion.losses import sync_expert_loss, sync_loss
 from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
+from geneface_kit.person.speech import Speech
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]
@@ -127,12 +129,33 @@ class SyncExpert(nn.Module):
         self,
         speech: Float[Tensor, "b s c"],
         motion: Float[Tensor, "b t 204"],
-        mask: Bool[Tensor, "b t"],
         n_windows: int,
         generator: torch.Generator,
+        mask: Bool[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, ""]:
         """`losses.sync_loss` of generated motion, over random windows of unmasked frames."""
-        return sync_loss(self(*random_windows(speech, motion, mask, n_windows, generator)))
+        frames = torch.full((len(motion),), motion.shape[1]) if mask is None else mask.sum(1).cpu()
+        starts = (frames - WINDOW + 1).clamp(min=1)
+        piece = (torch.rand(n_windows, generator=generator) * len(starts)).long()
+        start = (torch.rand(n_windows, generator=generator) * starts[piece]).long()
+        heard = _windows(speech, piece, 2 * start, 2 * WINDOW)
+        return sync_loss(self(heard, _windows(lips(motion), piece, start, WINDOW)))
+
+    def sync_loss_of_clips(
+        self,
+        speeches: Sequence[Speech],
+        motions: Iterable[Float[Tensor, "_ 204"]],
+        n_windows: int,
+        seed: int,
+    ) -> float:
+        """Mean `sync_loss` of generated motion of whole clips, the same windows every time."""
+        generator, device = torch.Generator().manual_seed(seed), self.standardise.mean.device
+        losses = []
+        for speech, motion in zip(speeches, motions, strict=True):
+            heard = torch.from_numpy(speech.features).float()[None].to(device)
+            loss = self.sync_loss(heard, motion[None].to(device), n_windows, generator)
+            losses.append(loss.item())
+        return float(np.mean(losses))
 
 
 def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.Sequential:
@@ -203,21 +226,6 @@ def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pa
         label=(kind == 0).float(),
         kind=kind,
     )
-
-
-def random_windows(
-    speech: Float[Tensor, "b s c"],
-    motion: Float[Tensor, "b t 204"],
-    mask: Bool[Tensor, "b t"],
-    n_windows: int,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "n 10 c"], Float[Tensor, "n 5 60"]]:
-    """Speech and mouth windows of the same random instants, of unmasked frames."""
-    starts = (mask.sum(1) - WINDOW + 1).clamp(min=1).cpu()
-    piece = (torch.rand(n_windows, generator=generator) * len(starts)).long()
-    start = (torch.rand(n_windows, generator=generator) * starts[piece]).long()
-    mouth = _windows(lips(motion), piece, start, WINDOW)
-    return _windows(speech, piece, 2 * start, 2 * WINDOW), mouth
 
 
 def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:

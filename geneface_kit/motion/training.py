@@ -25,6 +25,7 @@ from geneface_kit.motion.weights import Motion, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
+from geneface_kit.runs import Run
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
 LARGEST_AMPLITUDE = 2.0
@@ -61,21 +62,13 @@ class MotionSettings:
     motion: MotionConfig
 
 
-def train(
-    data: corpus.Corpus,
-    held_out: Sequence[str],
-    settings: MotionSettings,
-    folder: Path,
-    generator: torch.Generator,
-    origin: str,
-) -> dict[str, float]:
-    """Trains the sync expert, then the generator; returns their held-out measures.
+def train(run: Run, data: corpus.Corpus, settings: MotionSettings) -> dict[str, object]:
+    """Trains the sync expert, then the generator, into a run's folder.
 
-    held_out: speakers that only validate. folder: receives the weights (origin: see `save`),
-    histories and checkpoints. With `motion.devices` above 1 as many processes train them; each
-    draws the same batches and takes its share. A corpus on disk is opened by each process, one in
-    memory is copied to each. Cut off, the same call goes on, with the same or another number of
-    devices. Not yet run on CUDA.
+    Returns what is to be recorded: their measures on the held-out speakers, and who these are.
+    With `motion.devices` above 1 as many processes train them; each draws the same batches and
+    takes its share. A corpus on disk is opened by each process, one in memory is copied to each.
+    Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
     Raises: ValueError when a batch cannot be shared, or with the words of a process that failed.
     """
     n_devices = settings.motion.devices
@@ -85,16 +78,9 @@ def train(
             raise ValueError(
                 f"motion.devices={n_devices} cannot share {name}={size}: choose numbers that divide"
             )
-    work = functools.partial(
-        _train,
-        data=data.folder if n_devices > 1 and data.folder else data,
-        held_out=held_out,
-        settings=settings,
-        folder=folder,
-        state=generator.get_state(),
-        origin=origin,
-    )
+    source = data.folder if n_devices > 1 and data.folder else data
     try:
+        work = functools.partial(_train, run=run, data=source, settings=settings)
         return fabric_of(n_devices).launch(work)
     except torch.multiprocessing.ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
@@ -102,38 +88,33 @@ def train(
 
 
 def _train(
-    fabric: MaybeFabric,
-    data: Path | corpus.Corpus,
-    held_out: Sequence[str],
-    settings: MotionSettings,
-    folder: Path,
-    state: Tensor,
-    origin: str,
-) -> dict[str, float]:
+    fabric: MaybeFabric, run: Run, data: Path | corpus.Corpus, settings: MotionSettings
+) -> dict[str, object]:
     """One process' part of the training; the first one writes the weights."""
-    config, generator = settings.motion, torch.Generator()
-    generator.set_state(state)
+    config, sync, generator = settings.motion, settings.sync, run.generator("train")
     opened = corpus.open_corpus(data) if isinstance(data, Path) else data
     motions = corpus.displacements(opened.utterances, settings.corpus)
-    train_part, held_part = by_speaker(opened.utterances, motions, held_out)
-    channels = train_part[0][0].speech.features.shape[1]
-    statistics = corpus.feature_statistics(train_part[0])
+    every = config.held_out
+    held_out = opened.speakers[every - 1 :: every] if every else []
+    parts = by_speaker(opened.utterances, motions, held_out)
+    heard = parts[0][0]  # only what trains
+    channels, statistics = heard[0].speech.features.shape[1], corpus.feature_statistics(heard)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         vae = MotionVAE(channels, config)
-        expert = SyncExpert(channels, width=settings.sync.width, dropout=settings.sync.dropout)
+        expert = SyncExpert(channels, width=sync.width, dropout=sync.dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
-        sync_task = SyncTask(expert, train_part, held_part, settings.sync, fabric)
-        scores = _fit(sync_task, folder, "sync", settings.sync.steps, generator, "sync_")
+        task = SyncTask(expert, *parts, sync, fabric)
+        scores = _fit(task, run.folder, "sync", sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
-        task = MotionTask(vae, expert, train_part, held_part, settings, fabric)
-        scores |= _fit(task, folder, "motion", config.steps, generator)
+        task = MotionTask(vae, expert, *parts, settings, fabric)
+        scores |= _fit(task, run.folder, "motion", config.steps, generator)
     ratio = scores.get("variance_ratio", 1.0)
     vae.amplitude.fill_(config.amplitude or min(LARGEST_AMPLITUDE, max(1.0, ratio**-0.5)))
     if fabric.global_rank == 0:
-        save(folder, Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), origin)
-    return scores | {"amplitude": float(vae.amplitude)}
+        save(run.folder, Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), run.id)
+    return scores | {"amplitude": float(vae.amplitude), "held_out_speakers": held_out}
 
 
 def _fit(
@@ -189,9 +170,8 @@ class MotionTask(Task):
     def weights(self) -> dict[str, float]:
         """The weight in force of each loss; the sync loss waits for its switch."""
         config = self.config
-        sync_weight = config.sync_weight if self.sync_on else 0.0
         weights = {"mse": 1.0, "continuity": config.continuity_weight, "kl": config.kl_weight}
-        return weights | {"sync": sync_weight}
+        return weights | {"sync": config.sync_weight if self.sync_on else 0.0}
 
     def losses(self, batch: Sequences, generator: torch.Generator) -> dict[str, Tensor]:
         """Every loss whose weight is not 0, unweighted, over this process' share of the batch."""
@@ -210,8 +190,8 @@ class MotionTask(Task):
         if active["kl"]:
             losses["kl"] = kl_divergence(z, prior, mean, log_std, slow_mask)
         if active["sync"]:
-            heard = (batch.speech, predicted, batch.mask)
-            losses["sync"] = self.expert.sync_loss(*heard, self.n_windows, generator)
+            heard = (batch.speech, predicted, self.n_windows, generator, batch.mask)
+            losses["sync"] = self.expert.sync_loss(*heard)
         return losses
 
     def validate(self, index: int) -> dict[str, float]:
@@ -221,9 +201,11 @@ class MotionTask(Task):
         """
         measures = measure_motion(self.vae, *self.held_out) if self.held_out[0] else {}
         if self.config.sync_weight:
-            heard = self.held_out[0] or self.part[0][:4]
-            measures["held_out_sync"] = self._sync_of_clips(heard)
-            self.sync_on = self.sync_on or measures["held_out_sync"] <= self.config.sync_below
+            heard = [one.speech for one in self.held_out[0] or self.part[0][:4]]
+            drawn = (torch.from_numpy(generate(self.vae, speech)) for speech in heard)
+            found = self.expert.sync_loss_of_clips(heard, drawn, self.n_windows, seed=0)
+            measures["held_out_sync"] = found
+            self.sync_on = self.sync_on or found <= self.config.sync_below
         return measures
 
     def state(self) -> dict[str, Tensor]:
@@ -233,18 +215,6 @@ class MotionTask(Task):
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Takes the switch back."""
         self.sync_on = bool(state["sync_on"].item())
-
-    def _sync_of_clips(self, utterances: Sequence[corpus.Utterance]) -> float:
-        """Mean sync loss of generated motion, the same windows of each clip every time."""
-        generator, losses = torch.Generator().manual_seed(0), []
-        device = self.vae.amplitude.device
-        for utterance in utterances:
-            motion = torch.from_numpy(generate(self.vae, utterance.speech))[None].to(device)
-            speech = torch.from_numpy(utterance.speech.features).float()[None].to(device)
-            mask = torch.ones(1, motion.shape[1], dtype=torch.bool)
-            loss = self.expert.sync_loss(speech, motion, mask, self.n_windows, generator)
-            losses.append(loss.item())
-        return float(np.mean(losses))
 
 
 def measure_motion(

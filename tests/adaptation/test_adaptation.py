@@ -2,9 +2,11 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
+import talkers
 import torch
 from talkers import FAST, made_up_generator, made_up_person, made_up_speech
 
@@ -109,19 +111,9 @@ def test_apply_adds_the_persons_mean():
         ready.apply(np.zeros((5, 68, 2), np.float32))
 
 
-def fresh_run(folder) -> Run:
-    facts = {
-        "id": "adaptation-test",
-        "stage": "adaptation",
-        "subject": "madeup",
-        "profile": "smoke",
-        "seed": 0,
-        "config": {},
-        "data_kind": "real",
-        "metrics": {},
-    }
-    above = Run(folder, facts, {})
-    return Run(folder, facts, {"person": above, "motion": above})
+def fresh_run(folder: Path) -> Run:
+    above = talkers.fresh_run(folder, "motion")
+    return talkers.fresh_run(folder, "adaptation", {"person": above, "motion": above})
 
 
 @pytest.fixture

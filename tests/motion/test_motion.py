@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech, small_settings
+from talkers import CHANNELS, SMALL, fresh_run, made_up_corpus, made_up_speech, small_settings
 
 from geneface_kit.motion import losses, training, weights
 from geneface_kit.motion import stage as motion
@@ -13,7 +13,6 @@ from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.training import MotionTask
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
-from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
@@ -79,8 +78,8 @@ def test_kl_ignores_padding():
 
 @pytest.mark.slow
 def test_training_learns_and_generalises_to_another_face(tmp_path):
-    draw = torch.Generator().manual_seed(0)
-    scores = training.train(made_up_corpus(), ["speaker2"], small_settings(), tmp_path, draw, "me")
+    scores = training.train(fresh_run(tmp_path, "motion"), made_up_corpus(), small_settings())
+    assert scores["held_out_speakers"] == ["speaker2"]
     history = (tmp_path / "motion_history.csv").read_text().splitlines()
     column = history[0].split(",").index("mse")
     errors = [float(line.split(",")[column]) for line in history[1:]]
@@ -242,22 +241,8 @@ def test_official_size():
     assert len(dataclasses.fields(motion.MotionConfig)) <= 25
 
 
-def fresh_run(folder) -> Run:
-    facts = {
-        "id": "motion-test",
-        "stage": "motion",
-        "subject": "speakers",
-        "profile": "smoke",
-        "seed": 0,
-        "config": {},
-        "data_kind": "real",
-        "metrics": {},
-    }
-    return Run(folder, facts, {})
-
-
 def test_stage_takes_the_shipped_weights(tmp_path):
-    run = fresh_run(tmp_path)
+    run = fresh_run(tmp_path, "motion")
     motion.make(run, *sections(weights="shipped"))
     ready = motion.load(tmp_path)
     assert ready.encoder == "hama" and run.metrics["origin"] == "shipped"
@@ -268,7 +253,7 @@ def test_stage_takes_the_shipped_weights(tmp_path):
 
 def test_stage_trains(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "prepare", lambda config: made_up_corpus())
-    run = fresh_run(tmp_path)
+    run = fresh_run(tmp_path, "motion")
     motion.make(run, *sections(steps=6))
     assert motion.load(tmp_path).encoder == "hama"
     assert run.metrics["held_out_speakers"] == ["speaker2"]

@@ -75,6 +75,6 @@ class RegressorTask(MotionTask):
         if active["continuity"]:
             losses["continuity"] = continuity_loss(*compared)
         if active["sync"]:
-            heard = (batch.speech, predicted, batch.mask)
-            losses["sync"] = self.expert.sync_loss(*heard, self.n_windows, generator)
+            heard = (batch.speech, predicted, self.n_windows, generator, batch.mask)
+            losses["sync"] = self.expert.sync_loss(*heard)
         return losses
