@@ -80,7 +80,6 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(128, 1, bias=False))
 
     def forward(self, frames: Float[Tensor, "n m"]) -> Float[Tensor, "n 1"]:
-        """One score a frame."""
         return self.layers(frames)
 
 
@@ -171,12 +170,12 @@ def f0_of(speech: Speech) -> Float[Tensor, "1 s"]:
 def load(folder: Path) -> Adapter:
     """The adapter of an adaptation run."""
     path = folder / "adaptation.safetensors"
-    about = read_metadata(path)
-    channels = int(about.get("pitch", 0))
-    postnet = postnet_class(about.get("postnet", BUILT_IN))(motion=204, extra=channels)
+    about = read_metadata(path, kind="adaptation")
+    channels = int(about["pitch"])
+    postnet = postnet_class(about["postnet"])(motion=204, extra=channels)
     pitch = nn.Embedding(300, channels) if channels else None
-    adapter = Adapter(postnet, pitch, unit=float(about.get("unit", 1.0)))
-    load_weights(path, adapter, kind="adaptation")
+    adapter = Adapter(postnet, pitch, unit=float(about["unit"]))
+    load_weights(path, adapter)
     return adapter.eval().requires_grad_(False)
 
 

@@ -22,7 +22,6 @@ from geneface_kit.adaptation.postnet import BUILT_IN, Adapter, Discriminator, f0
 from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import WINDOW
-from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
@@ -239,7 +238,8 @@ class AdaptationTask(Task):
         self, speech: Speech, temperature: float = 0.0, generator: torch.Generator | None = None
     ) -> Float[Tensor, "1 t 204"]:
         """The generator's motion as it is, network units."""
-        drawn = generate(self.generator.vae, speech, temperature=temperature, generator=generator)
+        vae = self.generator.vae
+        drawn = vae.generate(speech, temperature=temperature, generator=generator)
         return torch.from_numpy(drawn)[None]
 
 

@@ -66,7 +66,6 @@ class Standardise(nn.Module):
         self.std.copy_(std.clamp(min=1e-3))
 
     def forward(self, features: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        """The same shape, standardised."""
         return (features - self.mean) / self.std
 
 
@@ -90,7 +89,6 @@ class ConvBlock(nn.Module):
         self.residual, self.slope = residual, slope
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n d u"]:
-        """One block."""
         y = self.norm(self.convolution(x))
         y = y + x if self.residual else y
         return nn.functional.leaky_relu(y, self.slope) if self.slope else torch.relu(y)

@@ -14,13 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.motion.losses import (
-    continuity_loss,
-    kl_divergence,
-    reconstruction_loss,
-)
+from geneface_kit.motion.losses import continuity_loss, kl_divergence, reconstruction_loss
 from geneface_kit.motion.sync_expert import Part, SyncConfig, SyncExpert, SyncTask
-from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes, generate
+from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes
 from geneface_kit.motion.weights import Motion, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
@@ -202,18 +198,16 @@ class MotionTask(Task):
         measures = measure_motion(self.vae, *self.held_out) if self.held_out[0] else {}
         if self.config.sync_weight:
             heard = [one.speech for one in self.held_out[0] or self.part[0][:4]]
-            drawn = (torch.from_numpy(generate(self.vae, speech)) for speech in heard)
+            drawn = (torch.from_numpy(self.vae.generate(speech)) for speech in heard)
             found = self.expert.sync_loss_of_clips(heard, drawn, self.n_windows, seed=0)
             measures["held_out_sync"] = found
             self.sync_on = self.sync_on or found <= self.config.sync_below
         return measures
 
     def state(self) -> dict[str, Tensor]:
-        """Whether the sync loss is on."""
         return {"sync_on": torch.tensor([int(self.sync_on)])}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Takes the switch back."""
         self.sync_on = bool(state["sync_on"].item())
 
 
@@ -228,7 +222,7 @@ def measure_motion(
     """
     rows = []
     for utterance, true in zip(utterances, motions, strict=True):
-        drawn = generate(vae, utterance.speech).reshape(-1, 68, 3)
+        drawn = vae.generate(utterance.speech).reshape(-1, 68, 3)
         seen = np.asarray(true).reshape(-1, 68, 3)
         ours, theirs = mouth_shape(drawn), mouth_shape(seen)
         r_opening, r_width = (pearson(ours[:, k], theirs[:, k], still=0.0) for k in (0, 1))
@@ -253,9 +247,7 @@ def _mouth_weights(weight: float) -> Float[Tensor, " 204"]:
 
 
 def by_speaker(
-    utterances: Sequence[corpus.Utterance],
-    motions: Sequence[corpus.Track],
-    held_out: Sequence[str],
+    utterances: Sequence[corpus.Utterance], motions: Sequence[corpus.Track], held_out: Sequence[str]
 ) -> tuple[Part, Part]:
     """What trains (every copy) and what validates (only recordings as they are)."""
     pairs = list(zip(utterances, motions, strict=True))

@@ -69,7 +69,6 @@ class PitchCondition(nn.Module):
         self.condition = SpeechCondition(64, 64, 32, both_steps=False)
 
     def forward(self, f0: Float[Tensor, "b s"]) -> Float[Tensor, "b 32 t"]:
-        """The pitch channels."""
         return self.condition(embed_pitch(self.embedding, f0).repeat_interleave(2, dim=1))
 
 
@@ -201,28 +200,23 @@ class MotionVAE(nn.Module):
         mask = torch.ones_like(condition[:, 0], dtype=torch.bool)
         return self.amplitude * self.decode(z, mask, condition)
 
+    @torch.no_grad()
+    def generate(
+        self, speech: Speech, *, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Float[np.ndarray, "t 204"]:
+        """Motion in network units for speech of any length, s // 2 frames.
 
-@torch.no_grad()
-def generate(
-    vae: MotionVAE,
-    speech: Speech,
-    *,
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Float[np.ndarray, "t 204"]:
-    """Motion in network units for speech of any length, s // 2 frames.
-
-    Speech is padded to whole latent steps by repeating its last step, and the motion cut back.
-    Temperature 0 takes the prior's mode and draws nothing.
-    """
-    n_frames = len(speech.features) // 2
-    n_latents = -(-n_frames // STRIDE)
-    padded = speech.cut(n_latents * STRIDE)
-    noise = torch.zeros(1, vae.latent, n_latents)
-    if temperature > 0:
-        if generator is None:
-            raise ValueError("a temperature above 0 needs a generator")
-        noise = temperature * torch.randn(noise.shape, generator=generator)
-    features, f0 = (torch.from_numpy(part).float()[None] for part in (padded.features, padded.f0))
-    motion = vae.sample(*(part.to(vae.amplitude.device) for part in (features, f0, noise)))
-    return motion[0, :n_frames].cpu().numpy()
+        Speech is padded to whole latent steps by repeating its last step, and the motion cut back.
+        Temperature 0 takes the prior's mode and draws nothing.
+        """
+        n_frames = len(speech.features) // 2
+        n_latents = -(-n_frames // STRIDE)
+        padded = speech.cut(n_latents * STRIDE)
+        noise = torch.zeros(1, self.latent, n_latents)
+        if temperature > 0:
+            if generator is None:
+                raise ValueError("a temperature above 0 needs a generator")
+            noise = temperature * torch.randn(noise.shape, generator=generator)
+        heard = (torch.from_numpy(part).float()[None] for part in (padded.features, padded.f0))
+        motion = self.sample(*(part.to(self.amplitude.device) for part in (*heard, noise)))
+        return motion[0, :n_frames].cpu().numpy()

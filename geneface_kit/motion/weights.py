@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from geneface_kit.motion.sync_expert import SyncExpert
-from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes, generate
+from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
@@ -33,11 +33,7 @@ class Motion:
     unit: float
 
     def sample(
-        self,
-        speech: Speech,
-        *,
-        temperature: float = 0.0,
-        generator: torch.Generator | None = None,
+        self, speech: Speech, *, temperature: float = 0.0, generator: torch.Generator | None = None
     ) -> Float[np.ndarray, "t 68 3"]:
         """Displacements from a speaker's mean landmarks, inter-ocular distances, s // 2 frames.
 
@@ -51,7 +47,7 @@ class Motion:
                 "encode the sound with the generator's encoder"
             )
         self._check(speech)
-        motion = generate(self.vae, speech, temperature=temperature, generator=generator)
+        motion = self.vae.generate(speech, temperature=temperature, generator=generator)
         return (self.unit * motion).reshape(-1, 68, 3)
 
     def _check(self, speech: Speech) -> None:
@@ -82,16 +78,11 @@ def load(folder: Path = SHIPPED) -> Motion:
     Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
     damaged or of another kind.
     """
-    path = folder / MOTION
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: run the motion stage first")
-    about = read_metadata(path)
-    if about.get("kind") != "motion" or "sizes" not in about:
-        raise ValueError(f"{path.name} does not hold a generator of this kit; make it anew")
+    about = read_metadata(folder / MOTION, kind="motion")
     channels, encoder = int(about["channels"]), about["encoder"]
     vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
     expert = SyncExpert(channels, width=int(about["sync_width"]))
-    load_weights(path, vae, kind="motion")
+    load_weights(folder / MOTION, vae)
     load_weights(folder / SYNC, expert, kind="sync", encoder=encoder)
     for network in (vae, expert):
         network.eval().requires_grad_(False)

@@ -19,9 +19,9 @@ def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
         save_file(tensors, partial, metadata)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """What `save_weights` wrote beside the tensors; {} when there is no such file."""
-    return _load(path)[1] if path.exists() else {}
+def read_metadata(path: Path, **expected: str) -> dict[str, str]:
+    """What `save_weights` wrote beside the tensors; raises what `load_weights` raises."""
+    return _load(path, **expected)[1]
 
 
 def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
@@ -30,13 +30,7 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
     Raises: FileNotFoundError when there is no file; ValueError, in one sentence, when the file
     is damaged, belongs to another network, or its metadata differs from `expected`.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
-    tensors, metadata = _load(path)
-    for key, value in expected.items():
-        if metadata.get(key) != value:
-            found = metadata.get(key, "nothing")
-            raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
+    tensors, metadata = _load(path, **expected)
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     foreign = sorted(tensors.keys() - own.keys())
@@ -48,7 +42,7 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
             f"{len(foreign)} foreign, {len(shapes)} of another shape (first: {example}); "
             "use the weights and the settings of one run"
         )
-    module.load_state_dict({key: value.to(own[key].dtype) for key, value in tensors.items()})
+    module.load_state_dict(tensors)
     return metadata
 
 
@@ -77,16 +71,21 @@ def load_nested(path: Path) -> Facts:
     return json.loads(metadata["content"], object_hook=restored)
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
-
-    Raises: ValueError, in one sentence, when the file is damaged.
-    """
+def _load(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(
             f"{path.name} is not a readable safetensors file ({error}): it is damaged or of "
             "another kind; delete it and run its stage again"
         ) from None
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            found = metadata.get(key, "nothing")
+            raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
+    return tensors, metadata

@@ -12,7 +12,6 @@ from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.motion.training import MotionSettings
-from geneface_kit.motion.vae import generate
 from geneface_kit.person import corpus, speech
 from geneface_kit.person.mouth import mouth_shape
 from notebooks.studies.demo_person import speakers
@@ -109,11 +108,11 @@ def test_regressor_hears_the_speech_only():
     torch.manual_seed(0)
     network = Regressor(CHANNELS, settings().motion).eval()
     speech, _ = made_up_speech(21, seed=1)
-    drawn = generate(network, speech)
-    noisy = generate(network, speech, temperature=1.0, generator=torch.Generator())
+    drawn = network.generate(speech)
+    noisy = network.generate(speech, temperature=1.0, generator=torch.Generator())
     assert drawn.shape == (21, 204) and np.array_equal(drawn, noisy)
     other, _ = made_up_speech(21, seed=2)
-    assert not np.allclose(drawn, generate(network, other))
+    assert not np.allclose(drawn, network.generate(other))
 
 
 def test_regressor_is_not_moved_by_padding():

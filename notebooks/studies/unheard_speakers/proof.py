@@ -19,7 +19,7 @@ from filelock import FileLock
 from geneface_kit import runs
 from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
 from geneface_kit.motion.training import MotionSettings, MotionTask, by_speaker
-from geneface_kit.motion.vae import MotionVAE, generate
+from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.manifest import digest
 from geneface_kit.person.mouth import LIPS
@@ -236,8 +236,8 @@ def _generated(
 ) -> Lips:
     """The most likely lips of a clip, and how far samples of the same sound lie apart."""
     draw = torch.Generator().manual_seed(0)
-    drawn = generate(vae, one.speech)
-    samples = [generate(vae, one.speech, temperature=1.0, generator=draw) for _ in range(N_DRAWS)]
+    drawn = vae.generate(one.speech)
+    samples = [vae.generate(one.speech, temperature=1.0, generator=draw) for _ in range(N_DRAWS)]
     return _lips(one, motion, drawn, samples, unit)
 
 
