@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from geneface_kit.motion.sync_expert import SyncConfig, SyncExpert
-from geneface_kit.motion.training import MotionConfig, MotionSettings
+from geneface_kit.motion.training import MotionConfig
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from geneface_kit.motion.weights import Motion
 from geneface_kit.person.artefact import Person
@@ -18,6 +18,7 @@ from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
 from geneface_kit.person.corpus.manifest import clip_jobs, corpus_folder
 from geneface_kit.person.corpus.shards import CorpusWriter
 from geneface_kit.person.speech import Speech
+from geneface_kit.pipeline.settings import Settings, resolve
 from geneface_kit.runs import Run
 
 CHANNELS = 6
@@ -39,13 +40,20 @@ SMALL = {
 """A generator of a few thousand numbers, that learns in seconds."""
 
 
-def small_settings(**overrides) -> MotionSettings:
+def small_settings(**overrides) -> Settings:
     """Settings of the motion stage for the made-up speakers."""
-    return MotionSettings(
+    return dataclasses.replace(
+        resolve(),
         corpus=CorpusConfig(),
         sync=SyncConfig(width=8, steps=4, pairs=32),
         motion=MotionConfig(**{**SMALL, **overrides}),
     )
+
+
+def sections(**overrides) -> tuple[CorpusConfig, SyncConfig, MotionConfig]:
+    """The sections of small settings that the motion stage is given."""
+    chosen = small_settings(**overrides)
+    return chosen.corpus, chosen.sync, chosen.motion
 
 
 def fresh_run(folder: Path, stage: str, parents: dict[str, Run] | None = None) -> Run:

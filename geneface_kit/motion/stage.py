@@ -7,7 +7,7 @@ displacements from a speaker's mean landmarks; `adaptation` makes them this pers
 from pathlib import Path
 
 from geneface_kit.motion.sync_expert import SyncConfig
-from geneface_kit.motion.training import MotionConfig, MotionSettings, train
+from geneface_kit.motion.training import MotionConfig, train
 from geneface_kit.motion.weights import MOTION, SHIPPED, SYNC, Motion, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
@@ -60,5 +60,5 @@ def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: Motion
     data = corpus.prepare(corpus_config)
     run.data_kind = "real" if corpus_config.folder else "synthetic"
     run.record("broken_clips", data.broken)
-    for name, value in train(run, data, MotionSettings(corpus_config, sync, config)).items():
+    for name, value in train(run, data, corpus_config, sync, config).items():
         run.record(name, value)

@@ -49,16 +49,13 @@ class MotionConfig(VAESizes):
     amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
 
 
-@dataclass(frozen=True)
-class MotionSettings:
-    """All that training stage 1 is set by: corpus, sync expert, generator."""
-
-    corpus: CorpusConfig
-    sync: SyncConfig
-    motion: MotionConfig
-
-
-def train(run: Run, data: corpus.Corpus, settings: MotionSettings) -> dict[str, object]:
+def train(
+    run: Run,
+    data: corpus.Corpus,
+    speakers: CorpusConfig,
+    sync: SyncConfig,
+    config: MotionConfig,
+) -> dict[str, object]:
     """Trains the sync expert, then the generator, into a run's folder.
 
     Returns what is to be recorded: their measures on the held-out speakers, and who these are.
@@ -67,16 +64,16 @@ def train(run: Run, data: corpus.Corpus, settings: MotionSettings) -> dict[str, 
     Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
     Raises: ValueError when a batch cannot be shared, or with the words of a process that failed.
     """
-    n_devices = settings.motion.devices
-    shared = {"motion.batch": settings.motion.batch, "sync.pairs": settings.sync.pairs}
-    for name, size in shared.items():
+    n_devices = config.devices
+    for name, size in {"motion.batch": config.batch, "sync.pairs": sync.pairs}.items():
         if n_devices < 1 or size % n_devices:
             raise ValueError(
                 f"motion.devices={n_devices} cannot share {name}={size}: choose numbers that divide"
             )
     source = data.folder if n_devices > 1 and data.folder else data
     try:
-        work = functools.partial(_train, run=run, data=source, settings=settings)
+        configs = {"speakers": speakers, "sync": sync, "config": config}
+        work = functools.partial(_train, run=run, data=source, **configs)
         return fabric_of(n_devices).launch(work)
     except torch.multiprocessing.ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
@@ -84,13 +81,17 @@ def train(run: Run, data: corpus.Corpus, settings: MotionSettings) -> dict[str, 
 
 
 def _train(
-    fabric: MaybeFabric, run: Run, data: Path | corpus.Corpus, settings: MotionSettings
+    fabric: MaybeFabric,
+    run: Run,
+    data: Path | corpus.Corpus,
+    speakers: CorpusConfig,
+    sync: SyncConfig,
+    config: MotionConfig,
 ) -> dict[str, object]:
     """One process' part of the training; the first one writes the weights."""
-    config, sync, generator = settings.motion, settings.sync, run.generator("train")
     opened = corpus.open_corpus(data) if isinstance(data, Path) else data
-    motions = corpus.displacements(opened.utterances, settings.corpus)
-    every = config.held_out
+    motions = corpus.displacements(opened.utterances, speakers)
+    every, generator = config.held_out, run.generator("train")
     held_out = opened.speakers[every - 1 :: every] if every else []
     parts = by_speaker(opened.utterances, motions, held_out)
     heard = parts[0][0]  # only what trains
@@ -104,12 +105,12 @@ def _train(
         task = SyncTask(expert, *parts, sync, fabric)
         scores = _fit(task, run.folder, "sync", sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
-        task = MotionTask(vae, expert, *parts, settings, fabric)
+        task = MotionTask(vae, expert, *parts, config, sync.pairs, fabric)
         scores |= _fit(task, run.folder, "motion", config.steps, generator)
     ratio = scores.get("variance_ratio", 1.0)
     vae.amplitude.fill_(config.amplitude or min(LARGEST_AMPLITUDE, max(1.0, ratio**-0.5)))
     if fabric.global_rank == 0:
-        save(run.folder, Motion(vae, expert, settings.corpus.encoder, settings.corpus.unit), run.id)
+        save(run.folder, Motion(vae, expert, speakers.encoder, speakers.unit), run.id)
     return scores | {"amplitude": float(vae.amplitude), "held_out_speakers": held_out}
 
 
@@ -126,7 +127,8 @@ class MotionTask(Task):
     """Trains a generator: reconstruction, continuity, KL and, once it makes sense, sync.
 
     expert: the frozen sync expert, None without the sync loss. part, held_out: what trains and
-    what validates. Several processes share the pieces of a batch.
+    what validates. n_windows: what the sync loss looks at in a step. Several processes share the
+    pieces of a batch.
     """
 
     def __init__(
@@ -135,12 +137,11 @@ class MotionTask(Task):
         expert: SyncExpert | None,
         part: Part,
         held_out: Part,
-        settings: MotionSettings,
+        config: MotionConfig,
+        n_windows: int,
         fabric: MaybeFabric = None,
     ) -> None:
-        config = settings.motion
-        self.vae, self.expert, self.config = vae, expert, config
-        self.n_windows = settings.sync.pairs
+        self.vae, self.expert, self.config, self.n_windows = vae, expert, config, n_windows
         self.part, self.held_out = part, held_out
         self.modules = {"motion": vae}
         self.adam = torch.optim.Adam(vae.parameters(), lr=config.lr)

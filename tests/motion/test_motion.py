@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from talkers import CHANNELS, SMALL, fresh_run, made_up_corpus, made_up_speech, small_settings
+from talkers import CHANNELS, SMALL, fresh_run, made_up_corpus, made_up_speech, sections
 
 from geneface_kit.motion import losses, training, weights
 from geneface_kit.motion import stage as motion
@@ -17,25 +17,20 @@ from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
 
-def sections(**overrides) -> tuple:
-    """The sections of the settings that the stage is given."""
-    chosen = small_settings(**overrides)
-    return chosen.corpus, chosen.sync, chosen.motion
-
-
 def fresh_task(fabric=None, **overrides) -> MotionTask:
-    chosen = small_settings(**overrides)
+    speakers, sync, config = sections(**overrides)
     data = made_up_corpus()
-    motions = corpus.displacements(data.utterances, chosen.corpus)
+    motions = corpus.displacements(data.utterances, speakers)
     torch.manual_seed(0)
-    network = MotionVAE(CHANNELS, chosen.motion)
+    network = MotionVAE(CHANNELS, config)
     expert = SyncExpert(CHANNELS, width=8).eval().requires_grad_(False)
     return MotionTask(
         network,
         expert,
         (data.utterances[:2], motions[:2]),
         (data.utterances[2:], motions[2:]),
-        chosen,
+        config,
+        sync.pairs,
         fabric,
     )
 
@@ -78,7 +73,7 @@ def test_kl_ignores_padding():
 
 @pytest.mark.slow
 def test_training_learns_and_generalises_to_another_face(tmp_path):
-    scores = training.train(fresh_run(tmp_path, "motion"), made_up_corpus(), small_settings())
+    scores = training.train(fresh_run(tmp_path, "motion"), made_up_corpus(), *sections())
     assert scores["held_out_speakers"] == ["speaker2"]
     history = (tmp_path / "motion_history.csv").read_text().splitlines()
     column = history[0].split(",").index("mse")

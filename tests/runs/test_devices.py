@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pair import fitted, in_two
-from talkers import fresh_run, made_up_corpus, small_settings
+from talkers import fresh_run, made_up_corpus, sections
 
 from geneface_kit.motion.training import train
 from geneface_kit.motion.weights import load
@@ -59,7 +59,7 @@ def test_the_stage_trains_on_two_devices(tmp_path):
     """Sync expert and generator, with masks, dropout, batch norms and the sync loss switched on."""
     hard = {"dropout": 0.3, "sync_weight": 0.5, "sync_below": 100.0, "steps": 4, "devices": 2}
     run = fresh_run(tmp_path, "motion")
-    scores = train(run, made_up_corpus(), small_settings(**hard))
+    scores = train(run, made_up_corpus(), *sections(**hard))
     assert scores.pop("held_out_speakers") == ["speaker2"]
     assert np.isfinite(list(scores.values())).all() and "sync" in scores
     assert load(tmp_path).sample(made_up_corpus().utterances[0].speech).shape == (150, 68, 3)
@@ -83,4 +83,4 @@ def test_networks_compute_in_bfloat16_on_cuda_and_in_float32_on_a_cpu(monkeypatc
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(ValueError, match="devices=4 cannot share motion.batch=6"):
-        train(fresh_run(tmp_path, "motion"), made_up_corpus(), small_settings(devices=4))
+        train(fresh_run(tmp_path, "motion"), made_up_corpus(), *sections(devices=4))

@@ -11,9 +11,9 @@ from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncConfig
-from geneface_kit.motion.training import MotionSettings
 from geneface_kit.person import corpus, speech
 from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.pipeline.settings import Settings, resolve
 from notebooks.studies.demo_person import speakers
 from notebooks.studies.unheard_speakers import listening, measures, proof, scores
 from notebooks.studies.unheard_speakers.__main__ import main
@@ -21,8 +21,9 @@ from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTas
 from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, closures, measure
 
 
-def settings(**overrides) -> MotionSettings:
-    return MotionSettings(
+def settings(**overrides) -> Settings:
+    return dataclasses.replace(
+        resolve(),
         corpus=corpus.CorpusConfig(),
         sync=SyncConfig(width=8, steps=2, pairs=16),
         motion=motion.MotionConfig(**{**SMALL, "steps": 40, **overrides}),
@@ -122,7 +123,8 @@ def test_regressor_is_not_moved_by_padding():
         None,
         (data.utterances, corpus.displacements(data.utterances, corpus.CorpusConfig())),
         ([], []),
-        settings(sync_weight=0.0),
+        settings(sync_weight=0.0).motion,
+        n_windows=16,
     )
     draw = torch.Generator().manual_seed(0)
     batch = corpus.draw_batch(*task.part, size=2, frames=40, generator=draw)

@@ -7,7 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from geneface_kit.motion.training import MotionSettings
 from geneface_kit.person import corpus
 from geneface_kit.pipeline.commands import said
 from geneface_kit.pipeline.settings import parse, resolve
@@ -34,7 +33,7 @@ def _prove(chosen: argparse.Namespace) -> None:
     settings = resolve(chosen.profile, overrides)
     ready = proof.prepare(
         corpus.prepare(settings.corpus),
-        MotionSettings(settings.corpus, settings.sync, settings.motion),
+        settings,
         proof.ENCODERS if chosen.encoders else proof.METHODS,
         n_folds=chosen.folds,
         n_seeds=chosen.seeds,

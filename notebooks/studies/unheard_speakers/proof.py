@@ -18,11 +18,12 @@ from filelock import FileLock
 
 from geneface_kit import runs
 from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
-from geneface_kit.motion.training import MotionSettings, MotionTask, by_speaker
+from geneface_kit.motion.training import MotionTask, by_speaker
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.manifest import digest
 from geneface_kit.person.mouth import LIPS
+from geneface_kit.pipeline.settings import Settings
 from geneface_kit.runs import live, replacing
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import load_weights, save_weights
@@ -88,7 +89,7 @@ class Proof:
     """What is to be proved. folds: the speakers held out together; folder: keeps every unit."""
 
     data: corpus.Corpus
-    settings: MotionSettings
+    settings: Settings
     rows: tuple[Row, ...]
     folds: list[list[str]]
     n_seeds: int
@@ -106,7 +107,7 @@ def deal(speakers: Sequence[str], n_folds: int) -> list[list[str]]:
 
 def prepare(
     data: corpus.Corpus,
-    settings: MotionSettings,
+    settings: Settings,
     rows: Sequence[Row],
     *,
     n_folds: int,
@@ -193,7 +194,6 @@ def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> Motion
         sync_weight=proof.settings.motion.sync_weight if row.sync else 0.0,
         flow_steps=proof.settings.motion.flow_steps if row.network == "flow" else 0,
     )
-    settings = MotionSettings(proof.settings.corpus, proof.settings.sync, config)
     expert = _expert(proof, fold, part) if row.sync else None
     channels = part[0][0].speech.features.shape[1]
     network = Regressor if row.network == "regressor" else MotionVAE
@@ -203,7 +203,7 @@ def _network(proof: Proof, row: Row, fold: int, seed: int, part: Part) -> Motion
         vae = network(channels, config)
         vae.standardise.take(*corpus.feature_statistics(part[0]))
         kind = RegressorTask if row.network == "regressor" else MotionTask
-        task = kind(vae, expert, part, ([], []), settings)
+        task = kind(vae, expert, part, ([], []), config, proof.settings.sync.pairs)
         place, name = proof.folder / f"fold{fold}", f"{_slug(row.name)}-{seed}"
         every = max(1, config.steps // 10)
         fit(task, place, name=name, steps=config.steps, generator=generator, validate_every=every)
