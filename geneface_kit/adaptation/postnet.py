@@ -34,10 +34,6 @@ class PostNet(nn.Module):
         self.first = nn.Sequential(_unit(motion + extra, 128), _unit(128, 128), _unit(128, 128))
         self.second = nn.Sequential(_unit(128, 256), _unit(256, 256), _unit(256, 256))
         self.third = nn.Sequential(_unit(256, 128), nn.Conv1d(128, motion, 1))
-        self.silence()
-
-    def silence(self) -> None:
-        """Makes f zero, so that the post-net changes nothing."""
         nn.init.zeros_(self.third[1].weight)
         nn.init.zeros_(self.third[1].bias)
 
@@ -60,7 +56,6 @@ def postnet_class(path: str) -> type[nn.Module]:
       0 without pitch. A fresh one gives the motion back as it is.
     - `forward(motion, extra=None)`: (b, t, 204) and (b, t, extra), network units (`corpus.unit`
       inter-ocular distances), 25 frames a second -> adapted motion, (b, t, 204).
-    - `silence()`: makes it give the motion back as it is, for when no training scores better.
 
     Raises: ValueError when there is no such class or it is no torch module.
     """

@@ -72,14 +72,18 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
         task = AdaptationTask(generator, who, foreign, config)
         for network in task.modules.values():
             network.eval()
-        start = task.validate(0)["score"]  # of a post-net that changes nothing yet
+        start = task.validate(-1)["score"]  # of a post-net that changes nothing yet
         task.n_collapsed, task.ended = 0, ""
-        best_step = _train(task, run, start) if config.postnet else 0
-    if config.postnet and not best_step:
+        if config.postnet:
+            draw, every = run.generator("train"), config.validate_every
+            options = {"steps": config.steps, "generator": draw, "validate_every": every}
+            fit(task, run.folder, name="adaptation", **options)
+    task.adapter.load_state_dict(task.best_weights)
+    if config.postnet and not task.best_step:
         log.info("%s: no trained post-net scores better than the transport alone", who.name)
-    run.record("best_step", best_step)
+    run.record("best_step", task.best_step)
     run.record("collapsed", bool(task.ended))
-    found = {"score_start": start} | task.validate(best_step) | _domains(task)
+    found = {"score_start": start} | task.validate(task.best_step - 1) | _domains(task)
     for name, value in found.items():
         run.record(name, round(value, 5))
     if found["variance_ratio"] < LEAST_MOTION:
@@ -99,23 +103,6 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
         pitch=str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0),
         postnet=config.postnet_class,
     )
-
-
-def _train(task: AdaptationTask, run: Run, score_start: float) -> int:
-    """Trains the post-net; the step whose weights it keeps, 0 when the fresh one is the best."""
-    history = fit(
-        task,
-        run.folder,
-        name="adaptation",
-        steps=task.config.steps,
-        generator=run.generator("train"),
-        validate_every=task.config.validate_every,
-        keep_best=True,
-    )
-    if score_start > history.best_score:
-        return history.best_step
-    task.adapter.postnet.silence()
-    return 0
 
 
 def _domains(task: AdaptationTask) -> dict[str, float]:

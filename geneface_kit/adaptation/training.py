@@ -27,6 +27,7 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.files import Facts
 from geneface_kit.runs.training import Task, warmed_up
 
 HELD_OUT = 0.2
@@ -117,6 +118,7 @@ class AdaptationTask(Task):
         self.unheard_raw = [self._raw(one, config.talk_temperature, draw) for one in self.unheard]
         self.before = self._measures(adapted=False)
         self.n_collapsed = 0
+        self.best_step, self.best_score, self.best_weights = 0, math.inf, {}
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update of the post-net, then one of the discriminator."""
@@ -165,7 +167,8 @@ class AdaptationTask(Task):
         return losses, fake.flatten(0, 1)
 
     def validate(self, index: int) -> dict[str, float]:
-        """Four measures on what was not trained on, and the score that picks the weights.
+        """Four measures on what was not trained on, and the score that picks the weights: those of
+        the lowest one are kept in `best_weights`.
 
         held_out_mse: on the person's held-out frames. corpus_sync: the sync expert's loss on
         held-out corpus speech. distance: Frechet distance of motion for that speech from the
@@ -184,13 +187,17 @@ class AdaptationTask(Task):
                 "adaptation; lower adaptation.mse_weight or adaptation.lr"
             )
         score = sum(parts) + abs(math.log(max(after["variance_ratio"], 1e-6)))
+        if score < self.best_score:
+            weights = {key: value.clone() for key, value in self.adapter.state_dict().items()}
+            self.best_step, self.best_score, self.best_weights = index + 1, score, weights
         return {"score": score, **after, "spread_over_raw": spread}
 
-    def state(self) -> dict[str, Tensor]:
-        return {"n_collapsed": torch.tensor(self.n_collapsed)}
+    def state(self) -> Facts:
+        names = ("n_collapsed", "best_step", "best_score", "best_weights")
+        return {name: getattr(self, name) for name in names}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.n_collapsed = int(state["n_collapsed"])
+    def load_state(self, state: Facts) -> None:
+        vars(self).update(state)
 
     def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
         """Motion for the held-out corpus speech, network units, before or after adaptation."""

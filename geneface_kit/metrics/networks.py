@@ -15,8 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneface_kit.runs.download import OFFLINE, download
-from geneface_kit.runs.files import replacing, sha256
+from geneface_kit.runs.files import OFFLINE, download, replacing, sha256
 from geneface_kit.runs.record import root
 
 log = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def fetch(name: str) -> Path:
     path = folder() / entry.file
     log.info("fetching %s: %s", entry.file, entry.source)
     if entry.address:
-        download(entry.address, path, sha256=entry.sha256)
+        download(entry.address, path, digest=entry.sha256)
         if not entry.sha256:
             log.warning("%s has sha256 %s; none is published", entry.file, sha256(path))
     elif OFFLINE in os.environ:

@@ -70,21 +70,17 @@ class Standardise(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, with `residual` the input again, ReLU (leaky with a slope)."""
+    """Convolution, batch norm, with `residual` the input again, ReLU (leaky with a slope).
+
+    options: the convolution's, other than a kernel of 3 with padding 1.
+    """
 
     def __init__(
-        self,
-        enter: int,
-        leave: int,
-        *,
-        stride: int = 1,
-        kernel: int = 3,
-        padding: int = 1,
-        residual: bool = False,
-        slope: float = 0.0,
+        self, enter: int, leave: int, *, residual: bool = False, slope: float = 0.0, **options: int
     ) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(enter, leave, kernel, stride, padding)
+        options = {"kernel_size": 3, "padding": 1} | options
+        self.convolution = nn.Conv1d(enter, leave, **options)
         self.norm = nn.BatchNorm1d(leave)
         self.residual, self.slope = residual, slope
 
@@ -169,7 +165,7 @@ def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.S
         *(ConvBlock(w4, w4, residual=True) for _ in range(2)),
         ConvBlock(w4, w4),
         ConvBlock(w4, w4, padding=0),
-        ConvBlock(w4, w4, kernel=1, padding=0),
+        ConvBlock(w4, w4, kernel_size=1, padding=0),
     )
 
 

@@ -22,6 +22,7 @@ from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
 from geneface_kit.runs import Run
+from geneface_kit.runs.files import Facts
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
 LARGEST_AMPLITUDE = 2.0
@@ -50,11 +51,7 @@ class MotionConfig(VAESizes):
 
 
 def train(
-    run: Run,
-    data: corpus.Corpus,
-    speakers: CorpusConfig,
-    sync: SyncConfig,
-    config: MotionConfig,
+    run: Run, data: corpus.Corpus, speakers: CorpusConfig, sync: SyncConfig, config: MotionConfig
 ) -> dict[str, object]:
     """Trains the sync expert, then the generator, into a run's folder.
 
@@ -205,11 +202,11 @@ class MotionTask(Task):
             self.sync_on = self.sync_on or found <= self.config.sync_below
         return measures
 
-    def state(self) -> dict[str, Tensor]:
-        return {"sync_on": torch.tensor([int(self.sync_on)])}
+    def state(self) -> Facts:
+        return {"sync_on": self.sync_on}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.sync_on = bool(state["sync_on"].item())
+    def load_state(self, state: Facts) -> None:
+        self.sync_on = state["sync_on"]
 
 
 def measure_motion(

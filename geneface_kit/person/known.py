@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from geneface_kit import runs
 from geneface_kit.person import clip
-from geneface_kit.runs.download import download
+from geneface_kit.runs.files import download
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def fetch(name: str, folder: Path, person: KnownPerson | None = None) -> Path:
         download(
             person.address,
             path,
-            sha256=person.sha256 or _recorded(path),
+            digest=person.sha256 or _recorded(path),
             accept=lambda new: _accept(new, path, person),
         )
     return path

@@ -14,7 +14,7 @@ from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, resolve
 from geneface_kit.pipeline.stages import STAGES, Stage
 from geneface_kit.runs.files import sha256
-from geneface_kit.runs.record import SCHEMA, Run, complete, execute, machine, read_facts, root
+from geneface_kit.runs.record import SCHEMA, Run, execute, machine, read_facts, root
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +109,9 @@ def _made(run: Run, settings: Settings) -> Run:
     run.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(str(run.folder) + ".lock"):
         earlier = read_facts(run.folder)
-        if earlier is not None and earlier["status"] == "ok" and complete(run.folder, earlier):
-            return Run(run.folder, earlier, run.parents)
+        if earlier is not None and earlier["status"] == "ok":
+            if all((run.folder / name).exists() for name in earlier["outputs"]):
+                return Run(run.folder, earlier, run.parents)
         if earlier is not None and earlier["status"] == "failed":
             shutil.rmtree(run.folder)
             run.folder.mkdir()

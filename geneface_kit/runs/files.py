@@ -1,13 +1,18 @@
-"""Files: digests, and files that bear their name only once they are whole."""
+"""Files: digests, downloads, and files that bear their name only once they are whole."""
 
 import contextlib
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+OFFLINE = "GENEFACE_KIT_OFFLINE"
+"""Environment variable that forbids every download when it is set."""
+TIMEOUT_S = 20
+"""Seconds without a byte after which a connection counts as cut (ours)."""
 Facts = dict[str, Any]
 """What a json file says: names -> numbers, words, lists and dicts of them."""
 
@@ -46,3 +51,54 @@ def plain(value: object) -> object:
     if hasattr(value, "tolist"):  # of numpy and torch
         return value.tolist()
     raise TypeError(f"run.json cannot hold a {type(value).__name__}")
+
+
+def download(
+    address: str, path: Path, *, digest: str = "", accept: Callable[[Path], None] | None = None
+) -> Path:
+    """The file of an address at `path`, where it appears only once it is whole and accepted.
+
+    digest: sha256 of the published bytes, "" when nobody states one. accept: called with a new file
+    before it gets its name; raises when it is not what it should be.
+    Asks for nothing when the file is there. Raises: FileNotFoundError when it cannot be had now,
+    ValueError when its bytes are others; one sentence each, and nothing is left behind.
+    """
+    if path.is_file():
+        return path
+    if OFFLINE in os.environ:
+        raise FileNotFoundError(f"{path.name} is not there and {OFFLINE} is set: put it at {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        _retrieve(address, partial, path)
+        if digest and (found := sha256(partial)) != digest:
+            raise ValueError(
+                f"{address} did not give {path.name} (sha256 {digest} expected, got {found}); put "
+                f"the file at {path} yourself"
+            )
+        if accept:
+            accept(partial)
+    return path
+
+
+def _retrieve(address: str, partial: Path, path: Path) -> None:
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    answers = contextlib.ExitStack()  # pooch leaves a broken one open
+    hooks = {"response": lambda answer, **_: answers.enter_context(answer)}
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S, hooks=hooks)
+    partial.unlink(missing_ok=True)  # of a process that was killed
+    try:
+        with answers:
+            pooch.retrieve(address, None, partial.name, partial.parent, downloader=downloader)
+    except requests.HTTPError as error:
+        raise FileNotFoundError(
+            f"{address} answered {error.response.status_code} {error.response.reason}: put the "
+            f"file at {path} yourself"
+        ) from None
+    except requests.RequestException as error:
+        raise FileNotFoundError(
+            f"{path.name} could not be fetched from {address} ({type(error).__name__}): connect "
+            f"and run again, or put it at {path} yourself"
+        ) from None

@@ -122,12 +122,11 @@ def execute(run: Run, work: Callable[[], None]) -> None:
 
 def open_run(folder: Path) -> Run:
     """The run of a folder, as run.json describes it, with its parents."""
-    path = folder / "run.json"
-    if not path.exists():
-        raise FileNotFoundError(f"no run.json in {folder}: this is not a run folder")
-    facts = json.loads(path.read_text())
+    facts = read_facts(folder)
+    if facts is None:
+        raise FileNotFoundError(f"no run.json to read in {folder}: this is not a run folder")
     if facts.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {facts.get('schema')}, this version reads {SCHEMA}")
+        raise ValueError(f"{folder} has schema {facts.get('schema')}, this version reads {SCHEMA}")
     home = folder.parent.parent
     parents = {stage: open_run(home / where) for stage, where in facts["parents"].items()}
     return Run(folder, facts, parents)
@@ -151,16 +150,10 @@ def named_run(name: str) -> Run:
 
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
-    path = folder / "run.json"
     try:
-        return json.loads(path.read_text())
+        return json.loads((folder / "run.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-
-
-def complete(folder: Path, facts: Facts) -> bool:
-    """Whether every output that run.json names is there."""
-    return all((folder / name).exists() for name in facts["outputs"])
 
 
 def root() -> Path:

@@ -6,7 +6,6 @@ A task in; weights, a history and an exact restart out. Several processes are Li
 import contextlib
 import csv
 import logging
-import math
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from geneface_kit.runs import live, replacing
+from geneface_kit.runs.files import Facts
 from geneface_kit.runs.weights import load_nested, save_nested
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ class Task:
         raise TypeError(f"{type(self).__name__} must define step(index, generator)")
 
     def validate(self, index: int) -> dict[str, float]:
-        """Held-out measures; "score" (lower is better) decides which weights `keep_best` keeps."""
+        """Held-out measures."""
         return {}
 
-    def state(self) -> dict[str, Tensor]:
-        """Anything beyond weights, optimisers and the generator that a restart must restore."""
+    def state(self) -> Facts:
+        """Anything beyond weights, optimisers and the generator that a restart must restore:
+        tensors, numbers and words, also in lists and dicts."""
         return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: Facts) -> None:
         """Takes back what `state` gave."""
 
     def share(self, batch: Tensor) -> Tensor:
@@ -98,17 +99,13 @@ class History:
     """What a fit recorded: one row per interval, measures of validation in the same rows.
 
     seconds: how long the fit has trained, all its attempts together; updates alone count, no
-    validation, no files, nor what a killed attempt lost. row_seconds: that at each row.
-    best_weights: those of the lowest score. sums, count: the losses since the last row, and of
-    how many updates.
+    validation, no files, nor what a killed attempt lost. row_seconds: that at each row. sums,
+    count: the losses since the last row, and of how many updates.
     """
 
     rows: list[dict[str, float | int]] = field(default_factory=list)
     row_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    best_step: int = -1
-    best_score: float = math.inf
-    best_weights: Weights = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
 
@@ -186,7 +183,6 @@ def fit(
     generator: torch.Generator,
     validate_every: int = 0,
     checkpoint_every: int = 500,
-    keep_best: bool = False,
 ) -> History:
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
@@ -195,14 +191,11 @@ def fit(
     generator: the source of every draw; its state and that of torch's global generator (dropout)
     travel with the checkpoint, so a killed and resumed fit gives the numbers of an uninterrupted
     one.
-    keep_best: leave in the task's modules the weights of the lowest score, not the final ones.
     When the task has a launched `fabric` of several processes, every one calls this with the same
     task and generator; the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
     `ended`; Ctrl-C saves and raises.
     """
-    if keep_best and not validate_every:
-        raise ValueError("keep_best needs validate_every > 0")
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, start, row_every = History(), 0, max(1, steps // ROWS)
     if checkpoint.exists():
@@ -221,8 +214,6 @@ def fit(
                 row = history.end_row(done)
                 if looks:
                     row |= _validate(task, index)
-                if looks and keep_best:
-                    _keep_best(task, history)
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
                 reason = task.ended or "on request"
@@ -237,7 +228,7 @@ def fit(
     if task.is_first:
         history.save(folder, name)
     # the averages of batch norms are each process' own
-    _restore(task.modules, task.of_first(history.best_weights or _weights(task.modules)))
+    _restore(task.modules, task.of_first(_weights(task.modules)))
     return history
 
 
@@ -278,15 +269,6 @@ def _validate(task: Task, index: int) -> dict[str, float]:
     if not task.is_first:
         task.load_state(state)
     return measures
-
-
-def _keep_best(task: Task, history: History) -> None:
-    row = history.rows[-1]
-    if "score" not in row:
-        raise ValueError(f"{type(task).__name__}.validate must return 'score' for keep_best")
-    if row["score"] < history.best_score:
-        history.best_score, history.best_step = row["score"], int(row["step"])
-        history.best_weights = _weights(task.modules)
 
 
 def _weights(modules: dict[str, nn.Module]) -> Weights:

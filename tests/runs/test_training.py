@@ -116,16 +116,6 @@ def test_a_finished_fit_is_not_repeated(tmp_path):
     assert torch.equal(weights_of(first), weights_of(again))
 
 
-def test_best_keeps_the_weights_of_the_lowest_score(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    best, early = Line(), Line()
-    found = run(best, tmp_path / "a", validate_every=10, keep_best=True)
-    run(early, tmp_path / "b", steps=20)
-    assert found.best_step == 20
-    assert torch.equal(weights_of(best), weights_of(early))
-
-
 def test_a_stop_file_ends_the_fit_and_is_removed(tmp_path):
     (tmp_path / "stop").touch()
     found = run(Line(), tmp_path)
