@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
+from PIL import Image
 
 from geneface_kit.person import clip, quality
 from geneface_kit.person.artefact import Person
@@ -212,6 +213,8 @@ def _charts(who: Person) -> bytes:
     axes["d"].set(xlabel="width against its median, eye distances", ylabel="opening")
     axes["e"].scatter(yaw, opening, s=4)
     axes["e"].set(xlabel="yaw, degrees", ylabel="opening")
-    picture = io.BytesIO()
+    picture, small = io.BytesIO(), io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
-    return picture.getvalue()
+    few_colours = Image.open(picture).convert("RGB").quantize(64)  # a quarter of the bytes
+    few_colours.save(small, "png", optimize=True)
+    return small.getvalue()
