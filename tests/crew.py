@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, Outcome
+
 ROOT = Path(__file__).parents[1]
 
 
-def work(item: Path) -> str:
-    """Writes the item's file and gives its name; or dies, hangs, fails when its name says so."""
+def jobs(paths: list[Path]) -> list[ClipJob]:
+    """A job for each path, of which only the path means something."""
+    config = CorpusConfig()
+    return [ClipJob(path.stem, path.name, path, "", "", path, config) for path in paths]
+
+
+def work(job: ClipJob) -> Outcome:
+    """Writes the file of its path and gives its name; or dies, hangs, fails as its name says."""
+    item = job.path
     if item.stem == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if item.stem == "leaves":
@@ -23,15 +32,16 @@ def work(item: Path) -> str:
     if item.stem == "fails":
         raise FileNotFoundError("the weights are not there")
     item.write_text(str(os.getpid()))
-    return item.stem
+    return {"name": item.stem}, {}
 
 
-def count_threads(item: Path) -> None:
+def count_threads(job: ClipJob) -> Outcome:
     """Writes how many threads torch and OpenCV use here."""
     import cv2
     import torch
 
-    item.write_text(f"{torch.get_num_threads()} {cv2.getNumThreads()}")
+    job.path.write_text(f"{torch.get_num_threads()} {cv2.getNumThreads()}")
+    return {"name": job.name}, {}
 
 
 def run_with_ray(script: str, *arguments: str, cwd: Path) -> str:

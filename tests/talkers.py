@@ -15,8 +15,8 @@ from geneface_kit.motion.vae import MotionVAE, VAESizes
 from geneface_kit.motion.weights import Motion
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
-from geneface_kit.person.corpus.manifest import clip_jobs, corpus_folder
-from geneface_kit.person.corpus.shards import CorpusWriter
+from geneface_kit.person.corpus.manifest import Outcome, clip_jobs, corpus_folder
+from geneface_kit.person.corpus.shards import pack
 from geneface_kit.person.speech import Speech
 from geneface_kit.pipeline.settings import Settings, resolve
 from geneface_kit.runs import Run
@@ -166,20 +166,21 @@ def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANN
     config = CorpusConfig(folder=str(folder), rates=(1.0,))
     home = corpus_folder(config, place / "corpus")
     jobs = clip_jobs(config, home)
-    writer = CorpusWriter(home, jobs, {})
+    home.mkdir(parents=True)
     draw = np.random.default_rng(0)
-    for index, job in enumerate(jobs):
-        landmarks = draw.random((n_frames, 68, 3), np.float32)
-        landmarks[:, 0] = np.stack(
-            [np.full(n_frames, index), np.arange(n_frames), np.zeros(n_frames)], axis=1
-        )
-        landmarks[:, [36, 45]] = (-0.5, 0, 0), (0.5, 0, 0)
-        arrays = {
-            "features": draw.random((2 * n_frames, channels), np.float32),
-            "f0": draw.random(2 * n_frames, np.float32),
-            "mel": draw.random((2 * n_frames, 80), np.float32),
-            "landmarks": landmarks,
-        }
-        writer.add(job, {"offset_corrected": False}, arrays)
-    writer.close()
+    pack(home, jobs, ((job, _read(draw, k, n_frames, channels)) for k, job in enumerate(jobs)))
     return home
+
+
+def _read(draw: np.random.Generator, index: int, n_frames: int, channels: int) -> Outcome:
+    landmarks = draw.random((n_frames, 68, 3), np.float32)
+    landmarks[:, 0] = np.stack(
+        [np.full(n_frames, index), np.arange(n_frames), np.zeros(n_frames)], axis=1
+    )
+    landmarks[:, [36, 45]] = (-0.5, 0, 0), (0.5, 0, 0)
+    return {"version": "made up", "offset_corrected": False}, {
+        "features": draw.random((2 * n_frames, channels), np.float32),
+        "f0": draw.random(2 * n_frames, np.float32),
+        "mel": draw.random((2 * n_frames, 80), np.float32),
+        "landmarks": landmarks,
+    }

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from geneface_kit import __main__ as command_line
-from geneface_kit.person import clip, corpus, demo, parallel
-from geneface_kit.person.corpus import CorpusConfig, manifest, preprocess
+from geneface_kit.person import clip, corpus, demo
+from geneface_kit.person.corpus import CorpusConfig, build, manifest, preprocess
 from notebooks.studies.speed import corpus as bench
 from notebooks.studies.speed.__main__ import main as bench_main
 
@@ -60,7 +60,7 @@ def seen(monkeypatch):
     sound = np.random.default_rng(0).uniform(-0.2, 0.2, 48_000).astype(np.float32)
     monkeypatch.setattr(preprocess, "_landmarks_of", landmarks_of)
     monkeypatch.setattr(clip, "sound_of", lambda path: sound)
-    monkeypatch.setattr(parallel, "each", each)
+    monkeypatch.setattr(build, "each", each)
     return tracked
 
 
@@ -121,10 +121,10 @@ def test_what_was_read_before_an_interrupt_is_not_read_again(videos, seen):
 def test_a_damaged_shard_is_read_again(videos, seen, caplog):
     add(videos, "a.mp4")
     before = prepare(videos).utterances[0]
-    array = next(videos.parent.rglob("mel.npy"))
+    array = next(videos.parent.rglob("shard-*"))
     array.write_bytes(array.read_bytes()[:-4])
     after = prepare(videos).utterances[0]
-    assert "shard-00000 of the corpus is damaged" in caplog.text
+    assert "shard-00000.safetensors of the corpus is damaged" in caplog.text
     np.testing.assert_array_equal(before.speech.features, after.speech.features)
 
 
@@ -155,19 +155,20 @@ def test_broken_clips_are_listed_remembered_and_read_again_when_asked(videos, se
 def test_a_clip_that_kills_its_process_is_listed(videos, seen, monkeypatch):
     add(videos, "a.mp4")
     add(videos, "b.mp4")
-    each = parallel.each
+    each = build.each
 
     def each_but_a(function, jobs, **limits):
-        yield jobs[0], parallel.GivenUp("its process died (SIGSEGV(-11))")
+        reason = "its process died (SIGSEGV(-11))"
+        yield jobs[0], ({"stage": "process", "reason": reason}, {})
         yield from each(function, jobs[1:], **limits)
 
-    monkeypatch.setattr(parallel, "each", each_but_a)
+    monkeypatch.setattr(build, "each", each_but_a)
     data = prepare(videos)
     assert listed(data) == [
         {"file": "a.mp4", "stage": "process", "reason": "its process died (SIGSEGV(-11))"}
     ]
     assert [u.name for u in data.utterances] == ["b"]
-    monkeypatch.setattr(parallel, "each", each)
+    monkeypatch.setattr(build, "each", each)
     assert [u.name for u in prepare(videos, retry=True).utterances] == ["a", "b"]
 
 
@@ -276,10 +277,10 @@ def test_a_real_clip_is_read_once(shared_data, videos):
     assert len(utterance.speech) == 2 * len(utterance) and 55 <= len(utterance) <= 63
     eyes = utterance.landmarks[:, 45, 0] - utterance.landmarks[:, 36, 0]
     np.testing.assert_allclose(eyes.mean(), 1, atol=0.05)
-    stamps = [path.stat().st_mtime_ns for path in sorted(data.folder.rglob("*.npy"))]
+    stamps = [path.stat().st_mtime_ns for path in sorted(data.folder.glob("shard-*"))]
     again = prepare(videos, max_s=2.5)
     np.testing.assert_array_equal(again.utterances[0].landmarks, utterance.landmarks)
-    assert [p.stat().st_mtime_ns for p in sorted(again.folder.rglob("*.npy"))] == stamps
+    assert [p.stat().st_mtime_ns for p in sorted(again.folder.glob("shard-*"))] == stamps
 
 
 def test_bench_counts_clips_per_minute_and_core(videos, monkeypatch, capsys):
@@ -293,7 +294,7 @@ def test_bench_counts_clips_per_minute_and_core(videos, monkeypatch, capsys):
         return 60.0 / workers, 24.0, 1.0
 
     monkeypatch.setattr(bench, "_measure", measure)
-    monkeypatch.setattr(bench, "n_cores", lambda: 2)
+    monkeypatch.setattr(bench, "cpu_count", lambda: 2)
     monkeypatch.setattr(bench, "PER_CORE", 3)
     assert bench_main(["corpus", str(videos)]) == 0
     links = [f"{k}-{name}" for k in range(3) for name in ("0-a.mp4", "1-b.mp4", "1-b.wav")]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from talkers import made_up_landmarks
 
-from geneface_kit.person import clip, corpus, demo, parallel, speech
-from geneface_kit.person.corpus import CorpusConfig, preprocess
+from geneface_kit.person import clip, corpus, demo, speech
+from geneface_kit.person.corpus import CorpusConfig, build, preprocess
 from geneface_kit.person.speech.encoders import ENCODERS, SpeechEncoder, load_encoder
 
 TOY = '''
@@ -58,7 +58,7 @@ def test_an_encoder_from_outside_is_named_by_its_import_path(toy):
 
 def test_a_corpus_of_an_encoder_from_outside(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        parallel, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs)
+        build, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs)
     )
     points = made_up_landmarks(np.zeros(60), seed=0)
     monkeypatch.setattr(preprocess, "_landmarks_of", lambda job: points)

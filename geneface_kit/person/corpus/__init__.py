@@ -2,9 +2,8 @@
 
 Reads any video PyAV reads (with a .wav of the same name beside it when the picture is silent).
 `manifest` lists the clips, `preprocess` reads one of them, `shards` is the storage, `build` does
-all of it; `batches` is what training draws; `speech_cache` keeps the speech alone, for those who
-need no faces. A broken clip is listed in broken.csv, never fatal. The
-speaker of a clip is the sub-folder it lies in, else its name before "_clip".
+all of it; `batches` is what training draws. A broken clip is listed in broken.csv, never fatal.
+The speaker of a clip is the sub-folder it lies in, else its name before "_clip".
 """
 
 from geneface_kit.person.corpus.batches import (
@@ -16,10 +15,9 @@ from geneface_kit.person.corpus.batches import (
     draw_batch,
     feature_statistics,
 )
-from geneface_kit.person.corpus.build import prepare, summary
+from geneface_kit.person.corpus.build import cached_speech, prepare, summary
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
 from geneface_kit.person.corpus.shards import Corpus, Utterance, open_corpus
-from geneface_kit.person.corpus.speech_cache import cached_speech
 
 __all__ = [
     "Corpus",

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.corpus.shards import Utterance
@@ -129,39 +130,22 @@ def draw_batch(
     """
     lengths = torch.tensor([len(utterance) for utterance in utterances], dtype=torch.float32)
     picks = torch.multinomial(lengths, size, replacement=True, generator=generator).tolist()
-    pieces = []
+    features, f0, motion = [], [], []
     for pick in picks:
         length = min(len(utterances[pick]) // 4 * 4, frames)
         last = len(utterances[pick]) - length
         start = int(torch.randint(last + 1, (1,), generator=generator))
-        pieces.append(_cut(utterances[pick], motions[pick], start, length))
+        steps = slice(2 * start, 2 * (start + length))
+        features.append(utterances[pick].speech.features[steps])
+        f0.append(utterances[pick].speech.f0[steps])
+        motion.append(motions[pick][start : start + length])
+    kept = torch.tensor([len(piece) for piece in motion])
     names = sorted({utterance.clip for utterance in utterances})
+
+    def padded(pieces: list[np.ndarray]) -> Tensor:
+        parts = [torch.from_numpy(np.array(piece, np.float32)) for piece in pieces]
+        return pad_sequence(parts, batch_first=True)
+
+    mask = torch.arange(int(kept.max()))[None] < kept[:, None]
     clips = torch.tensor([names.index(utterances[pick].clip) for pick in picks])
-    return _collate(pieces, clips)
-
-
-def _cut(
-    utterance: Utterance, motion: Track, start: int, length: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Speech features, f0 and motion of `length` frames from `start`."""
-    steps = slice(2 * start, 2 * (start + length))
-    features, f0 = utterance.speech.features[steps], utterance.speech.f0[steps]
-    return features, f0, motion[start : start + length]
-
-
-def _collate(
-    pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], clips: Int[Tensor, " b"]
-) -> Sequences:
-    """Pieces of several lengths -> one batch, zero padded to the longest."""
-    length = max(len(motion) for _, _, motion in pieces)
-
-    def stack(index: int, size: int) -> Tensor:
-        parts = [piece[index] for piece in pieces]
-        width = [(0, 0)] * (parts[0].ndim - 1)
-        return torch.from_numpy(
-            np.stack([np.pad(part, [(0, size - len(part)), *width]) for part in parts])
-        ).float()
-
-    lengths = torch.tensor([len(motion) for _, _, motion in pieces])
-    mask = torch.arange(length)[None] < lengths[:, None]
-    return Sequences(stack(0, 2 * length), stack(1, 2 * length), stack(2, length), mask, clips)
+    return Sequences(padded(features), padded(f0), padded(motion), mask, clips)

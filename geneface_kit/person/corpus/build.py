@@ -1,22 +1,46 @@
-"""Build: every clip of a folder is read, in processes, and added to the shards of a corpus."""
+"""Build: every clip of a folder is read, in processes, and added to the shards of a corpus.
+
+Processes are joblib's on this machine, or Ray's (the extra `ray`), also on others that see the
+project's folder. A dead process ends a run of joblib, so the clips under way are then read again,
+each alone; one that kills its process again is broken, and the others go on.
+"""
 
 import contextlib
-import itertools
+import dataclasses
+import faulthandler
 import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import cv2
+import joblib
 from filelock import FileLock
+from joblib.externals.loky import get_reusable_executor
 
-from geneface_kit.person import clip, parallel
+from geneface_kit.person import clip
 from geneface_kit.person.corpus import preprocess
-from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, clip_jobs, corpus_folder
-from geneface_kit.person.corpus.shards import BROKEN, Corpus, CorpusWriter, open_corpus, packed
+from geneface_kit.person.corpus.manifest import (
+    ClipJob,
+    CorpusConfig,
+    Outcome,
+    clip_jobs,
+    corpus_folder,
+)
+from geneface_kit.person.corpus.shards import BROKEN, Corpus, open_corpus, pack, packed
+from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
 
 log = logging.getLogger(__name__)
 
 LIMIT_S, LIMIT_PER_S = 300.0, 20.0
 """Wall seconds after which a clip is given up: these, and these for each second read (ours)."""
+
+Read = Callable[[ClipJob], Outcome]
 
 
 def prepare(
@@ -37,35 +61,25 @@ def prepare(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     home = corpus_folder(config, out)
-    jobs = clip_jobs(config, home)
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{home.parent}.lock"):
-        known = packed(home)
-        if retry:
-            known = {key: entry for key, entry in known.items() if "reason" not in entry}
-        todo = [job for job in jobs if job.key not in known]
-        if todo or known.keys() != {job.key for job in jobs}:
-            outcomes = parallel.each(
-                preprocess.read,
-                todo,
-                workers=workers or parallel.n_cores(),
-                limit_s=LIMIT_S + LIMIT_PER_S * config.max_s,
-                on_ray=on_ray,
-            )
-            writer = CorpusWriter(home, jobs, known)
-            with contextlib.closing(writer), contextlib.closing(outcomes):
-                finished = itertools.chain([None] * (len(jobs) - len(todo)), outcomes)
-                for outcome in live.progress(finished, "reading the corpus", len(jobs)):
-                    if outcome is not None:
-                        writer.add(*_facts_of(*outcome))
-    data = open_corpus(home)
-    reasons = "; ".join(f"{file}: {reason}" for file, reason in list(data.broken.items())[:3])
-    if not data.utterances:
-        raise ValueError(f"no usable clip in {config.folder or 'the demo'} ({reasons})")
-    if data.broken:
-        where = home / BROKEN
-        log.warning("%d clips are left out, listed in %s: %s", len(data.broken), where, reasons)
-    return data
+
+    def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
+        limit_s = LIMIT_S + LIMIT_PER_S * config.max_s
+        count = workers or joblib.cpu_count()
+        return each(preprocess.read, todo, workers=count, limit_s=limit_s, on_ray=on_ray)
+
+    return _filled(home, clip_jobs(config, home), read_all, retry=retry)
+
+
+def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[Speech]:
+    """The speech of every clip of the folder, of any length, for stages that need no faces.
+
+    It lies in speech-ENCODER beside the corpus. out, Raises: as `prepare` has them.
+    """
+    home = corpus_folder(config, out)
+    home = home.with_name(f"speech-{home.name.rpartition('-')[0]}")
+    jobs = clip_jobs(dataclasses.replace(config, max_s=0.0), home)
+    data = _filled(home, jobs, lambda todo: ((job, preprocess.read_speech(job)) for job in todo))
+    return [utterance.speech for utterance in data.utterances]
 
 
 def summary(data: Corpus) -> str:
@@ -81,10 +95,148 @@ def summary(data: Corpus) -> str:
     )
 
 
-def _facts_of(
-    job: ClipJob, result: parallel.GivenUp | tuple[dict, dict]
-) -> tuple[ClipJob, dict, dict]:
-    """A clip, what is known of it, and its arrays; a clip that was given up has none."""
-    if isinstance(result, parallel.GivenUp):
-        result = {"stage": "process", "reason": result.why}, {}
-    return job, *result
+def each(
+    read: Read, jobs: Sequence[ClipJob], *, workers: int, limit_s: float, on_ray: bool = False
+) -> Iterator[tuple[ClipJob, Outcome]]:
+    """Runs read(job) for each job; gives the job with what is known of it, as they finish.
+
+    read: importable by name. A job is broken when its process dies or needs more than limit_s
+    seconds of wall time. Each process has one thread.
+    on_ray: on the cluster that RAY_ADDRESS names, else on a local one of `workers` processes.
+    Raises: what `read` raises; OSError when no process can start; ValueError without Ray. All
+    processes are ended then, and also when the caller stops iterating or presses Ctrl-C.
+    """
+    if on_ray:
+        yield from _on_ray(read, jobs, workers, limit_s)
+        return
+    left = dict(enumerate(jobs))
+    try:
+        while left:
+            try:
+                for number, outcome in _run(read, left, limit_s, workers):
+                    yield left.pop(number), outcome
+            except BrokenProcessPool as error:
+                log.debug("a process died: %s", error)
+                for number in list(left)[:workers]:  # they were under way
+                    yield left[number], _alone(read, left[number], limit_s)
+                    del left[number]
+    finally:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _filled(
+    home: Path,
+    jobs: Sequence[ClipJob],
+    read_all: Callable[[Sequence[ClipJob]], Iterable[tuple[ClipJob, Outcome]]],
+    *,
+    retry: bool = False,
+) -> Corpus:
+    """The corpus of a folder once it holds all jobs; only those it does not hold are read."""
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{home.parent}.lock"):
+        known = packed(home)
+        if retry:
+            known = {key: entry for key, entry in known.items() if "reason" not in entry}
+        todo = [job for job in jobs if job.key not in known]
+        if todo or known.keys() != {job.key for job in jobs}:
+            with contextlib.closing(read_all(todo)) as outcomes:
+                pack(home, jobs, live.progress(outcomes, "reading the corpus", len(todo)), known)
+    data = open_corpus(home)
+    reasons = "; ".join(f"{file}: {reason}" for file, reason in list(data.broken.items())[:3])
+    if not data.utterances:
+        raise ValueError(f"no usable clip in {jobs[0].config.folder or 'the demo'} ({reasons})")
+    if data.broken:
+        where = home / BROKEN
+        log.warning("%d clips are left out, listed in %s: %s", len(data.broken), where, reasons)
+    return data
+
+
+def _run(
+    read: Read, jobs: dict[int, ClipJob], limit_s: float, workers: int
+) -> Iterator[tuple[int, Outcome]]:
+    """The numbers of the jobs and what is known of them, as they are done, by joblib's loky.
+
+    joblib runs a single job in the caller's own process, where a crash is the end of all; so one
+    at a time is two processes and one task.
+    """
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        parallel = joblib.Parallel(
+            max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch=workers
+        )
+    outcomes = parallel([joblib.delayed(_guarded)(read, *one, limit_s) for one in jobs.items()])
+    try:
+        for outcome in outcomes:  # noqa: UP028, `yield from` would close it with the warning
+            yield outcome
+    finally:
+        with warnings.catch_warnings(action="ignore"):  # that unfinished tasks are cancelled
+            outcomes.close()
+
+
+def _alone(read: Read, job: ClipJob, limit_s: float) -> Outcome:
+    """What is known of a clip read while nothing else is, or why its process is gone."""
+    start = time.monotonic()
+    try:
+        ((_, outcome),) = _run(read, {0: job}, limit_s, 1)
+        return outcome
+    except BrokenProcessPool as error:
+        codes = re.findall(r"\b[A-Z]\w+\(-?\d+\)", str(error))  # as loky writes: SIGKILL(-9)
+        reason = f"its process died ({', '.join(codes) or type(error).__name__})"
+    if time.monotonic() - start >= limit_s:
+        reason = f"took longer than {limit_s:g} s"
+    try:
+        list(_run(repr, {0: job}, limit_s, 1))
+    except BrokenProcessPool as error:
+        raise OSError(f"no process can be started: {error}") from None
+    return {"stage": "process", "reason": reason}, {}
+
+
+def _on_ray(
+    read: Read, jobs: Sequence[ClipJob], workers: int, limit_s: float
+) -> Iterator[tuple[ClipJob, Outcome]]:
+    """The same by Ray, where a dead process costs its own clip only."""
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("Ray is not installed: pip install 'geneface-kit[ray]'") from None
+    started = not ray.is_initialized()
+    if started:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            ray.init(**quiet, **local)
+        except Exception as error:  # Ray raises plain Exception here
+            raise OSError(f"Ray did not start: {error}") from None
+    task = ray.remote(max_retries=0)(_guarded)
+    waiting = {task.remote(read, number, job, limit_s): job for number, job in enumerate(jobs)}
+    try:
+        while waiting:
+            done = ray.wait(list(waiting))[0][0]
+            job = waiting.pop(done)
+            try:
+                yield job, ray.get(done)[1]
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError as error:
+                why = type(error).__name__
+                reason = f"its process died, or took longer than {limit_s:g} s ({why})"
+                yield job, ({"stage": "process", "reason": reason}, {})
+    finally:
+        for unfinished in waiting:
+            ray.cancel(unfinished, force=True)
+        if started:
+            ray.shutdown()
+
+
+def _guarded(read: Read, number: int, job: ClipJob, limit_s: float) -> tuple[int, Outcome]:
+    """The task. When time is up it ends its process, whatever library hangs, and says where.
+
+    The cores are used by processes, so libraries keep to one thread (joblib and Ray see to those
+    that read OMP_NUM_THREADS).
+    """
+    cv2.setNumThreads(1)
+    faulthandler.dump_traceback_later(limit_s, exit=True)
+    try:
+        return number, read(job)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -7,12 +7,17 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
 from geneface_kit import runs
 from geneface_kit.person import clip, demo
 from geneface_kit.person.speech.encoders import load_encoder
+from geneface_kit.runs.files import Facts
 
-SCHEMA = 3
-"""Number of the layout of the index and the shards; a change makes every clip anew."""
+SCHEMA, FACES_SCHEMA = 4, 3
+"""Number of the layout of the index and the shards, and of the tracked faces; a change makes every
+clip, or every face, anew."""
 PACKAGES = {"hama": "hama", "hubert-large": "transformers"}
 """Speech encoder -> the package whose version says what it computes, without loading it."""
 
@@ -49,6 +54,12 @@ class ClipJob:
     key: str
     faces: Path
     config: CorpusConfig
+
+
+Arrays = dict[str, Float[np.ndarray, "n ..."]]
+"""Kind and the suffix of a copy, as in "f0@1.19" -> values."""
+Outcome = tuple[Facts, Arrays]
+"""What is known of a clip, and its arrays; of a broken one a stage, a reason, and no arrays."""
 
 
 def clip_paths(folder: str) -> list[Path]:
@@ -92,15 +103,15 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
     jobs = []
     for path in paths:
         file, name = path.relative_to(place).as_posix(), _name(path, place)
-        seen = [SCHEMA, file, *file_stamp(path), config.max_s]
-        heard = [*file_stamp(path.with_suffix(".wav")), encoder]
+        seen = [FACES_SCHEMA, file, *_file_stamp(path), config.max_s]
+        heard = [*_file_stamp(path.with_suffix(".wav")), encoder]
         jobs.append(
             ClipJob(
                 name=name if stems[name] == 1 else file,
                 file=file,
                 path=path.absolute(),
                 speaker=_speaker(path, place),
-                key=digest([seen, heard, home.name])[:16],
+                key=digest([SCHEMA, seen, heard, home.name])[:16],
                 faces=home.parent / "faces" / f"{digest(seen)[:16]}.npy",
                 config=config,
             )
@@ -108,7 +119,7 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
     return jobs
 
 
-def read_settings(config: CorpusConfig) -> dict[str, object]:
+def read_settings(config: CorpusConfig) -> Facts:
     """The settings that change what is read from a clip; the others act when batches are drawn."""
     later = ("folder", "remove_identity", "unit")
     return {name: value for name, value in asdict(config).items() if name not in later}
@@ -119,9 +130,9 @@ def encoder_version(encoder: str) -> str:
 
     Raises: ValueError for an encoder that there is not.
     """
-    if encoder in PACKAGES:
-        return f"{encoder} {importlib.metadata.version(PACKAGES[encoder])}"
-    return f"{encoder} {load_encoder(encoder).version}"
+    package = PACKAGES.get(encoder)
+    version = importlib.metadata.version(package) if package else load_encoder(encoder).version
+    return f"{encoder} {version}"
 
 
 def digest(facts: object) -> str:
@@ -129,7 +140,7 @@ def digest(facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def file_stamp(path: Path) -> tuple[int, int]:
+def _file_stamp(path: Path) -> tuple[int, int]:
     """Size and time of change of a file; zeros when there is none."""
     if not path.exists():
         return 0, 0

@@ -14,7 +14,7 @@ from scipy.signal import resample_poly
 
 from geneface_kit import runs
 from geneface_kit.person import clip, landmarks, speech
-from geneface_kit.person.corpus.manifest import ClipJob
+from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.tracking.track import track
 
 log = logging.getLogger(__name__)
@@ -29,16 +29,16 @@ MIN_OFFSET_CONFIDENCE = 0.3
 """Below it the audio-visual offset is left at 0 (ours)."""
 
 
-def read(job: ClipJob) -> tuple[dict[str, object], dict[str, Float[np.ndarray, "n ..."]]]:
-    """What is known of a clip, and its arrays: KIND and the copy's suffix -> values.
+def read(job: ClipJob) -> Outcome:
+    """What is known of a clip, and its features, f0, mel and landmarks at every speed.
 
     A clip that cannot be read is never an error here, whatever a library raises: its facts are a
-    stage (sound, face, speech) and a reason, and there are no arrays. What is raised stops the
-    whole corpus: a full disk, missing weights of a speech encoder.
+    stage (sound, face, speech) and a reason. What is raised stops the whole corpus: a full disk,
+    missing weights of a speech encoder.
     """
     least, stage = round(MIN_S * clip.FPS), "sound"
     try:
-        audio = _sound(job)
+        audio = _sound(job)[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
         stage = "face"
         known = job.faces.exists()
         points = np.load(job.faces) if known else _landmarks_of(job)
@@ -55,14 +55,18 @@ def read(job: ClipJob) -> tuple[dict[str, object], dict[str, Float[np.ndarray, "
         late = found.confidence >= MIN_OFFSET_CONFIDENCE
         audio = in_step(audio, found.seconds) if late else audio
         if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
-            reason = f"the sound of {job.file} is shorter than {MIN_S:g} s"
-            return _broken("sound", ValueError(reason))
-        arrays = _copies(job, audio, points)
+            raise ValueError(f"the sound of {job.file} is shorter than {MIN_S:g} s")
+        arrays: Arrays = {}
+        for rate in dict.fromkeys((1.0, *job.config.rates)):
+            sound, motion = at_speed(audio, points, rate)
+            spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
+            arrays |= _named(spoken, motion, "" if rate == 1.0 else f"@{rate:g}")
     except FileNotFoundError:
         raise  # an encoder's weights
     except Exception as error:
         return _broken("speech", error)
     facts = {
+        "version": spoken.version,
         "offset_s": round(found.seconds, 4),
         "offset_confidence": round(found.confidence, 4),
         "offset_corrected": bool(late),
@@ -70,9 +74,15 @@ def read(job: ClipJob) -> tuple[dict[str, object], dict[str, Float[np.ndarray, "
     return facts, arrays
 
 
-def speed_copies(rates: tuple[float, ...]) -> dict[str, float]:
-    """Augmentation: suffix of each copy's name -> its speed; "" is the clip as recorded."""
-    return {"": 1.0} | {f"@{rate:g}": rate for rate in rates if rate != 1.0}
+def read_speech(job: ClipJob) -> Outcome:
+    """The same for all the sound of a clip and no faces: its landmarks are (0, 68, 3)."""
+    try:
+        spoken = speech.encode(_sound(job), job.config.encoder)
+    except FileNotFoundError:
+        raise  # an encoder's weights
+    except Exception as error:
+        return _broken("sound", error)
+    return {"version": spoken.version}, _named(spoken, np.zeros((0, 68, 3), np.float32))
 
 
 def in_step(audio: Float[np.ndarray, " n"], late_s: float) -> Float[np.ndarray, " m"]:
@@ -99,7 +109,7 @@ def at_speed(
     return sound, (1 - share) * landmarks[before] + share * landmarks[after]
 
 
-def _broken(stage: str, error: Exception) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+def _broken(stage: str, error: Exception) -> Outcome:
     """The result of a clip that cannot be used; an error that is no sentence is named."""
     reason = str(error)
     if not isinstance(error, ValueError | FileNotFoundError):
@@ -108,26 +118,19 @@ def _broken(stage: str, error: Exception) -> tuple[dict[str, object], dict[str, 
     return {"stage": stage, "reason": reason}, {}
 
 
-def _copies(job: ClipJob, audio: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Features, f0, mel and landmarks of the clip at every speed."""
-    arrays = {}
-    for suffix, rate in speed_copies(job.config.rates).items():
-        sound, motion = at_speed(audio, points, rate)
-        spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
-        kept = {"features": spoken.features, "f0": spoken.f0, "mel": spoken.mel}
-        kept["landmarks"] = motion
-        arrays |= {kind + suffix: np.ascontiguousarray(kept[kind]) for kind in kept}
-    return arrays
+def _named(spoken: speech.Speech, points: np.ndarray, suffix: str = "") -> Arrays:
+    kept = {"features": spoken.features, "f0": spoken.f0, "mel": spoken.mel, "landmarks": points}
+    return {kind + suffix: values for kind, values in kept.items()}
 
 
 def _sound(job: ClipJob) -> Float[np.ndarray, " n"]:
-    """The clip's sound, as much as is used of it."""
+    """The clip's sound, when it is one."""
     audio = clip.sound_of(job.path)
     if audio is None:
         raise ValueError(f"{job.file} has no sound and no {job.path.stem}.wav beside it")
     if np.sqrt(np.mean(audio**2)) < clip.SILENCE_RMS:
         raise ValueError(f"the sound of {job.file} is silent")
-    return audio[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
+    return audio
 
 
 def _landmarks_of(job: ClipJob) -> Float[np.ndarray, "t 68 3"]:

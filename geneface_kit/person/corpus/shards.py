@@ -1,45 +1,52 @@
-"""Shards: the corpus on disk. Plain .npy arrays mapped into memory, and one json that says where.
+"""Shards: the corpus on disk. Safetensors files mapped into memory, and one json that says whose.
 
-A shard is a folder of four arrays, the utterances one after the other: features.npy (s, c),
-f0.npy (s,), mel.npy (s, 80) and landmarks.npy (t, 68, 3). index.json lists the clips with the
-rows of their utterances. Opening reads only the index; an utterance is a view into the maps.
+A shard holds the arrays of many clips by name: KEY/features (s, c), KEY/f0 (s,), KEY/mel (s, 80)
+and KEY/landmarks (t, 68, 3), where KEY is the clip's; a copy at another speed has its suffix, as in
+KEY/f0@1.19. index.json lists the clips with their shards. Opening maps the shards; an utterance is
+a view into the maps, read when it is used.
 """
 
-import contextlib
 import csv
 import json
 import logging
-import math
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 from geneface_kit import runs
-from geneface_kit.person.corpus.manifest import SCHEMA, ClipJob, encoder_version, read_settings
+from geneface_kit.person.corpus.manifest import (
+    SCHEMA,
+    Arrays,
+    ClipJob,
+    Outcome,
+    encoder_version,
+    read_settings,
+)
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.files import Facts
 
 log = logging.getLogger(__name__)
 
-SPEECH_ARRAYS = ("features", "f0", "mel")
-ARRAYS = (*SPEECH_ARRAYS, "landmarks")
+KINDS = ("features", "f0", "mel", "landmarks")
 INDEX = "index.json"
 BROKEN = "broken.csv"
 """Name of the list of clips that could not be read: file, stage, reason."""
-SHARD_BYTES = 256 * 2**20
-"""A shard is closed when it has reached this size (ours)."""
+SHARD_BYTES = 128 * 2**20
+"""A shard is written when its arrays have reached this size (ours)."""
 
 
 @dataclass(frozen=True)
 class Utterance:
     """One clip of one speaker, on one clock.
 
-    speech: 2t feature steps; landmarks: (t, 68, 3) canonical, inter-ocular distances.
-    clip: the source clip; its copies at other speeds share it.
+    speech: 2t feature steps; landmarks: (t, 68, 3) canonical, inter-ocular distances, or (0, 68, 3)
+    where only speech was read. clip: the source clip; its copies at other speeds share it.
     """
 
     name: str
@@ -63,7 +70,7 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     broken: dict[str, str]
     folder: Path | None = None
-    facts: dict[str, dict[str, float | bool]] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
 
     @property
     def speakers(self) -> list[str]:
@@ -71,124 +78,46 @@ class Corpus:
         return sorted({utterance.speaker for utterance in self.utterances})
 
 
-class RowWriter:
-    """Float32 rows appended to a .npy file; the header is mended when their number is known.
-
-    numpy leaves room in a header for any number of rows, so it keeps its length.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.n_rows, self._width = 0, None
-        self._file = path.open("wb")
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the rows so far."""
-        return 4 * self.n_rows * math.prod(self._width or ())
-
-    def append(self, values: Float[np.ndarray, "n ..."]) -> int:
-        """Writes rows; returns the number of the first of them."""
-        if self._width is None:
-            self._width = values.shape[1:]
-            self._write_header()
-        self._file.write(np.ascontiguousarray(values, np.float32).data)
-        self.n_rows += len(values)
-        return self.n_rows - len(values)
-
-    def close(self) -> None:
-        """Mends the header and closes the file."""
-        if self._width is not None:
-            self._file.seek(0)
-            self._write_header()
-        self._file.close()
-
-    def _write_header(self) -> None:
-        about = {"descr": "<f4", "fortran_order": False, "shape": (self.n_rows, *self._width)}
-        np.lib.format.write_array_header_1_0(self._file, about)
-
-
-@contextlib.contextmanager
-def array_folder(folder: Path, names: Iterable[str]) -> Iterator[dict[str, RowWriter]]:
-    """Writers of a folder's NAME.npy; the folder is there only when the block ends well."""
-    partial = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writers = {name: RowWriter(partial / f"{name}.npy") for name in names}
-    try:
-        try:
-            yield writers
-        finally:
-            for writer in writers.values():
-                writer.close()
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def map_arrays(folder: Path, names: Iterable[str]) -> dict[str, Float[np.ndarray, "n ..."]] | None:
-    """The arrays of a folder as views of private maps; None when one is missing or cut short.
-
-    A write into such a view stays in memory.
-    """
-    try:
-        maps = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-            for name in names
-        }
-    except (OSError, ValueError, EOFError):
-        return None
-    return {name: mapped.view(np.ndarray) for name, mapped in maps.items()}
-
-
-def packed(home: Path) -> dict[str, dict]:
+def packed(home: Path) -> dict[str, Facts]:
     """The clips and verdicts an intact corpus folder already holds: key -> entry of its index.
 
     Entries of a shard that is missing or cut short are not among them: they are made anew.
     """
-    index = read_index(home)
+    index = _read_index(home)
     if index is None:
         return {}
-    intact = {shard for shard in index["shards"] if map_arrays(home / shard, ARRAYS) is not None}
-    for shard in set(index["shards"]) - intact:
+    shards = {entry["shard"] for entry in index["clips"]}
+    damaged = {shard for shard in shards if _mapped(home / shard) is None}
+    for shard in damaged:
         log.warning("%s of the corpus is damaged: its clips are read again", shard)
-    entries = [entry for entry in index["clips"] if entry["shard"] in intact]
+    entries = [entry for entry in index["clips"] if entry["shard"] not in damaged]
     return {entry["key"]: entry for entry in entries + index["broken"]}
 
 
 def open_corpus(home: Path) -> Corpus:
-    """The corpus of a folder; its arrays are views into memory maps, read when they are used.
+    """The corpus of a folder; its arrays are views into private maps: a write stays in memory.
 
     Raises: FileNotFoundError without an index; ValueError when a shard is damaged.
     """
-    index = read_index(home)
+    index = _read_index(home)
     if index is None:
         raise FileNotFoundError(
             f"no corpus of this version in {home}: make it with `corpus FOLDER`"
         )
-    maps = {shard: map_arrays(home / shard, ARRAYS) for shard in index["shards"]}
-    for shard, arrays in maps.items():
-        if arrays is None:
+    arrays: Arrays = {}
+    for shard in sorted({entry["shard"] for entry in index["clips"]}):
+        found = _mapped(home / shard)
+        if found is None:
             raise ValueError(f"{home / shard} is damaged: run `corpus FOLDER` again to repair it")
-    encoder = index["settings"]["encoder"]
-    utterances = []
+        arrays |= found
+    encoder, utterances = index["settings"]["encoder"], []
     for entry in index["clips"]:
-        arrays = maps[entry["shard"]]
-        for suffix, rows in entry["rows"].items():
-            steps = slice(rows["steps"], rows["steps"] + 2 * rows["frames"])
-            frames = slice(rows["landmarks"], rows["landmarks"] + rows["frames"])
-            speech = Speech(
-                **{name: arrays[name][steps] for name in SPEECH_ARRAYS}, encoder=encoder
-            )
-            utterances.append(
-                Utterance(
-                    name=entry["name"] + suffix,
-                    speaker=entry["speaker"],
-                    clip=entry["name"],
-                    speech=speech,
-                    landmarks=arrays["landmarks"][frames],
-                )
-            )
+        for suffix in entry["copies"]:
+            of_copy = {kind: arrays[f"{entry['key']}/{kind}{suffix}"] for kind in KINDS}
+            landmarks = of_copy.pop("landmarks")
+            speech = Speech(**of_copy, encoder=encoder, version=entry["version"])
+            name, speaker = entry["name"], entry["speaker"]
+            utterances.append(Utterance(name + suffix, speaker, name, speech, landmarks))
     broken = {entry["file"]: entry["reason"] for entry in index["broken"]}
     facts = {
         entry["name"]: {name: entry[name] for name in entry if name.startswith("offset")}
@@ -197,90 +126,83 @@ def open_corpus(home: Path) -> Corpus:
     return Corpus(tuple(utterances), broken, home, facts)
 
 
-def read_index(home: Path) -> dict | None:
+def pack(
+    home: Path,
+    jobs: Sequence[ClipJob],
+    outcomes: Iterable[tuple[ClipJob, Outcome]],
+    known: dict[str, Facts] | None = None,
+) -> None:
+    """Adds what was read of some jobs to a corpus folder, whose clips are then those of `jobs`.
+
+    known: entries of the index that stay, see `packed`. After each full shard the index and
+    broken.csv follow; when the outcomes end or break off, whatever was read is kept and shards
+    without a living clip are deleted. Of a process that is killed the shard at hand is lost.
+    """
+    entries = {job.key: known[job.key] for job in jobs if job.key in known} if known else {}
+    fresh: dict[str, Facts] = {}
+    arrays: Arrays = {}
+
+    def write() -> None:
+        if arrays:
+            numbers = [int(path.stem[6:]) for path in home.glob("shard-*")]
+            shard = f"shard-{1 + max(numbers, default=-1):05d}.safetensors"
+            with runs.replacing(home / shard) as partial:
+                save_file(arrays, partial)
+            entries.update({key: entry | {"shard": shard} for key, entry in fresh.items()})
+            fresh.clear()
+            arrays.clear()
+        _write_index(home, jobs, entries)
+
+    try:
+        for job, (facts, found) in outcomes:
+            entry = {"key": job.key, "name": job.name, "file": job.file, "speaker": job.speaker}
+            if not found:
+                entries[job.key] = entry | facts
+                continue
+            copies = [name.removeprefix("f0") for name in found if name.startswith("f0")]
+            fresh[job.key] = entry | facts | {"copies": copies}
+            arrays |= {f"{job.key}/{name}": found[name] for name in found}
+            if sum(values.nbytes for values in arrays.values()) >= SHARD_BYTES:
+                write()
+    finally:
+        write()
+        living = {entry.get("shard") for entry in entries.values()}
+        for path in home.glob("shard-*"):
+            if path.name not in living:
+                path.unlink()
+
+
+def _write_index(home: Path, jobs: Sequence[ClipJob], entries: dict[str, Facts]) -> None:
+    """index.json and broken.csv, in the order of the jobs."""
+    ordered = [entries[job.key] for job in jobs if job.key in entries]
+    broken = [entry for entry in ordered if "reason" in entry]
+    config = jobs[0].config
+    index = {
+        "schema": SCHEMA,
+        "settings": read_settings(config),
+        "encoder_version": encoder_version(config.encoder),
+        "clips": [entry for entry in ordered if "shard" in entry],
+        "broken": broken,
+    }
+    runs.write_json(home / INDEX, index)
+    with runs.replacing(home / BROKEN) as partial, partial.open("w", newline="") as file:
+        table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
+        table.writeheader()
+        table.writerows(broken)
+
+
+def _read_index(home: Path) -> Facts | None:
     """The index, or None when there is none of this schema."""
     try:
         index = json.loads((home / INDEX).read_text())
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError:
-        log.warning("%s is damaged: the corpus is made anew", home / INDEX)
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
     return index if index.get("schema") == SCHEMA else None
 
 
-class CorpusWriter:
-    """Adds clips to a corpus folder. After each full shard the index and broken.csv follow.
-
-    known: entries of the index that stay, see `packed`. To be closed, when whatever is finished
-    is kept and shards without a living clip are deleted. Of a writer that is not closed the
-    shard at hand is lost.
-    """
-
-    def __init__(self, home: Path, jobs: Sequence[ClipJob], known: dict[str, dict]) -> None:
-        self.home, self.jobs = home, jobs
-        self._entries = {job.key: known[job.key] for job in jobs if job.key in known}
-        self._fresh: dict[str, dict] = {}
-        self._shard, self._arrays = contextlib.ExitStack(), {}
-
-    def add(
-        self,
-        job: ClipJob,
-        facts: dict[str, object],
-        arrays: dict[str, Float[np.ndarray, "n ..."]],
-    ) -> None:
-        """Adds a clip that was read; without arrays it is broken, and its facts say why."""
-        entry = {"key": job.key, "name": job.name, "file": job.file, "speaker": job.speaker} | facts
-        if not arrays:
-            self._entries[job.key] = entry
-            return
-        if not self._fresh:
-            numbers = [int(path.name[6:11]) for path in self.home.glob("shard-*")]
-            name = f"shard-{1 + max(numbers, default=-1):05d}"
-            self._arrays = self._shard.enter_context(array_folder(self.home / name, ARRAYS))
-            self._name = name
-        rows = {}
-        for stored, values in arrays.items():
-            kind, mark, suffix = stored.partition("@")
-            first = self._arrays[kind].append(values)
-            here = rows.setdefault(mark + suffix, {})
-            if kind == "features":
-                here["steps"] = first
-            if kind == "landmarks":
-                here |= {"landmarks": first, "frames": len(values)}
-        self._fresh[job.key] = entry | {"rows": rows, "shard": self._name}
-        if sum(writer.n_bytes for writer in self._arrays.values()) >= SHARD_BYTES:
-            self._close_shard()
-
-    def close(self) -> None:
-        """Finishes the shard at hand, the index and broken.csv."""
-        self._close_shard()
-        living = {entry["shard"] for entry in self._entries.values() if "shard" in entry}
-        for path in self.home.glob("shard-*"):
-            if path.name not in living:
-                shutil.rmtree(path)
-
-    def _close_shard(self) -> None:
-        self._shard.close()
-        self._entries |= self._fresh
-        self._fresh = {}
-        ordered = [self._entries[job.key] for job in self.jobs if job.key in self._entries]
-        clips = [entry for entry in ordered if "shard" in entry]
-        broken = [entry for entry in ordered if "reason" in entry]
-        config = self.jobs[0].config
-        runs.write_json(
-            self.home / INDEX,
-            {
-                "schema": SCHEMA,
-                "settings": read_settings(config),
-                "encoder_version": encoder_version(config.encoder),
-                "shards": sorted({entry["shard"] for entry in clips}),
-                "clips": clips,
-                "broken": broken,
-            },
-        )
-        path = self.home / BROKEN
-        with runs.replacing(path) as partial, partial.open("w", newline="") as file:
-            table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
-            table.writeheader()
-            table.writerows(broken)
+def _mapped(shard: Path) -> Arrays | None:
+    """The arrays of a shard as views of a private map; None when it is missing or cut short."""
+    try:
+        return {name: values.numpy() for name, values in load_file(shard).items()}
+    except (OSError, SafetensorError):
+        return None

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from joblib import cpu_count
+
 from geneface_kit.person import clip, corpus
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
-from geneface_kit.person.parallel import n_cores
 
 PER_CORE = 4
 """Clips read per core at least, so that starting up does not decide the number (ours)."""
@@ -23,9 +24,9 @@ def run(subject: str = "") -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "clips"
-        n_clips = _fill(folder, subject, PER_CORE * n_cores())
+        n_clips = _fill(folder, subject, PER_CORE * cpu_count())
         yield f"{n_clips} clips of {subject or 'the demo'}, {_copies()}"
-        for workers in sorted({1, n_cores()}):
+        for workers in sorted({1, cpu_count()}):
             wall_s, cpu_s, minutes = _measure(folder, Path(place) / f"with{workers}", workers)
             rate = 60 * n_clips / wall_s
             yield (
