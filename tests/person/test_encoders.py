@@ -57,9 +57,7 @@ def test_an_encoder_from_outside_is_named_by_its_import_path(toy):
 
 
 def test_a_corpus_of_an_encoder_from_outside(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        build, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs)
-    )
+    monkeypatch.setattr(build, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs))
     points = made_up_landmarks(np.zeros(60), seed=0)
     monkeypatch.setattr(preprocess, "_landmarks_of", lambda job: points)
     config = CorpusConfig(encoder=toy, rates=(1.0,))
