@@ -218,12 +218,13 @@ class AdaptationTask(Task):
         moved = self.predictions(adapted=adapted)
         share, expert = max(8, self.config.sync_windows // len(moved)), self.generator.expert
         frames = torch.cat(moved)
+        opened = [float(opening_of(motion).var()) for motion in (still, self.own, frames)]
         return {
             "held_out_mse": mse_loss(self.held_out(adapted=adapted), self.own_held_out).item(),
             "corpus_sync": expert.sync_loss_of_clips(self.unheard, moved, share, seed=1),
             "distance": frechet_distance(frames.numpy(), self.own.numpy()),
-            "variance_ratio": _opening_variance(still) / max(_opening_variance(self.own), 1e-9),
-            "spread": _opening_variance(frames),
+            "variance_ratio": opened[0] / max(opened[1], 1e-9),
+            "spread": opened[2],
         }
 
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -288,7 +289,3 @@ def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
 def opening_of(motion: Float[Tensor, "t 204"]) -> Float[np.ndarray, " t"]:
     """The mouth's opening in some motion, network units."""
     return mouth_opening(motion.detach().numpy().reshape(-1, 68, 3))
-
-
-def _opening_variance(motion: Tensor) -> float:
-    return float(opening_of(motion).var())

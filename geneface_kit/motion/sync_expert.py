@@ -5,6 +5,7 @@ The score is the cosine of two embeddings, in [0, 1] (arXiv:2301.13430, sec. 3.2
 2020).
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -194,21 +195,17 @@ def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pa
             f"a piece of {int(batch.mask.sum(1).min())} frames is too short for shifts of "
             f"{SHIFT_MAX} frames; use longer clips"
         )
-    n_pieces = len(starts)
-
-    def uniform(size: int) -> Tensor:
-        return torch.rand(size, generator=generator)
-
-    piece = (uniform(n_pairs) * n_pieces).long()
-    mouth_start = (uniform(n_pairs) * starts[piece]).long()
-    kind = _kinds(uniform(n_pairs))
-    other = _other_piece(batch.clips, piece, uniform(n_pairs))
+    uniform = functools.partial(torch.rand, n_pairs, generator=generator)
+    piece = (uniform() * len(starts)).long()
+    mouth_start = (uniform() * starts[piece]).long()
+    kind = _kinds(uniform())
+    other = _other_piece(batch.clips, piece, uniform())
     kind[(kind == 1) & (other == piece)] = 2  # no other clip in this batch
-    anywhere = (uniform(n_pairs) * starts[other]).long()
-    elsewhere = _away(mouth_start, starts[piece], SHIFT_MIN, uniform(n_pairs))
+    anywhere = (uniform() * starts[other]).long()
+    elsewhere = _away(mouth_start, starts[piece], SHIFT_MIN, uniform())
     spread = SHIFT_MAX - SHIFT_MIN + 1
-    size = SHIFT_MIN + (uniform(n_pairs) * spread).long()
-    size = torch.where(uniform(n_pairs) < 0.5, size, -size)
+    size = SHIFT_MIN + (uniform() * spread).long()
+    size = torch.where(uniform() < 0.5, size, -size)
     outside = (mouth_start + size < 0) | (mouth_start + size >= starts[piece])
     shifted = mouth_start + torch.where(outside, -size, size)
     speech_start = torch.stack([mouth_start, anywhere, elsewhere, shifted])

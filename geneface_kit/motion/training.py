@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geneface_kit.metrics.formulas import pearson
@@ -146,7 +145,9 @@ class MotionTask(Task):
         self.fabric = fabric or fabric_of()
         self.network, self.optimizer = self.fabric.setup(vae, self.adam)
         self.sync_on = False
-        self.weight = _mouth_weights(config.mouth_weight)
+        points = torch.ones(68)
+        points[4:13] = points[LIPS] = config.mouth_weight  # lower jaw and lips
+        self.weight = points.repeat_interleave(3)  # of the coordinates' errors
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update on random pieces."""
@@ -235,13 +236,6 @@ def measure_motion(
         "variance_ratio": float(np.median(ratio)),
         "lip_error": float(error.mean()),
     }
-
-
-def _mouth_weights(weight: float) -> Float[Tensor, " 204"]:
-    """Error weights of the coordinates: `weight` on lips and lower jaw (4-12), 1 elsewhere."""
-    weights = torch.ones(68)
-    weights[4:13] = weights[LIPS] = weight
-    return weights.repeat_interleave(3)
 
 
 def by_speaker(

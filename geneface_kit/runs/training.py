@@ -89,9 +89,7 @@ class Task:
 
     def of_first(self, value: Value) -> Value:
         """The first process' value, in every process."""
-        if self.fabric is None or self.fabric.world_size == 1:
-            return value
-        return self.fabric.broadcast(value)
+        return self.fabric.broadcast(value) if self.fabric else value
 
 
 @dataclass
