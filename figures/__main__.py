@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import geneface_kit_figures as figures
-from geneface_kit_figures.collect import collect
+from geneface_kit_figures.collect import collect, named_run
 
 from geneface_kit.pipeline.commands import required, said, unit_arguments
-from geneface_kit.runs.record import named_run, root
+from geneface_kit.runs.record import root
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -132,22 +132,6 @@ def open_run(folder: Path) -> Run:
     return Run(folder, facts, parents)
 
 
-def named_run(name: str) -> Run:
-    """A run by its id, as tables and figures give it, or by its folder.
-
-    Raises: FileNotFoundError when there is none.
-    """
-    if Path(name).is_dir():
-        return open_run(Path(name))
-    home = root() / "runs"
-    for path in sorted(home.glob("*/*/run.json")):
-        if json.loads(path.read_text())["id"] == name:
-            return open_run(path.parent)
-    raise FileNotFoundError(
-        f"no run {name!r} in {home.name}/: give a run's folder, or its id as its run.json says it"
-    )
-
-
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     try:

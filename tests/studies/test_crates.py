@@ -6,12 +6,13 @@ import zipfile
 import acting
 import numpy as np
 import pytest
+from geneface_kit_figures.collect import named_run
 
 from geneface_kit import runs
 from geneface_kit.evaluation import scores, tables
 from geneface_kit.evaluation.protocols import held_out
 from geneface_kit.pipeline import commands
-from geneface_kit.runs.record import SCHEMA, named_run
+from geneface_kit.runs.record import SCHEMA
 from notebooks.studies.crates import crate
 from notebooks.studies.crates.__main__ import main
 

@@ -8,8 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from geneface_kit_figures.collect import named_run
+
 from geneface_kit.pipeline.commands import said
-from geneface_kit.runs.record import named_run
 from notebooks.studies.crates import crate
 
 
