@@ -26,13 +26,13 @@ def is_live() -> bool:
     return "JPY_SESSION_NAME" in os.environ and "GENEFACE_KIT_HEADLESS" not in os.environ
 
 
-def progress(items: Iterable[Item], label: str) -> Iterator[Item]:
+def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
     """Passes items on and shows how far along they are.
 
     Live or on a terminal: a bar. Elsewhere: whole lines at 0, 25, 50, 75 and 100 percent without
     timings, so that logs and notebook outputs are stable.
     """
-    total = len(items) if hasattr(items, "__len__") else 0
+    total = total or (len(items) if hasattr(items, "__len__") else 0)
     if is_live() or sys.stdout.isatty():
         from tqdm.auto import tqdm
 
