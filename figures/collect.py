@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from geneface_kit.evaluation.tables import read_table, write_csv, write_pages
+from geneface_kit.evaluation.tables import read_table, spread, write_csv, write_pages
+from geneface_kit.pipeline.methods import METHODS
 from geneface_kit.runs.record import Run, open_run, read_facts, root
 
 TABLES = ("a", "b", "d")
@@ -100,3 +101,20 @@ def _evaluated(run: Run) -> dict[str, object]:
     names = settings["recordings"].split(",")
     settings["recordings"] = ", ".join(Path(name.strip()).name for name in names)
     return settings
+
+
+def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
+    """Table C of one person, a line per method and protocol, mean ± standard deviation over seeds.
+
+    table: as `tables.read_table` gives it. One seed has no spread; a gap reads as it does there.
+    """
+    ours = table[table["person"] == person]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for (method, protocol, metric), rows in ours.groupby(
+        ["method", "protocol", "metric"], sort=False
+    ):
+        line = lines.setdefault((method, protocol), {"method": method, "protocol": protocol})
+        line["beside"] = METHODS[method].beside if method in METHODS else ""
+        line["seeds"] = str(rows["seed"].nunique())
+        line[metric] = spread(list(rows["value"]))
+    return pd.DataFrame(lines.values()).fillna("—")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from geneface_kit_figures.collect import summary
 
 from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.evaluation import scores, tables
 from geneface_kit.evaluation.protocols import held_out_plan
-from geneface_kit.evaluation.tables import Row, spread
+from geneface_kit.evaluation.tables import Row
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion import stage as motion
 from geneface_kit.person.artefact import Person
@@ -130,23 +130,6 @@ def landmark_scores(run: Run, config: TalkConfig) -> Scores:
             "post-net updates": float(run.metrics["best_step"]),
         },
     }
-
-
-def summary(table: pd.DataFrame, person: str) -> pd.DataFrame:
-    """Table C of one person, a line per method and protocol, mean ± standard deviation over seeds.
-
-    table: as `tables.read_table` gives it. One seed has no spread; a gap reads as it does there.
-    """
-    ours = table[table["person"] == person]
-    lines: dict[tuple[str, str], dict[str, str]] = {}
-    for (method, protocol, metric), rows in ours.groupby(
-        ["method", "protocol", "metric"], sort=False
-    ):
-        line = lines.setdefault((method, protocol), {"method": method, "protocol": protocol})
-        line["beside"] = METHODS[method].beside if method in METHODS else ""
-        line["seeds"] = str(rows["seed"].nunique())
-        line[metric] = spread(list(rows["value"]))
-    return pd.DataFrame(lines.values()).fillna("—")
 
 
 def _rows_of(study: Study, person: str) -> Iterator[Row]:
