@@ -25,7 +25,8 @@ from geneface_kit.runs import replacing
 PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
 """Frames that teach the person's colours (ours), and that are searched for the background
 (official code: every 20th frame)."""
-PIECE = 200  # pictures after which a memory map is opened afresh, so that read pages are given back
+PIECE = 200
+"""Pictures after which a memory map is opened afresh, so that read pages are given back."""
 
 
 def write_frames(
@@ -42,8 +43,7 @@ def write_frames(
     def cropped() -> Iterator[np.ndarray]:
         pictures = clip.stream_frames(source, max_s=stop / clip.FPS)
         for picture in itertools.islice(pictures, start, None):
-            scale = picture.shape[1] / scanned_width
-            left, top, side = (round(v * scale) for v in (crop.left, crop.top, crop.side))
+            left, top, side = crop.scaled(picture.shape[1] / scanned_width)
             square = picture[top : top + side, left : left + side]
             shrink = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
             yield cv2.resize(square, (size, size), interpolation=shrink)

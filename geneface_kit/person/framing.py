@@ -13,14 +13,17 @@ from scipy.ndimage import median_filter
 
 from geneface_kit.person import clip, landmarks
 
-DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (ours)
+DETECT_SIDE = 640
+"""Longer side of the pictures given to the detector, pixels (ours)."""
 MIN_S, MAX_GAP_S = 1.0, 0.4
 """Seconds of the shortest usable stretch, and of the longest gap in it that is filled (ours)."""
 RIVAL, CROWDED_SHARE = 0.65, 0.1
 """Relative size of a second face that makes a frame ambiguous; share of such frames that is an
 error (ours)."""
-HEAD_SHARE = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop (ours)
-SQUARE_SHARE = 0.45  # a square picture is cropped where a crop is smaller by this factor (ours)
+HEAD_SHARE = 0.5
+"""Face height (1.5 x brows to chin) over the side of a fresh crop (ours)."""
+SQUARE_SHARE = 0.45
+"""A square picture is cropped where a crop is smaller by this factor (ours)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Crop:
     left: float
     top: float
     side: float
+
+    def scaled(self, factor: float) -> tuple[int, int, int]:
+        """Left, top and side in whole pixels of pictures `factor` times as large."""
+        return round(self.left * factor), round(self.top * factor), round(self.side * factor)
 
 
 def scan(source: Path, *, max_s: float = 0.0, detector: str = "mediapipe") -> Scan:

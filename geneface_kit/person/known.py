@@ -22,12 +22,15 @@ log = logging.getLogger(__name__)
 class KnownPerson:
     """A clip of published work.
 
-    source: who published it where; terms: what they say about its use; address: of the file
-    itself, "" when it must be fetched by hand; sha256: "" when not known yet.
+    source: who published it where; terms: what they say about its use; crop, span: what of it
+    the published work uses; address: of the file itself, "" when it must be fetched by hand;
+    sha256: "" when not known yet.
     """
 
     source: str
     terms: str
+    crop: str
+    span: str
     address: str = ""
     sha256: str = ""
 
@@ -40,15 +43,19 @@ KNOWN = {
     "obama": KnownPerson(
         source="AD-NeRF (Guo et al., ICCV 2021), https://github.com/YudongGuo/AD-NeRF",
         terms=f"repository under MIT; {_NO_TERMS}",
+        crop="the whole picture, 450 x 450",
+        span="the whole clip",
         address="https://github.com/YudongGuo/AD-NeRF/raw/master/dataset/vids/Obama.mp4",
     ),
     "may": KnownPerson(
         source=f"{_GENEFACE}, data/raw/videos/May.mp4",
         terms=f"repository under MIT; {_NO_TERMS}",
+        crop="the whole picture, square",
+        span="the whole clip",
         address="https://github.com/yerfor/GeneFace/raw/15ff4e5c8fb5bb7dd8fc4cf7befca832ec40754c/data/raw/videos/May.mp4",
     ),
-    "lieu": KnownPerson(_BY_HAND, _NO_TERMS),
-    "macron": KnownPerson(_BY_HAND, _NO_TERMS),
+    "lieu": KnownPerson(_BY_HAND, _NO_TERMS, "the whole picture, square", "the whole clip"),
+    "macron": KnownPerson(_BY_HAND, _NO_TERMS, "the whole picture, square", "the whole clip"),
 }
 """Name -> clip. Only persons with an address are fetched; a download says its terms first."""
 
@@ -56,13 +63,14 @@ KNOWN = {
 def fetch(name: str, folder: Path, person: KnownPerson | None = None) -> Path:
     """The clip of a known person at folder/NAME.mp4, downloaded when it is not there.
 
-    person: the entry, KNOWN[name] unless given, which has an address. NAME.fetched.json keeps its
-    origin and sha256.
+    person: the entry, KNOWN[name] unless given. NAME.fetched.json keeps its origin and sha256.
     Raises: FileNotFoundError when it cannot be had now, ValueError when it is not what it was;
     one sentence each.
     """
     person = person or KNOWN[name]
     path = folder / f"{name}.mp4"
+    if not person.address:
+        raise FileNotFoundError(f"the clip of {name} has to be fetched by hand: {person.source}")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{name}.lock"):
         if path.is_file():  # another process was faster

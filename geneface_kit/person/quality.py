@@ -4,6 +4,7 @@ Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,33 +22,35 @@ from geneface_kit.runs.files import Facts
 
 VERDICTS = ("good", "usable", "not usable")
 
-BLUR_REMEDY = "focus on the eyes, add light, hold the camera still, compress less"
-
 MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shapes_common": 0.95}
 """The clip behind the README's numbers: obama, 20 s, profile cpu: 30.4 dB on held-out heads."""
 
 
-def measure(
-    *,
-    scan: framing.Scan,
-    span: tuple[int, int],
-    crop: framing.Crop,
-    tracked: Track,
-    audio: SyncedAudio,
-    background: Background,
-    frames: UInt8[np.ndarray, "t h w 3"],
-    labels: UInt8[np.ndarray, "t h w"],
-) -> Facts:
-    """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels.
+@dataclass(frozen=True)
+class Evidence:
+    """What a preparation found: the scan, the span and crop taken from it, track, audio, pictures.
 
-    span: first frame and end of what was taken of the scan; frames, labels: memory maps.
+    span: first frame and end; spans: all usable stretches; frames, labels: memory maps.
     """
-    to_source = crop.side / frames.shape[1] * scan.source.width / scan.width
+
+    scan: framing.Scan
+    span: tuple[int, int]
+    spans: tuple[tuple[int, int], ...]
+    crop: framing.Crop
+    tracked: Track
+    audio: SyncedAudio
+    background: Background
+    frames: UInt8[np.ndarray, "t h w 3"]
+    labels: UInt8[np.ndarray, "t h w"]
+
+
+def measure(found: Evidence) -> Facts:
+    """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels."""
     return (
-        _clip_measures(scan, span, crop)
-        | _face_measures(tracked, frames.shape[1], to_source)
-        | _picture_measures(frames, labels, tracked, background)
-        | _mouth_measures(tracked, audio)
+        _clip_measures(found)
+        | _face_measures(found)
+        | _picture_measures(found)
+        | _mouth_measures(found)
     )
 
 
@@ -65,10 +68,6 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
         elif value < least:
             doubts.append(f"{problem}: {remedy}")
 
-    def doubt(is_so: bool, text: str) -> None:
-        if is_so:
-            doubts.append(text)
-
     rate, face = report["detection_rate"], report["source_face_px"]
     judge(rate, 0.5, 0.9, f"a face is found in {rate:.0%} of the frames", "film frontally")
     judge(face, 60.0, 120.0, f"the face is {face:.0f} px high in the source", "film closer")
@@ -85,27 +84,36 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
         )
     elif report["offset_confidence"] < CLEAR_CONFIDENCE:
         doubts.append("sound and lips do not agree clearly: check that they belong together")
-    doubt(report["seconds"] < 59.5, "less than a minute of speech: 3 to 5 minutes give better lips")
-    cut = report["head_in_picture"] < 0.9
-    doubt(cut, "the head touches the picture's border: leave margin around it")
-    doubt(
-        report["background_still_frame"] >= 0,
-        f"the background moves ({report['background_moving']:.0%} of it), so one moment of it is "
-        "kept: use a fixed camera before a still background",
-    )
-    change = report["exposure_change"]
-    text = f"the face's brightness changes by {change:.0%} of full scale: lock the exposure"
-    doubt(change > 0.1, text)
-    imprecise = report["tracking_error_px"] > 2 * report["face_px"] / 100
-    doubt(imprecise, "the head is tracked imprecisely: more light, less blur")
-    turn = max(abs(high - low) for low, high in report["pose_degrees"].values())
-    doubt(turn > 60, "the head turns far: the sides of such a head are learnt from few frames")
-    common, lacking = report["mouth_shapes_common"], report["mouth_shapes_missing"] or "some"
-    text = f"{common:.0%} of common mouth shapes are seen (few: {lacking}): let the person say more"
-    doubt(common < 0.7, text)
+    if report["seconds"] < 59.5:
+        doubts.append("less than a minute of speech: 3 to 5 minutes give better lips")
+    if report["head_in_picture"] < 0.9:
+        doubts.append("the head touches the picture's border: leave margin around it")
+    if report["background_still_frame"] >= 0:
+        doubts.append(
+            f"the background moves ({report['background_moving']:.0%} of it), so one moment "
+            "of it is kept: use a fixed camera before a still background"
+        )
+    if report["exposure_change"] > 0.1:
+        doubts.append(
+            f"the face's brightness changes by {report['exposure_change']:.0%} of full scale: "
+            "lock the exposure"
+        )
+    if report["tracking_error_px"] > 2 * report["face_px"] / 100:
+        doubts.append("the head is tracked imprecisely: more light, less blur")
+    if max(abs(high - low) for low, high in report["pose_degrees"].values()) > 60:
+        doubts.append("the head turns far: the sides of such a head are learnt from few frames")
+    if report["mouth_shapes_common"] < 0.7:
+        lacking = report["mouth_shapes_missing"] or "some"
+        doubts.append(
+            f"{report['mouth_shapes_common']:.0%} of common mouth shapes are seen (few: {lacking}):"
+            " let the person say more"
+        )
     grade = VERDICTS[2] if fatal else VERDICTS[1] if doubts else VERDICTS[0]
     reasons = fatal + doubts
     return {"verdict": grade, "obstacles": fatal, "reasons": reasons, "warnings": warnings}
+
+
+BLUR_REMEDY = "focus on the eyes, add light, hold the camera still, compress less"
 
 
 def expectation(report: Facts) -> str:
@@ -116,16 +124,21 @@ def expectation(report: Facts) -> str:
         "Measured once, with 20 s of a face 193 px high, profile cpu: 30.4 dB on held-out heads, "
         "lips 2.5 px off in a picture of 512 px."
     )
-    mouths = report["mouth_shapes_common"]
-    less = {
-        "less speech": report["seconds"] < 0.9 * MEASURED["seconds"],
-        "a smaller face": report["source_face_px"] < 0.9 * MEASURED["source_face_px"],
-        "more blur": report["blur"] > MEASURED["blur"] + 0.05,
-        "fewer mouth shapes": mouths < MEASURED["mouth_shapes_common"] - 0.1,
-        "a moving background": report["background_still_frame"] >= 0,
-        "a doubtful sound": report["offset_confidence"] < CLEAR_CONFIDENCE,
-    }
-    worse = [name for name, is_so in less.items() if is_so]
+    worse = [
+        name
+        for name, less in (
+            ("less speech", report["seconds"] < 0.9 * MEASURED["seconds"]),
+            ("a smaller face", report["source_face_px"] < 0.9 * MEASURED["source_face_px"]),
+            ("more blur", report["blur"] > MEASURED["blur"] + 0.05),
+            (
+                "fewer mouth shapes",
+                report["mouth_shapes_common"] < MEASURED["mouth_shapes_common"] - 0.1,
+            ),
+            ("a moving background", report["background_still_frame"] >= 0),
+            ("a doubtful sound", report["offset_confidence"] < CLEAR_CONFIDENCE),
+        )
+        if less
+    ]
     if worse:
         return f"{basis} This clip has {', '.join(worse)}: expect worse; how much is not known."
     return f"{basis} This clip is no worse in what is measured here: expect about as much."
@@ -174,26 +187,32 @@ def flicker(
     return n_changed / n_near if n_near else 0.0
 
 
-def _clip_measures(scan: framing.Scan, span: tuple[int, int], crop: framing.Crop) -> Facts:
-    source, seconds = scan.source, [frame / clip.FPS for frame in span]
+def _clip_measures(found: Evidence) -> Facts:
+    scan, (start, stop) = found.scan, found.span
+    cuts = landmarks.find_cuts(scan.thumbnails, scan.mesh)
     return {
-        "seconds": round((span[1] - span[0]) / clip.FPS, 2),
-        "span_s": seconds,
-        "spans_s": [[a / clip.FPS, b / clip.FPS] for a, b in framing.usable_spans(scan)],
-        "cuts_s": [cut / clip.FPS for cut in landmarks.find_cuts(scan.thumbnails, scan.mesh)],
+        "seconds": round((stop - start) / clip.FPS, 2),
+        "span_s": [start / clip.FPS, stop / clip.FPS],
+        "spans_s": [[a / clip.FPS, b / clip.FPS] for a, b in found.spans],
+        "cuts_s": [cut / clip.FPS for cut in cuts],
         "source": {
-            "width": source.width,
-            "height": source.height,
-            "fps": round(source.fps, 3),
+            "width": scan.source.width,
+            "height": scan.source.height,
+            "fps": round(scan.source.fps, 3),
         },
-        "crop": [round(v / scan.width, 4) for v in (crop.left, crop.top, crop.side)],
+        "crop": [
+            round(v / scan.width, 4) for v in (found.crop.left, found.crop.top, found.crop.side)
+        ],
         "detection_rate": float(scan.mesh.found.mean()),
     }
 
 
-def _face_measures(tracked: Track, size: int, to_source: float) -> Facts:
-    low, high = np.percentile(euler_degrees(tracked.poses), [2, 98], axis=0)
+def _face_measures(found: Evidence) -> Facts:
+    scan, tracked, side = found.scan, found.tracked, found.frames.shape[1]
+    angles = euler_degrees(tracked.poses)
+    low, high = np.percentile(angles, [2, 98], axis=0)
     face_px = float(np.median(np.ptp(tracked.landmarks2d[..., 1], axis=1)))
+    to_source = found.crop.side / side * scan.source.width / scan.width
     return {
         "face_px": face_px,
         "source_face_px": face_px * to_source,
@@ -202,45 +221,40 @@ def _face_measures(tracked: Track, size: int, to_source: float) -> Facts:
             for k, name in enumerate(("pitch", "yaw", "roll"))
         },
         "tracking_error_px": float(tracked.error_px.mean()),
-        "focal_widths": tracked.focal / size,
+        "focal_widths": tracked.focal / side,
         "pose_leak": _rounded(pose_leak(tracked)),
         "smoothing": _rounded(smoothing_effect(tracked)),
     }
 
 
-def _picture_measures(
-    frames: np.ndarray, labels: np.ndarray, tracked: Track, background: Background
-) -> Facts:
+def _picture_measures(found: Evidence) -> Facts:
     """Measures on 25 frames of the clip; what concerns time, on pairs of neighbours."""
-    some = evenly_spaced(len(frames), 25).tolist()
-    heads = [labels[t] == HEAD for t in some]
-    rows = [np.flatnonzero(head.any(1)) for head in heads]
-    inside = [not (head[0].any() or head[:, [0, -1]].any()) for head in heads]
-    light = [
-        float(frames[t][head].mean() / 255) if head.any() else 0.0
-        for t, head in zip(some, heads, strict=True)
-    ]
+    some = evenly_spaced(len(found.frames), 25).tolist()
+    frames, labels = found.frames, found.labels
+    heads = [_rows(labels[t]) for t in some]
+    light = [_brightness(frames[t], labels[t]) for t in some]
     low, high = np.percentile(light, [5, 95])
     pairs = [(t, t + 1) for t in some if t + 1 < len(frames)]
     return {
-        "head_px": float(np.median([np.ptp(found) + 1 if len(found) else 0 for found in rows])),
-        "head_in_picture": float(np.mean(inside)),
-        "blur": float(np.median([_face_blur(frames[t], tracked.landmarks2d[t]) for t in some])),
+        "head_px": float(np.median(heads)),
+        "head_in_picture": float(np.mean([_is_inside(labels[t]) for t in some])),
+        "blur": float(np.median([_face_blur(frames[t], found.tracked, t) for t in some])),
         "brightness": float(np.median(light)),
         "exposure_change": float(high - low),
-        "background_moving": background.moving,
-        "background_still_frame": background.still_frame,
-        "background_seen": float(background.seen.mean()),
+        "background_moving": found.background.moving,
+        "background_still_frame": found.background.still_frame,
+        "background_seen": float(found.background.seen.mean()),
         "label_flicker": float(
             np.mean([flicker((np.array(frames[t]), np.array(labels[t])) for t in p) for p in pairs])
         ),
     }
 
 
-def _mouth_measures(tracked: Track, audio: SyncedAudio) -> Facts:
-    mouth, offset = mouth_shape(tracked.landmarks), audio.offset
+def _mouth_measures(found: Evidence) -> Facts:
+    mouth = mouth_shape(found.tracked.landmarks)
+    offset = found.audio.offset
     return {
-        "loudness_rms": audio.rms,
+        "loudness_rms": found.audio.rms,
         "offset_s": round(offset.seconds, 3),
         "offset_confidence": round(offset.confidence, 3),
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
@@ -253,8 +267,22 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in values.items()}
 
 
-def _face_blur(frame: np.ndarray, points: np.ndarray) -> float:
+def _rows(labels: np.ndarray) -> int:
+    """Height of the head, pixels."""
+    rows = np.flatnonzero((labels == HEAD).any(1))
+    return int(rows[-1] - rows[0] + 1) if len(rows) else 0
+
+
+def _is_inside(labels: np.ndarray) -> bool:
+    """Whether the head touches neither the left, right nor upper border."""
+    return not (
+        (labels[0] == HEAD).any() or (labels[:, 0] == HEAD).any() or (labels[:, -1] == HEAD).any()
+    )
+
+
+def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:
     """Blur of the face, shrunk to a height of 100 pixels where larger, so that sizes compare."""
+    points = tracked.landmarks2d[t]
     x0, y0 = np.maximum(points.min(0), 0).astype(int)
     x1, y1 = np.minimum(points.max(0).astype(int) + 1, len(frame))
     if x1 - x0 < 4 or y1 - y0 < 4:
@@ -263,3 +291,8 @@ def _face_blur(frame: np.ndarray, points: np.ndarray) -> float:
     scale = min(1.0, 100 / (y1 - y0))
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return blur(face.astype(np.float32) / 255)
+
+
+def _brightness(frame: np.ndarray, labels: np.ndarray) -> float:
+    head = labels == HEAD
+    return float(frame[head].mean() / 255) if head.any() else 0.0

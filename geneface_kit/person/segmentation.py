@@ -14,19 +14,32 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
 
-BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3  # the labels; head: face, hair and ears
-PERSON_THRESHOLD = 0.5  # probability above which a pixel is the person (ours)
-EDGE_RADIUS = 10.0  # window of the edge-aware refinement, pixels of a picture of 512 (ours)
-EDGE_SOFTNESS = 2e-3  # contrast below which the refinement only blurs, squared (ours)
-SKIN_DISTANCE = 3.0  # Mahalanobis distance in chroma that is still skin (ours)
-NECK_DEPTH = 1.0  # how far below the chin a neck can reach, eye distances (ours)
-NECK_LEAST = 0.12  # neck that is always granted below the jaw, eye distances (ours)
-NECK_FILL_GAP = 0.5  # torso between head and neck that is shaded neck, eye distances (ours)
-LONG_HAIR = 0.2  # width beside the jaw that only hair can have, eye distances (ours)
-HAIR_PROBABILITY = 0.7  # least colour probability of hair against clothes (ours)
-HAIR_REACH = 1.0  # how far below the chin hair is followed, eye distances (ours)
-VOTE_FRAMES = 2  # frames before and after that vote on a label (ours)
-VOTE_COLOUR = 8.0  # colour change at which a neighbour's vote fades, of 255 (ours)
+BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
+"""The labels; head: face, hair and ears."""
+PERSON_THRESHOLD = 0.5
+"""Probability above which a pixel is the person (ours)."""
+EDGE_RADIUS = 10.0
+"""Window of the edge-aware refinement, pixels of a picture of 512 (ours)."""
+EDGE_SOFTNESS = 2e-3
+"""Contrast below which the refinement only blurs, squared (ours)."""
+SKIN_DISTANCE = 3.0
+"""Mahalanobis distance in chroma that is still skin (ours)."""
+NECK_DEPTH = 1.0
+"""How far below the chin a neck can reach, eye distances (ours)."""
+NECK_LEAST = 0.12
+"""Neck that is always granted below the jaw, eye distances (ours)."""
+NECK_FILL_GAP = 0.5
+"""Torso between head and neck that is shaded neck, eye distances (ours)."""
+LONG_HAIR = 0.2
+"""Width beside the jaw that only hair can have, eye distances (ours)."""
+HAIR_PROBABILITY = 0.7
+"""Least colour probability of hair against clothes (ours)."""
+HAIR_REACH = 1.0
+"""How far below the chin hair is followed, eye distances (ours)."""
+VOTE_FRAMES = 2
+"""Frames before and after that vote on a label (ours)."""
+VOTE_COLOUR = 8.0
+"""Colour change at which a neighbour's vote fades, of 255 (ours)."""
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,19 @@ from geneface_kit.person import (
     landmarks,
     quality,
     report,
+    speech,
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
 from geneface_kit.person.settings import PersonConfig
-from geneface_kit.person.speech.offset import synchronised
+from geneface_kit.person.speech.offset import read_speech, synchronise
 from geneface_kit.person.tracking.track import track
 
-STEPS = ("scan", "frames", "tracking", "speech", "labels", "background", "torso", "report")
+STEPS = (
+    *("scan", "frames", "tracking", "speech", "offset"),
+    *("labels", "background", "torso", "report"),
+)
 """The steps of a preparation, in order."""
-CONSENT = ".consent.txt"  # ending of the file beside NAME's clip that holds the subject's statement
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ def make(run: runs.Run, config: PersonConfig) -> None:
 def inputs(subject: str, config: PersonConfig) -> list[Path]:
     """The files the stage reads: the clip; its sound and the subject's consent, if beside it."""
     source = find(subject)
-    beside, consent = source.with_suffix(".wav"), source.with_suffix(CONSENT)
+    beside, consent = source.with_suffix(".wav"), _consent_file(source)
     reads_sound = beside.exists() and not clip.probe(source).has_sound
     return [source, *[beside] * reads_sound, *[consent] * consent.is_file()]
 
@@ -63,13 +66,7 @@ def find(name: str) -> Path:
     if given.is_file() and (given.suffix or given.parent.name):
         return given
     if given.is_dir() and os.sep in name:
-        videos = sorted(path for path in given.iterdir() if path.suffix.lower() in clip.SUFFIXES)
-        if len(videos) == 1:
-            return videos[0]
-        found = ", ".join(path.name for path in videos[:5]) or "none"
-        raise ValueError(
-            f"{given} holds {len(videos)} videos ({found}); one is needed, name it by its path"
-        )
+        return _only_video(given)
     at_home = runs.root() / "data" / "persons"
     folders = [at_home]
     if "GENEFACE_KIT_DATA" in os.environ:
@@ -88,6 +85,16 @@ def find(name: str) -> Path:
     raise FileNotFoundError(
         f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in "
         f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{published}"
+    )
+
+
+def _only_video(folder: Path) -> Path:
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in clip.SUFFIXES)
+    if len(videos) == 1:
+        return videos[0]
+    found = ", ".join(path.name for path in videos[:5]) or "none"
+    raise ValueError(
+        f"{folder} holds {len(videos)} videos ({found}); one is needed, name it by its path"
     )
 
 
@@ -112,6 +119,7 @@ def prepare(
     step("scan")
     scan = framing.scan(source, max_s=config.max_s, detector=config.detector)
     start, stop, warnings = framing.usable_span(scan, config.span)
+    spans = tuple(framing.usable_spans(scan))
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
     crop = framing.square_crop(mesh, scan.width, scan.height)
     step("frames")
@@ -121,8 +129,11 @@ def prepare(
     tracked = track(placed, config.size, config.tracking, pictures=frames)
     files.write_tracks(folder, tracked, mesh.found, config.size)
     step("speech")
-    audio = synchronised(
-        source, start, tracked.landmarks, config.encoder, weights=config.encoder_weights
+    whole, spoken = read_speech(source, start, stop - start)
+    step("offset")
+    offset = speech.estimate_offset(spoken, tracked.landmarks)
+    audio = synchronise(
+        whole, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
     )
     files.write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)
@@ -133,18 +144,11 @@ def prepare(
     step("torso")
     files.write_torso(folder)
     step("report")
-    measured = quality.measure(
-        scan=scan,
-        span=(start, stop),
-        crop=crop,
-        tracked=tracked,
-        audio=audio,
-        background=background,
-        frames=frames,
-        labels=labels,
+    found = quality.Evidence(
+        scan, (start, stop), spans, crop, tracked, audio, background, frames, labels
     )
+    measured = quality.measure(found)
     measured |= quality.verdict(measured, warnings + list(audio.notes))
-    consent = source.with_suffix(CONSENT)
     facts = {
         "schema": SCHEMA,
         "name": name or source.stem,
@@ -154,7 +158,7 @@ def prepare(
         "n_frames": len(frames),
         "unit": "inter-ocular distance",
         "forced": config.force,
-        "consent": consent.read_text(encoding="utf-8").strip() if consent.is_file() else "",
+        "consent": _consent(source),
         "speech": {
             "encoder": audio.speech.encoder,
             "version": audio.speech.version,
@@ -170,3 +174,13 @@ def prepare(
     say = log.warning if measured["verdict"] == "not usable" else log.info
     say("%s: %s", person.name, "; ".join([measured["verdict"], *measured["reasons"]]))
     return person
+
+
+def _consent(source: Path) -> str:
+    """The statement in NAME.consent.txt beside the clip, if there is one."""
+    path = _consent_file(source)
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _consent_file(source: Path) -> Path:
+    return source.with_suffix(".consent.txt")

@@ -6,7 +6,6 @@ from films import Film, read_film
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
-from notebooks.studies.demo_person.truth import truth_of
 
 pytestmark = pytest.mark.usefixtures("uncalibrated")
 
@@ -52,7 +51,7 @@ def test_a_small_second_face_is_a_warning(tmp_path, talking):
     small = np.pad(first[:, ::2, ::2], ((0, 0), (48, 48), (0, 0), (0, 0)), mode="edge")
     p = prepared(tmp_path, np.concatenate([first, small], axis=2), talking.audio)
     assert any("second, smaller face" in warning for warning in p.report["warnings"])
-    true = truth_of("demo").landmarks2d[:40, 36:48].mean((0, 1)) * 192 / 256
+    true = demo.truth("demo").landmarks2d[:40, 36:48].mean((0, 1)) * 192 / 256
     left, top, side = (288 * value for value in p.report["crop"])  # share of the width
     seen = p.landmarks2d[:, 36:48].mean((0, 1)) * side / 48 + [left, top]
     assert np.abs(seen - true).max() < 4

@@ -70,7 +70,7 @@ def online(monkeypatch):
 @pytest.fixture
 def ada(server) -> known.KnownPerson:
     address = f"http://127.0.0.1:{server.server_port}/v.mp4"
-    return known.KnownPerson("a test", "free to test with", address)
+    return known.KnownPerson("a test", "free to test with", "whole", "whole", address)
 
 
 def names(folder: Path) -> set[str]:
@@ -128,10 +128,15 @@ def test_no_server_is_one_sentence(tmp_path, ada):
     assert "\n" not in str(caught.value) and not names(tmp_path)
 
 
+def test_a_clip_without_address_says_where_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="by hand: GeneFace"):
+        known.fetch("lieu", tmp_path)
+
+
 @pytest.mark.parametrize("name", known.KNOWN)
 def test_the_table_says_whose_and_on_what_terms(name):
     entry = known.KNOWN[name]
-    assert "github.com" in entry.source and entry.terms
+    assert "github.com" in entry.source and entry.terms and entry.crop and entry.span
     assert entry.address == "" or entry.address.startswith("https://github.com/")
 
 

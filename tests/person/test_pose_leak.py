@@ -6,14 +6,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera
+from geneface_kit.person import camera, demo
 from geneface_kit.person.tracking.track import Track, pose_leak, smoothing_effect
-from notebooks.studies.demo_person.truth import truth_of
 
 
 def true_track(name: str = "demo") -> Track:
     """The truth of a demo person as if it had been tracked."""
-    true = truth_of(name)
+    true = demo.truth(name)
     points = true.landmarks.astype(np.float32)
     return Track(
         poses=true.poses.astype(np.float32),
@@ -30,7 +29,7 @@ def turned_track(share: float, n_frames: int = 264) -> Track:
     random = np.random.default_rng(3)
     t = np.arange(n_frames) / 25
     angles = np.radians(np.stack([4 * np.sin(2.1 * t), 9 * np.sin(1.3 * t), 0 * t], axis=1))
-    points = np.tile(truth_of("demo").landmarks.mean(0), (n_frames, 1, 1)).astype(float)
+    points = np.tile(demo.truth("demo").landmarks.mean(0), (n_frames, 1, 1)).astype(float)
     points[:, 57:59, 1] -= (opening := np.abs(random.normal(0, 0.1, n_frames)))[:, None]
     points[:, 65:68, 1] -= opening[:, None]
     left = Rotation.from_rotvec(share * angles).as_matrix()

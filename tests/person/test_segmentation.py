@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit.person import segmentation
+from geneface_kit.person import demo, segmentation
 from geneface_kit.person.background import (
     NECK_FILL,
     background_from,
@@ -23,7 +23,6 @@ from geneface_kit.person.segmentation import (
     refine_mask,
     smooth_labels,
 )
-from notebooks.studies.demo_person.truth import truth_of
 
 SIZE = 128
 
@@ -143,7 +142,7 @@ def test_torso_over_background_with_head_is_the_frame(drawn):
 
 def test_demo_labels_agree_with_the_truth(demo_person):
     scale = 256 // demo_person.size
-    true = truth_of("demo").labels[: len(demo_person), ::scale, ::scale]
+    true = demo.truth("demo").labels[: len(demo_person), ::scale, ::scale]
     found = np.asarray(demo_person.labels)
     least = {BACKGROUND: 0.96, HEAD: 0.85, TORSO: 0.9}
     for part, bound in least.items():

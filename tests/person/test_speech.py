@@ -8,7 +8,6 @@ from geneface_kit.person import clip, demo, speech
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import conformer
 from geneface_kit.person.speech.offset import best_lag, predict_ridge
-from notebooks.studies.demo_person.truth import truth_of
 from notebooks.studies.mouth_ridge import fit_mouth_ridge
 
 
@@ -112,7 +111,7 @@ def test_mel_has_its_peak_at_the_tone():
 def test_mouth_prediction_opens_with_the_sound(demo_sound):
     spoken = speech.encode(demo_sound)
     predicted = speech.mouth_from_speech(spoken)
-    true = mouth_shape(truth_of("demo").landmarks.astype(np.float32))
+    true = mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
     n_frames = min(len(true), len(predicted))
     assert predicted.shape == (len(spoken) // 2, 2)
     assert np.corrcoef(predicted[:n_frames, 0], true[:n_frames, 0])[0, 1] > 0.3

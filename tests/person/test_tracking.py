@@ -12,7 +12,6 @@ from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.tracking import pnp as solver
 from geneface_kit.person.tracking.pnp import RIGID, similarity
 from geneface_kit.person.tracking.track import Track, TrackingConfig, pose_leak, track
-from notebooks.studies.demo_person.truth import truth_of
 
 CASES = [("demo", 256), ("demo", 128), ("demo_b", 256), ("demo_b", 128)]
 TOLD = TrackingConfig(focal_spread=1e-3, relief=1.0)
@@ -131,14 +130,14 @@ def test_projected_landmarks_meet_the_detected_ones(demo_track):
 @pytest.mark.parametrize(("name", "size"), CASES)
 @pytest.mark.slow
 def test_rotation_is_within_a_degree_of_the_truth(name, size):
-    error = turn_error_degrees(tracked_demo(name, size).poses, truth_of(name).poses)
+    error = turn_error_degrees(tracked_demo(name, size).poses, demo.truth(name).poses)
     assert error.mean() < 1 and error.max() < 3
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
     """It is mostly the prior's merit: see estimate_focal."""
-    true = truth_of(name)
+    true = demo.truth(name)
     assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.1
 
 
@@ -150,7 +149,7 @@ def test_canonical_landmarks_move_as_the_true_ones(name, size):
     calls point 1 of the jaw, and its depth is a guess. Whatever is learnt sees the constant part
     in training and in use alike.
     """
-    found, true = tracked_demo(name, size).landmarks, truth_of(name).landmarks
+    found, true = tracked_demo(name, size).landmarks, demo.truth(name).landmarks
     moved = (found - found.mean(0)) - (true - true.mean(0))
     assert np.linalg.norm(moved, axis=-1).mean() < 0.02
     _, turn, _ = similarity(found.mean(0)[None].astype(float), true.mean(0).astype(float))
@@ -170,7 +169,7 @@ def test_canonical_landmarks_are_pose_free(name, size):
 
 def test_the_turned_pictures_are_worth_their_time():
     plain = track(demo_mesh("demo").moved(0.0, 0.0, 256 / 640), 256)
-    true, better = truth_of("demo").poses, tracked_demo("demo", 256)
+    true, better = demo.truth("demo").poses, tracked_demo("demo", 256)
     before, after = (turn_error_degrees(each.poses, true).mean() for each in (plain, better))
     assert after < 0.8 * before
     assert pose_leak(better)["jaw_still"] < 0.8 * pose_leak(plain)["jaw_still"]
@@ -178,7 +177,7 @@ def test_the_turned_pictures_are_worth_their_time():
 
 def test_demo_mouth_follows_the_truth(demo_track):
     found = mouth_shape(demo_track.landmarks)
-    true = mouth_shape(truth_of("demo").landmarks.astype(np.float32))
+    true = mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
     assert np.corrcoef(found[:, 0], true[:, 0])[0, 1] > 0.9
     assert np.corrcoef(found[:, 1], true[:, 1])[0, 1] > 0.9
 

@@ -8,7 +8,6 @@ import pytest
 
 from geneface_kit.person import camera, demo
 from notebooks.studies.demo_person import hair, mesh, performance, raster, visemes
-from notebooks.studies.demo_person.truth import Truth, truth_of
 
 OPEN = frozenset("ɑæa")
 
@@ -20,7 +19,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def known(name):
-    return truth_of(name)
+    return demo.truth(name)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +40,8 @@ def test_files_are_under_3_mb_together():
 
 
 def test_demo_lasts_8_to_12_seconds_and_the_held_out_one_6_to_8():
-    assert 8 <= len(truth_of("demo").poses) / 25 <= 12
-    assert 6 <= len(truth_of("demo_b").poses) / 25 <= 8
+    assert 8 <= len(demo.truth("demo").poses) / 25 <= 12
+    assert 6 <= len(demo.truth("demo_b").poses) / 25 <= 8
 
 
 def test_clip_is_25_fps_square_with_sound_as_long_as_the_picture(name, known):
@@ -117,7 +116,7 @@ def test_labels_change_where_the_picture_does(known, pictures):
         assert np.abs(above - below).max(axis=-1).mean() > 40
 
 
-def frames_of(known: Truth, symbols: str | frozenset[str]) -> list[int]:
+def frames_of(known: demo.Truth, symbols: str | frozenset[str]) -> list[int]:
     """The frames whose middle lies inside one of the given phonemes."""
     middle = (np.arange(len(known.poses)) + 0.5) / 25
     inside = [

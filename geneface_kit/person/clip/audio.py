@@ -14,7 +14,8 @@ from geneface_kit.runs import replacing
 
 SILENCE_RMS = 1e-3
 """Below this root mean square (full scale is 1) a recording counts as silent (ours)."""
-GAP_S = 0.1  # a hole in the time stamps at least this long is filled with silence, seconds (ours)
+GAP_S = 0.1
+"""A hole in the time stamps at least this long is filled with silence, seconds (ours)."""
 
 log = logging.getLogger(__name__)
 

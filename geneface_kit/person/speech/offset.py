@@ -16,10 +16,15 @@ from geneface_kit.person.clip import FPS, SAMPLE_RATE, SILENCE_RMS, sound_of
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech.encoders import Speech, encode
 
-CONTEXT = 3  # frames on both sides that the mouth prediction sees (ours)
-MAX_OFFSET_S = 0.4  # longest offset between sound and lips that is looked for, seconds (ours)
-CLEAR_CONFIDENCE = 0.3  # least confidence of an offset that is corrected (ours)
-LEAST_OFFSET_S = 0.05  # smaller offsets are within the estimate's error, seconds (ours)
+CONTEXT = 3
+"""Frames on both sides that the mouth prediction sees (ours)."""
+MAX_OFFSET_S = 0.4
+"""Longest offset between sound and lips that is looked for, seconds (ours)."""
+
+CLEAR_CONFIDENCE = 0.3
+"""Least confidence of an offset that is corrected (ours)."""
+LEAST_OFFSET_S = 0.05
+"""Smaller offsets are within the estimate's error, seconds (ours)."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,9 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
     lags = np.arange(-reach, reach + 1)
     curve = np.zeros(len(lags), np.float32)
     if len(seen) > 2 * reach + 10:
-        n = min(len(predicted), len(seen))
-        for index, lag in enumerate(lags.tolist()):
+        for index, lag in enumerate(lags):
             # the sound of frame t + lag belongs to the picture of frame t
-            start, stop = max(0, -lag), min(n, n - lag)
-            sound, picture = predicted[start + lag : stop + lag], seen[start:stop]
+            sound, picture = _shifted(predicted, seen, int(lag))
             pairs = zip(sound.T, picture.T, strict=True)
             curve[index] = np.mean([pearson(*pair, still=0.0) for pair in pairs])
     best = int(curve.argmax())
@@ -118,28 +121,36 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
     return Offset(exact / FPS, confidence, (lags / FPS).astype(np.float32), curve)
 
 
-def synchronised(
-    source: Path,
-    start: int,
-    landmarks: Float[np.ndarray, "t 68 3"],
-    encoder: str,
-    *,
-    weights: str = "",
-) -> SyncedAudio:
-    """Sound and features of the t frames of a clip from frame `start`, a clear offset corrected.
+def read_speech(source: Path, start: int, n_frames: int) -> tuple[Float[np.ndarray, " n"], Speech]:
+    """The clip's whole sound, and the embedded features of its span as it stands.
 
-    encoder, weights: see `encode`, of the features that are kept; the offset is found with "hama".
     Raises: ValueError when the clip has no sound.
     """
-    sound, n_frames = sound_of(source), len(landmarks)
+    sound = sound_of(source)
     if sound is None:
         raise ValueError(
             f"{source.name} has no sound; a person needs speech, inside the video or in a .wav "
             "of the same name beside it"
         )
-    spoken = encode(_span_of(sound, start, n_frames, 0.0)).cut(n_frames)
-    offset = estimate_offset(spoken, landmarks)
-    rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
+    return sound, encode(_span_of(sound, start, n_frames, 0.0)).cut(n_frames)
+
+
+def synchronise(
+    sound: Float[np.ndarray, " n"],
+    spoken: Speech,
+    start: int,
+    offset: Offset,
+    *,
+    encoder: str,
+    weights: str,
+) -> SyncedAudio:
+    """Sound and features of the span with a clear offset corrected.
+
+    sound, spoken: from `read_speech`; offset: of `spoken` against the tracked lips; encoder,
+    weights: see `encode`, of the features that are kept.
+    """
+    n_frames = len(spoken) // 2
+    rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) if len(sound) else 0.0
     notes = []
     if rms < SILENCE_RMS:
         notes.append("the clip is silent: nothing can be learnt from its sound")
@@ -154,8 +165,8 @@ def synchronised(
         )
     moved = _span_of(sound, start, n_frames, shift_s)
     if encoder != "hama" or shift_s:
-        spoken = encode(moved, encoder, weights=weights).cut(n_frames)
-    return SyncedAudio(moved, spoken, offset, rms, tuple(notes))
+        spoken = encode(moved, encoder, weights=weights)
+    return SyncedAudio(moved, spoken.cut(n_frames), offset, rms, tuple(notes))
 
 
 def _span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float) -> np.ndarray:
@@ -164,6 +175,12 @@ def _span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float) -> np
     n_samples = n_frames * SAMPLE_RATE // FPS
     padded = np.pad(sound, (max(0, -first), max(0, first + n_samples - len(sound))))
     return padded[max(first, 0) :][:n_samples].astype(np.float32)
+
+
+def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    n = min(len(sound), len(picture))
+    start, stop = max(0, -lag), min(n, n - lag)
+    return sound[start + lag : stop + lag], picture[start:stop]
 
 
 @functools.cache

@@ -59,7 +59,7 @@ def film(
 def _write_truth(
     path: Path, known: dict[str, np.ndarray], labels: np.ndarray, spoken: Sounds, text: str
 ) -> None:
-    """An npz without pickle; the labels (0..3) as two bit planes. `truth` reads it."""
+    """An npz without pickle; the labels (0..3) as two bit planes. demo.truth reads it."""
     bits = np.stack([np.packbits(labels & 1, axis=-1), np.packbits(labels >> 1, axis=-1)])
     with replacing(path) as partial:
         np.savez_compressed(
