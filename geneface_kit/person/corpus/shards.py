@@ -9,6 +9,7 @@ a view into the maps, read when it is used.
 import csv
 import json
 import logging
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,7 +170,7 @@ def pack(
         living = {entry.get("shard") for entry in entries.values()}
         for path in home.glob("shard-*"):
             if path.name not in living:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()  # folders: earlier versions
 
 
 def _write_index(home: Path, jobs: Sequence[ClipJob], entries: dict[str, Facts]) -> None:
