@@ -166,7 +166,7 @@ def test_a_lid_closes_between_its_landmarks_too():
 def test_the_trained_mouth_follows_its_landmarks(trained):
     _, recorded = trained
     # the notebooks' smoke run, a minute at 128 pixels: 0.90 to 0.92, and 0.59 to 0.64
-    assert recorded["mouth_r"] > 0.85 and recorded["mouth_gain"] > 0.5
+    assert recorded["mouth_r"] > 0.9 and recorded["mouth_gain"] > 0.55
     assert recorded["mouth_r_exchanged"] > 0.8  # no pose tells it now
 
 
