@@ -1,4 +1,4 @@
-"""Pruning: a finished head seen from its own cameras -> where its pictures may look, how finely."""
+"""Pruning: a finished head seen from its own cameras -> where its pictures may look."""
 
 import logging
 import zipfile
@@ -14,7 +14,7 @@ from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import BOX, RayDataset
 from geneface_kit.nerf.head import HeadField
-from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.person import camera
 from geneface_kit.render.pruning import max_cell_weights, pruned_occupancy
 from geneface_kit.runs import replacing
@@ -26,10 +26,8 @@ CELL = 0.7
 within one cell of the loose grid: outside that nothing was learned, and anything may show."""
 LEAST = (0.03, 0.01, 0.003)
 """Weights below which a cell is left out, the fastest first."""
-FACTORS = (3.0, 2.5, 2.0, 1.5, 1.0)
-"""Multiples of the step length that are tried, the fastest first."""
 FIDELITY = 42.0
-"""PSNR to the reference, dB over the picture, that every frame looked at must keep."""
+"""PSNR to the reference, dB over the head's pixels, that every frame looked at must keep."""
 FRAMES = 64
 """Training frames through which the cells are found."""
 BEYOND = 1.25
@@ -39,31 +37,24 @@ MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)
 
 
 def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> HeadRenderer:
-    """A renderer with the fewest cells and the longest step that keep the head's pictures.
+    """A renderer with the fewest cells that keep the head's pictures.
 
-    Takes the first of LEAST and FACTORS at which each of some training frames is within FIDELITY
-    of the reference; without any such, the renderer as it was, and always when its config is
-    not to prune. Costs a few reference pictures.
+    Takes the first of LEAST at which each of some training frames is within FIDELITY of the
+    reference; without any such, the renderer as it was, and always when its config is not to prune.
+    Costs a few reference pictures.
     """
     head, config = renderer.trained, renderer.config
     if config.exact or not config.prune:
         return renderer
     weights = max_weights(head, dataset)
     frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
-    background = dataset.background()
-
-    def pictures(tried: HeadRenderer) -> list[Tensor]:
-        return [image.over(background) for image in tried.of_frames(dataset, frames)]
-
-    references = pictures(renderer.configured(AvatarConfig(exact=True, backend=config.backend)))
+    exact = renderer.configured(AvatarConfig(exact=True, backend=config.backend))
+    references = list(exact.of_frames(dataset, frames))
     for least in LEAST:
-        cells = pruned_occupancy(weights, least)
-        for factor in FACTORS:
-            tried = HeadRenderer(head, config, cells, factor)
-            pairs = zip(pictures(tried), references, strict=True)
-            errors = [float((picture - reference).square().mean()) for picture, reference in pairs]
-            if psnr_of_error(max(errors)) >= FIDELITY:
-                return tried
+        tried = HeadRenderer(head, config, pruned_occupancy(weights, least))
+        pairs = zip(tried.of_frames(dataset, frames), references, strict=True)
+        if min(_fidelity(*pair) for pair in pairs) >= FIDELITY:
+            return tried
     log.warning("no pruning keeps %s's pictures: they are made the slow way", dataset.person.name)
     return renderer
 
@@ -97,11 +88,10 @@ def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Flo
 
 
 def save_occupancy(path: Path, renderer: HeadRenderer) -> None:
-    """Writes the cells that pruning left, a bit each, and the step that it found."""
+    """Writes the cells that pruning left, a bit each."""
     bits = np.packbits(renderer.pruned.bits.cpu().numpy().reshape(-1))
-    facts = {"resolution": renderer.pruned.resolution, "step_factor": renderer.step_factor}
     with replacing(path) as partial:
-        np.savez_compressed(partial, bits=bits, **facts)
+        np.savez_compressed(partial, bits=bits, resolution=renderer.pruned.resolution)
 
 
 def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRenderer:
@@ -113,7 +103,7 @@ def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRend
         return HeadRenderer(head, config)
     try:
         with np.load(path) as stored:
-            resolution, step_factor = int(stored["resolution"]), float(stored["step_factor"])
+            resolution = int(stored["resolution"])
             bits = np.unpackbits(stored["bits"])[: resolution**3].astype(bool)
     except (ValueError, KeyError, OSError, zipfile.BadZipFile):
         raise ValueError(
@@ -121,7 +111,14 @@ def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRend
         ) from None
     cells = torch.from_numpy(bits).view(resolution, resolution, resolution)
     pruned = pruned_occupancy(cells.to(head.appearance.device).float(), 0.5)
-    return HeadRenderer(head, config, pruned, step_factor)
+    return HeadRenderer(head, config, pruned)
+
+
+def _fidelity(image: HeadImage, reference: HeadImage) -> float:
+    """PSNR in dB over the pixels where either shows the head."""
+    is_head = (image.alpha > 0) | (reference.alpha > 0)
+    squared = (image.colour - reference.colour).square().mean(-1)[is_head]
+    return psnr_of_error(float(squared.mean()))
 
 
 def _telling_frames(dataset: RayDataset) -> Sequence[tuple[int, float]]:

@@ -53,7 +53,7 @@ class HeadRenderer:
     """Images of one head.
 
     occupancy: where it is looked at, by `pruning`; the head's own if not given, and always when
-    the config is exact. step_factor: times the head's step length.
+    the config is exact.
     """
 
     def __init__(
@@ -61,21 +61,19 @@ class HeadRenderer:
         head: HeadField,
         config: AvatarConfig | None = None,
         occupancy: Occupancy | None = None,
-        step_factor: float = 1.0,
     ):
         self.config = config or AvatarConfig()
         self.trained, self.head = head, prepared(head, self.config)
-        self.pruned, self.step_factor = occupancy, step_factor
+        self.pruned = occupancy
         is_fast = occupancy is not None and not self.config.exact
         self.occupancy = occupancy if is_fast else head.occupancy
         self.baked = None if self.config.exact else self.head.baked()
         self.centres = _coarse_centres(self.occupancy)
-        factor = 1.0 if self.config.exact else step_factor
-        self.step = factor * head.config.step_length / BOX  # edges of the box
+        self.step = head.config.step_length / BOX  # edges of the box
 
     def configured(self, config: AvatarConfig) -> "HeadRenderer":
         """The same head, rendered another way."""
-        return HeadRenderer(self.trained, config, self.pruned, self.step_factor)
+        return HeadRenderer(self.trained, config, self.pruned)
 
     @torch.no_grad()
     def image(

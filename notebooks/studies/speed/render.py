@@ -75,10 +75,7 @@ def bench_render(subject: str = "") -> Iterator[str]:
     avatar = nerf_stage.load(run.folder, person)
     dataset = RayDataset(person, avatar.device)
     yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {dataset.size} px"
-    yield (
-        f"on {_device(avatar.device)}; networks in {_name(avatar.head.dtype)}, "
-        f"step length x{avatar.renderer.step_factor:g}"
-    )
+    yield f"on {_device(avatar.device)}; networks in {_name(avatar.head.dtype)}"
     for size in SIZES:
         rate = render_rate(avatar, dataset, size)
         yield (
