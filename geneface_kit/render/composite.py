@@ -16,8 +16,6 @@ from torch.profiler import record_function
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["Composite", "composite", "composite_torch", "segment_sum", "transmittance"]
-
 
 @dataclass(frozen=True)
 class Composite:

@@ -18,21 +18,9 @@ from torch.nn import functional
 from torch.profiler import record_function
 
 from geneface_kit.render.grid import GridEncoding
-from geneface_kit.render.kernels import array, loaded, on_threads, once
+from geneface_kit.render.kernels import loaded, on_threads, once
 from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
-
-__all__ = [
-    "FusedField",
-    "grid_levels",
-    "grid_rows",
-    "has_amx",
-    "launch_blocks",
-    "native",
-    "packed",
-    "padded_width",
-    "render_fused",
-]
 
 RAYS = 256
 """Rays that a thread takes at a time."""
@@ -154,27 +142,39 @@ def render_fused(
     """
     with record_function("fused"):
         sums = origins.new_empty(len(origins), 7)
-        inputs = [
-            array(origins.contiguous(), wp.vec3),
-            array(directions.contiguous(), wp.vec3),
-            array(ranges.contiguous(), wp.vec2),
-            array(occupancy.bits.view(-1).view(torch.uint8)),
-            occupancy.resolution,
-            *(float(number) for number in (step, stop, faint, least)),
-            *(array(table) for table in field.tables),
-            array(field.levels),
-            array(field.weights),
-            array(field.biases.flatten()),
-            array(field.lines.flatten()),
-            field.far,
-            field.fade[0],
-            1.0 / (field.fade[1] - field.fade[0]),
-            field.scale,
-            array(sums),
-        ]
-        n_levels = len(field.levels) // 12
-        kernel = _kernel(n_levels, field.hidden, field.amx)
-        launch_blocks(kernel, inputs, -(-len(origins) // RAYS))
+        kernel = block_kernel(
+            "fused_rays.h",
+            Rays,
+            field.amx,
+            LEVELS=len(field.levels) // 12,
+            HIDDEN=field.hidden,
+            RAYS=RAYS,
+        )
+        launch_blocks(
+            kernel,
+            Rays,
+            -(-len(origins) // RAYS),
+            origins=origins,
+            directions=directions,
+            ranges=ranges,
+            bits=occupancy.bits.view(-1).view(torch.uint8),
+            resolution=occupancy.resolution,
+            step=float(step),
+            stop=float(stop),
+            faint=float(faint),
+            least=float(least),
+            position_table=field.tables[0],
+            ambient_table=field.tables[1],
+            levels=field.levels,
+            weights=field.weights,
+            biases=field.biases.flatten(),
+            lines=field.lines.flatten(),
+            far=field.far,
+            fade_start=field.fade[0],
+            fade_slope=1.0 / (field.fade[1] - field.fade[0]),
+            density_scale=field.scale,
+            sums=sums.view(-1),
+        )
         return sums
 
 
@@ -222,26 +222,52 @@ def grid_levels(grid: GridEncoding) -> Int[Tensor, " numbers"]:
     return torch.stack([column.cpu() for column in columns], 1).flatten().contiguous()
 
 
-def native(name: str, amx: bool, **sizes: int) -> str:
-    """The body of a native function: sizes known when it is compiled, what all share, its own."""
-    listed = ", ".join(f"{size} = {number}" for size, number in sizes.items())
-    parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", name)]
-    return "\n".join([f"#define AMX {int(amx)}", f"enum {{ {listed} }};", *parts])
+def block_kernel(source: str, given: Any, amx: bool, **sizes: int) -> wp.Kernel:
+    """The kernel whose body, for one block of its work, is C++: `fused.h`, then the file `source`.
+
+    given: the Warp struct of what it reads and writes; sizes: enumerators of the source.
+    """
+    return _block_kernel(source, given, amx, tuple(sizes.items()))
 
 
-def launch_blocks(kernel: wp.Kernel, inputs: Sequence[Any], n_blocks: int) -> None:
-    """Runs a kernel over blocks on the cores, each every so-manieth: heavy ones lie side by side.
-    Its last arguments are the first block and the stride."""
+def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -> None:
+    """Runs a kernel of `block_kernel` on the cores, each taking every so-manieth block: heavy ones
+    lie side by side. values: of the struct's fields, tensors and numbers."""
     if not n_blocks:
         return
     kernel = loaded(kernel, torch.device("cpu"))
+    filled, fields = given(), given.vars
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            value = wp.from_torch(value.detach().contiguous(), dtype=fields[name].type.dtype)
+        setattr(filled, name, value)
     n_parts = min(torch.get_num_threads(), n_blocks)
 
     def part(number: int) -> None:
         n = len(range(number, n_blocks, n_parts))
-        wp.launch(kernel, dim=n, inputs=[*inputs, number, n_parts], device="cpu")
+        wp.launch(kernel, dim=n, inputs=[filled, number, n_parts], device="cpu")
 
     on_threads(part, n_parts)
+
+
+@once
+def _block_kernel(
+    source: str, given: Any, amx: bool, sizes: tuple[tuple[str, int], ...]
+) -> wp.Kernel:
+    listed = ", ".join(f"{size} = {number}" for size, number in sizes)
+    parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]
+    code = "\n".join([f"#define AMX {int(amx)}", f"enum {{ {listed} }};", *parts])
+
+    @no_type_check
+    @wp.func_native(code)
+    def body(given: given, block: int): ...
+
+    @no_type_check
+    @wp.kernel(name=Path(source).stem, enable_backward=False, module="unique")
+    def blocks(given: given, first: int, stride: int):
+        body(given, first + stride * wp.tid())
+
+    return blocks
 
 
 def _split(weight: Tensor, groups: Sequence[int]) -> list[tuple[Tensor, int]]:
@@ -257,85 +283,28 @@ def _tiles(weight: Tensor, amx: bool) -> Tensor:
     return tiles.bfloat16() if amx else tiles
 
 
-@once
-def _kernel(n_levels: int, hidden: int, amx: bool) -> wp.Kernel:
-    """The kernel for a shape of field; a thread renders RAYS rays."""
-    source = native("fused_rays.h", amx, LEVELS=n_levels, HIDDEN=hidden, RAYS=RAYS)
+@no_type_check
+@wp.struct
+class Rays:
+    """What `fused_rays.h` reads, and `sums`, what it writes; see `render_fused`."""
 
-    @no_type_check
-    @wp.func_native(source)
-    def render(
-        origins: wp.array(dtype=wp.vec3),
-        directions: wp.array(dtype=wp.vec3),
-        ranges: wp.array(dtype=wp.vec2),
-        bits: wp.array(dtype=wp.uint8),
-        resolution: int,
-        step: float,
-        stop: float,
-        faint: float,
-        least: float,
-        position_table: wp.array(dtype=int),
-        ambient_table: wp.array(dtype=int),
-        levels: wp.array(dtype=int),
-        weights: wp.array(dtype=int),
-        biases: wp.array(dtype=float),
-        lines: wp.array(dtype=float),
-        far: float,
-        fade_start: float,
-        fade_slope: float,
-        density_scale: float,
-        sums: wp.array(dtype=float),
-        block: int,
-    ): ...
-
-    @no_type_check
-    @wp.kernel(name="fused", enable_backward=False, module="unique")
-    def fused(
-        origins: wp.array(dtype=wp.vec3),
-        directions: wp.array(dtype=wp.vec3),
-        ranges: wp.array(dtype=wp.vec2),
-        bits: wp.array(dtype=wp.uint8),
-        resolution: int,
-        step: float,
-        stop: float,
-        faint: float,
-        least: float,
-        position_table: wp.array(dtype=int),
-        ambient_table: wp.array(dtype=int),
-        levels: wp.array(dtype=int),
-        weights: wp.array(dtype=int),
-        biases: wp.array(dtype=float),
-        lines: wp.array(dtype=float),
-        far: float,
-        fade_start: float,
-        fade_slope: float,
-        density_scale: float,
-        sums: wp.array(dtype=float),
-        first: int,
-        stride: int,
-    ):
-        render(
-            origins,
-            directions,
-            ranges,
-            bits,
-            resolution,
-            step,
-            stop,
-            faint,
-            least,
-            position_table,
-            ambient_table,
-            levels,
-            weights,
-            biases,
-            lines,
-            far,
-            fade_start,
-            fade_slope,
-            density_scale,
-            sums,
-            first + stride * wp.tid(),
-        )
-
-    return fused
+    origins: wp.array(dtype=wp.vec3)
+    directions: wp.array(dtype=wp.vec3)
+    ranges: wp.array(dtype=wp.vec2)
+    bits: wp.array(dtype=wp.uint8)
+    resolution: int
+    step: float
+    stop: float
+    faint: float
+    least: float
+    position_table: wp.array(dtype=int)
+    ambient_table: wp.array(dtype=int)
+    levels: wp.array(dtype=int)
+    weights: wp.array(dtype=int)
+    biases: wp.array(dtype=float)
+    lines: wp.array(dtype=float)
+    far: float
+    fade_start: float
+    fade_slope: float
+    density_scale: float
+    sums: wp.array(dtype=float)

@@ -25,30 +25,30 @@ struct Image : Networks {
 
 Networks::begin();
 Image image = {};
-int n = pixels.shape[0], start = block * PIXELS, end = start + PIXELS < n ? start + PIXELS : n;
+int n = given.pixels.shape[0], start = block * PIXELS, end = start + PIXELS < n ? start + PIXELS : n;
 for (; start < end; start += LANES) {
   int column[LANES], row[LANES];
   for (int j = 0; j < LANES; j++) {
-    const auto& at = pixels.data[start + j < n ? start + j : n - 1];
+    const auto& at = given.pixels.data[start + j < n ? start + j : n - 1];
     column[j] = at[0], row[j] = at[1];
   }
   floats x, y, seen[4], rgba[4];
   for (int i = ENCODED / 2 - 1; i >= 0; i--) {  // the place itself comes last
     for (int j = 0; j < LANES; j++) {
-      x[j] = wp::index(columns, column[j], i), y[j] = wp::index(rows, row[j], i);
+      x[j] = wp::index(given.columns, column[j], i), y[j] = wp::index(given.rows, row[j], i);
     }
     Image::put(image.input + Image::GRID + Image::PAIR * i, x, y);
   }
   for (int j = 0; j < LANES; j++) {
-    for (int c = 0; c < 3; c++) seen[c][j] = wp::index(seen_colour, row[j], column[j], c);
-    seen[3][j] = wp::index(seen_alpha, row[j], column[j]);
+    for (int c = 0; c < 3; c++) seen[c][j] = wp::index(given.seen_colour, row[j], column[j], c);
+    seen[3][j] = wp::index(given.seen_alpha, row[j], column[j]);
   }
   for (int c = 0; c < 4; c += 2)
     Image::put(image.hidden + Image::PAIR * (c / 2), seen[c], seen[c + 1]);
   image.pixel(
-      (const Image::weight*)weights.data, biases.data, (const unsigned*)table.data, levels.data,
-      strengths.data, x, y, rgba);
+      (const Image::weight*)given.weights.data, given.biases.data, (const unsigned*)given.table.data, given.levels.data,
+      given.strengths.data, x, y, rgba);
   for (int j = 0; j < LANES && start + j < n; j++)
-    for (int c = 0; c < 4; c++) values.data[4 * (start + j) + c] = rgba[c][j];
+    for (int c = 0; c < 4; c++) given.values.data[4 * (start + j) + c] = rgba[c][j];
 }
 Networks::end();

@@ -15,17 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from geneface_kit.render.fused import (
+    block_kernel,
     grid_levels,
     grid_rows,
     has_amx,
     launch_blocks,
-    native,
     packed,
 )
 from geneface_kit.render.grid import GridEncoding
-from geneface_kit.render.kernels import array, once
-
-__all__ = ["FusedImage"]
 
 PIXELS = 256
 """Pixels that a thread takes at a time."""
@@ -96,74 +93,39 @@ class FusedImage:
         """
         values, hidden = torch.empty(len(pixels), 4), dict(self.sizes)["HIDDEN"]
         shared = [functional.pad(bias.float(), (0, hidden - len(bias))) for bias in biases]
-        inputs = [
-            array(pixels.int(), wp.vec2i),
-            array(columns.contiguous()),
-            array(rows.contiguous()),
-            array(strengths.contiguous()),
-            array(seen_colour),
-            array(seen_alpha),
-            array(self.table),
-            array(self.levels),
-            array(self.weights),
-            array(torch.stack(shared).flatten()),
-            array(values.flatten()),
-        ]
-        launch_blocks(_kernel(self.amx, self.sizes), inputs, -(-len(pixels) // PIXELS))
+        kernel = block_kernel("fused_image.h", Pixels, self.amx, **dict(self.sizes))
+        launch_blocks(
+            kernel,
+            Pixels,
+            -(-len(pixels) // PIXELS),
+            pixels=pixels.int(),
+            columns=columns,
+            rows=rows,
+            strengths=strengths,
+            seen_colour=seen_colour,
+            seen_alpha=seen_alpha,
+            table=self.table,
+            levels=self.levels,
+            weights=self.weights,
+            biases=torch.stack(shared).flatten(),
+            values=values.view(-1),
+        )
         return values
 
 
-@once
-def _kernel(amx: bool, sizes: tuple[tuple[str, int], ...]) -> wp.Kernel:
-    """The kernel for a shape of networks; a thread makes PIXELS pixels."""
+@no_type_check
+@wp.struct
+class Pixels:
+    """What `fused_image.h` reads, and `values`, what it writes; see `FusedImage.__call__`."""
 
-    @no_type_check
-    @wp.func_native(native("fused_image.h", amx, **dict(sizes)))
-    def make(
-        pixels: wp.array(dtype=wp.vec2i),
-        columns: wp.array2d(dtype=float),
-        rows: wp.array2d(dtype=float),
-        strengths: wp.array(dtype=float),
-        seen_colour: wp.array3d(dtype=float),
-        seen_alpha: wp.array2d(dtype=float),
-        table: wp.array(dtype=int),
-        levels: wp.array(dtype=int),
-        weights: wp.array(dtype=int),
-        biases: wp.array(dtype=float),
-        values: wp.array(dtype=float),
-        block: int,
-    ): ...
-
-    @no_type_check
-    @wp.kernel(name="fused_image", enable_backward=False, module="unique")
-    def fused_image(
-        pixels: wp.array(dtype=wp.vec2i),
-        columns: wp.array2d(dtype=float),
-        rows: wp.array2d(dtype=float),
-        strengths: wp.array(dtype=float),
-        seen_colour: wp.array3d(dtype=float),
-        seen_alpha: wp.array2d(dtype=float),
-        table: wp.array(dtype=int),
-        levels: wp.array(dtype=int),
-        weights: wp.array(dtype=int),
-        biases: wp.array(dtype=float),
-        values: wp.array(dtype=float),
-        first: int,
-        stride: int,
-    ):
-        make(
-            pixels,
-            columns,
-            rows,
-            strengths,
-            seen_colour,
-            seen_alpha,
-            table,
-            levels,
-            weights,
-            biases,
-            values,
-            first + stride * wp.tid(),
-        )
-
-    return fused_image
+    pixels: wp.array(dtype=wp.vec2i)
+    columns: wp.array2d(dtype=float)
+    rows: wp.array2d(dtype=float)
+    strengths: wp.array(dtype=float)
+    seen_colour: wp.array3d(dtype=float)
+    seen_alpha: wp.array2d(dtype=float)
+    table: wp.array(dtype=int)
+    levels: wp.array(dtype=int)
+    weights: wp.array(dtype=int)
+    biases: wp.array(dtype=float)
+    values: wp.array(dtype=float)

@@ -53,13 +53,13 @@ struct Field : Networks {
 
 Networks::begin();
 Field field = {};
-field.weights = (const Field::weight*)weights.data, field.biases = biases.data;
-field.position_table = (const unsigned*)position_table.data;
-field.ambient_table = (const unsigned*)ambient_table.data;
-field.levels = levels.data, field.lines = lines.data, field.n_lines = lines.shape[0] / 11;
-field.far = far, field.fade_start = fade_start, field.fade_slope = fade_slope;
+field.weights = (const Field::weight*)given.weights.data, field.biases = given.biases.data;
+field.position_table = (const unsigned*)given.position_table.data;
+field.ambient_table = (const unsigned*)given.ambient_table.data;
+field.levels = given.levels.data, field.lines = given.lines.data, field.n_lines = given.lines.shape[0] / 11;
+field.far = given.far, field.fade_start = given.fade_start, field.fade_slope = given.fade_slope;
 
-int n_rays = ranges.shape[0], next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
+int n_rays = given.ranges.shape[0], next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
 int ray[LANES], count[LANES];
 alignas(64) float x[LANES], y[LANES], z[LANES], distance[LANES], number[LANES], first[LANES];
 alignas(64) float light[LANES], active[LANES], alpha[LANES], reach[LANES], spread[LANES], seen[LANES];
@@ -74,12 +74,12 @@ while (true) {
         if (next >= end) break;
         ray[j] = next++, count[j] = 0, light[j] = 1.0f, first[j] = 0.0f;
         alpha[j] = reach[j] = spread[j] = seen[j] = rgb[0][j] = rgb[1][j] = rgb[2][j] = 0.0f;
-        distance[j] = 0.0f, number[j] = __builtin_ceilf(ranges.data[ray[j]][0] / step - 0.5f);
+        distance[j] = 0.0f, number[j] = __builtin_ceilf(given.ranges.data[ray[j]][0] / given.step - 0.5f);
       }
-      const auto &from = origins.data[ray[j]], &to = directions.data[ray[j]];
-      while (light[j] > stop && active[j] == 0.0f) {
-        float at = (number[j] + 0.5f) * step;
-        if (!(at < ranges.data[ray[j]][1])) break;
+      const auto &from = given.origins.data[ray[j]], &to = given.directions.data[ray[j]];
+      while (light[j] > given.stop && active[j] == 0.0f) {
+        float at = (number[j] + 0.5f) * given.step;
+        if (!(at < given.ranges.data[ray[j]][1])) break;
         number[j] += 1.0f;
         float p[3], low = 1.0f, high = 0.0f;
         for (int c = 0; c < 3; c++) {
@@ -89,15 +89,15 @@ while (true) {
         if (low < 0.0f || high > 1.0f) continue;
         int cell = 0;
         for (int c = 0; c < 3; c++) {
-          int along = (int)(p[c] * resolution);
-          cell = cell * resolution + (along < resolution ? along : resolution - 1);
+          int along = (int)(p[c] * given.resolution);
+          cell = cell * given.resolution + (along < given.resolution ? along : given.resolution - 1);
         }
-        if (!bits.data[cell]) continue;
+        if (!given.bits.data[cell]) continue;
         x[j] = p[0], y[j] = p[1], z[j] = p[2], distance[j] = at, active[j] = 1.0f;
         if (!count[j]++) first[j] = at;
       }
       if (active[j] != 0.0f) break;
-      float* out = sums.data + 7 * ray[j];  // the ray has ended
+      float* out = given.sums.data + 7 * ray[j];  // the ray has ended
       float share = alpha[j] / (seen[j] > 1e-9f ? seen[j] : 1e-9f);
       for (int c = 0; c < 3; c++) out[c] = rgb[c][j] * share;
       float mean = reach[j] / (alpha[j] > 1e-6f ? alpha[j] : 1e-6f);
@@ -110,12 +110,12 @@ while (true) {
   if (!n_active) break;
   const Field::weight* rest;
   floats found = field.density(Field::load(x), Field::load(y), Field::load(z), rest);
-  floats clear = Field::exp(found * (-density_scale * step)), before = Field::load(light);
+  floats clear = Field::exp(found * (-given.density_scale * given.step)), before = Field::load(light);
   floats w = Field::load(active) * before * (1.0f - clear), opacity = Field::load(alpha) + w;
   floats away = Field::load(distance) - Field::load(first), along = Field::load(reach) + w * away;
   floats square = Field::load(spread) + w * away * away;
   before = before * clear;
-  ints shows = w > Field::max(opacity, (floats)least) * faint;
+  ints shows = w > Field::max(opacity, (floats)given.least) * given.faint;
   __builtin_memcpy(light, &before, sizeof light), __builtin_memcpy(alpha, &opacity, sizeof alpha);
   __builtin_memcpy(reach, &along, sizeof reach), __builtin_memcpy(spread, &square, sizeof spread);
   if (!__builtin_reduce_or(shows)) continue;

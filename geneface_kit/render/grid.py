@@ -19,8 +19,6 @@ from torch.profiler import record_function
 from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_kernel
 from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, loaded, on_threads
 
-__all__ = ["GridEncoding", "GridLayout", "grid_encode", "grid_encode_torch"]
-
 
 @dataclass(frozen=True)
 class GridLayout:

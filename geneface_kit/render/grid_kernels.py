@@ -10,8 +10,6 @@ import warp as wp
 
 from geneface_kit.render.kernels import once
 
-__all__ = ["PRIMES", "gradient_kernel", "lookup_kernel"]
-
 PRIMES = (1, 2654435761, 805459861)
 """Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
 PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))

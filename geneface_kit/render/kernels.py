@@ -22,8 +22,6 @@ from typing import Any, TypeVar
 import torch
 import warp as wp
 
-__all__ = ["array", "backend_for", "lanes_on", "launch", "loaded", "muted", "on_threads", "once"]
-
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "warp", "torch")

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, once
 
-__all__ = ["line_table", "line_warp", "line_warp_torch", "warp_kernel"]
-
 PIECE = 8192
 """Points that the twin handles at a time."""
 SHORTEST = 1e-12

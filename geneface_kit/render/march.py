@@ -17,8 +17,6 @@ from torch.profiler import record_function
 from geneface_kit.render.kernels import array, backend_for, launch
 from geneface_kit.render.occupancy import Occupancy, cell_index
 
-__all__ = ["Samples", "box_range", "march", "march_torch"]
-
 
 @dataclass(frozen=True)
 class Samples:

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import record_function
 
-__all__ = ["BakedMLP", "MLP", "trunc_exp", "padded_rows", "precision"]
-
 ROWS = 1024
 """Finished networks are given a multiple of so many points, see `padded_rows`."""
 

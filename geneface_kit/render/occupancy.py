@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["Occupancy", "cell_index", "dilate", "dilate_torch"]
-
 SLACK = 1e-4
 """Share of the limit by which a cell may miss it. A fresh field is the same everywhere but for
 rounding: without slack, chance decides whether anything of it is looked at, and learns."""

@@ -14,8 +14,6 @@ from geneface_kit.render.march import march
 from geneface_kit.render.occupancy import Occupancy, cell_index
 from geneface_kit.render.rendering import Field
 
-__all__ = ["mark_visible", "max_cell_weights", "pruned_occupancy"]
-
 DARK = 0.01
 """Transmittance up to which a cell counts as not reached by light."""
 

@@ -20,8 +20,6 @@ from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.occupancy import Occupancy
 
-__all__ = ["Field", "FieldSamples", "Rendering", "TwoPassField", "render_rays"]
-
 FAINT = 1 / 64
 """Share of its ray's opacity up to which a sample is given the colour of the others on the ray."""
 LEAST = 1 / 16

@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["ScreenBounds", "adaptive_sampling", "screen_bounds"]
-
 TILE = 4
 """Pixels are evaluated tile by tile: neighbours look at the same rows of a grid."""
 

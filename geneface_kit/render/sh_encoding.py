@@ -12,8 +12,6 @@ from torch import Tensor
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-__all__ = ["sh_encode", "sh_encode_torch"]
-
 C0 = wp.constant(0.28209479177387814)
 C1 = wp.constant(0.4886025119029199)
 C2A = wp.constant(1.0925484305920792)
