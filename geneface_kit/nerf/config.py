@@ -160,6 +160,20 @@ TORSO_PAPER = {
 
 
 @dataclass(frozen=True)
+class JointConfig:
+    """Head and torso together, after their own starts. Defaults: smoke."""
+
+    steps: int = 60  # updates on whole frames (ours); 0 = never, as the paper code
+
+
+JOINT_CPU = {"steps": 700}
+"""A real person at 256x256 on two CPU cores."""
+
+JOINT_PAPER = {"steps": 0}
+"""The official way: apart, on hard masks."""
+
+
+@dataclass(frozen=True)
 class AvatarConfig:
     """How a finished head and torso are rendered, in validation and in delivered frames (ours)."""
 

@@ -3,6 +3,7 @@
 Reads a person (frames stay memory-mapped); writes nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -140,16 +141,25 @@ class RayDataset:
             torch.cat([part.directions for part in parts]),
         )
 
-    def hull(self, points: Float[Tensor, "n 3"], reach: float) -> Bool[Tensor, " n"]:
+    def hull(
+        self,
+        points: Float[Tensor, "n 3"],
+        reach: float,
+        masks: Mapping[int, Bool[np.ndarray, "h w"]] | None = None,
+    ) -> Bool[Tensor, " n"]:
         """Which head-frame points the cameras see as head: inside the mask in nearly every frame.
 
-        reach: how far outside the mask a point may fall, inter-ocular distances.
+        reach: how far outside the mask a point may fall, inter-ocular distances. masks: of training
+        frames, wider than the head's label, which is taken if there are none; long hair may then
+        leave the ellipsoid that any head fits in.
         """
-        frames = np.linspace(0, self.n_train - 1, min(48, self.n_train)).astype(int)
+        frames = np.arange(self.n_train) if masks is None else np.array(sorted(masks))
+        frames = frames[np.linspace(0, len(frames) - 1, min(48, len(frames))).astype(int)]
         seen_in, head_in = torch.zeros(len(points)), torch.zeros(len(points))
         world = points.numpy()
         for frame in frames:
-            mask = torch.from_numpy(np.asarray(self.person.labels[frame] == HEAD)).float()
+            mask = np.asarray(self.person.labels[frame] == HEAD) if masks is None else masks[frame]
+            mask = torch.from_numpy(mask).float()
             distance = float(np.linalg.norm(self.person.poses[frame][:3, 3]))
             radius = max(1, round(self.focal * reach / distance))
             mask = functional.max_pool2d(mask[None, None], 2 * radius + 1, 1, radius)[0, 0]
@@ -161,6 +171,7 @@ class RayDataset:
             head_in += inside & (mask.flatten()[at] > 0)
         from_centre = points - torch.tensor(camera.BOX_CENTRE)
         near_enough = (from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1
+        near_enough |= torch.tensor(masks is not None)
         outside_skull = (from_centre / torch.tensor(INNER)).norm(dim=-1) > 1
         shell = near_enough & outside_skull & (points[:, 2] > DEPTH_BEHIND)
         return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell

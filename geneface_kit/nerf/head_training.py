@@ -84,11 +84,11 @@ class HeadTask(training.Task):
         config, dataset = self.config, self.dataset
         self._set_rate(index)
         if index % (8 if index < 512 else 32) == 0:
-            self._update_occupancy(generator)
+            self.update_occupancy(generator)
         pixels, n_patches = self._drawn(index, generator)
         offsets = torch.rand(len(pixels.at), generator=generator).to(dataset.device)
         behind = torch.rand(len(pixels.at), 3, generator=generator).to(dataset.device)
-        found = self.field.render(dataset.rays(pixels), self._field_of(pixels), offsets)
+        found = self.field.render(dataset.rays(pixels), self.field_of(pixels), offsets)
         target = torch.where(pixels.is_head[:, None], pixels.colour, behind)
         drawn = found.over(behind)
         image = losses.photometric_loss(drawn, target)
@@ -143,7 +143,7 @@ class HeadTask(training.Task):
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.n_rays = float(state["n_rays"])
 
-    def _field_of(self, pixels: RayBatch) -> Callable:
+    def field_of(self, pixels: RayBatch) -> Callable:
         """The field under what drives each pixel's frame. Lip pixels take the mean
         appearance, so that no embedding can explain the shape of the mouth."""
         windows = self.dataset.windows(pixels.frames, self.config)
@@ -178,8 +178,14 @@ class HeadTask(training.Task):
             group["lr"] = rate * decay
 
     @torch.no_grad()
-    def _update_occupancy(self, generator: torch.Generator) -> None:
-        """Density under one random frame's condition; then what light reaches in random frames."""
+    def update_occupancy(
+        self, generator: torch.Generator, rays: camera.Rays | None = None, *, cull: bool = True
+    ) -> None:
+        """Density under one random frame's condition; then what light reaches in random frames.
+
+        rays: along which light is followed, of random pixels of the head if not given. cull: leave
+        out what it did not reach.
+        """
         config, field, dataset = self.config, self.field, self.dataset
         frame = torch.randint(dataset.n_train, (1,), generator=generator)
         condition = field.condition(dataset.windows(frame, config))
@@ -189,11 +195,13 @@ class HeadTask(training.Task):
             generator=generator,
             threshold=threshold,
         )
-        rays = dataset.rays(dataset.draw(config.n_frames, 4096, (0.0, 0.3), generator))
+        if rays is None:
+            rays = dataset.rays(dataset.draw(config.n_frames, 4096, (0.0, 0.3), generator))
         step = 0.7 / field.occupancy.resolution
         origins, decay = camera.to_box(rays.origins), config.occupancy_decay
         mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
-        field.occupancy.cull_invisible()
+        if cull:
+            field.occupancy.cull_invisible()
 
 
 def _in_lips_stage(config: HeadConfig, index: int) -> bool:

@@ -35,6 +35,14 @@ def photometric_loss(
     return functional.mse_loss(rendered, true)
 
 
+def masked_error(
+    rendered: Float[Tensor, "r 3"], true: Float[Tensor, "r 3"], mask: Bool[Tensor, " r"]
+) -> Float[Tensor, ""]:
+    """`photometric_loss` of the rays of a mask, the others counted as right (ours)."""
+    _check("rendered and true colours", rendered, true)
+    return ((rendered - true).square().mean(-1) * mask).mean()
+
+
 def opacity_entropy(alpha: Float[Tensor, " r"]) -> Float[Tensor, ""]:
     """Mean binary entropy of opacities, bits: 0 for clear or solid, 1 for half (RAD-NeRF)."""
     p = alpha.clamp(1e-5, 1 - 1e-5)

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import nn
 
 from geneface_kit import runs
 from geneface_kit.nerf.avatar import Avatar
-from geneface_kit.nerf.config import AvatarConfig, HeadConfig, TorsoConfig
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
-from geneface_kit.nerf.head import HeadField, make_field
+from geneface_kit.nerf.head import make_field
 from geneface_kit.nerf.head_training import HeadTask, Snapshots, watched_frame
 from geneface_kit.nerf.held_out import held_out_quality
+from geneface_kit.nerf.joint_training import JointTask
 from geneface_kit.nerf.losses import chosen_lips_loss
 from geneface_kit.nerf.pruning import load_renderer, prune, save_occupancy
 from geneface_kit.nerf.renderer import HeadRenderer
@@ -31,7 +33,7 @@ from geneface_kit.runs import replacing, training, weights
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 4
+SCHEMA = 5
 KIND = "geneface_kit avatar"
 OCCUPANCY = "occupancy.npz"
 """Where the head is looked at, see `pruning`."""
@@ -43,9 +45,11 @@ def make(
     run: runs.Run,
     head_config: HeadConfig,
     torso_config: TorsoConfig,
+    joint_config: JointConfig,
     avatar_config: AvatarConfig,
 ) -> None:
-    """Trains the head, then the torso behind it, and measures both on held-out frames.
+    """Trains the head, the torso behind it, then both together, and measures them on held-out
+    frames.
 
     run: its parent "person" is finished. A run that was cut off goes on where it was.
     """
@@ -53,13 +57,16 @@ def make(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dataset = RayDataset(person, device)
     head = _head(run, head_config, avatar_config, dataset)
-    renderer = prune(HeadRenderer(head, avatar_config), dataset)
+    renderer = prune(HeadRenderer(head.field, avatar_config), dataset)
+    torso, torso_shifts = _torso(run, torso_config, dataset, renderer)
+    if joint_config.steps:
+        _train(run, "joint", JointTask(joint_config, head, torso, torso_shifts), person)
+        renderer = prune(HeadRenderer(head.field, avatar_config), dataset)
     if renderer.pruned is not None:
         save_occupancy(run.folder / OCCUPANCY, renderer)
-    torso, torso_shifts = _torso(run, torso_config, dataset, renderer)
     avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
     run.record("backend", backend_for("auto", device))
-    run.record("precision", str(head.dtype).removeprefix("torch."))
+    run.record("precision", str(head.field.dtype).removeprefix("torch."))
     run.record("device", str(device))
     run.record("lips_loss", chosen_lips_loss(head_config.lips_loss))
     quality = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
@@ -75,6 +82,7 @@ def make(
         "n_train": dataset.n_train,
         "head": dataclasses.asdict(head_config),
         "torso": dataclasses.asdict(torso.config),
+        "joint": dataclasses.asdict(joint_config),
         "avatar": dataclasses.asdict(avatar_config),
     }
     runs.write_json(run.folder / "avatar.json", facts)
@@ -101,8 +109,12 @@ def load(folder: Path, person: Person) -> Avatar:
     n_speech = person.speech.features.shape[1]
     head = make_field(HeadConfig(**facts["head"]), facts["n_train"], n_speech)
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
-    weights.load_weights(folder / "head.safetensors", head, person=person.name)
-    weights.load_weights(folder / "torso.safetensors", torso, person=person.name)
+    if facts["joint"]["steps"]:
+        both = nn.ModuleDict({"head": head, "torso": torso})
+        weights.load_weights(folder / "joint.safetensors", both, person=person.name)
+    else:
+        weights.load_weights(folder / "head.safetensors", head, person=person.name)
+        weights.load_weights(folder / "torso.safetensors", torso, person=person.name)
     head, torso = head.to(device), torso.to(device)
     renderer = load_renderer(folder / OCCUPANCY, head, AvatarConfig(**facts["avatar"]))
     motion = folder / TORSO_MOTION
@@ -112,12 +124,13 @@ def load(folder: Path, person: Person) -> Avatar:
 
 def _head(
     run: runs.Run, config: HeadConfig, avatar_config: AvatarConfig, dataset: RayDataset
-) -> HeadField:
+) -> HeadTask:
+    """The task of a head that had its training."""
     generator = run.generator("head")
     task = HeadTask.make(config, dataset, generator, avatar_config)
     task.on_snapshot = Snapshots(run.folder, dataset.person.frames[watched_frame(dataset)])
-    _train(run, "head", task, generator, dataset.person, config.validate_every)
-    return task.field
+    _train(run, "head", task, dataset.person, config.validate_every, generator)
+    return task
 
 
 def _torso(
@@ -132,23 +145,24 @@ def _torso(
         torso_shifts = track(task.seen, predicted, dataset.n_train)
         with replacing(run.folder / TORSO_MOTION) as partial:
             np.save(partial, torso_shifts)
-    _train(run, "torso", task, generator, dataset.person)
+    _train(run, "torso", task, dataset.person, generator=generator)
     return task.field, torso_shifts
 
 
 def _train(
     run: runs.Run,
     name: str,
-    task: HeadTask | TorsoTask,
-    generator: torch.Generator,
+    task: HeadTask | TorsoTask | JointTask,
     person: Person,
     validate_every: int = 0,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Trains a task's field, or takes it from its file if an earlier attempt finished it."""
     path, field, steps = run.folder / f"{name}.safetensors", task.field, task.config.steps
     if path.exists():
         weights.load_weights(path, field, person=person.name)
     else:
+        generator = generator or run.generator(name)
         options = {"steps": steps, "generator": generator, "validate_every": validate_every}
         training.fit(task, run.folder, name=name, **options)
         weights.save_weights(path, field, kind=type(field).__name__, person=person.name)

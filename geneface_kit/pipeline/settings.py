@@ -104,6 +104,9 @@ class Settings:
     torso: nerf_config.TorsoConfig = field(
         metadata={"cpu": nerf_config.TORSO_CPU, "paper": nerf_config.TORSO_PAPER}
     )
+    joint: nerf_config.JointConfig = field(
+        metadata={"cpu": nerf_config.JOINT_CPU, "paper": nerf_config.JOINT_PAPER}
+    )
     avatar: nerf_config.AvatarConfig = field(
         metadata={"cpu": nerf_config.AVATAR_CPU, "paper": nerf_config.AVATAR_PAPER}
     )

@@ -52,7 +52,9 @@ STAGES = {
         ("person", "motion"),
         notebook="02_domain_adaptation",
     ),
-    "nerf": Stage(nerf.make, ("head", "torso", "avatar"), ("person",), notebook="03_train_nerf"),
+    "nerf": Stage(
+        nerf.make, ("head", "torso", "joint", "avatar"), ("person",), notebook="03_train_nerf"
+    ),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, "04_talk"),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, "05_evaluation_tables"

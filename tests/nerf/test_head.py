@@ -165,11 +165,11 @@ def test_lips_never_see_a_frames_appearance(trained):
     assert bool(pixels.in_lips.all())
     rays = task.dataset.rays(pixels)
     with torch.no_grad():
-        before = task.field.render(rays, task._field_of(pixels), torch.zeros(len(pixels.at))).colour
+        before = task.field.render(rays, task.field_of(pixels), torch.zeros(len(pixels.at))).colour
         kept = task.field.appearance.clone()
         noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
         task.field.appearance += noise - noise.mean(0)  # the mean stays
-        after = task.field.render(rays, task._field_of(pixels), torch.zeros(len(pixels.at))).colour
+        after = task.field.render(rays, task.field_of(pixels), torch.zeros(len(pixels.at))).colour
         task.field.appearance.copy_(kept)
     torch.testing.assert_close(before, after)
 

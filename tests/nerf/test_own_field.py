@@ -10,7 +10,7 @@ from test_stage import fresh_run
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.config import AvatarConfig, JointConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.head import make_field
 from geneface_kit.nerf.head_training import HeadTask
@@ -32,7 +32,7 @@ def test_an_own_field_learns():
 def test_an_own_field_becomes_an_avatar(tmp_path, monkeypatch):
     monkeypatch.setattr(person_stage, "load", lambda folder: puppet())
     few = dataclasses.replace(TORSO, steps=5)
-    nerf_stage.make(fresh_run(tmp_path), OWN, few, AvatarConfig())
+    nerf_stage.make(fresh_run(tmp_path), OWN, few, JointConfig(4), AvatarConfig())
     avatar, person = nerf_stage.load(tmp_path, puppet()), puppet()
     assert type(avatar.head).__name__ == "ToyField"
     frame = next(avatar.render(person.landmarks, person.poses, only=[0]))

@@ -44,7 +44,7 @@ def test_a_few_updates_of_the_profile_paper_end_on_a_cpu(tmp_path, monkeypatch):
     assert settings.avatar.tolerance == 0 and settings.avatar.stop == 1e-4  # official code
     run = fresh_run(tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    nerf_stage.make(run, settings.head, settings.torso, settings.avatar)
+    nerf_stage.make(run, settings.head, settings.torso, settings.joint, settings.avatar)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 4 * 2**20  # kilobytes
     avatar = nerf_stage.load(tmp_path, person)

@@ -11,7 +11,7 @@ from test_stage import fresh_run
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.config import AvatarConfig, JointConfig
 from geneface_kit.nerf.dataset import SPEECH_STEPS, RayDataset, driving
 from geneface_kit.nerf.head import ConditionNet, make_field
 from geneface_kit.nerf.head_training import HeadTask
@@ -36,7 +36,7 @@ def made(tmp_path_factory):
     run = fresh_run(tmp_path_factory.mktemp("nerf"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: talking_puppet())
-        nerf_stage.make(run, CONFIG, TORSO, AvatarConfig())
+        nerf_stage.make(run, CONFIG, TORSO, JointConfig(4), AvatarConfig())
     return run.folder, run.metrics
 
 

@@ -11,7 +11,7 @@ from test_head import SMALL as HEAD
 from test_torso import SMALL as TORSO
 
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.config import AvatarConfig
+from geneface_kit.nerf.config import AvatarConfig, JointConfig
 from geneface_kit.nerf.head_training import load_snapshots
 from geneface_kit.person import stage as person_stage
 from geneface_kit.runs import Run
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
-        nerf_stage.make(run, head, TORSO, AvatarConfig())
+        nerf_stage.make(run, head, TORSO, JointConfig(4), AvatarConfig())
     return run.folder, run.metrics
 
 
@@ -54,9 +54,9 @@ def test_the_run_leaves_its_files(made):
     folder, _ = made
     names = {path.name for path in folder.iterdir()}
     assert {
-        "head.safetensors", "torso.safetensors", "avatar.json", "head_history.csv",
-        "torso_history.csv", "head_clock.csv", "head_snapshots.npz",
-        "preview_held_out.png", "preview_mouth.png",
+        "head.safetensors", "torso.safetensors", "joint.safetensors", "avatar.json",
+        "head_history.csv", "torso_history.csv", "joint_history.csv", "head_clock.csv",
+        "head_snapshots.npz", "preview_held_out.png", "preview_mouth.png",
     } <= names  # fmt: skip
     assert not [name for name in names if ".part" in name]
 
@@ -154,10 +154,9 @@ def test_another_versions_portrait_is_refused(made, tmp_path):
 @pytest.mark.slow
 def test_damaged_weights_are_refused(made, tmp_path):
     folder, _ = made
-    for name in ("avatar.json", "torso.safetensors"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes()[:999])
-    with pytest.raises(ValueError, match="head.safetensors"):
+    (tmp_path / "avatar.json").write_bytes((folder / "avatar.json").read_bytes())
+    (tmp_path / "joint.safetensors").write_bytes((folder / "joint.safetensors").read_bytes()[:999])
+    with pytest.raises(ValueError, match="joint.safetensors"):
         nerf_stage.load(tmp_path, puppet())
 
 
@@ -168,7 +167,7 @@ def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
     head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
-        nerf_stage.make(fresh_run(tmp_path), head, TORSO, AvatarConfig())
+        nerf_stage.make(fresh_run(tmp_path), head, TORSO, JointConfig(4), AvatarConfig())
     assert (tmp_path / "head.safetensors").read_bytes() == (
         folder / "head.safetensors"
     ).read_bytes()

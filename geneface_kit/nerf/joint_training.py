@@ -1,0 +1,217 @@
+"""Joint training: head and torso learn whole frames together, after each had its own start (ours).
+
+The official code trains both apart, on hard masks of a segmentation, and a wrong mask stays in the
+picture for ever: hair that is cut, a line under the chin. Here the last updates look at the
+composite C = head over torso over background, and the masks are only a prior that fades. What moves
+with the head is explained by the head, what rests on the shoulders by the torso; between them lies
+a free band in which the picture alone decides.
+"""
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geneface_kit.nerf import losses
+from geneface_kit.nerf.config import JointConfig
+from geneface_kit.nerf.dataset import BOX, RayBatch, RayDataset
+from geneface_kit.nerf.head_training import HeadTask
+from geneface_kit.nerf.torso import TorsoField, unit_pixels
+from geneface_kit.person import camera
+from geneface_kit.person.segmentation import BACKGROUND, HEAD
+from geneface_kit.runs import training
+
+FREE, SURE_HEAD, SURE_NOT = 0, 1, 2
+"""What a pixel's label says of the head: nothing, that it is there, that it is not."""
+BAND = 6 / 256
+"""How far from the border of the head's label a pixel is free, of the picture's edge."""
+MOST_FRAMES = 600
+"""Frames that are trained on, spread over the clip; of longer clips not all."""
+SHARES = (0.18, 0.20, 0.37)
+"""Parts of the rays in the lip rectangle, the face rectangle and the free band; the others lie
+anywhere in the frame."""
+RATE = 0.4
+"""First learning rates over those of the separate starts."""
+RATE_FINAL = 0.1
+"""Last learning rate over the first."""
+WARMUP = 50
+"""Updates in which the rates rise from nothing: the starts are not to be shaken."""
+PRIOR_FINAL = 0.2
+"""What is left of the prior's weight in the end."""
+ENTROPY = (1e-4, 1e-3)
+"""Weight of the entropy of the head's opacity, at first and in the end."""
+TORSO_WEIGHT = 0.5
+"""Weight of the torso's opacity on sure pixels."""
+UNDER_WEIGHT = 0.1
+"""Weight of the torso as it was painted behind the head, where no frame shows it."""
+
+
+class JointTask(training.Task):
+    """Trains a head and a torso on whole frames.
+
+    head: its task, whose field has had its start; torso_shifts: (t, 2) of the shoulders in each
+    frame, None to predict them from the pose.
+    """
+
+    def __init__(
+        self,
+        config: JointConfig,
+        head: HeadTask,
+        torso: TorsoField,
+        torso_shifts: Float[np.ndarray, "t 2"] | None,
+    ):
+        self.config, self.head_task = config, head
+        self.head, self.torso, self.dataset = head.field, torso, head.dataset
+        self.field = nn.ModuleDict({"head": self.head, "torso": torso})
+        self.modules = {"joint": self.field}
+        table = torso.grid.table
+        groups = [*self.head.parameter_groups(), [table]]
+        groups.append([values for values in torso.parameters() if values is not table])
+        own, behind = self.head.config, torso.config
+        self.rates = [own.lr_grid, own.lr_network, own.lr_condition]
+        self.rates += [behind.lr_grid, behind.lr_network]
+        parameters = [{"params": list(group)} for group in groups]
+        adam = torch.optim.Adam(parameters, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self.optimizers = {"adam": adam}
+        self.n_rays = 1024.0
+        dataset = self.dataset
+        n = min(MOST_FRAMES, dataset.n_train)
+        self.frames = torch.linspace(0, dataset.n_train - 1, n).round().long()
+        self.kinds = np.stack([label_kinds(dataset, int(frame)) for frame in self.frames])
+        self.bands = [torch.from_numpy(np.argwhere(k == FREE)[:, ::-1].copy()) for k in self.kinds]
+        self.background = dataset.background()
+        self.shifts = None
+        if torso_shifts is not None:
+            self.shifts = torch.from_numpy(torso_shifts).float().to(dataset.device)
+        self._grow()
+
+    def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        config, dataset, own = self.config, self.dataset, self.head.config
+        ramp = index / max(1, config.steps)
+        for group, rate in zip(self.optimizers["adam"].param_groups, self.rates, strict=True):
+            group["lr"] = RATE * rate * RATE_FINAL**ramp * min(1.0, (index + 1) / WARMUP)
+        pixels, kinds = self._drawn(generator)
+        if index % (8 if index < 200 else 32) == 0:
+            rays = dataset.rays(self._drawn(generator)[0])
+            # the last look leaves in all that is dense: no hole in a pose that no frame showed
+            self.head_task.update_occupancy(generator, rays, cull=index + 32 < config.steps)
+        n = len(pixels.at)
+        offsets = torch.rand(n, generator=generator).to(dataset.device)
+        noise = torch.rand(n, 3, generator=generator).to(dataset.device)
+        found = self.head.render(dataset.rays(pixels), self.head_task.field_of(pixels), offsets)
+        told = torch.rand(n, 1, generator=generator).to(dataset.device) < 0.5  # as in the start
+        seen = told * torch.cat([found.colour, found.alpha[:, None]], -1).detach()
+        colour, alpha = self._torso_at(pixels, seen)
+        behind = losses.over(colour, alpha, self.background[pixels.at[:, 1], pixels.at[:, 0]])
+        fade = 1 - (1 - PRIOR_FINAL) * ramp
+        is_sure = kinds != FREE
+        wanted = torch.where((kinds == SURE_HEAD)[:, None], pixels.colour, noise)
+        terms = {
+            "image": losses.photometric_loss(found.over(behind), pixels.colour),
+            "prior": fade * losses.masked_error(found.over(noise), wanted, is_sure),
+            "torso": fade * self._torso_prior(pixels, kinds, colour, alpha),
+            "entropy": (ENTROPY[0] + (ENTROPY[1] - ENTROPY[0]) * ramp)
+            * losses.opacity_entropy(found.alpha)
+            + ENTROPY[0] * losses.opacity_entropy(alpha),
+            "depth_variance": own.depth_variance_weight
+            * losses.depth_variance_loss(found.depth_variance, BOX),
+            "ambient": own.ambient_weight * losses.ambient_loss(found.ambient, pixels.in_face),
+        }
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizers["adam"].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers["adam"].step()
+        n_samples = int(found.n_samples.sum())
+        growth = 0.8 + 0.2 * own.n_samples / max(n_samples, 1)
+        self.n_rays = min(max(self.n_rays * growth, 256.0), float(own.n_samples))
+        return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"n_rays": torch.tensor(self.n_rays, dtype=torch.float64)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.n_rays = float(state["n_rays"])
+
+    def _drawn(self, generator: torch.Generator) -> tuple[RayBatch, UInt8[Tensor, " n"]]:
+        """The pixels of an update, and what the labels say of them."""
+        dataset, n = self.dataset, self.head.config.n_frames
+        places = torch.randint(len(self.frames), (n,), generator=generator)
+        frames = self.frames[places]
+        per_frame = max(16, int(self.n_rays) // n)
+        n_lips, n_face, n_band = (round(share * per_frame) for share in SHARES)
+        at = []
+        for place, frame in zip(places.tolist(), frames.tolist(), strict=True):
+            band = self.bands[place]
+            counts = (n_lips, n_face, per_frame - n_lips - n_face - (n_band if len(band) else 0))
+            whole = torch.tensor([0, 0, dataset.size, dataset.size])
+            rects = (dataset.lip_rects[frame], dataset.face_rects[frame], whole)
+            for rect, count in zip(rects, counts, strict=True):
+                extent = (rect[2:] - rect[:2]).clamp(min=1)
+                at.append(rect[:2] + (torch.rand(count, 2, generator=generator) * extent).long())
+            if len(band):
+                at.append(band[torch.randint(len(band), (n_band,), generator=generator)])
+        frame_of_pixel = torch.arange(n).repeat_interleave(per_frame)
+        pixels = dataset.read(frames, frame_of_pixel, torch.cat(at))
+        where = (places[frame_of_pixel].numpy(), *torch.cat(at).flip(-1).T.numpy())
+        return pixels, torch.from_numpy(self.kinds[where]).to(dataset.device)
+
+    def _torso_at(self, pixels: RayBatch, seen: Tensor) -> tuple[Tensor, Tensor]:
+        torso, frames = self.torso, pixels.frames
+        at = unit_pixels(pixels.at, self.dataset.size)
+        shifts = None if self.shifts is None else self.shifts[frames]
+        poses, appearance = self.dataset.poses[frames], torso.appearance[frames]
+        colour, alpha = torso(at, poses, appearance, seen, pixels.frame_of_pixel, shifts)
+        return colour, alpha * torso.occupied[pixels.at[:, 1], pixels.at[:, 0]]
+
+    def _torso_prior(
+        self, pixels: RayBatch, kinds: Tensor, colour: Tensor, alpha: Tensor
+    ) -> Float[Tensor, ""]:
+        """Clear where there is surely background, solid where there is surely body; behind the
+        head, which no frame shows, as it was painted."""
+        dataset = self.dataset
+        numbers = pixels.frames[pixels.frame_of_pixel].cpu().numpy()
+        where = (numbers, *pixels.at.flip(-1).cpu().T.numpy())
+        label = torch.from_numpy(np.asarray(dataset.person.labels[where])).to(dataset.device)
+        painted = torch.from_numpy(np.asarray(dataset.person.torso[where])).to(colour) / 255
+        is_sure = kinds == SURE_NOT
+        clear, solid = is_sure & (label == BACKGROUND), is_sure & (label != BACKGROUND)
+        opacity = (alpha * clear + (1 - alpha) * solid).mean()
+        under = (kinds == SURE_HEAD) & (painted[:, 3] > 0.5)
+        missed = (colour - painted[:, :3]).square().mean(-1) + 0.3 * (1 - alpha)
+        return TORSO_WEIGHT * opacity + UNDER_WEIGHT * (missed * under).mean()
+
+    @torch.no_grad()
+    def _grow(self) -> None:
+        """The head may be wherever the free band is seen, the torso a little beyond its border."""
+        occupancy, dataset = self.head.occupancy, self.dataset
+        cell = BOX / occupancy.resolution
+        by_frame = {int(f): k != SURE_NOT for f, k in zip(self.frames, self.kinds, strict=True)}
+        points = camera.from_box(occupancy.centres()).cpu()
+        allowed = dataset.hull(points, reach=cell, masks=by_frame).to(dataset.device)
+        occupancy.allow(allowed)
+        reach = 2 * round(BAND / 2 * dataset.size) + 1
+        wide = functional.max_pool2d(self.torso.occupied[None].float(), reach, 1, reach // 2)
+        self.torso.occupied.copy_(wide[0] > 0)
+
+
+def label_kinds(dataset: RayDataset, frame: int) -> UInt8[np.ndarray, "h w"]:
+    """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT.
+
+    Within BAND of the label's border they say nothing, except inside the hull of the face.
+    """
+    is_head = np.asarray(dataset.person.labels[frame]) == HEAD
+    band = BAND * dataset.size
+    points = np.asarray(dataset.person.landmarks2d[frame])
+    hull = cv2.convexHull(points.round().astype(np.int32))
+    face = cv2.fillConvexPoly(np.zeros(is_head.shape, np.uint8), hull, 1)
+    face = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
+    inside = (_distance(is_head) > band) | (face & is_head)
+    outside = _distance(~is_head) > band
+    return np.where(inside, SURE_HEAD, np.where(outside, SURE_NOT, FREE)).astype(np.uint8)
+
+
+def _distance(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """How far each pixel of a mask lies inside it, pixels."""
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)

@@ -1,0 +1,70 @@
+"""Joint training: what the labels cut off comes back, and what they are sure of stays."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from geneface_kit.nerf import joint_training
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
+from geneface_kit.nerf.dataset import RayDataset
+from geneface_kit.nerf.head_training import HeadTask
+from geneface_kit.nerf.joint_training import FREE, SURE_HEAD, SURE_NOT, JointTask, label_kinds
+from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.nerf.torso import TorsoTask
+from geneface_kit.person.artefact import Person
+from geneface_kit.person.segmentation import HEAD
+from tests.puppet import puppet
+
+HAIR = (40, 20, 10)
+HEAD_CONFIG = HeadConfig(steps=150, n_samples=3000, n_frames=6, precision="float32")
+TORSO_CONFIG = TorsoConfig(steps=40, n_pixels=512, n_head_frames=4, precision="float32")
+
+
+def cut_hair() -> tuple[Person, np.ndarray]:
+    """The puppet with a ring of dark hair that its labels call background; and where that is."""
+    person = puppet()
+    is_head = person.labels == HEAD
+    wide = np.stack([cv2.dilate(one.astype(np.uint8), np.ones((5, 5))) for one in is_head]) > 0
+    hair = wide & (person.labels == 0)
+    frames = person.frames.copy()
+    frames[hair] = HAIR
+    return dataclasses.replace(person, frames=frames), hair
+
+
+@pytest.mark.slow
+def test_hair_that_the_labels_cut_off_becomes_head(monkeypatch):
+    monkeypatch.setattr(joint_training, "BAND", 3 / 32)
+    person, hair = cut_hair()
+    dataset, generator = RayDataset(person), torch.Generator().manual_seed(0)
+    head = HeadTask.make(HEAD_CONFIG, dataset, generator)
+    for index in range(HEAD_CONFIG.steps):
+        head.step(index, generator)
+    renderer = HeadRenderer(head.field, AvatarConfig())
+    torso = TorsoTask.make(TORSO_CONFIG, dataset, renderer, generator)
+    for index in range(TORSO_CONFIG.steps):
+        torso.step(index, generator)
+
+    def opacity() -> float:
+        frame = dataset.held_out(1)[0]
+        image = next(HeadRenderer(head.field, AvatarConfig(exact=True)).of_frames(dataset, [frame]))
+        return float(image.alpha[torch.from_numpy(hair[frame])].mean())
+
+    before = opacity()
+    joint = JointTask(JointConfig(steps=200), head, torso.field, None)
+    losses = [joint.step(index, generator) for index in range(200)]
+    images = [row["image"] for row in losses]
+    assert before < 0.3 and opacity() > 0.6
+    assert np.mean(images[-20:]) < 0.5 * np.mean(images[:20])
+
+
+def test_labels_are_sure_but_for_a_band_along_their_border(monkeypatch):
+    monkeypatch.setattr(joint_training, "BAND", 3 / 32)
+    dataset = RayDataset(puppet())
+    kinds, is_head = label_kinds(dataset, 0), puppet().labels[0] == HEAD
+    assert set(np.unique(kinds)) == {FREE, SURE_HEAD, SURE_NOT}
+    assert (is_head[kinds == SURE_HEAD]).all() and not is_head[kinds == SURE_NOT].any()
+    beside = cv2.dilate(is_head.astype(np.uint8), np.ones((3, 3))) > 0
+    assert (kinds[beside & ~is_head] == FREE).all()
