@@ -22,7 +22,9 @@ from geneface_kit.nerf.deformation import (
 )
 from geneface_kit.nerf.head import CLAMP, LANDMARKS, ConditionNet, HeadField, check_windows
 from geneface_kit.render.fused import FusedField, has_amx
+from geneface_kit.render.fused_training import Space, fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
 from geneface_kit.render.sh_encoding import sh_encode
@@ -88,6 +90,10 @@ class GridField(HeadField):
         frame_of_ray: Int[Tensor, " r"] | None,
     ) -> Field:
         def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
+            if self._trains_fused(positions):
+                return self._fused(
+                    positions, directions, ray_index, conditions, appearance, frame_of_ray
+                )
             frame = None if frame_of_ray is None else frame_of_ray[ray_index]
             density, geometry, ambient = self._geometry(positions, conditions, frame)
             of_ray = None if len(appearance) == 1 else ray_index
@@ -98,6 +104,46 @@ class GridField(HeadField):
             return FieldSamples(density, colour, ambient.abs().sum(-1))
 
         return field
+
+    def _trains_fused(self, positions: Tensor) -> bool:
+        """Whether samples go through `fused_samples`: in training on a CPU."""
+        on_cpu = positions.device.type == "cpu" and self.position_grid.backend == "auto"
+        return on_cpu and torch.is_grad_enabled() and not positions.requires_grad
+
+    def _fused(
+        self,
+        positions: Tensor,
+        directions: Tensor,
+        ray_index: Tensor,
+        conditions: Tensor,
+        appearance: Tensor,
+        frame_of_ray: Tensor | None,
+    ) -> FieldSamples:
+        """What the field of `at` says, in one pass."""
+        config, place, n_rays = self.config, self.position_grid.n_features, len(directions)
+        if frame_of_ray is None:
+            frame_of_ray = ray_index.new_zeros(n_rays)
+        conditions, landmarks = conditions.tensor_split([self.n_condition], dim=1)
+        lines = positions.new_empty(len(conditions), 0, 11)
+        if config.warp_reach:
+            moved, rest = moved_lines(landmarks, self.landmark_mean.view(68, 3), self.lines)
+            lines = line_table(moved, rest, self.softness)
+        reach = config.warp_reach or 1.0
+        space = Space(lines, (reach / BOX) ** -4.0, fade(), self.edge)
+        ambient, of_condition = _split(self.ambient_net, place)
+        density, of_direct = _split(self.density_net, 2 * place)
+        density[-1] = density[-1][:1]
+        seen = directions if config.view_dependent else FRONT.to(directions)
+        colour, shared = _colour_weights(self, sh_encode(seen), appearance)
+        biases = (
+            conditions @ of_condition.T,
+            conditions[:, : of_direct.shape[1]] @ of_direct.T,
+            shared.expand(n_rays, -1),
+        )
+        grids, networks = (self.position_grid, self.ambient_grid), [ambient, density, colour]
+        return FieldSamples(
+            *fused_samples(positions, ray_index, frame_of_ray, space, grids, networks, biases)
+        )
 
     def baked(self) -> Callable[[Float[Tensor, "1 c"]], TwoPassField | Field]:
         return bake(self, self.mean_appearance())
@@ -184,12 +230,17 @@ def bake(
     ambient, of_condition = _split(head.ambient_net, place)
     density, of_direct = _split(head.density_net, 2 * place)
     density[-1] = density[-1][:1]  # without the geometry, see _colour_weights
-    colour, shared = _colour_weights(head, appearance)
+    seen = torch.zeros(1, N_HARMONICS) if config.view_dependent else sh_encode(FRONT)
+    colour, shared = _colour_weights(head, seen.to(appearance), appearance)
+    shared = shared[0]
     fused = None
     if shared.device.type == "cpu" and not config.view_dependent:
         grids = (head.position_grid, head.ambient_grid)
         amx = head.dtype == torch.bfloat16 and has_amx()
         fused = FusedField.of(*grids, [ambient, density, colour], head.edge, amx=amx)
+    if config.view_dependent:
+        of_direction = head.colour_net.layers[0].weight[:, :N_HARMONICS]
+        colour[0] = torch.cat([colour[0], of_direction], dim=1)
     colour_net = BakedMLP(colour, shared, head.dtype)
 
     def colours(features: Tensor, directions: Tensor) -> Tensor:
@@ -229,25 +280,23 @@ def bake(
     return under
 
 
-def _colour_weights(head: GridField, appearance: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The weights of a network from features to colours, and what all points share in it. The
-    geometry features are linear in the features, and what the colour network first does is linear
-    in them: both at once."""
+def _colour_weights(
+    head: GridField, harmonics: Float[Tensor, "_ 16"], appearance: Float[Tensor, "_ d"]
+) -> tuple[list[Tensor], Float[Tensor, "_ h"]]:
+    """The weights of a network from features to colours, and what directions and appearances add
+    in its first layer. The geometry features are linear in the features, and what the colour
+    network first does is linear in them: both at once."""
     geometry = head.density_net.layers[-1].weight[1:]
     first, *rest = (layer.weight for layer in head.colour_net.layers)
     of_direction, of_geometry, of_appearance = first.tensor_split(
         [N_HARMONICS, N_HARMONICS + len(geometry)], dim=1
     )
-    merged, shared = of_geometry @ geometry, of_appearance @ appearance[0]
-    if head.config.view_dependent:
-        merged = torch.cat([merged, of_direction], dim=1)
-    else:
-        shared = shared + of_direction @ sh_encode(FRONT.to(appearance))[0]
-    return [merged, *rest], shared
+    shared = harmonics @ of_direction.T + appearance @ of_appearance.T
+    return [of_geometry @ geometry, *rest], shared
 
 
 def _split(net: MLP, n_own: int) -> tuple[list[Tensor], Tensor]:
     """A network's weights, the first layer's for the n_own inputs that are a point's own; and
-    that layer's for the inputs that all points share."""
-    first, *rest = (layer.weight.detach() for layer in net.layers)
+    that layer's for the inputs that many points share."""
+    first, *rest = (layer.weight for layer in net.layers)
     return [first[:, :n_own], *rest], first[:, n_own:]

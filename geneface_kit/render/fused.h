@@ -1,6 +1,6 @@
 // Networks and grids of sixteen points side by side, each in a lane: what the bodies of the Warp
 // native functions in `fused_rays.h` and `fused_image.h` begin with. The Python beside them adds
-// LEVELS, HIDDEN (enumerators) and AMX (a macro). The vectors are clang's: from this one source it
+// the macros LEVELS, HIDDEN and AMX. The vectors are clang's: from this one source it
 // makes AVX-512, AVX2 or NEON instructions.
 
 enum { LANES = 16, TILE = 512, BLOCK = 8 };  // of an AMX tile: 16 neurons x 32 inputs
@@ -19,7 +19,12 @@ struct Networks {
   typedef float weight;
 #endif
 #define ROWS(n) (AMX ? ((n) + 31) / 32 * 16 : (n))  // rows of an input of n numbers
-  floats sums[HIDDEN < 32 ? 32 : HIDDEN];
+  enum {
+    FEATURES = (4 * LEVELS + BLOCK - 1) / BLOCK * BLOCK,
+    WIDER = HIDDEN > FEATURES ? HIDDEN : FEATURES,
+    WIDEST = WIDER < 32 ? 32 : (WIDER + 15) / 16 * 16,
+  };
+  floats sums[WIDEST];
 
   static inline floats min(floats a, floats b) { return __builtin_elementwise_min(a, b); }
   static inline floats max(floats a, floats b) { return __builtin_elementwise_max(a, b); }
@@ -206,3 +211,26 @@ struct Networks {
   }
 };
 
+// Moved lines, by sets of n, and what they do to points, as `line_warp.line_warp_torch`.
+struct Lines {
+  const float* numbers;
+  int n;
+  float far, fade_start, fade_slope;
+
+  inline void warp(int set, floats& x, floats& y, floats z) const {
+    floats total_x = 0.0f, total_y = 0.0f, total = far;
+    for (int m = set * n; m < (set + 1) * n; m++) {
+      const float* line = numbers + 11 * m;  // as `line_warp.line_table`
+      floats away_x = x - line[0], away_y = y - line[1];
+      floats t = Networks::clamped(away_x * line[4] + away_y * line[5], 0.0f, 1.0f);
+      away_x -= t * line[2], away_y -= t * line[3];
+      floats near = away_x * away_x + away_y * away_y + line[10];
+      floats w = 1.0f / (near * near);
+      total += w;
+      total_x += w * (line[6] + t * line[8]);
+      total_y += w * (line[7] + t * line[9]);
+    }
+    floats share = Networks::clamped((z - fade_start) * fade_slope, 0.0f, 1.0f) / total;
+    x -= share * total_x, y -= share * total_y;
+  }
+};

@@ -198,7 +198,7 @@ def packed(
         widths.append(outs)
         for weight, n_out, n_in in zip([first, *rest], outs, [first.shape[1], *outs], strict=False):
             weight = functional.pad(weight, (0, n_in - weight.shape[1], 0, n_out - len(weight)))
-            numbers.append(_tiles(weight, amx))
+            numbers.append(tiles(weight, amx))
     return torch.cat(numbers).view(torch.int32), widths
 
 
@@ -225,7 +225,8 @@ def grid_levels(grid: GridEncoding) -> Int[Tensor, " numbers"]:
 def block_kernel(source: str, given: Any, amx: bool, **sizes: int) -> wp.Kernel:
     """The kernel whose body, for one block of its work, is C++: `fused.h`, then the file `source`.
 
-    given: the Warp struct of what it reads and writes; sizes: enumerators of the source.
+    given: the Warp struct of what it reads and writes; sizes: macros of the source, which is
+    told `block` and `part`, the number of its thread.
     """
     return _block_kernel(source, given, amx, tuple(sizes.items()))
 
@@ -254,18 +255,18 @@ def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -
 def _block_kernel(
     source: str, given: Any, amx: bool, sizes: tuple[tuple[str, int], ...]
 ) -> wp.Kernel:
-    listed = ", ".join(f"{size} = {number}" for size, number in sizes)
+    defined = [f"#define {name} {number}" for name, number in (("AMX", int(amx)), *sizes)]
     parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]
-    code = "\n".join([f"#define AMX {int(amx)}", f"enum {{ {listed} }};", *parts])
+    code = "\n".join([*defined, *parts])
 
     @no_type_check
     @wp.func_native(code)
-    def body(given: given, block: int): ...
+    def body(given: given, block: int, part: int): ...
 
     @no_type_check
     @wp.kernel(name=Path(source).stem, enable_backward=False, module="unique")
     def blocks(given: given, first: int, stride: int):
-        body(given, first + stride * wp.tid())
+        body(given, first + stride * wp.tid(), first)
 
     return blocks
 
@@ -274,13 +275,13 @@ def _split(weight: Tensor, groups: Sequence[int]) -> list[tuple[Tensor, int]]:
     return list(zip(weight.split(list(groups), dim=1), groups, strict=True))
 
 
-def _tiles(weight: Tensor, amx: bool) -> Tensor:
+def tiles(weight: Tensor, amx: bool = False) -> Tensor:
     """A layer's weights (out, in) by tiles: TILE with AMX, else BLOCK neurons and one input."""
     rows, columns = TILE if amx else (BLOCK, 1)
     weight = functional.pad(weight, (0, -weight.shape[1] % columns, 0, -len(weight) % rows))
     n_out, n_in = weight.shape
-    tiles = weight.view(n_out // rows, rows, n_in // columns, columns).transpose(1, 2).flatten()
-    return tiles.bfloat16() if amx else tiles
+    numbers = weight.view(n_out // rows, rows, n_in // columns, columns).transpose(1, 2).flatten()
+    return numbers.bfloat16() if amx else numbers
 
 
 @no_type_check

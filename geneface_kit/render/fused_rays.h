@@ -8,31 +8,11 @@ struct Field : Networks {
   const float* biases;
   const unsigned *position_table, *ambient_table;
   const int* levels;
-  const float* lines;
-  int n_lines;
-  float far, fade_start, fade_slope;
-
-  // Where points were at rest, as `line_warp.line_warp_torch`.
-  inline void warp(floats& x, floats& y, floats z) const {
-    floats total_x = 0.0f, total_y = 0.0f, total = far;
-    for (int m = 0; m < n_lines; m++) {
-      const float* line = lines + 11 * m;  // start, along, along / length^2, moved, change, softness
-      floats away_x = x - line[0], away_y = y - line[1];
-      floats t = clamped(away_x * line[4] + away_y * line[5], 0.0f, 1.0f);
-      away_x -= t * line[2], away_y -= t * line[3];
-      floats near = away_x * away_x + away_y * away_y + line[10];
-      floats w = 1.0f / (near * near);
-      total += w;
-      total_x += w * (line[6] + t * line[8]);
-      total_y += w * (line[7] + t * line[9]);
-    }
-    floats share = clamped((z - fade_start) * fade_slope, 0.0f, 1.0f) / total;
-    x -= share * total_x, y -= share * total_y;
-  }
+  Lines lines;
 
   // exp of the density, per box length; leaves the features for `colour`, and where its weights are.
   inline floats density(floats x, floats y, floats z, const weight*& rest) {
-    if (n_lines) warp(x, y, z);
+    if (lines.n) lines.warp(0, x, y, z);
     encode(position_table, levels, true, x, y, z, input);
     const weight* w = relu_layer(weights, input, PLACE, HIDDEN, biases, hidden);
     w = layer(relu_layer(w, hidden, WIDTH, HIDDEN, 0, features), features, WIDTH, 2, 0);
@@ -56,8 +36,9 @@ Field field = {};
 field.weights = (const Field::weight*)given.weights.data, field.biases = given.biases.data;
 field.position_table = (const unsigned*)given.position_table.data;
 field.ambient_table = (const unsigned*)given.ambient_table.data;
-field.levels = given.levels.data, field.lines = given.lines.data, field.n_lines = given.lines.shape[0] / 11;
-field.far = given.far, field.fade_start = given.fade_start, field.fade_slope = given.fade_slope;
+field.levels = given.levels.data;
+field.lines = Lines{
+    given.lines.data, given.lines.shape[0] / 11, given.far, given.fade_start, given.fade_slope};
 
 int n_rays = given.ranges.shape[0], next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
 int ray[LANES], count[LANES];

@@ -1,0 +1,256 @@
+"""Fused training: samples through a field of two grids and back, without tensors between.
+
+Deformation, both grids and the networks of sixteen samples side by side; backwards a packet's
+numbers are made again instead of kept. For training on a CPU. The networks and grids one after the
+other, as `GridField` asks them, are the specification, and what CUDA uses; the kernels are
+`fused_training.h` and `grid_gradient.h`. Repeats to the bit for one number of threads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, no_type_check
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+from torch.profiler import record_function
+
+from geneface_kit.render.fused import BLOCK, block_kernel, grid_levels, launch_blocks, tiles
+from geneface_kit.render.grid import GridEncoding
+
+SAMPLES = 512
+"""Samples of a block, to the next end of a ray."""
+LANES = 16
+"""Samples side by side."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What the learned numbers of a field do not change: how its points are moved, and its unit.
+
+    lines: (k, m, 11), sets of `line_warp.line_table`, m = 0 where nothing is moved; far, fade: as
+    in `line_warp`; scale: of exp(output), per box length.
+    """
+
+    lines: Float[Tensor, "k m 11"]
+    far: float
+    fade: tuple[float, float]
+    scale: float
+
+
+def fused_samples(
+    positions: Float[Tensor, "n 3"],
+    ray_index: Int[Tensor, " n"],
+    set_of_ray: Int[Tensor, " r"],
+    space: Space,
+    grids: tuple[GridEncoding, GridEncoding],
+    networks: Sequence[Sequence[Tensor]],
+    biases: tuple[Float[Tensor, "k h"], Float[Tensor, "k h"], Float[Tensor, "r h"]],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+    """Density per box length, colour, and |x| + |y| of the ambient point of samples.
+
+    ray_index: ascending; set_of_ray: which row of `biases` and set of lines belongs to a ray.
+    networks: as in `FusedField.of`; biases: what the inputs that many points share add to the
+    first layers of the ambient and density network, by sets, and of the colour network, by rays.
+    Gradients flow to the grids' tables, networks and biases; positions must not need one.
+    """
+    if positions.requires_grad:
+        raise ValueError("the fused pass gives no gradient to positions")
+    with record_function("fused"):
+        tables = [grid.table for grid in grids]
+        levels = torch.cat([grid_levels(grid) for grid in grids])
+        rays = (ray_index.int(), set_of_ray.int())
+        weights = [weight for network in networks for weight in network]
+        return _Fused.apply(positions, rays, space, levels, *tables, *biases, *weights)
+
+
+class _Fused(torch.autograd.Function):
+    """fused_samples through the kernels; the last eight arguments are the layers' weights."""
+
+    @staticmethod
+    def forward(ctx, positions, rays, space, levels, *learned):
+        saved = (positions, *rays, levels, *learned)
+        ctx.save_for_backward(*saved)
+        ctx.space = space
+        n = len(positions)
+        outputs = [positions.new_empty(n), torch.empty_like(positions), positions.new_empty(n)]
+        _launch(saved, space, *outputs)
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        positions, _, _, levels, *learned = ctx.saved_tensors
+        tables, biases, weights = learned[:2], learned[2:5], learned[5:]
+        n, n_levels, n_parts = len(positions), len(levels) // 12, torch.get_num_threads()
+        hidden = _width(len(weights[0]))
+        shapes = [
+            (_padded(n_in, LANES), _padded(n_out, BLOCK))
+            for n_out, n_in in reversed(_shapes(n_levels, hidden))
+        ]
+        sizes = [n_in * n_out for n_in, n_out in shapes]
+        by_part = positions.new_zeros(n_parts, sum(sizes))
+        sets = [positions.new_zeros(n_parts, len(biases[0]), hidden) for _ in range(2)]
+        by_ray = positions.new_zeros(len(biases[2]), hidden)
+        features, points = positions.new_empty(2 * n_levels, n, 2), positions.new_empty(n, 5)
+        _launch(
+            ctx.saved_tensors,
+            ctx.space,
+            *gradients,
+            n_parts=n_parts,
+            weight_gradient=by_part.view(-1),
+            ambient_bias_gradient=sets[0].view(-1),
+            density_bias_gradient=sets[1].view(-1),
+            colour_bias_gradient=by_ray.view(-1),
+            feature_gradient=features.view(-1),
+            points=points.view(-1),
+        )
+        of_tables = [torch.zeros_like(table) for table in tables]
+        for number, gradient in enumerate(of_tables):
+            dims = 3 - number
+            kernel = block_kernel(
+                "grid_gradient.h", Level, False, LEVELS=1, HIDDEN=8, DIMS=dims, START=3 * number
+            )
+            launch_blocks(
+                kernel,
+                Level,
+                n_levels,
+                points=points.view(-1),
+                gradient=features[number * n_levels : (number + 1) * n_levels].view(-1),
+                levels=levels[number * 6 * n_levels : (number + 1) * 6 * n_levels],
+                table_gradient=gradient.view(-1),
+            )
+        parts = by_part.sum(0).split(sizes)
+        of_weights = [
+            part.view(n_in // LANES, n_out, LANES).transpose(0, 1).reshape(n_out, n_in)
+            for part, (n_in, n_out) in zip(parts, shapes, strict=True)
+        ][::-1]
+        of_weights = [
+            gradient[: len(weight), : weight.shape[1]]
+            for gradient, weight in zip(of_weights, weights, strict=True)
+        ]
+        of_biases = [*(part.sum(0) for part in sets), by_ray]
+        of_biases = [
+            gradient[:, : bias.shape[1]] for gradient, bias in zip(of_biases, biases, strict=True)
+        ]
+        return None, None, None, None, *of_tables, *of_biases, *of_weights
+
+
+def _launch(
+    saved: Sequence[Tensor],
+    space: Space,
+    density: Tensor,
+    colour: Tensor,
+    ambient: Tensor,
+    **back: Any,
+) -> None:
+    """Runs the kernel over what is saved: forward, or with what `back` adds backward; then
+    density, colour and ambient are the gradients of those."""
+    positions, rays, sets, levels, *learned = saved
+    hidden = _width(len(learned[5]))
+    biases = [functional.pad(bias, (0, hidden - bias.shape[1])).flatten() for bias in learned[2:5]]
+    n_levels = len(levels) // 12
+    weights = [
+        functional.pad(w.detach(), (0, n_in - w.shape[1], 0, n_out - len(w)))
+        for w, (n_out, n_in) in zip(learned[5:], _shapes(n_levels, hidden), strict=True)
+    ]
+    there = torch.cat([tiles(weight) for weight in weights])
+    none = positions.new_empty(1)
+    names = [name for name in Samples.vars if name.endswith("gradient")]
+    empty = dict.fromkeys([*names, "points", "transposed_weights"], none) | {"n_parts": 1}
+    if back:
+        back["transposed_weights"] = torch.cat([tiles(weight.T) for weight in weights[::-1]])
+    kernel = block_kernel(
+        "fused_training.h",
+        Samples,
+        False,
+        LEVELS=n_levels,
+        HIDDEN=hidden,
+        BACKWARD=int(bool(back)),
+        SAMPLES=SAMPLES,
+    )
+    values = {
+        "positions": positions,
+        "rays": rays,
+        "frames": sets,
+        "position_table": learned[0].view(torch.int32).view(-1),
+        "ambient_table": learned[1].view(torch.int32).view(-1),
+        "levels": levels,
+        "weights": there,
+        "ambient_biases": biases[0],
+        "density_biases": biases[1],
+        "colour_biases": biases[2],
+        "lines": space.lines.flatten(),
+        "n_lines": space.lines.shape[1],
+        "far": space.far,
+        "fade_start": space.fade[0],
+        "fade_slope": 1.0 / (space.fade[1] - space.fade[0]),
+        "density_scale": space.scale,
+        "density": density,
+        "colour": colour,
+        "ambient": ambient,
+    }
+    n_blocks = -(-len(positions) // SAMPLES)
+    launch_blocks(kernel, Samples, n_blocks, **(values | empty | back))
+
+
+def _shapes(n_levels: int, hidden: int) -> list[tuple[int, int]]:
+    """Results and inputs of the eight layers in the kernel, in the order of their use."""
+    place, square = 2 * n_levels, (hidden, hidden)
+    ambient, density = [(hidden, place), square, (2, hidden)], [(hidden, 2 * place), square]
+    return [*ambient, *density, (1, hidden), square, (3, hidden)]
+
+
+def _padded(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+def _width(n: int) -> int:
+    """How wide a hidden layer of n neurons is in the kernel."""
+    return _padded(n, LANES)
+
+
+@no_type_check
+@wp.struct
+class Samples:
+    """What `fused_training.h` reads and writes, see `fused_samples`."""
+
+    positions: wp.array(dtype=wp.vec3)
+    rays: wp.array(dtype=int)
+    frames: wp.array(dtype=int)
+    position_table: wp.array(dtype=int)
+    ambient_table: wp.array(dtype=int)
+    levels: wp.array(dtype=int)
+    weights: wp.array(dtype=float)
+    transposed_weights: wp.array(dtype=float)
+    ambient_biases: wp.array(dtype=float)
+    density_biases: wp.array(dtype=float)
+    colour_biases: wp.array(dtype=float)
+    lines: wp.array(dtype=float)
+    n_lines: int
+    far: float
+    fade_start: float
+    fade_slope: float
+    density_scale: float
+    density: wp.array(dtype=float)
+    colour: wp.array(dtype=wp.vec3)
+    ambient: wp.array(dtype=float)
+    n_parts: int
+    weight_gradient: wp.array(dtype=float)
+    ambient_bias_gradient: wp.array(dtype=float)
+    density_bias_gradient: wp.array(dtype=float)
+    colour_bias_gradient: wp.array(dtype=float)
+    feature_gradient: wp.array(dtype=float)
+    points: wp.array(dtype=float)
+
+
+@no_type_check
+@wp.struct
+class Level:
+    """What `grid_gradient.h` reads, and table_gradient, what it adds to."""
+
+    points: wp.array(dtype=float)
+    gradient: wp.array(dtype=float)
+    levels: wp.array(dtype=int)
+    table_gradient: wp.array(dtype=float)
