@@ -129,7 +129,8 @@ class GridField(HeadField):
             moved, rest = moved_lines(landmarks, self.landmark_mean.view(68, 3), self.lines)
             lines = line_table(moved, rest, self.softness)
         reach = config.warp_reach or 1.0
-        space = Space(lines, (reach / BOX) ** -4.0, fade(), self.edge)
+        amx = self.dtype == torch.bfloat16 and has_amx()
+        space = Space(lines, (reach / BOX) ** -4.0, fade(), self.edge, amx)
         ambient, of_condition = _split(self.ambient_net, place)
         density, of_direct = _split(self.density_net, 2 * place)
         density[-1] = density[-1][:1]

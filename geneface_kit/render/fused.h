@@ -1,6 +1,6 @@
 // Networks and grids of sixteen points side by side, each in a lane: what the bodies of the Warp
 // native functions in `fused_rays.h` and `fused_image.h` begin with. The Python beside them adds
-// the macros LEVELS, HIDDEN and AMX. The vectors are clang's: from this one source it
+// the macros LEVELS, HIDDEN, AMX and HALF. The vectors are clang's: from this one source it
 // makes AVX-512, AVX2 or NEON instructions.
 
 enum { LANES = 16, TILE = 512, BLOCK = 8 };  // of an AMX tile: 16 neurons x 32 inputs
@@ -19,10 +19,10 @@ struct Networks {
   typedef float weight;
 #endif
 #define ROWS(n) (AMX ? ((n) + 31) / 32 * 16 : (n))  // rows of an input of n numbers
-  enum {
-    FEATURES = (4 * LEVELS + BLOCK - 1) / BLOCK * BLOCK,
+  enum {  // the widest layer: a hidden one, or backwards the features of both grids
+    FEATURES = ROWS(2 * LEVELS) * 4 / PAIR,
     WIDER = HIDDEN > FEATURES ? HIDDEN : FEATURES,
-    WIDEST = WIDER < 32 ? 32 : (WIDER + 15) / 16 * 16,
+    WIDEST = (WIDER + 63) / 64 * 64,
   };
   floats sums[WIDEST];
 
@@ -63,9 +63,9 @@ struct Networks {
 #endif
   }
 
-  // The two features of table rows: pairs of bfloat16 beside AMX, else of float32.
+  // The two features of table rows: pairs of bfloat16 where they are HALF, else of float32.
   static inline void fetch(const unsigned* table, whole at, floats& a, floats& b) {
-#if AMX
+#if HALF
     whole pair = gather(table, at);
     a = (floats)(pair << 16);
     b = (floats)(pair & 0xffff0000u);
@@ -94,7 +94,7 @@ struct Networks {
     floats w_y = y - __builtin_convertvector(cell_y, floats);
     floats w_z = z - __builtin_convertvector(cell_z, floats);
     unsigned step_y = hashed ? 2654435761u : row[2], step_z = hashed ? 805459861u : row[3];
-    table += row[1] * (AMX ? 1 : 2);
+    table += row[1] * (HALF ? 1 : 2);
     auto edge = [&](whole rest, floats& a, floats& b) {
       whole near = hashed ? cell_x ^ rest : cell_x + rest;
       whole next = hashed ? (cell_x + 1) ^ rest : near + 1;

@@ -228,7 +228,9 @@ def block_kernel(source: str, given: Any, amx: bool, **sizes: int) -> wp.Kernel:
     given: the Warp struct of what it reads and writes; sizes: macros of the source, which is
     told `block` and `part`, the number of its thread.
     """
-    return _block_kernel(source, given, amx, tuple(sizes.items()))
+    return _block_kernel(
+        source, given, tuple(({"AMX": int(amx), "HALF": int(amx)} | sizes).items())
+    )
 
 
 def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -> None:
@@ -252,10 +254,8 @@ def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -
 
 
 @once
-def _block_kernel(
-    source: str, given: Any, amx: bool, sizes: tuple[tuple[str, int], ...]
-) -> wp.Kernel:
-    defined = [f"#define {name} {number}" for name, number in (("AMX", int(amx)), *sizes)]
+def _block_kernel(source: str, given: Any, sizes: tuple[tuple[str, int], ...]) -> wp.Kernel:
+    defined = [f"#define {name} {number}" for name, number in sizes]
     parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]
     code = "\n".join([*defined, *parts])
 

@@ -3,20 +3,22 @@
 // of them is kept. The Python adds BACKWARD, 1 or 0, and SAMPLES of a block.
 
 struct Training : Networks {
+#define PACKETS(n) (((n) + LANES - 1) / LANES * LANES)
   enum {
-    PLACE = 2 * LEVELS,
-    INPUTS = (2 * PLACE + LANES - 1) / LANES * LANES,  // rows of both grids, whole packets
+    PLACE = ROWS(2 * LEVELS), WIDTH = ROWS(HIDDEN),  // rows
+    PLACES = PLACE * 2 / PAIR,  // numbers in those
   };
   Lines lines;
   const unsigned *position_table, *ambient_table;
   const int* levels;
-  const float *weights, *transposed_weights, *ambient_biases, *density_biases, *colour_biases;
+  const weight *weights, *transposed_weights;
+  const float *density_weights, *ambient_biases, *density_biases, *colour_biases;
   float scale;
   int frame[LANES], ray[LANES];  // whose biases each lane takes
   floats x, y, z, at_x, at_y, raw;  // warped positions, ambient points of [0, 1], log densities
-  floats input[INPUTS], ambient_1[HIDDEN], ambient_2[HIDDEN];
-  floats density_1[HIDDEN], features[HIDDEN], colour_1[HIDDEN], rgb[3];
-  floats flow[WIDEST], place_flow[WIDEST];  // gradients on their way back
+  row input[PACKETS(2 * PLACE)], ambient_1[WIDTH], ambient_2[WIDTH];
+  row density_1[WIDTH], features[WIDTH], colour_1[WIDTH], flow_rows[WIDEST];
+  floats rgb[3], flow[WIDEST], place_flow[WIDEST];  // flow: gradients on their way back
   alignas(64) float across[WIDEST * LANES];
   float* weight_gradient;  // of the layers from the last one to the first one
 
@@ -37,10 +39,6 @@ struct Training : Networks {
     }
   }
 
-  inline void relu(floats* out) const {
-    for (int o = 0; o < HIDDEN; o++) out[o] = max(sums[o], (floats)0.0f);
-  }
-
   inline void forward() {
     if (lines.n) {
       floats from_x = x, from_y = y;
@@ -52,28 +50,28 @@ struct Training : Networks {
       }
     }
     encode(position_table, levels, true, x, y, z, input);
-    const float* w = layer(weights, input, PLACE, HIDDEN, 0);
-    add(ambient_biases, frame), relu(ambient_1);
-    w = layer(w, ambient_1, HIDDEN, HIDDEN, 0);
-    relu(ambient_2);
-    w = layer(w, ambient_2, HIDDEN, 2, 0);
+    const weight* w = layer(weights, input, PLACE, HIDDEN, 0);
+    add(ambient_biases, frame), put(ambient_1, HIDDEN, 0.0f);
+    w = layer(w, ambient_1, WIDTH, HIDDEN, 0);
+    put(ambient_2, HIDDEN, 0.0f);
+    w = layer(w, ambient_2, WIDTH, 2, 0);
     at_x = 1.0f - 1.0f / (exp(2.0f * sums[0]) + 1.0f);  // (tanh + 1) / 2
     at_y = 1.0f - 1.0f / (exp(2.0f * sums[1]) + 1.0f);
     encode(ambient_table, levels + 6 * LEVELS, false, at_x, at_y, at_y, input + PLACE);
     w = layer(w, input, 2 * PLACE, HIDDEN, 0);
-    add(density_biases, frame), relu(density_1);
-    w = layer(w, density_1, HIDDEN, HIDDEN, 0);
-    relu(features);
-    w = layer(w, features, HIDDEN, 1, 0);
+    add(density_biases, frame), put(density_1, HIDDEN, 0.0f);
+    w = layer(w, density_1, WIDTH, HIDDEN, 0);
+    put(features, HIDDEN, 0.0f);
+    w = layer(w, features, WIDTH, 1, 0);
     raw = sums[0];
-    w = layer(w, features, HIDDEN, HIDDEN, 0);
-    add(colour_biases, ray), relu(colour_1);
-    layer(w, colour_1, HIDDEN, 3, 0);
+    w = layer(w, features, WIDTH, HIDDEN, 0);
+    add(colour_biases, ray), put(colour_1, HIDDEN, 0.0f);
+    layer(w, colour_1, WIDTH, 3, 0);
     for (int c = 0; c < 3; c++) rgb[c] = 1.0f / (1.0f + exp(-sums[c]));
   }
 
 #if BACKWARD
-  // to[lane][row] of rows[row][lane]. Interleaving the halves turns the eight bits of an index by
+  // to[lane][row] of rows[row][lane], n of them. Interleaving the halves turns the eight bits of an index by
   // one: after four times row and lane have changed places.
   static inline void transpose(const floats* rows, int n, float* to) {
     for (int first = 0; first < n; first += LANES) {
@@ -96,30 +94,45 @@ struct Training : Networks {
         a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   }
 
-  // Adds flow x input, summed over the lanes, to a layer's gradient: n_out in whole BLOCKs, n_in in
-  // whole packets, by packets of inputs.
-  inline void outer(const floats* input, int n_in, int n_out) {
-    transpose(input, n_in, across);
+  // Adds flow x input, summed over the lanes, to a layer's gradient: n_out in whole BLOCKs, n_in
+  // rows in whole packets; by packets of inputs, beside AMX the even and the odd ones of each.
+  inline void outer(const row* input, int n_in, int n_out) {
+    enum { KINDS = 3 - PAIR };
+    transpose((const floats*)input, n_in, across);
     for (int i = 0; i < n_in; i += LANES)
-      for (int o = 0; o < n_out; o += BLOCK, weight_gradient += BLOCK * LANES) {
-        floats sum[BLOCK];
-        for (int k = 0; k < BLOCK; k++) sum[k] = load(weight_gradient + LANES * k);
+      for (int o = 0; o < n_out; o += BLOCK, weight_gradient += KINDS * BLOCK * LANES) {
+        floats sum[KINDS * BLOCK];
+        for (int k = 0; k < KINDS * BLOCK; k++) sum[k] = load(weight_gradient + LANES * k);
         for (int j = 0; j < LANES; j++) {
-          floats values = load(across + j * n_in + i);
-          for (int k = 0; k < BLOCK; k++) sum[k] += values * ((const float*)(flow + o + k))[j];
+          floats values = load(across + j * n_in + i), odd = (floats)((whole)values & 0xffff0000u);
+          if (AMX) values = (floats)((whole)values << 16);
+          for (int k = 0; k < BLOCK; k++) {
+            float by = ((const float*)(flow + o + k))[j];
+            sum[KINDS * k] += values * by;
+            if (AMX) sum[KINDS * k + KINDS - 1] += odd * by;
+          }
         }
-        for (int k = 0; k < BLOCK; k++) store(weight_gradient + LANES * k, sum[k]);
+        for (int k = 0; k < KINDS * BLOCK; k++) store(weight_gradient + LANES * k, sum[k]);
       }
   }
 
-  // What flows back to a layer's input of n_in rows from its n_out results.
-  inline const float* back(const float* w, int n_out, int n_in) {
-    return layer(w, flow, n_out, n_in, 0);
+  // What flows back to a layer's n_in inputs from its n_out results.
+  inline const weight* back(const weight* w, int n_out, int n_in) {
+    for (int k = 0; k < (ROWS(n_out) + PAIR - 1) / PAIR; k++)
+      put(flow_rows + PAIR * k, flow[2 * k], flow[2 * k + 1]);
+    return layer(w, flow_rows, ROWS(n_out), n_in, 0);
   }
 
   // The sums become the flow where the layer before gave something.
-  inline void through(const floats* given) {
-    for (int o = 0; o < HIDDEN; o++) flow[o] = given[o] > 0.0f ? sums[o] : (floats)0.0f;
+  inline void through(const row* given) {
+    for (int o = 0; o < HIDDEN; o++) {
+#if AMX
+      ints shows = (o & 1 ? given[o / 2] >> 16 : given[o / 2] & 0xffffu) != 0u;
+#else
+      ints shows = given[o] > 0.0f;
+#endif
+      flow[o] = (floats)(shows & (ints)sums[o]);
+    }
   }
 
   inline void add_to_biases(float* gradient, const int* of_lane) {
@@ -132,7 +145,7 @@ struct Training : Networks {
   }
 
   inline void small(const floats* values, int n) {  // a flow of n results, filled up with zeros
-    for (int o = 0; o < BLOCK; o++) flow[o] = o < n ? values[o] : (floats)0.0f;
+    for (int o = 0; o < 32; o++) flow[o] = o < n ? values[o] : (floats)0.0f;
   }
 
   // What flows back to a point of the 2D grid, from its features' flow.
@@ -165,37 +178,36 @@ struct Training : Networks {
   inline void backward(
       floats of_density, const floats* of_colour, floats of_ambient, float* ambient_gradient,
       float* density_gradient, float* colour_gradient) {
-    const float* w = transposed_weights;
+    const weight* w = transposed_weights;
     floats to[3];
     for (int c = 0; c < 3; c++) to[c] = of_colour[c] * rgb[c] * (1.0f - rgb[c]);
-    small(to, 3), outer(colour_1, HIDDEN, BLOCK);
+    small(to, 3), outer(colour_1, WIDTH, BLOCK);
     w = back(w, 3, HIDDEN), through(colour_1);
-    outer(features, HIDDEN, HIDDEN), add_to_biases(colour_gradient, ray);
+    outer(features, WIDTH, HIDDEN), add_to_biases(colour_gradient, ray);
     w = back(w, HIDDEN, HIDDEN);
     to[0] = of_density * scale * exp(clamped(raw, -15.0f, 15.0f));
-    for (int o = 0; o < HIDDEN; o++) sums[o] += w[o] * to[0];
-    w += HIDDEN;
-    small(to, 1), outer(features, HIDDEN, BLOCK);
-    through(features), outer(density_1, HIDDEN, HIDDEN);
+    for (int o = 0; o < HIDDEN; o++) sums[o] += density_weights[o] * to[0];
+    small(to, 1), outer(features, WIDTH, BLOCK);
+    through(features), outer(density_1, WIDTH, HIDDEN);
     w = back(w, HIDDEN, HIDDEN), through(density_1);
-    outer(input, INPUTS, HIDDEN), add_to_biases(density_gradient, frame);
-    w = back(w, HIDDEN, 2 * PLACE);
-    for (int i = 0; i < 2 * PLACE; i++) place_flow[i] = sums[i];
-    to_ambient_point(place_flow + PLACE, to[0], to[1]);
+    outer(input, PACKETS(2 * PLACE), HIDDEN), add_to_biases(density_gradient, frame);
+    w = back(w, HIDDEN, 2 * PLACES);
+    for (int i = 0; i < 2 * PLACES; i++) place_flow[i] = sums[i];
+    to_ambient_point(place_flow + PLACES, to[0], to[1]);
     floats ambient[2] = {at_x, at_y};
     for (int c = 0; c < 2; c++) {  // the point is (tanh + 1) / 2
       floats value = 2.0f * ambient[c] - 1.0f, sign = value > 0.0f ? (floats)1.0f : (floats)-1.0f;
       sign = value == 0.0f ? (floats)0.0f : sign;
       to[c] = (0.5f * to[c] + of_ambient * sign) * (1.0f - value * value);
     }
-    small(to, 2), outer(ambient_2, HIDDEN, BLOCK);
+    small(to, 2), outer(ambient_2, WIDTH, BLOCK);
     w = back(w, 2, HIDDEN), through(ambient_2);
-    outer(ambient_1, HIDDEN, HIDDEN);
+    outer(ambient_1, WIDTH, HIDDEN);
     w = back(w, HIDDEN, HIDDEN), through(ambient_1);
-    outer(input, (PLACE + LANES - 1) / LANES * LANES, HIDDEN);
+    outer(input, PACKETS(PLACE), HIDDEN);
     add_to_biases(ambient_gradient, frame);
-    back(w, HIDDEN, PLACE);
-    for (int i = 0; i < PLACE; i++) place_flow[i] += sums[i];
+    back(w, HIDDEN, PLACES);
+    for (int i = 0; i < PLACES; i++) place_flow[i] += sums[i];
   }
 #endif
 };
@@ -206,7 +218,7 @@ field.lines = Lines{given.lines.data, given.n_lines, given.far, given.fade_start
 field.position_table = (const unsigned*)given.position_table.data;
 field.ambient_table = (const unsigned*)given.ambient_table.data;
 field.levels = given.levels.data, field.scale = given.density_scale;
-field.weights = given.weights.data;
+field.weights = (const Training::weight*)given.weights.data;
 field.ambient_biases = given.ambient_biases.data, field.density_biases = given.density_biases.data;
 field.colour_biases = given.colour_biases.data;
 const int* rays = given.rays.data;
@@ -230,15 +242,18 @@ for (; at < end; at += LANES) {
   }
   int n_weights = given.weight_gradient.shape[0] / given.n_parts;
   int n_biases = given.ambient_bias_gradient.shape[0] / given.n_parts;
-  field.transposed_weights = given.transposed_weights.data;
+  field.transposed_weights = (const Training::weight*)given.transposed_weights.data;
+  field.density_weights = given.density_weights.data;
   field.weight_gradient = given.weight_gradient.data + part * n_weights;
   field.backward(
       of_density, of_colour, of_ambient, given.ambient_bias_gradient.data + part * n_biases,
       given.density_bias_gradient.data + part * n_biases, given.colour_bias_gradient.data);
-  for (int i = 0; i < 2 * LEVELS; i++)
+  for (int i = 0; i < 2 * LEVELS; i++) {
+    int first = i < LEVELS ? 2 * i : Training::PLACES + 2 * (i - LEVELS);
     for (int j = 0; j < count; j++)
       for (int k = 0; k < 2; k++)
-        given.feature_gradient.data[2 * ((long)i * n + at + j) + k] = field.place_flow[2 * i + k][j];
+        given.feature_gradient.data[2 * ((long)i * n + at + j) + k] = field.place_flow[first + k][j];
+  }
   for (int j = 0; j < count; j++) {
     float* point = given.points.data + 5 * (at + j);
     point[0] = field.x[j], point[1] = field.y[j], point[2] = field.z[j];

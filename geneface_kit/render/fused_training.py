@@ -17,19 +17,30 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
-from geneface_kit.render.fused import BLOCK, block_kernel, grid_levels, launch_blocks, tiles
+from geneface_kit.render.fused import (
+    BLOCK,
+    block_kernel,
+    grid_levels,
+    launch_blocks,
+    padded_width,
+    tiles,
+)
 from geneface_kit.render.grid import GridEncoding
 
 SAMPLES = 512
 """Samples of a block, to the next end of a ray."""
 LANES = 16
 """Samples side by side."""
+FIRST, DENSITY = (0, 3), 5
+"""Numbers of the layers whose inputs are features of the grids, and of the one that gives the
+density, among the eight."""
 
 
 @dataclass(frozen=True)
 class Space:
     """What the learned numbers of a field do not change: how its points are moved, and its unit.
 
+    amx: whether networks are of bfloat16, in tiles; float32 else, as the tables are in any case.
     lines: (k, m, 11), sets of `line_warp.line_table`, m = 0 where nothing is moved; far, fade: as
     in `line_warp`; scale: of exp(output), per box length.
     """
@@ -38,6 +49,7 @@ class Space:
     far: float
     fade: tuple[float, float]
     scale: float
+    amx: bool = False
 
 
 def fused_samples(
@@ -84,10 +96,10 @@ class _Fused(torch.autograd.Function):
         positions, _, _, levels, *learned = ctx.saved_tensors
         tables, biases, weights = learned[:2], learned[2:5], learned[5:]
         n, n_levels, n_parts = len(positions), len(levels) // 12, torch.get_num_threads()
-        hidden = _width(len(weights[0]))
+        amx, hidden = ctx.space.amx, _width(len(weights[0]), ctx.space.amx)
         shapes = [
-            (_padded(n_in, LANES), _padded(n_out, BLOCK))
-            for n_out, n_in in reversed(_shapes(n_levels, hidden))
+            (_padded(n_in, 2 * LANES if amx else LANES), _padded(n_out, BLOCK))
+            for n_out, n_in in reversed(_shapes(n_levels, hidden, amx))
         ]
         sizes = [n_in * n_out for n_in, n_out in shapes]
         by_part = positions.new_zeros(n_parts, sum(sizes))
@@ -122,14 +134,14 @@ class _Fused(torch.autograd.Function):
                 table_gradient=gradient.view(-1),
             )
         parts = by_part.sum(0).split(sizes)
-        of_weights = [
-            part.view(n_in // LANES, n_out, LANES).transpose(0, 1).reshape(n_out, n_in)
-            for part, (n_in, n_out) in zip(parts, shapes, strict=True)
-        ][::-1]
-        of_weights = [
-            gradient[: len(weight), : weight.shape[1]]
-            for gradient, weight in zip(of_weights, weights, strict=True)
-        ]
+        of_weights = []
+        for number, part, (n_in, n_out) in zip(range(7, -1, -1), parts, shapes, strict=True):
+            kinds = 2 if amx else 1  # beside AMX even and odd inputs apart
+            part = part.view(-1, n_out, kinds, LANES).permute(1, 0, 3, 2).reshape(n_out, n_in)
+            if number in FIRST:
+                grids = part.split(_place(2 * n_levels, amx), 1)
+                part = torch.cat([grid[:, : 2 * n_levels] for grid in grids], 1)
+            of_weights.insert(0, part[: len(weights[number]), : weights[number].shape[1]])
         of_biases = [*(part.sum(0) for part in sets), by_ray]
         of_biases = [
             gradient[:, : bias.shape[1]] for gradient, bias in zip(of_biases, biases, strict=True)
@@ -148,23 +160,34 @@ def _launch(
     """Runs the kernel over what is saved: forward, or with what `back` adds backward; then
     density, colour and ambient are the gradients of those."""
     positions, rays, sets, levels, *learned = saved
-    hidden = _width(len(learned[5]))
+    amx, hidden = space.amx, _width(len(learned[5]), space.amx)
     biases = [functional.pad(bias, (0, hidden - bias.shape[1])).flatten() for bias in learned[2:5]]
     n_levels = len(levels) // 12
-    weights = [
-        functional.pad(w.detach(), (0, n_in - w.shape[1], 0, n_out - len(w)))
-        for w, (n_out, n_in) in zip(learned[5:], _shapes(n_levels, hidden), strict=True)
-    ]
-    there = torch.cat([tiles(weight) for weight in weights])
+    weights = []
+    for number, (n_out, n_in) in enumerate(_shapes(n_levels, hidden, amx)):
+        weight = learned[5 + number].detach()
+        if number in FIRST:
+            grids, more = weight.split(2 * n_levels, 1), _place(2 * n_levels, amx) - 2 * n_levels
+            weight = torch.cat([functional.pad(grid, (0, more)) for grid in grids], 1)
+        more = (0, n_in - weight.shape[1], 0, n_out - len(weight))
+        weights.append(functional.pad(weight, more))
+    there = torch.cat([tiles(weight, amx) for weight in weights]).view(torch.int32)
     none = positions.new_empty(1)
     names = [name for name in Samples.vars if name.endswith("gradient")]
-    empty = dict.fromkeys([*names, "points", "transposed_weights"], none) | {"n_parts": 1}
+    names += ["points", "density_weights"]
+    empty = dict.fromkeys(names, none) | {
+        "n_parts": 1,
+        "transposed_weights": none.view(torch.int32),
+    }
     if back:
-        back["transposed_weights"] = torch.cat([tiles(weight.T) for weight in weights[::-1]])
+        turned = [tiles(w.T, amx) for k, w in reversed(list(enumerate(weights))) if k != DENSITY]
+        back["transposed_weights"] = torch.cat(turned).view(torch.int32)
+        back["density_weights"] = weights[DENSITY].flatten()
     kernel = block_kernel(
         "fused_training.h",
         Samples,
-        False,
+        amx,
+        HALF=0,
         LEVELS=n_levels,
         HIDDEN=hidden,
         BACKWARD=int(bool(back)),
@@ -195,9 +218,9 @@ def _launch(
     launch_blocks(kernel, Samples, n_blocks, **(values | empty | back))
 
 
-def _shapes(n_levels: int, hidden: int) -> list[tuple[int, int]]:
+def _shapes(n_levels: int, hidden: int, amx: bool) -> list[tuple[int, int]]:
     """Results and inputs of the eight layers in the kernel, in the order of their use."""
-    place, square = 2 * n_levels, (hidden, hidden)
+    place, square = _place(2 * n_levels, amx), (hidden, hidden)
     ambient, density = [(hidden, place), square, (2, hidden)], [(hidden, 2 * place), square]
     return [*ambient, *density, (1, hidden), square, (3, hidden)]
 
@@ -206,9 +229,14 @@ def _padded(n: int, step: int) -> int:
     return -(-n // step) * step
 
 
-def _width(n: int) -> int:
+def _place(n: int, amx: bool) -> int:
+    """How many inputs of the kernel n features of a grid are."""
+    return _padded(n, 2 * LANES) if amx else n
+
+
+def _width(n: int, amx: bool) -> int:
     """How wide a hidden layer of n neurons is in the kernel."""
-    return _padded(n, LANES)
+    return padded_width(n, amx) if amx else _padded(n, LANES)
 
 
 @no_type_check
@@ -222,8 +250,9 @@ class Samples:
     position_table: wp.array(dtype=int)
     ambient_table: wp.array(dtype=int)
     levels: wp.array(dtype=int)
-    weights: wp.array(dtype=float)
-    transposed_weights: wp.array(dtype=float)
+    weights: wp.array(dtype=int)
+    transposed_weights: wp.array(dtype=int)
+    density_weights: wp.array(dtype=float)
     ambient_biases: wp.array(dtype=float)
     density_biases: wp.array(dtype=float)
     colour_biases: wp.array(dtype=float)

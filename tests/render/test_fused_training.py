@@ -34,9 +34,9 @@ class Batch:
         for tensor in self.learned:
             tensor.requires_grad_()
 
-    def fused(self):
+    def fused(self, amx=False):
         lines = line_table(self.lines, self.toy.rest, self.softness)
-        space = Space(lines, REACH**-4.0, FADE, SCALE)
+        space = Space(lines, REACH**-4.0, FADE, SCALE, amx)
         toy = self.toy
         where = (self.positions, self.ray_index, self.sets)
         return fused_samples(*where, space, toy.grids, toy.networks, tuple(self.biases))
