@@ -20,6 +20,11 @@ struct Training : Networks {
   row density_1[WIDTH], features[WIDTH], colour_1[WIDTH], flow_rows[WIDEST];
   floats rgb[3], flow[WIDEST], place_flow[WIDEST];  // flow: gradients on their way back
   alignas(64) float across[WIDEST * LANES];
+#if AMX
+  typedef weight halves __attribute__((ext_vector_type(LANES)));
+  row pairs[WIDEST / LANES][LANES];
+  weight inputs[LANES][2 * LANES];
+#endif
   float* weight_gradient;  // of the layers from the last one to the first one
 
   static inline void store(float* to, floats values) { __builtin_memcpy(to, &values, sizeof values); }
@@ -94,26 +99,50 @@ struct Training : Networks {
         a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   }
 
-  // Adds flow x input, summed over the lanes, to a layer's gradient: n_out in whole BLOCKs, n_in
-  // rows in whole packets; by packets of inputs, beside AMX the even and the odd ones of each.
+  // Adds input x flow, summed over the lanes, to a layer's gradient by tiles of 16 inputs and 16
+  // results: n_in rows in whole packets, n_out results. Leaves the transposed flow in `across`.
   inline void outer(const row* input, int n_in, int n_out) {
-    enum { KINDS = 3 - PAIR };
-    transpose((const floats*)input, n_in, across);
-    for (int i = 0; i < n_in; i += LANES)
-      for (int o = 0; o < n_out; o += BLOCK, weight_gradient += KINDS * BLOCK * LANES) {
-        floats sum[KINDS * BLOCK];
-        for (int k = 0; k < KINDS * BLOCK; k++) sum[k] = load(weight_gradient + LANES * k);
-        for (int j = 0; j < LANES; j++) {
-          floats values = load(across + j * n_in + i), odd = (floats)((whole)values & 0xffff0000u);
-          if (AMX) values = (floats)((whole)values << 16);
-          for (int k = 0; k < BLOCK; k++) {
-            float by = ((const float*)(flow + o + k))[j];
-            sum[KINDS * k] += values * by;
-            if (AMX) sum[KINDS * k + KINDS - 1] += odd * by;
-          }
-        }
-        for (int k = 0; k < KINDS * BLOCK; k++) store(weight_gradient + LANES * k, sum[k]);
+    transpose(flow, n_out, across);
+#if AMX
+#define ADDED(tile) \
+  __builtin_ia32_tileloadd64(4 + tile, pairs[m + tile], 64); \
+  __builtin_ia32_tileloadd64(tile, weight_gradient, 64); \
+  __builtin_ia32_tdpbf16ps(tile, 6, 4 + tile); \
+  __builtin_ia32_tilestored64(tile, weight_gradient, 64); \
+  weight_gradient += LANES * LANES
+    int n_tiles = n_out / LANES;
+    for (int m = 0; m < n_tiles; m++)  // pairs of samples; the lower half of a tile stays 0
+      for (int k = 0; k < LANES / 2; k++) {
+        const float* samples = across + 2 * k * n_out + LANES * m;
+        put(pairs[m] + k, load(samples), load(samples + n_out));
       }
+    for (int i = 0; i < n_in; i += LANES / 2) {
+      for (int k = 0; k < LANES / 2; k++) {
+        halves low = __builtin_convertvector(input[i + k] & 0xffffu, halves);
+        halves high = __builtin_convertvector(input[i + k] >> 16, halves);
+        __builtin_memcpy(inputs[2 * k], &low, sizeof low);
+        __builtin_memcpy(inputs[2 * k + 1], &high, sizeof high);
+      }
+      __builtin_ia32_tileloadd64(6, inputs, 64);
+      for (int m = 0; m < n_tiles; m += 2) {
+        ADDED(0);
+        if (m + 1 < n_tiles) { ADDED(1); }
+      }
+    }
+#undef ADDED
+#else
+    for (int i = 0; i < n_in; i += LANES)
+      for (int o = 0; o < n_out; o += LANES)
+        for (int part = i; part < i + LANES; part += BLOCK, weight_gradient += BLOCK * LANES) {
+          floats sum[BLOCK];
+          for (int k = 0; k < BLOCK; k++) sum[k] = load(weight_gradient + LANES * k);
+          for (int j = 0; j < LANES; j++) {
+            floats values = load(across + j * n_out + o);
+            for (int k = 0; k < BLOCK; k++) sum[k] += values * ((const float*)(input + part + k))[j];
+          }
+          for (int k = 0; k < BLOCK; k++) store(weight_gradient + LANES * k, sum[k]);
+        }
+#endif
   }
 
   // What flows back to a layer's n_in inputs from its n_out results.
@@ -135,8 +164,8 @@ struct Training : Networks {
     }
   }
 
+  // After `outer`, whose transposed flow it takes.
   inline void add_to_biases(float* gradient, const int* of_lane) {
-    transpose(flow, HIDDEN, across);
     for (int j = 0; j < LANES; j++) {
       float* row = gradient + of_lane[j] * HIDDEN;
       for (int o = 0; o < HIDDEN; o += LANES)
@@ -181,13 +210,13 @@ struct Training : Networks {
     const weight* w = transposed_weights;
     floats to[3];
     for (int c = 0; c < 3; c++) to[c] = of_colour[c] * rgb[c] * (1.0f - rgb[c]);
-    small(to, 3), outer(colour_1, WIDTH, BLOCK);
+    small(to, 3), outer(colour_1, WIDTH, LANES);
     w = back(w, 3, HIDDEN), through(colour_1);
     outer(features, WIDTH, HIDDEN), add_to_biases(colour_gradient, ray);
     w = back(w, HIDDEN, HIDDEN);
     to[0] = of_density * scale * exp(clamped(raw, -15.0f, 15.0f));
     for (int o = 0; o < HIDDEN; o++) sums[o] += density_weights[o] * to[0];
-    small(to, 1), outer(features, WIDTH, BLOCK);
+    small(to, 1), outer(features, WIDTH, LANES);
     through(features), outer(density_1, WIDTH, HIDDEN);
     w = back(w, HIDDEN, HIDDEN), through(density_1);
     outer(input, PACKETS(2 * PLACE), HIDDEN), add_to_biases(density_gradient, frame);
@@ -200,7 +229,7 @@ struct Training : Networks {
       sign = value == 0.0f ? (floats)0.0f : sign;
       to[c] = (0.5f * to[c] + of_ambient * sign) * (1.0f - value * value);
     }
-    small(to, 2), outer(ambient_2, WIDTH, BLOCK);
+    small(to, 2), outer(ambient_2, WIDTH, LANES);
     w = back(w, 2, HIDDEN), through(ambient_2);
     outer(ambient_1, WIDTH, HIDDEN);
     w = back(w, HIDDEN, HIDDEN), through(ambient_1);

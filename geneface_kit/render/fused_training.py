@@ -18,7 +18,6 @@ from torch.nn import functional
 from torch.profiler import record_function
 
 from geneface_kit.render.fused import (
-    BLOCK,
     block_kernel,
     grid_levels,
     launch_blocks,
@@ -98,7 +97,7 @@ class _Fused(torch.autograd.Function):
         n, n_levels, n_parts = len(positions), len(levels) // 12, torch.get_num_threads()
         amx, hidden = ctx.space.amx, _width(len(weights[0]), ctx.space.amx)
         shapes = [
-            (_padded(n_in, 2 * LANES if amx else LANES), _padded(n_out, BLOCK))
+            (_padded(n_in, LANES), _padded(n_out, LANES))
             for n_out, n_in in reversed(_shapes(n_levels, hidden, amx))
         ]
         sizes = [n_in * n_out for n_in, n_out in shapes]
@@ -136,8 +135,8 @@ class _Fused(torch.autograd.Function):
         parts = by_part.sum(0).split(sizes)
         of_weights = []
         for number, part, (n_in, n_out) in zip(range(7, -1, -1), parts, shapes, strict=True):
-            kinds = 2 if amx else 1  # beside AMX even and odd inputs apart
-            part = part.view(-1, n_out, kinds, LANES).permute(1, 0, 3, 2).reshape(n_out, n_in)
+            tiled = part.view(n_in // LANES, n_out // LANES, LANES, LANES)
+            part = tiled.permute(1, 3, 0, 2).reshape(n_out, n_in)
             if number in FIRST:
                 grids = part.split(_place(2 * n_levels, amx), 1)
                 part = torch.cat([grid[:, : 2 * n_levels] for grid in grids], 1)
