@@ -81,7 +81,12 @@ class GridField(HeadField):
     def density(
         self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
     ) -> Float[Tensor, " n"]:
-        return self._geometry(positions, condition, None)[0]
+        if not self._is_fused(positions):
+            return self._geometry(positions, condition, None)[0]
+        packet = torch.arange(len(positions), device=positions.device) // 512  # rays, so to speak
+        directions = FRONT.to(positions).expand(-(-len(positions) // 512), 3)
+        nobody = torch.zeros_like(self.mean_appearance())
+        return self._fused(positions, directions, packet, condition, nobody, None).density
 
     def at(
         self,
@@ -90,7 +95,7 @@ class GridField(HeadField):
         frame_of_ray: Int[Tensor, " r"] | None,
     ) -> Field:
         def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
-            if self._trains_fused(positions):
+            if self._is_fused(positions) and torch.is_grad_enabled():
                 return self._fused(
                     positions, directions, ray_index, conditions, appearance, frame_of_ray
                 )
@@ -105,10 +110,10 @@ class GridField(HeadField):
 
         return field
 
-    def _trains_fused(self, positions: Tensor) -> bool:
-        """Whether samples go through `fused_samples`: in training on a CPU."""
+    def _is_fused(self, positions: Tensor) -> bool:
+        """Whether samples go through `fused_samples`: on a CPU, while the field is trained."""
         on_cpu = positions.device.type == "cpu" and self.position_grid.backend == "auto"
-        return on_cpu and torch.is_grad_enabled() and not positions.requires_grad
+        return on_cpu and not positions.requires_grad
 
     def _fused(
         self,

@@ -69,9 +69,20 @@ struct Networks {
     whole pair = gather(table, at);
     a = (floats)(pair << 16);
     b = (floats)(pair & 0xffff0000u);
+#elif defined(__AVX512F__)  // both at once, as one number of 64 bits
+    typedef double plain __attribute__((vector_size(64)));
+    typedef int places __attribute__((vector_size(32)));
+    places low = (places)__builtin_shufflevector(at, at, 0, 1, 2, 3, 4, 5, 6, 7);
+    places high = (places)__builtin_shufflevector(at, at, 8, 9, 10, 11, 12, 13, 14, 15);
+    floats c = (floats)(__builtin_ia32_gathersiv8df((plain){}, table, low, -1, 8));
+    floats d = (floats)(__builtin_ia32_gathersiv8df((plain){}, table, high, -1, 8));
+    a = __builtin_shufflevector(c, d, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    b = __builtin_shufflevector(c, d, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 #else
-    a = (floats)(gather(table, at << 1));
-    b = (floats)(gather(table + 1, at << 1));
+    for (int j = 0; j < LANES; j++) {
+      const float* row = (const float*)table + 2 * at[j];
+      a[j] = row[0], b[j] = row[1];
+    }
 #endif
   }
 

@@ -45,7 +45,7 @@ struct Training : Networks {
   }
 
   inline void forward() {
-    if (lines.n) {
+    if (lines.n && !BACKWARD) {
       floats from_x = x, from_y = y;
       for (int j = 0, next; j < LANES; j = next) {
         ints lanes = run(frame, j, next);
@@ -259,7 +259,11 @@ for (; at < end; at += LANES) {
   for (int j = 0; j < LANES; j++) {
     int k = at + (j < count ? j : count - 1);
     field.ray[j] = rays[k], field.frame[j] = given.frames.data[rays[k]];
+#if BACKWARD  // where it was moved to
+    const float* p = given.points.data + 5 * k;
+#else
     const auto& p = given.positions.data[k];
+#endif
     field.x[j] = p[0], field.y[j] = p[1], field.z[j] = p[2];
   }
   field.forward();
@@ -283,11 +287,6 @@ for (; at < end; at += LANES) {
       for (int k = 0; k < 2; k++)
         given.feature_gradient.data[2 * ((long)i * n + at + j) + k] = field.place_flow[first + k][j];
   }
-  for (int j = 0; j < count; j++) {
-    float* point = given.points.data + 5 * (at + j);
-    point[0] = field.x[j], point[1] = field.y[j], point[2] = field.z[j];
-    point[3] = field.at_x[j], point[4] = field.at_y[j];
-  }
 #else
   floats density = field.scale * Training::exp(Training::min(field.raw, (floats)20.0f));
   floats ambient_x = 2.0f * field.at_x - 1.0f, ambient_y = 2.0f * field.at_y - 1.0f;
@@ -295,6 +294,9 @@ for (; at < end; at += LANES) {
   for (int j = 0; j < count; j++) {
     given.density.data[at + j] = density[j], given.ambient.data[at + j] = ambient[j];
     for (int c = 0; c < 3; c++) given.colour.data[at + j][c] = field.rgb[c][j];
+    float* point = given.points.data + 5 * (at + j);
+    point[0] = field.x[j], point[1] = field.y[j], point[2] = field.z[j];
+    point[3] = field.at_x[j], point[4] = field.at_y[j];
   }
 #endif
 }

@@ -83,16 +83,18 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, positions, rays, space, levels, *learned):
         saved = (positions, *rays, levels, *learned)
-        ctx.save_for_backward(*saved)
         ctx.space = space
         n = len(positions)
         outputs = [positions.new_empty(n), torch.empty_like(positions), positions.new_empty(n)]
-        _launch(saved, space, *outputs)
+        points = positions.new_empty(n, 5)  # where they were moved to, and the ambient points
+        _launch(saved, space, points, *outputs)
+        ctx.save_for_backward(points, *saved)
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx, *gradients):
-        positions, _, _, levels, *learned = ctx.saved_tensors
+        points, *saved = ctx.saved_tensors
+        positions, _, _, levels, *learned = saved
         tables, biases, weights = learned[:2], learned[2:5], learned[5:]
         n, n_levels, n_parts = len(positions), len(levels) // 12, torch.get_num_threads()
         amx, hidden = ctx.space.amx, _width(len(weights[0]), ctx.space.amx)
@@ -104,10 +106,11 @@ class _Fused(torch.autograd.Function):
         by_part = positions.new_zeros(n_parts, sum(sizes))
         sets = [positions.new_zeros(n_parts, len(biases[0]), hidden) for _ in range(2)]
         by_ray = positions.new_zeros(len(biases[2]), hidden)
-        features, points = positions.new_empty(2 * n_levels, n, 2), positions.new_empty(n, 5)
+        features = positions.new_empty(2 * n_levels, n, 2)
         _launch(
-            ctx.saved_tensors,
+            saved,
             ctx.space,
+            points,
             *gradients,
             n_parts=n_parts,
             weight_gradient=by_part.view(-1),
@@ -115,7 +118,6 @@ class _Fused(torch.autograd.Function):
             density_bias_gradient=sets[1].view(-1),
             colour_bias_gradient=by_ray.view(-1),
             feature_gradient=features.view(-1),
-            points=points.view(-1),
         )
         of_tables = [torch.zeros_like(table) for table in tables]
         for number, gradient in enumerate(of_tables):
@@ -151,6 +153,7 @@ class _Fused(torch.autograd.Function):
 def _launch(
     saved: Sequence[Tensor],
     space: Space,
+    points: Tensor,
     density: Tensor,
     colour: Tensor,
     ambient: Tensor,
@@ -173,7 +176,7 @@ def _launch(
     there = torch.cat([tiles(weight, amx) for weight in weights]).view(torch.int32)
     none = positions.new_empty(1)
     names = [name for name in Samples.vars if name.endswith("gradient")]
-    names += ["points", "density_weights"]
+    names += ["density_weights"]
     empty = dict.fromkeys(names, none) | {
         "n_parts": 1,
         "transposed_weights": none.view(torch.int32),
@@ -194,6 +197,7 @@ def _launch(
     )
     values = {
         "positions": positions,
+        "points": points.view(-1),
         "rays": rays,
         "frames": sets,
         "position_table": learned[0].view(torch.int32).view(-1),
