@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
-from geneface_kit.person.speech import hama_layers
+from geneface_kit.person.speech.acoustics import STEP
+from geneface_kit.person.speech.conformer import CHANNELS, load_conformer
+from geneface_kit.person.speech.encoders import fit_length, in_pieces, levelled
 
-__all__ = ["SHAPES", "Mark", "certain_marks", "shape_probabilities"]
+__all__ = ["SHAPES", "Mark", "certain_marks", "hama_layers", "shape_probabilities"]
 
 SHAPES = {
     "m b p": ("m", "b", "p", "pʰ", "p͈", "ɓ"),
@@ -38,6 +41,23 @@ class Mark:
     frame: int
     shape: str
     probability: float
+
+
+def hama_layers(audio: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "s _"]]:
+    """What the phoneme Conformer says inside: "block 1" to "block 4", and "log-probs".
+
+    `encode` gives block 3 of the same sound; the others are there to be compared with it.
+    """
+
+    def everything(sound: torch.Tensor) -> torch.Tensor:
+        blocks, log_probabilities = load_conformer()(sound)
+        return torch.cat([*blocks, log_probabilities], dim=1)  # (s, 4 * 144 + 191)
+
+    n_steps = max(1, len(audio) // STEP)
+    steps = fit_length(in_pieces(levelled(audio), everything), n_steps)
+    cuts = [CHANNELS * index for index in range(1, 5)]
+    names = ["block 1", "block 2", "block 3", "block 4", "log-probs"]
+    return dict(zip(names, np.split(steps, cuts, axis=1), strict=True))
 
 
 def shape_probabilities(audio: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, " s"]]:

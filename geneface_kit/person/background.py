@@ -70,7 +70,11 @@ def background_motion(
     a pixel moves when its brightness, averaged over 5 x 5 pixels, strays from its median over
     time by more than `MOVING_LEVEL` in a tenth of the frames.
     """
-    free = np.stack([_well_behind(one) for one in labels])
+    free = []
+    for one in labels:
+        distance = distance_transform_edt(np.pad(one == BACKGROUND, 1, mode="edge"))[1:-1, 1:-1]
+        free.append(distance > _least_distance(len(one)))
+    free = np.stack(free)
     judged = free.sum(0) >= max(2, len(labels) / 2)
     if not judged.any():
         return 0.0
@@ -169,11 +173,6 @@ def torso_image(
 
 def _least_distance(side: int) -> float:
     return max(2.0, LEAST_DISTANCE * side / 512)
-
-
-def _well_behind(labels: np.ndarray) -> np.ndarray:
-    distance = distance_transform_edt(np.pad(labels == BACKGROUND, 1, mode="edge"))[1:-1, 1:-1]
-    return distance > _least_distance(len(labels))
 
 
 def _blurred_where_unseen(

@@ -122,12 +122,6 @@ def write_npz(path: Path, **arrays: np.ndarray | str) -> None:
         np.savez(partial, **arrays)
 
 
-def write_text(path: Path, text: str) -> None:
-    """A text file, all or nothing."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
 def _labels_alone(folder: Path, points: np.ndarray) -> Iterator[UInt8[np.ndarray, "h w"]]:
     """Labels of every frame on its own."""
     with landmarks.person_mask() as person_of:

@@ -66,13 +66,10 @@ def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "med
     if detector not in DETECTORS:
         raise ValueError(f"detector must be one of {DETECTORS}, got {detector!r}")
     n_points = 478 if detector == "mediapipe" else 68
+    maker = _mediapipe_faces if detector == "mediapipe" else _alignment_faces
     points, found, rivals, last = [], [], [], None
-    with contextlib.ExitStack() as stack:
-        find_faces = None
+    with maker() as find_faces:
         for frame in frames:
-            if find_faces is None:
-                maker = _mediapipe_faces if detector == "mediapipe" else _alignment_faces
-                find_faces = stack.enter_context(maker())
             # native workers greet on the first picture and on the first face
             with _quiet_stderr() if last is None else contextlib.nullcontext():
                 faces = find_faces(frame)
@@ -112,18 +109,12 @@ def spans(
     """First frame and end of every stretch that starts and ends with a face, in order of time.
 
     max_gap: the longest run of missing frames inside a stretch; cuts: frames at which a new
-    shot starts.
+    shot starts, rising.
     """
-    stretches: list[tuple[int, int]] = []
-    for t in np.flatnonzero(found):
-        t = int(t)
-        start, end = stretches[-1] if stretches else (t, t)
-        new_shot = any(end - 1 < cut <= t for cut in cuts)
-        if not stretches or t - end > max_gap or new_shot:
-            stretches.append((t, t + 1))
-        else:
-            stretches[-1] = (start, t + 1)
-    return stretches
+    seen = np.flatnonzero(found)
+    shots = np.searchsorted(cuts, seen, side="right")
+    starts = 1 + np.flatnonzero((np.diff(seen) > max_gap + 1) | (np.diff(shots) > 0))
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(seen, starts) if len(part)]
 
 
 def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int, ...]:
@@ -137,7 +128,8 @@ def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int
     seen = np.flatnonzero(mesh.found)
     if len(seen) < 2:
         return ()
-    change = np.array([_change(thumbnails[a], thumbnails[b]) for a, b in itertools.pairwise(seen)])
+    pairs = ((thumbnails[a].astype(np.int16), thumbnails[b]) for a, b in itertools.pairwise(seen))
+    change = np.array([np.abs(after - before).mean() / 255 for before, after in pairs])
     abrupt = change > np.maximum(0.08, 6 * np.median(change))
     points = to_68(mesh)[seen, :48, :2]
     eyes = np.linalg.norm(points[:-1, 36] - points[:-1, 45], axis=-1) + 1e-6
@@ -155,15 +147,8 @@ def person_mask() -> Iterator[Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.nd
 
         network = SelfieSegmentation(model_selection=0)
         network.process(np.zeros((64, 64, 3), np.uint8))
-    try:
+    with network:
         yield lambda frame: network.process(np.ascontiguousarray(frame)).segmentation_mask
-    finally:
-        network.close()
-
-
-def _change(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean absolute difference of two pictures, full scale 1."""
-    return float(np.abs(after.astype(np.int16) - before).mean() / 255)
 
 
 def _follow(faces: list[np.ndarray], last: np.ndarray | None) -> tuple[np.ndarray | None, float]:
@@ -199,10 +184,8 @@ def _mediapipe_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
             np.array([[p.x, p.y, p.z] for p in face.landmark], np.float32) * side for face in found
         ]
 
-    try:
+    with network:
         yield find_faces
-    finally:
-        network.close()
 
 
 @contextlib.contextmanager

@@ -8,9 +8,7 @@ import base64
 import html
 import io
 
-import cv2
 import numpy as np
-from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -53,7 +51,7 @@ def panels(who: Person) -> str:
         _list("What was found or repaired on the way", report["warnings"], "Nothing."),
         f"<h2>What to expect</h2><p>{html.escape(quality.expectation(report))}</p>",
         "<h2>Frames, segmentation, torso picture</h2>",
-        *(_image(_encoded(strip), "jpeg", name) for name, strip in _strips(who)),
+        _image(_pictures(who), "jpeg", "frames, labels, torso pictures"),
         f"<p>{CAPTION}</p>",
         "<h2>Sound, pose and mouth</h2>",
         _image(_charts(who), "png", "offset, head pose, mouth opening, mouth shapes, pose leak"),
@@ -155,43 +153,34 @@ def _table(lines: list[tuple[str, str, str]]) -> str:
     return "<table>" + "".join(cells) + "</table>"
 
 
-def _image(data: bytes, kind: str, text: str) -> str:
-    encoded = base64.b64encode(data).decode()
+def _image(figure: Figure, kind: str, text: str) -> str:
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    picture = Image.open(drawn).convert("RGB")
+    if kind == "png":
+        picture = picture.quantize(64)  # a quarter of the bytes
+    picture.save(small, kind, quality=80, optimize=True)
+    encoded = base64.b64encode(small.getvalue()).decode()
     return f'<p><img width="100%" alt="{text}" src="data:image/{kind};base64,{encoded}"></p>'
 
 
-def _encoded(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    quality_80 = [cv2.IMWRITE_JPEG_QUALITY, 80]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality_80)
-    if not done:
-        raise OSError("OpenCV could not encode a picture of the report")
-    return data.tobytes()
-
-
-def _strips(who: Person) -> list[tuple[str, np.ndarray]]:
+def _pictures(who: Person) -> Figure:
     """Rows of pictures: frames with landmarks, labels over frames, torso over background."""
-    frames, labels, torsos = [], [], []
-    for t in evenly_spaced(len(who), N_PICTURES):
-        frame, torso = np.array(who.frames[t]), np.array(who.torso[t])
-        dotted = frame.copy()
-        for x, y in who.landmarks2d[t].round().astype(int):
-            cv2.circle(dotted, (int(x), int(y)), max(0, who.size // 200), (80, 255, 80), -1)
-        frames.append(dotted)
-        mixed = 0.55 * frame + 0.45 * LABEL_COLOURS[who.labels[t]]
-        labels.append(mixed.astype(np.uint8))
-        torsos.append(np.where(torso[..., 3:] > 0, torso[..., :3], who.background))
-    named = {"frames": frames, "labels": labels, "torso pictures": torsos}
-    return [(name, _row(pictures)) for name, pictures in named.items()]
+    some = evenly_spaced(len(who), N_PICTURES)
+    figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+    for t, column in zip(some, figure.subplots(3, len(some), squeeze=False).T, strict=True):
+        torso = who.torso[t]
+        column[0].imshow(who.frames[t])
+        column[0].scatter(*who.landmarks2d[t].T, s=0.5, color="#50ff50")
+        column[1].imshow((0.55 * who.frames[t] + 0.45 * LABEL_COLOURS[who.labels[t]]) / 255)
+        column[2].imshow(np.where(torso[..., 3:] > 0, torso[..., :3], who.background))
+        for axis in column:
+            axis.set_axis_off()
+    return figure
 
 
-def _row(pictures: list[np.ndarray], side: int = 140) -> np.ndarray:
-    small = [cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p in pictures]
-    return np.concatenate(small, axis=1)
-
-
-def _charts(who: Person) -> bytes:
-    """Offset curve, head pose, mouth opening with the seconds that show most of its shapes, mouth
-    shapes, and the opening against the yaw, as a PNG."""
+def _charts(who: Person) -> Figure:
+    """Offset curve, head pose, mouth opening and the seconds of most shapes, shapes, pose leak."""
     report, time = who.report, np.arange(len(who)) / clip.FPS
     pitch, yaw, roll = euler_degrees(who.poses).T
     opening, width = mouth_shape(who.landmarks).T
@@ -213,8 +202,4 @@ def _charts(who: Person) -> bytes:
     axes["d"].set(xlabel="width against its median, eye distances", ylabel="opening")
     axes["e"].scatter(yaw, opening, s=4)
     axes["e"].set(xlabel="yaw, degrees", ylabel="opening")
-    picture, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
-    few_colours = Image.open(picture).convert("RGB").quantize(64)  # a quarter of the bytes
-    few_colours.save(small, "png", optimize=True)
-    return small.getvalue()
+    return figure

@@ -56,16 +56,6 @@ class Palette:
     hair: Float[np.ndarray, "16 16 16"]
     long_hair: Bool[np.ndarray, " 2"]
 
-    def skin_distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
-        """Mahalanobis distance of every pixel's chroma from skin."""
-        away = _chroma(frame) - self.skin_mean
-        return np.sqrt(np.einsum("hwi,ij,hwj->hw", away, self.skin_precision, away))
-
-    def hair_probability(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
-        """Probability of hair against clothes for every pixel, by colour alone."""
-        r, g, b = np.moveaxis(frame // 16, -1, 0)
-        return self.hair[r, g, b]
-
 
 def refine_mask(
     probability: Float[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]
@@ -193,7 +183,9 @@ def _neck(
     eye_distance = _eye_distance(points)
     between = (columns > points[3:6, 0].mean()) & (columns < points[11:14, 0].mean())
     near = below & between & (rows < points[8, 1] + NECK_DEPTH * eye_distance)
-    like_skin = near & (palette.skin_distance(frame) < SKIN_DISTANCE)
+    away = _chroma(frame) - palette.skin_mean
+    skin_distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", away, palette.skin_precision, away))
+    like_skin = near & (skin_distance < SKIN_DISTANCE)
     like_skin = binary_opening(like_skin, iterations=max(1, round(len(frame) / 256)))
     touching = near & (rows < jaw[None] + NECK_LEAST * eye_distance)
     neck = _joined_to(touching, like_skin | touching)
@@ -228,7 +220,8 @@ def _hanging_hair(
     left, right = palette.long_hair
     beside = ((columns < points[3, 0]) & left) | ((columns > points[13, 0]) & right)
     reach = rows < points[8, 1] + HAIR_REACH * eye_distance
-    like_hair = below & reach & (palette.hair_probability(frame) > HAIR_PROBABILITY)
+    r, g, b = np.moveaxis(frame // 16, -1, 0)
+    like_hair = below & reach & (palette.hair[r, g, b] > HAIR_PROBABILITY)
     like_hair = binary_closing(like_hair, iterations=2) & below
     like_hair = binary_opening(like_hair, iterations=max(1, round(len(frame) / 256)))
     start = like_hair & beside & (rows < jaw[None] + 0.06 * eye_distance)

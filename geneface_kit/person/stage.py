@@ -167,7 +167,8 @@ def prepare(
         "report": measured,
     }
     person = assemble(folder, facts)
-    files.write_text(folder / "report.html", report.page(person))
+    with runs.replacing(folder / "report.html") as partial:
+        partial.write_text(report.page(person), encoding="utf-8")
     runs.write_json(folder / "person.json", facts)
     for warning in measured["warnings"]:
         log.warning("%s: %s", person.name, warning)

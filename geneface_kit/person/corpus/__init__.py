@@ -3,7 +3,6 @@
 Reads any video PyAV reads (with a .wav of the same name beside it when the picture is silent).
 `manifest` lists the clips, `preprocess` reads one of them, `shards` is the storage, `build` does
 all of it; `batches` is what training draws. A broken clip is listed in broken.csv, never fatal.
-The speaker of a clip is the sub-folder it lies in, else its name before "_clip".
 """
 
 from geneface_kit.person.corpus.batches import (

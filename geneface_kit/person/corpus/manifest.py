@@ -94,24 +94,25 @@ def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
 def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
     """One job for each video of the folder, in the order of their names.
 
-    home: the folder of this corpus.
+    home: the folder of this corpus. A clip's speaker is the sub-folder it lies in, else its name
+    before "_clip".
     """
     paths = clip_paths(config.folder)
     place = _find_folder(config.folder) if config.folder else paths[0].parent
-    stems = Counter(_name(path, place) for path in paths)
+    names = Counter(path.with_suffix("") for path in paths)
     encoder = encoder_version(config.encoder)
     jobs = []
     for path in paths:
-        file, name = path.relative_to(place).as_posix(), _name(path, place)
+        file, above = path.relative_to(place).as_posix(), path.parent.relative_to(place).as_posix()
         seen = [FACES_SCHEMA, file, *_file_stamp(path), config.max_s]
         heard = [*_file_stamp(path.with_suffix(".wav")), encoder]
         jobs.append(
             ClipJob(
-                name=name if stems[name] == 1 else file,
+                name=file if names[path.with_suffix("")] > 1 else file.removesuffix(path.suffix),
                 file=file,
                 path=path.absolute(),
-                speaker=_speaker(path, place),
-                key=digest([SCHEMA, seen, heard, home.name])[:16],
+                speaker=path.stem.split("_clip")[0] if above == "." else above,
+                key=digest([seen, heard, home.name])[:16],
                 faces=home.parent / "faces" / f"{digest(seen)[:16]}.npy",
                 config=config,
             )
@@ -146,16 +147,6 @@ def _file_stamp(path: Path) -> tuple[int, int]:
         return 0, 0
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
-
-
-def _name(path: Path, place: Path) -> str:
-    return path.relative_to(place).with_suffix("").as_posix()
-
-
-def _speaker(path: Path, place: Path) -> str:
-    """The sub-folder a clip lies in, else its name before "_clip"."""
-    above = path.parent.relative_to(place).as_posix()
-    return path.stem.split("_clip")[0] if above == "." else above
 
 
 def _find_folder(folder: str) -> Path:

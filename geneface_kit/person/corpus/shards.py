@@ -152,7 +152,21 @@ def pack(
             entries.update({key: entry | {"shard": shard} for key, entry in fresh.items()})
             fresh.clear()
             arrays.clear()
-        _write_index(home, jobs, entries)
+        ordered = [entries[job.key] for job in jobs if job.key in entries]
+        broken = [entry for entry in ordered if "reason" in entry]
+        config = jobs[0].config
+        index = {
+            "schema": SCHEMA,
+            "settings": read_settings(config),
+            "encoder_version": encoder_version(config.encoder),
+            "clips": [entry for entry in ordered if "shard" in entry],
+            "broken": broken,
+        }
+        runs.write_json(home / INDEX, index)
+        with runs.replacing(home / BROKEN) as partial, partial.open("w", newline="") as file:
+            table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
+            table.writeheader()
+            table.writerows(broken)
 
     try:
         for job, (facts, found) in outcomes:
@@ -171,25 +185,6 @@ def pack(
         for path in home.glob("shard-*"):
             if path.name not in living:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()  # folders: earlier versions
-
-
-def _write_index(home: Path, jobs: Sequence[ClipJob], entries: dict[str, Facts]) -> None:
-    """index.json and broken.csv, in the order of the jobs."""
-    ordered = [entries[job.key] for job in jobs if job.key in entries]
-    broken = [entry for entry in ordered if "reason" in entry]
-    config = jobs[0].config
-    index = {
-        "schema": SCHEMA,
-        "settings": read_settings(config),
-        "encoder_version": encoder_version(config.encoder),
-        "clips": [entry for entry in ordered if "shard" in entry],
-        "broken": broken,
-    }
-    runs.write_json(home / INDEX, index)
-    with runs.replacing(home / BROKEN) as partial, partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
-        table.writeheader()
-        table.writerows(broken)
 
 
 def _read_index(home: Path) -> Facts | None:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from geneface_kit.person.clip import SAMPLE_RATE
 from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
-from geneface_kit.person.speech.conformer import CHANNELS, conformer_version, load_conformer
+from geneface_kit.person.speech.conformer import conformer_version, load_conformer
 from geneface_kit.runs.importing import imported
 
 HUBERT = "facebook/hubert-large-ls960-ft"
@@ -64,9 +64,9 @@ class Speech:
         n_steps = 2 * n_frames
         return replace(
             self,
-            features=_fit_length(self.features, n_steps),
-            f0=_fit_length(self.f0, n_steps),
-            mel=_fit_length(self.mel, n_steps),
+            features=fit_length(self.features, n_steps),
+            f0=fit_length(self.f0, n_steps),
+            mel=fit_length(self.mel, n_steps),
         )
 
 
@@ -89,7 +89,7 @@ def encode(
     if not np.isfinite(audio).all():
         raise ValueError("the sound holds NaN or infinite samples; use another recording")
     network = load_encoder(encoder, weights)
-    n_steps, level = max(1, len(audio) // STEP), _levelled(audio, peak)
+    n_steps, level = max(1, len(audio) // STEP), levelled(audio, peak)
     features = np.asarray(network(level), np.float32)
     if features.ndim != 2 or abs(len(features) - len(level) // STEP) > 2:
         raise ValueError(
@@ -97,10 +97,10 @@ def encode(
             f"({len(level) // STEP}, c), got {features.shape}"
         )
     return Speech(
-        features=_fit_length(features, n_steps),
+        features=fit_length(features, n_steps),
         encoder=encoder,
-        f0=_fit_length(pitch(level), n_steps),
-        mel=_fit_length(log_mel(level), n_steps),
+        f0=fit_length(pitch(level), n_steps),
+        mel=fit_length(log_mel(level), n_steps),
         version=network.version,
     )
 
@@ -132,7 +132,7 @@ class Hama:
         self.version = conformer_version()
 
     def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 144"]:
-        return _in_pieces(audio, load_conformer().hidden)
+        return in_pieces(audio, load_conformer().hidden)
 
 
 class Mel:
@@ -189,31 +189,14 @@ ENCODERS: dict[str, Callable[[str], SpeechEncoder]] = {
 """Name of a speech encoder -> its class."""
 
 
-def hama_layers(audio: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "s _"]]:
-    """What the phoneme Conformer says inside: "block 1" to "block 4", and "log-probs".
-
-    `encode` gives block 3 of the same sound; the others are there to be compared with it.
-    """
-
-    def everything(sound: torch.Tensor) -> torch.Tensor:
-        blocks, log_probabilities = load_conformer()(sound)
-        return torch.cat([*blocks, log_probabilities], dim=1)  # (s, 4 * 144 + 191)
-
-    n_steps = max(1, len(audio) // STEP)
-    steps = _fit_length(_in_pieces(_levelled(audio), everything), n_steps)
-    cuts = [CHANNELS * index for index in range(1, 5)]
-    names = ["block 1", "block 2", "block 3", "block 4", "log-probs"]
-    return dict(zip(names, np.split(steps, cuts, axis=1), strict=True))
-
-
-def _levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:
+def levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:
     """Sound at full peak, its own if none is given, and long enough for every encoder."""
     peak = float(np.abs(audio).max()) if peak is None else peak
     level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
     return np.pad(level, (0, max(0, 3 * STEP - len(level))))
 
 
-def _in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+def in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
     """A network's steps over long sound, piece by piece with overlap."""
     n_steps, piece, overlap = len(audio) // STEP, PIECE_S * 50, OVERLAP_S * 50
     parts = []
@@ -226,7 +209,8 @@ def _in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor
     return np.concatenate(parts)
 
 
-def _fit_length(values: np.ndarray, n: int) -> np.ndarray:
+def fit_length(values: np.ndarray, n: int) -> np.ndarray:
+    """Exactly n rows: cut, or the last one repeated."""
     if len(values) >= n:
         return values[:n]
     return np.concatenate([values, np.repeat(values[-1:], n - len(values), axis=0)])

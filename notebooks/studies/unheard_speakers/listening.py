@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from geneface_kit_figures.phonemes import hama_layers
 from jaxtyping import Float
 from scipy.signal import butter, sosfiltfilt
 
@@ -165,7 +166,7 @@ def _layers(
     for one in live.progress(wanted, "listening"):
         file = place / f"{one.name.replace('/', '+')}.npz"
         if not file.exists():
-            layers = speech.hama_layers(_sound(one, paths[one.clip], config, data))
+            layers = hama_layers(_sound(one, paths[one.clip], config, data))
             fitted = {name: _fit(steps, 2 * len(one)) for name, steps in layers.items()}
             with replacing(file) as partial:
                 np.savez(partial, **fitted)
