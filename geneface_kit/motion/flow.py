@@ -12,8 +12,7 @@ Frames = Float[Tensor, "b c t"]
 Mask = Float[Tensor, "b 1 t"]
 Given = Float[Tensor, "b g t"]
 """Channels, mask and condition on one clock."""
-KERNEL, LAYERS = 3, 4
-"""Of the WaveNet of a coupling (code)."""
+Conv = nn.Conv1d | nn.ConvTranspose1d
 
 
 class WaveNet(nn.Module):
@@ -53,18 +52,32 @@ class WaveNet(nn.Module):
         return output * mask
 
 
-class Coupling(nn.Module):
+class ProjectedWaveNet(nn.Module):
+    """A WaveNet between a convolution, which may change the rate, and a 1x1 convolution."""
+
+    def __init__(self, enter: Conv, leave: int, *, kernel: int, layers: int, condition: int):
+        super().__init__()
+        hidden = enter.out_channels
+        self.enter = enter
+        self.wavenet = WaveNet(hidden, kernel=kernel, layers=layers, condition=condition)
+        self.leave = nn.Conv1d(hidden, leave, 1)
+
+    def forward(self, x: Float[Tensor, "b i _"], mask: Mask, condition: Given) -> Frames:
+        """What comes out at the rate of mask and condition; anything where the mask is zero."""
+        return self.leave(self.wavenet(self.enter(x) * mask, mask, condition))
+
+
+class Coupling(ProjectedWaveNet):
     """One mean-only residual coupling: y = (x_0, x_1 + m(x_0, condition)).
 
     The shift m starts at zero, so a fresh flow is the identity. No scale: log-determinant 0.
     """
 
     def __init__(self, channels: int, *, hidden: int, condition: int) -> None:
-        super().__init__()
-        self.half = channels // 2
-        self.enter = nn.Conv1d(self.half, hidden, 1)
-        self.wavenet = WaveNet(hidden, kernel=KERNEL, layers=LAYERS, condition=condition)
-        self.leave = nn.Conv1d(hidden, self.half, 1)
+        half = channels // 2
+        enter = nn.Conv1d(half, hidden, 1)
+        super().__init__(enter, half, kernel=3, layers=4, condition=condition)  # (code)
+        self.half = half
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
@@ -79,8 +92,7 @@ class Coupling(nn.Module):
         return torch.cat([first, (second - self._shift(first, mask, condition)) * mask], dim=1)
 
     def _shift(self, first: Frames, mask: Mask, condition: Given) -> Frames:
-        hidden = self.enter(first) * mask
-        return self.leave(self.wavenet(hidden, mask, condition)) * mask
+        return super().forward(first, mask, condition) * mask
 
 
 class CouplingFlow(nn.Module):

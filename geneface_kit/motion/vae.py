@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from geneface_kit.motion.flow import CouplingFlow, WaveNet
+from geneface_kit.motion.flow import CouplingFlow, ProjectedWaveNet
 from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
 
@@ -79,53 +79,12 @@ def embed_pitch(embedding: nn.Embedding, f0: Float[Tensor, "b s"]) -> Float[Tens
     return embedding(bins.to(f0.device))
 
 
-class Posterior(nn.Module):
-    """The VAE's encoder: motion (b, motion, t) -> mean and log standard deviation at t / stride."""
-
-    def __init__(self, motion: int, sizes: VAESizes, condition: int) -> None:
-        super().__init__()
-        hidden, layers = sizes.hidden, sizes.encoder_layers
-        self.enter = nn.Conv1d(motion, hidden, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        self.wavenet = WaveNet(hidden, kernel=KERNEL, layers=layers, condition=condition)
-        self.leave = nn.Conv1d(hidden, 2 * sizes.latent, 1)
-
-    def forward(
-        self,
-        motion: Float[Tensor, "b m t"],
-        mask: Float[Tensor, "b 1 u"],
-        condition: Float[Tensor, "b g u"],
-    ) -> tuple[Float[Tensor, "b z u"], Float[Tensor, "b z u"]]:
-        """Mean and log standard deviation of q(z | motion, condition); mask at the latent rate."""
-        hidden = self.enter(motion) * mask
-        mean, log_std = self.leave(self.wavenet(hidden, mask, condition)).chunk(2, dim=1)
-        return mean, log_std
-
-
-class Decoder(nn.Module):
-    """The VAE's decoder: latents at t / stride and the condition at t -> motion at t."""
-
-    def __init__(self, motion: int, sizes: VAESizes, condition: int) -> None:
-        super().__init__()
-        hidden, layers = sizes.hidden, sizes.decoder_layers
-        self.enter = nn.ConvTranspose1d(sizes.latent, hidden, STRIDE, STRIDE)
-        self.wavenet = WaveNet(hidden, kernel=KERNEL, layers=layers, condition=condition)
-        self.leave = nn.Conv1d(hidden, motion, 1)
-
-    def forward(
-        self,
-        z: Float[Tensor, "b z u"],
-        mask: Float[Tensor, "b 1 t"],
-        condition: Float[Tensor, "b g t"],
-    ) -> Float[Tensor, "b m t"]:
-        """Motion, zero where the mask is zero."""
-        hidden = self.enter(z) * mask
-        return self.leave(self.wavenet(hidden, mask, condition)) * mask
-
-
 class MotionVAE(nn.Module):
     """GeneFace's generator: posterior encoder, coupling-flow prior, decoder, all seeing speech.
 
     speech: channels of the features; motion: 204, that is 68 points of 3 coordinates.
+    posterior: the encoder, motion at t -> mean and log standard deviation of z, one above the
+    other, at t / STRIDE; decoder: z at t / STRIDE -> motion at t.
     amplitude: factor on sampled motion, measured after training. Ours: a network that averages
     over what speech cannot tell moves too little on new speakers; 1 is the official code.
     """
@@ -142,11 +101,15 @@ class MotionVAE(nn.Module):
         )
         self.pitch = PitchCondition() if sizes.pitch else None
         self.to_latent_rate = nn.Conv1d(width, width, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        self.posterior = Posterior(motion, sizes, width)
+        shared = {"kernel": KERNEL, "condition": width}
+        enter = nn.Conv1d(motion, sizes.hidden, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
+        layers = sizes.encoder_layers
+        self.posterior = ProjectedWaveNet(enter, 2 * sizes.latent, layers=layers, **shared)
         self.flow = CouplingFlow(
             sizes.latent, steps=sizes.flow_steps, hidden=sizes.flow_hidden, condition=width
         )
-        self.decoder = Decoder(motion, sizes, width)
+        enter = nn.ConvTranspose1d(sizes.latent, sizes.hidden, STRIDE, STRIDE)
+        self.decoder = ProjectedWaveNet(enter, motion, layers=sizes.decoder_layers, **shared)
 
     def condition(
         self, speech: Float[Tensor, "b s c"], f0: Float[Tensor, "b s"]
@@ -164,8 +127,9 @@ class MotionVAE(nn.Module):
         mask: Bool[Tensor, "b t"],
         condition: Float[Tensor, "b g t"],
     ) -> Float[Tensor, "b t m"]:
-        """Latents and the 25 Hz condition -> motion."""
-        return self.decoder(z, mask[:, None].float(), condition).transpose(1, 2)
+        """Latents and the 25 Hz condition -> motion, zero where the mask is False."""
+        frames = mask[:, None].float()
+        return (self.decoder(z, frames, condition) * frames).transpose(1, 2)
 
     def forward(
         self,
@@ -182,7 +146,7 @@ class MotionVAE(nn.Module):
         """
         condition, slow = self.condition(speech, f0)
         slow_mask = mask[:, None, ::STRIDE].float()
-        mean, log_std = self.posterior(motion.transpose(1, 2), slow_mask, slow)
+        mean, log_std = self.posterior(motion.transpose(1, 2), slow_mask, slow).chunk(2, dim=1)
         z = mean + noise * torch.exp(log_std)
         predicted = self.decode(z, mask, condition)
         return predicted, z, mean, log_std, self.flow(z, slow_mask, slow)

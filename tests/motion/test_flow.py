@@ -4,7 +4,7 @@ import torch
 
 from geneface_kit.motion.flow import CouplingFlow, WaveNet
 from geneface_kit.motion.sync_expert import Standardise
-from geneface_kit.motion.vae import Decoder, Posterior, VAESizes
+from geneface_kit.motion.vae import MotionVAE, VAESizes
 
 
 def generator() -> torch.Generator:
@@ -68,13 +68,11 @@ def test_padding_changes_nothing_before_it():
 
 
 def test_latents_run_at_a_quarter_of_the_rate():
-    sizes = VAESizes(hidden=8, latent=4)
-    mean, log_std = Posterior(6, sizes, 3)(
-        torch.zeros(2, 6, 20), torch.ones(2, 1, 5), torch.zeros(2, 3, 5)
-    )
-    assert mean.shape == log_std.shape == (2, 4, 5)
-    motion = Decoder(6, sizes, 3)(mean, torch.ones(2, 1, 20), torch.zeros(2, 3, 20))
-    assert motion.shape == (2, 6, 20)
+    vae = MotionVAE(3, VAESizes(hidden=8, latent=4, condition=3), motion=6)
+    slow, fast = torch.zeros(2, 3, 5), torch.zeros(2, 3, 20)
+    z = vae.posterior(torch.zeros(2, 6, 20), torch.ones(2, 1, 5), slow)
+    assert z.shape == (2, 2 * 4, 5)  # mean and log standard deviation
+    assert vae.decode(z[:, :4], torch.ones(2, 20) > 0, fast).shape == (2, 20, 6)
 
 
 def test_standardise_uses_measured_statistics():
