@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from geneface_kit.adaptation.postnet import Adapter, load
+from geneface_kit.adaptation.postnet import load
 from geneface_kit.adaptation.training import (
     LEAST_MOTION,
     AdaptationConfig,
@@ -26,12 +26,9 @@ from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
-__all__ = ["CPU", "PAPER", "AdaptationConfig", "Adapter", "load", "make"]
+__all__ = ["CPU", "PAPER", "AdaptationConfig", "load", "make"]
 
 log = logging.getLogger(__name__)
-
-NEIGHBOURS = 5
-"""Whose distance is the reach of a tracked frame in `domain_overlap` (ours)."""
 
 CPU = {
     "steps": 300,
@@ -122,12 +119,14 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
     return found
 
 
-def domain_overlap(predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"]) -> float:
+def domain_overlap(
+    predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"], *, neighbours: int = 5
+) -> float:
     """Share of predicted frames that lie among the person's own: inside the sphere that reaches
     from some tracked frame to its fifth nearest neighbour (the precision of Kynkaanniemi 2019).
     """
     own, predicted = (torch.from_numpy(np.asarray(v, np.float32)) for v in (own, predicted))
-    if len(own) <= NEIGHBOURS:
-        raise ValueError(f"own must hold more than {NEIGHBOURS} frames, got {len(own)}")
-    reach = torch.cdist(own, own).kthvalue(NEIGHBOURS + 1, dim=1).values  # itself is the first
+    if len(own) <= neighbours:
+        raise ValueError(f"own must hold more than {neighbours} frames, got {len(own)}")
+    reach = torch.cdist(own, own).kthvalue(neighbours + 1, dim=1).values  # itself is the first
     return float((torch.cdist(predicted, own) <= reach).any(1).float().mean())

@@ -27,7 +27,6 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
-from geneface_kit.runs.files import Facts
 from geneface_kit.runs.training import Task, warmed_up
 
 HELD_OUT = 0.2
@@ -35,7 +34,6 @@ HELD_OUT = 0.2
 TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
 """Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
 memory and time do not grow with the corpus (ours)."""
-
 DECAY = 250_000
 """Updates in which the post-net's learning rate falls to a tenth (code)."""
 DISCRIMINATOR_LR = 1e-4
@@ -72,9 +70,10 @@ class AdaptationTask(Task):
     """Post-net against discriminator: corpus speech must look like the person and stay in sync; the
     person's own speech must give the person's own motion.
 
-    foreign: speech of the corpus, without faces, mapped from disk: a step reads only the pieces it
-    draws. ended: why the run stopped early, "" if not.
+    foreign: speech of the corpus, mapped from disk: a step reads only the pieces it draws.
     """
+
+    kept = ("ended", "n_collapsed", "best_step", "best_score", "best_weights")
 
     def __init__(
         self,
@@ -191,13 +190,6 @@ class AdaptationTask(Task):
             weights = {key: value.clone() for key, value in self.adapter.state_dict().items()}
             self.best_step, self.best_score, self.best_weights = index + 1, score, weights
         return {"score": score, **after, "spread_over_raw": spread}
-
-    def state(self) -> Facts:
-        names = ("n_collapsed", "best_step", "best_score", "best_weights")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state(self, state: Facts) -> None:
-        vars(self).update(state)
 
     def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
         """Motion for the held-out corpus speech, network units, before or after adaptation."""

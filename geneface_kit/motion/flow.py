@@ -44,11 +44,9 @@ class WaveNet(nn.Module):
         for gate, leave, given in zip(self.gates, self.exits, slices, strict=True):
             a, b = (gate(x) + given).chunk(2, dim=1)
             kept = leave(torch.tanh(a) * torch.sigmoid(b))
-            if kept.shape[1] == self.channels:  # the last layer
-                return (output + kept) * mask
-            residual, skip = kept.chunk(2, dim=1)
-            x = (x + residual) * mask
-            output = output + skip
+            output = output + kept[:, -self.channels :]
+            if kept.shape[1] > self.channels:  # not the last layer
+                x = (x + kept[:, : self.channels]) * mask
         return output * mask
 
 

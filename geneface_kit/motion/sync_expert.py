@@ -198,7 +198,8 @@ def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pa
     uniform = functools.partial(torch.rand, n_pairs, generator=generator)
     piece = (uniform() * len(starts)).long()
     mouth_start = (uniform() * starts[piece]).long()
-    kind = _kinds(uniform())
+    share = 2 * uniform() - 1  # below 0: in sync
+    kind = (share >= 0).long() + (share >= OTHER_CLIP) + (share >= OTHER_CLIP + SAME_CLIP)
     other = _other_piece(batch.clips, piece, uniform())
     kind[(kind == 1) & (other == piece)] = 2  # no other clip in this batch
     anywhere = (uniform() * starts[other]).long()
@@ -275,14 +276,6 @@ class SyncTask(Task):
 
 def _accuracy(cosine: Tensor, pairs: Pairs) -> float:
     return ((cosine > 0.5) == (pairs.label > 0.5)).float().mean().item()
-
-
-def _kinds(draw: Tensor) -> Tensor:
-    """0 for the lower half of the draws, then 1, 2, 3 by their shares."""
-    share = 2 * draw - 1
-    kind = torch.where(share < OTHER_CLIP, 1, 2)
-    kind = torch.where(share < OTHER_CLIP + SAME_CLIP, kind, 3)
-    return torch.where(share < 0, 0, kind)
 
 
 def _other_piece(clips: Tensor, piece: Tensor, draw: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-"""Training of stage 1: the sync expert, then the generator, scored on speakers held out.
-
-The settings are `MotionConfig`'s and `SyncConfig`'s.
-"""
+"""Training of stage 1: the sync expert, then the generator, scored on speakers held out."""
 
 import functools
 from collections.abc import Sequence
@@ -21,7 +18,6 @@ from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
 from geneface_kit.runs import Run
-from geneface_kit.runs.files import Facts
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
 LARGEST_AMPLITUDE = 2.0
@@ -127,6 +123,8 @@ class MotionTask(Task):
     pieces of a batch.
     """
 
+    kept = ("sync_on",)
+
     def __init__(
         self,
         vae: MotionVAE,
@@ -202,12 +200,6 @@ class MotionTask(Task):
             measures["held_out_sync"] = found
             self.sync_on = self.sync_on or found <= self.config.sync_below
         return measures
-
-    def state(self) -> Facts:
-        return {"sync_on": self.sync_on}
-
-    def load_state(self, state: Facts) -> None:
-        self.sync_on = state["sync_on"]
 
 
 def measure_motion(

@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 def make(run: runs.Run, config: PersonConfig) -> None:
     """Prepare the run's person into its folder (stage `person`)."""
     source = find(run.subject)
-    for path in inputs(run.subject, config):
-        run.add_input(path)
     person = prepare(source, run.folder, config, name=Path(run.subject).stem)
     run.data_kind = person.data_kind
     run.record("report", person.report)

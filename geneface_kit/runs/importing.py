@@ -14,6 +14,7 @@ def imported(path: str, setting: str, kind: type = object) -> type:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{setting}={path} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, kind)):
-        wanted = f"{kind.__module__}.{kind.__qualname__}"
-        raise ValueError(f"{setting}={path} must be a subclass of {wanted}")
+        raise ValueError(
+            f"{setting}={path} must be a subclass of {kind.__module__}.{kind.__name__}"
+        )
     return found

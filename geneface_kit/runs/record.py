@@ -71,10 +71,6 @@ class Run:
         """Keeps a number (or a list or dict of numbers) in run.json."""
         self.facts["metrics"][name] = json.loads(json.dumps(value, default=plain))
 
-    def add_input(self, path: Path) -> None:
-        """Names a file this run reads, with its digest."""
-        self.facts["inputs"][path.name] = sha256(path)
-
     def generator(self, name: str = "") -> torch.Generator:
         """A torch generator of this run's own: its stream follows from seed, stage and name."""
         digest = hashlib.sha256(f"{self.seed}/{self.stage}/{name}".encode()).digest()

@@ -28,14 +28,10 @@ log = logging.getLogger(__name__)
 
 ROWS = 200
 """About how many rows a history keeps; losses between two rows are averaged."""
-
 CLIP = 1.0
 """Largest norm of a network's gradient (code)."""
-
 MaybeFabric = Optional["lightning_fabric.Fabric"]  # noqa: UP045
 """A Lightning Fabric (`fabric_of`); None is plain torch in this process alone."""
-Weights = dict[str, dict[str, Tensor]]
-"""Name of a network -> its state dict, on the CPU."""
 Value = TypeVar("Value")
 
 
@@ -51,6 +47,9 @@ class Task:
     fabric: MaybeFabric = None
     ended: str = ""
     """Set by `validate` to end the fit early: the reason, in a few words."""
+    kept: tuple[str, ...] = ()
+    """Attributes beyond weights, optimisers and the generator that a restart must restore: tensors,
+    numbers and words, also in lists and dicts."""
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update. Every random draw comes from `generator`; returns the losses to record."""
@@ -61,12 +60,12 @@ class Task:
         return {}
 
     def state(self) -> Facts:
-        """Anything beyond weights, optimisers and the generator that a restart must restore:
-        tensors, numbers and words, also in lists and dicts."""
-        return {}
+        """What `kept` names."""
+        return {name: getattr(self, name) for name in self.kept}
 
     def load_state(self, state: Facts) -> None:
         """Takes back what `state` gave."""
+        vars(self).update(state)
 
     def share(self, batch: Tensor) -> Tensor:
         """This process' rows of a batch that all processes have drawn."""
@@ -269,14 +268,15 @@ def _validate(task: Task, index: int) -> dict[str, float]:
     return measures
 
 
-def _weights(modules: dict[str, nn.Module]) -> Weights:
+def _weights(modules: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    """Name of a network -> its state dict, on the CPU."""
     return {
         name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
         for name, module in modules.items()
     }
 
 
-def _restore(modules: dict[str, nn.Module], weights: Weights) -> None:
+def _restore(modules: dict[str, nn.Module], weights: dict[str, dict[str, Tensor]]) -> None:
     for name, module in modules.items():
         module.load_state_dict(weights[name])
 
