@@ -17,6 +17,11 @@ def test_progress_passes_everything_on_in_five_lines(capsys):
     assert lines == [f"counting: {part} %" for part in (0, 25, 50, 75, 100)]
 
 
+def test_progress_counts_a_stream_of_known_length(capsys):
+    list(live.progress(iter("abcd"), "letters", total=4))
+    assert capsys.readouterr().out.splitlines()[2] == "letters: 50 %"
+
+
 def test_expect_prints_the_sentence_and_needs_an_error(capsys):
     with live.expect(ValueError):
         raise ValueError("no face in frame 3")
