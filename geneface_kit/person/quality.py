@@ -16,7 +16,7 @@ from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import HEAD
-from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, SyncedAudio
+from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
 from geneface_kit.person.tracking.track import Track, pose_leak, smoothing_effect
 from geneface_kit.runs.files import Facts
 
@@ -77,13 +77,18 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
     judge(sharp, 0.25, 0.44, f"the face is blurred ({report['blur']:.2f} of 1)", BLUR_REMEDY)
     if report["mouth_opening_std"] < 0.005:
         fatal.append("the lips do not move: use a clip in which the person speaks")
-    if report["loudness_rms"] < clip.SILENCE_RMS:
+    if report["silent"]:
         fatal.append(
             "the clip is silent: take its sound track out and put the recording beside it, as a "
             ".wav of the same name"
         )
     elif report["offset_confidence"] < CLEAR_CONFIDENCE:
         doubts.append("sound and lips do not agree clearly: check that they belong together")
+    if abs(report["sound_drift_s"]) > DRIFT_S:
+        doubts.append(
+            f"the sound drifts by {report['sound_drift_s']:+.2f} s against the lips from the first "
+            "third to the last: bring both to one clock, or cut the clip to a few seconds"
+        )
     if report["seconds"] < 59.5:
         doubts.append("less than a minute of speech: 3 to 5 minutes give better lips")
     if report["head_in_picture"] < 0.9:
@@ -255,6 +260,8 @@ def _mouth_measures(found: Evidence) -> Facts:
     offset = found.audio.offset
     return {
         "loudness_rms": found.audio.rms,
+        "silent": clip.is_silent(found.audio.sound),
+        "sound_drift_s": drift(found.audio.speech, found.tracked.landmarks),
         "offset_s": round(offset.seconds, 3),
         "offset_confidence": round(offset.confidence, 3),
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],

@@ -23,7 +23,7 @@ from geneface_kit.person import (
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
 from geneface_kit.person.settings import PersonConfig
-from geneface_kit.person.speech.offset import read_speech, synchronise
+from geneface_kit.person.speech.offset import covered_span, read_sound, span_of, synchronise
 from geneface_kit.person.tracking.track import track
 
 STEPS = (
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def make(run: runs.Run, config: PersonConfig) -> None:
     """Prepare the run's person into its folder (stage `person`)."""
     source = find(run.subject)
-    person = prepare(source, run.folder, config, name=Path(run.subject).stem)
+    person = prepare(source, run.folder, config, name=name_of(run.subject))
     run.data_kind = person.data_kind
     run.record("report", person.report)
 
@@ -46,17 +46,28 @@ def make(run: runs.Run, config: PersonConfig) -> None:
 def inputs(subject: str, config: PersonConfig) -> list[Path]:
     """The files the stage reads: the clip; its sound and the subject's consent, if beside it."""
     source = find(subject)
-    beside, consent = source.with_suffix(".wav"), _consent_file(source)
-    reads_sound = beside.exists() and not clip.probe(source).has_sound
-    return [source, *[beside] * reads_sound, *[consent] * consent.is_file()]
+    beside, consent = clip.beside_of(source), _consent_file(source)
+    return [source, *filter(None, [beside]), *[consent] * consent.is_file()]
+
+
+def name_of(subject: str) -> str:
+    """What a person is called, however its clip is named: by its path, with or without its ending,
+    in any case."""
+    given = Path(subject)
+    if given.is_dir():
+        return given.resolve().name
+    try:
+        return find(subject).stem
+    except FileNotFoundError:
+        return given.stem
 
 
 def find(name: str) -> Path:
     """The video of a person, looked for in this order.
 
-    A file's path; a folder's path ("clips/" or "./ada") that holds one video; a clip called NAME
-    in data/persons or GENEFACE_KIT_DATA; a known person, fetched into data/persons unless
-    GENEFACE_KIT_OFFLINE is set; the embedded demo.
+    A file's path; a folder's path ("clips/" or "./ada") that holds one video; a clip called NAME,
+    in any case, in data/persons or GENEFACE_KIT_DATA; a known person, fetched into data/persons
+    unless GENEFACE_KIT_OFFLINE is set; the embedded demo.
     Raises: FileNotFoundError, in one sentence that says where to put the video; ValueError when
     a folder holds several, or a fetched clip was changed.
     """
@@ -69,11 +80,12 @@ def find(name: str) -> Path:
     folders = [at_home]
     if "GENEFACE_KIT_DATA" in os.environ:
         data = Path(os.environ["GENEFACE_KIT_DATA"])
+        if not data.is_dir():
+            raise FileNotFoundError(f"GENEFACE_KIT_DATA names {data}, which is no folder")
         folders += [data, data / "persons"]
     for folder in folders:
-        for suffix in clip.SUFFIXES:
-            if (folder / f"{name}{suffix}").is_file():
-                return known.check(folder / f"{name}{suffix}")
+        if (found := _named(folder, name)) is not None:
+            return known.check(found)
     entry = known.KNOWN.get(name)
     if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
         return known.fetch(name, at_home)
@@ -84,6 +96,18 @@ def find(name: str) -> Path:
         f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in "
         f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{published}"
     )
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    """The video of a name in a folder, written with or without its ending, in any case; the exact
+    spelling first, then the order of clip.SUFFIXES."""
+    videos = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        suffix = path.suffix.lower()
+        if suffix in clip.SUFFIXES and name.lower() in (path.stem.lower(), path.name.lower()):
+            rank = (name not in (path.stem, path.name), clip.SUFFIXES.index(suffix))
+            videos[rank, path.name] = path
+    return videos[min(videos)] if videos else None
 
 
 def _only_video(folder: Path) -> Path:
@@ -117,6 +141,14 @@ def prepare(
     step("scan")
     scan = framing.scan(source, max_s=config.max_s, detector=config.detector)
     start, stop, warnings = framing.usable_span(scan, config.span)
+    sound, notes = read_sound(source, config.sound)
+    start, stop, left_out = covered_span(sound, start, stop)
+    warnings += notes + left_out
+    if stop - start < framing.MIN_S * clip.FPS:
+        raise ValueError(
+            f"only {(stop - start) / clip.FPS:.2f} s show a face and have sound ("
+            f"{'; '.join(left_out)}); at least {framing.MIN_S:g} s are needed"
+        )
     spans = tuple(framing.usable_spans(scan))
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
     crop = framing.square_crop(mesh, scan.width, scan.height)
@@ -127,11 +159,11 @@ def prepare(
     tracked = track(placed, config.size, config.tracking, pictures=frames)
     files.write_tracks(folder, tracked, mesh.found, config.size)
     step("speech")
-    whole, spoken = read_speech(source, start, stop - start)
+    spoken = speech.encode(span_of(sound, start, stop - start)).cut(stop - start)
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks)
     audio = synchronise(
-        whole, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
+        sound, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
     )
     files.write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)

@@ -4,6 +4,7 @@ Stages are imported by the commands that need them: --help and a mistyped option
 """
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import os
@@ -189,12 +190,33 @@ def _talk(chosen: Chosen) -> None:
 
     if bool(chosen.audio) == bool(chosen.text):
         raise ValueError("talk needs either a recording or --text, and then the video's name")
+    _check_video(chosen.video, chosen.person, chosen.audio)
     run = required(chosen, "talk", audio=chosen.audio, text=chosen.text)
     with replacing(chosen.video) as partial:
         shutil.copyfile(run.folder / "talk.mp4", partial)
     _say("\n".join(run.metrics["verdict"]))
     _say(f"consent: {run.metrics['consent']}")
     _say(f"video: {chosen.video} (from {run.id})")
+
+
+def _check_video(video: Path, person: str, audio: str) -> None:
+    """Raises ValueError, in one sentence, where a video cannot or must not be written."""
+    from geneface_kit.person.settings import PersonConfig
+    from geneface_kit.person.stage import inputs
+
+    if video.suffix.lower() != ".mp4":
+        raise ValueError(f"the video must be called something.mp4, got {video}")
+    if video.is_dir():
+        raise ValueError(f"{video} is a folder: name the video in it")
+    if not video.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {video.absolute().parent}: make it first")
+    if not os.access(video.absolute().parent, os.W_OK):
+        raise ValueError(f"nothing can be written in {video.absolute().parent}: choose another")
+    read = [Path(audio)] * bool(audio)
+    with contextlib.suppress(FileNotFoundError):  # a finished person does without its clip
+        read += inputs(person, PersonConfig())
+    if video.exists() and any(path.exists() and path.samefile(video) for path in read):
+        raise ValueError(f"{video} is what the talk reads: choose another name for the video")
 
 
 def _corpus(chosen: Chosen) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, resolve
 from geneface_kit.pipeline.stages import STAGES, Stage
@@ -64,10 +65,10 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
     spec = STAGES[stage]
     subject = person if spec.per_person else "speakers"
-    label = Path(subject).stem  # a person named by a path
+    label = name_of(subject) if spec.per_person else subject
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
     own_seed = seed if spec.seeded else 0
-    what = [SCHEMA, stage, subject, config, own_seed]
+    what = [SCHEMA, stage, label, config, own_seed]
     try:
         files = spec.inputs(subject, *_sections(spec, settings))
         inputs = {path.name: sha256(path) for path in files}

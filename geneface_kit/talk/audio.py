@@ -9,11 +9,15 @@ from scipy.signal import resample_poly
 
 from geneface_kit.person import demo
 from geneface_kit.person.clip import FPS, SAMPLE_RATE
+from geneface_kit.person.clip.audio import SILENCE_RMS
 
 SAMPLES = SAMPLE_RATE // FPS
 """Samples of sound per frame."""
 SILENCE_DB = -35.0
 """Below the loud parts by this much is silence, dB (ours)."""
+FAINT, STEADY_DB = 3e-3, 6.0
+"""A recording that is nowhere louder than this share of full scale, and nearly everywhere within so
+many dB of its loudest, is the noise of a room (ours)."""
 SHORTEST = 6
 """Frames of the shortest silence: longer than a stop consonant (ours)."""
 QUIET_S = 0.3
@@ -56,19 +60,24 @@ def say(text: str) -> Float[np.ndarray, " n"]:
 
 
 def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
-    """Root mean square of the sound in each 1/25 s; a last incomplete frame counts as one."""
+    """Root mean square of the sound in each 1/25 s, about its mean there: a constant is no sound. A
+    last incomplete frame counts as one."""
     n_frames = -(-len(audio) // SAMPLES)
     padded = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
-    return np.sqrt((padded.reshape(n_frames, SAMPLES) ** 2).mean(axis=1)).astype(np.float32)
+    return padded.reshape(n_frames, SAMPLES).std(axis=1).astype(np.float32)
 
 
 def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
     """Frames inside a silence of at least SHORTEST frames, from their `loudness`.
 
-    Silence is SILENCE_DB below the 95 % quantile of the loudness, or below 0.001 of full scale
-    in any case.
+    Silence is SILENCE_DB below the 95 % quantile of the loudness: how loud a recording is as a
+    whole does not matter. Below SILENCE_RMS all is silent, and so is faint noise, told from faint
+    speech by being steady: speech falls and rises by far more than STEADY_DB.
     """
-    quiet = loud < max(1e-3, float(np.quantile(loud, 0.95)) * 10 ** (SILENCE_DB / 20))
+    low, high = (float(value) for value in np.quantile(loud, [0.1, 0.95]))
+    is_noise = high < FAINT and low > high * 10 ** (-STEADY_DB / 20)
+    limit = np.inf if is_noise else max(SILENCE_RMS, high * 10 ** (SILENCE_DB / 20))
+    quiet = loud < limit
     silent = np.zeros(len(loud), bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
     for start, end in edges.reshape(-1, 2):

@@ -9,7 +9,7 @@ class TalkConfig:
 
     audio: str = ""  # file with sound; "" means the sentence of the held-out demo (ours)
     text: str = ""  # words to say instead of a recording, by the offline voice (ours)
-    max_s: float = 3.2  # seconds of the recording that are spoken; 0 means all of it (ours)
+    max_s: float = 0.0  # seconds of the recording that are spoken; 0 means all of it (ours)
     temperature: float = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
     lle_share: float = 0.0  # share of each face taken from its nearest own faces; GeneFace++ 0.2
     clamp_std: float = 2.5  # per-coordinate limit in the person's std (official code, grid road)
@@ -21,5 +21,5 @@ class TalkConfig:
     c2pa_keys: str = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
 
 
-CPU = {"max_s": 10.0}
-PAPER = {"max_s": 0.0, "temperature": 1.0}
+CPU: dict[str, float] = {}
+PAPER = {"temperature": 1.0}

@@ -1,5 +1,6 @@
 """Plan: an actor and a recording -> what the face does, before a picture is drawn."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from geneface_kit.runs.record import Run
 from geneface_kit.talk.audio import SAMPLES, loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.postprocess import pose_path, postprocess, torso_shift_path
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def plan(
 ) -> Plan:
     """What the face does for a recording of 16 kHz; the same generator state gives the same."""
     person = actor.person
-    if config.max_s:
+    if 0 < config.max_s < len(audio) / SAMPLE_RATE:
+        log.warning("only the first %g s of the recording are spoken (talk.max_s)", config.max_s)
         audio = audio[: round(config.max_s * SAMPLE_RATE)]
     n_frames = -(-len(audio) // SAMPLES)
     audio = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))

@@ -117,7 +117,7 @@ def test_every_common_kind_keeps_rate_size_and_time_stamps(tmp_path, name, codec
     assert shades_of(frames) == [0, 1, 2, 2, 2, 2, 3, 4, 6]
     about = clip.probe(tmp_path / name)
     assert frames[0].shape == (*shape, 3) == (about.height, about.width, 3)
-    assert about.start_s == pytest.approx(0, abs=0.05) and not about.has_sound
+    assert about.start_s == pytest.approx(0, abs=0.05) and not about.n_sounds
 
 
 def test_hevc_of_a_phone_is_read():

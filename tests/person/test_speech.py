@@ -131,7 +131,7 @@ def test_a_known_shift_is_found_with_its_sign(demo_sound, late_frames):
     # lips that move late_frames earlier than their sound
     found = speech.estimate_offset(spoken, lips(np.roll(mouth, -late_frames, axis=0)))
     assert abs(found.seconds - late_frames / 25) < 0.01 and found.confidence > 0.9
-    assert found.lags[0] == pytest.approx(-0.4) and found.lags[-1] == pytest.approx(0.4)
+    assert found.lags[0] == pytest.approx(-1.0) and found.lags[-1] == pytest.approx(1.0)
 
 
 def test_lips_at_rest_or_unrelated_have_no_confident_offset(demo_sound):
@@ -217,7 +217,7 @@ def test_hubert_pieces_are_those_of_the_whole(tiny_hubert, demo_sound, monkeypat
     pieces = speech.encode(sound, "hubert-large", weights=tiny_hubert)
     assert whole.features.shape == (175, 16) and whole.encoder == "hubert-large"
     assert np.abs(np.diff(whole.features[:174], axis=0)).max(1).min() > 1e-4  # steps differ
-    assert np.abs(pieces.features - whole.features).max() < 1e-5
+    assert np.abs(pieces.features - whole.features).max() < 2e-5
 
 
 def test_the_network_is_named_and_versioned(tiny_hubert):

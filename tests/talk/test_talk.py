@@ -54,7 +54,25 @@ def test_mouth_opening_is_the_gap_of_the_inner_lips():
 
 def test_loudness_per_frame_with_an_incomplete_last_one():
     audio = np.concatenate([np.full(640, 0.5), np.zeros(640), np.full(160, 0.2)])
-    assert loudness(audio.astype(np.float32)) == pytest.approx([0.5, 0, 0.1])
+    audio = (audio * (-1.0) ** np.arange(len(audio))).astype(np.float32)
+    assert loudness(audio) == pytest.approx([0.5, 0, 0.1])
+    assert loudness(audio[:1280] + 0.25) == pytest.approx([0.5, 0], abs=1e-6)
+
+
+def test_how_loud_a_recording_is_does_not_tell_its_silences():
+    generator = np.random.default_rng(0)
+    speech = generator.normal(0, 0.1, 64_000) * np.repeat([1, 0.001, 0.5, 1], 16_000)
+    silent = [
+        silent_frames(loudness((speech * gain).astype(np.float32))) for gain in (1, 0.1, 0.01)
+    ]
+    assert silent[0].sum() == 25 and all(np.array_equal(silent[0], other) for other in silent)
+
+
+def test_faint_noise_is_silence_and_faint_speech_is_none():
+    noise = np.random.default_rng(0).normal(0, 1e-3, 32_000).astype(np.float32)
+    assert silent_frames(loudness(noise)).all()
+    voice = noise * np.repeat([1, 0.05, 1, 0.05], 8_000).astype(np.float32)
+    assert not silent_frames(loudness(voice))[:12].any()
 
 
 def test_silence_must_last_longer_than_a_stop_consonant():

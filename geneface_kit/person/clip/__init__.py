@@ -3,16 +3,25 @@
 Reads any container PyAV reads; writes h264 + aac. Time zero is the first video frame.
 """
 
-from geneface_kit.person.clip.audio import SILENCE_RMS, read_audio, sound_of, write_audio
+from geneface_kit.person.clip.audio import (
+    beside_of,
+    chosen_sound,
+    is_silent,
+    read_audio,
+    sound_of,
+    write_audio,
+)
 from geneface_kit.person.clip.container import FPS, SAMPLE_RATE, SUFFIXES, Probe, probe
 from geneface_kit.person.clip.video import stream_frames, write_video
 
 __all__ = [
     "FPS",
     "SAMPLE_RATE",
-    "SILENCE_RMS",
     "SUFFIXES",
     "Probe",
+    "beside_of",
+    "chosen_sound",
+    "is_silent",
     "probe",
     "read_audio",
     "sound_of",

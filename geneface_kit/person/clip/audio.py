@@ -12,25 +12,70 @@ from jaxtyping import Float
 from geneface_kit.person.clip.container import JUMP_S, SAMPLE_RATE, opened, probe, readable
 from geneface_kit.runs import replacing
 
-SILENCE_RMS = 1e-3
-"""Below this root mean square (full scale is 1) a recording counts as silent (ours)."""
+SILENCE_RMS = 2e-5
+"""Below this root mean square (full scale is 1) a recording counts as silent: what 16 bits make of
+nothing. Faint speech is speech, its level does not matter (ours)."""
+CANCELLED = 0.25
+"""A mean of the channels quieter than this share of the first one cancels it out (ours)."""
+SOUNDS = ("auto", "track", "beside")
+"""Where a clip's sound may come from: its own track, the .wav beside it, or what speaks."""
 GAP_S = 0.1
 """A hole in the time stamps at least this long is filled with silence, seconds (ours)."""
 
 log = logging.getLogger(__name__)
 
 
-def sound_of(path: Path | str) -> Float[np.ndarray, " n"] | None:
-    """Sound of a video at 16 kHz, sample 0 at its first frame; None when there is none.
+def chosen_sound(
+    path: Path | str, choice: str = "auto"
+) -> tuple[Float[np.ndarray, " n"] | None, tuple[str, ...]]:
+    """Sound of a video at 16 kHz, sample 0 at its first frame, and what a reader should know of it.
 
-    Falls back to a .wav with the same stem beside the video.
+    choice: "track", the file's own; "beside", the .wav with the same stem; "auto": the first track
+    that is not silent, else the .wav, else a silent track. None when there is no sound at all.
+    Raises: ValueError for another choice, FileNotFoundError for "beside" without a .wav.
     """
     path = Path(path)
-    about = probe(path)
-    if about.has_sound:
-        return _decoded(path, about.start_s)
-    beside = path.with_suffix(".wav")
-    return _decoded(beside, 0.0) if beside.exists() and beside != path else None
+    if choice not in SOUNDS:
+        raise ValueError(f"person.sound must be one of {', '.join(SOUNDS)}, got {choice!r}")
+    beside = beside_of(path)
+    if choice == "beside":
+        if beside is None:
+            raise FileNotFoundError(f"person.sound=beside needs {path.stem}.wav beside {path}")
+        return _decoded(beside, 0.0), ()
+    about, silent = probe(path), None
+    for number in range(about.n_sounds):
+        audio = _decoded(path, about.start_s, number)
+        if not is_silent(audio):
+            notes = [f"sound stream {number + 1} of {about.n_sounds} is used"] * bool(number)
+            if beside is not None:
+                notes.append(
+                    f"the video's own sound is used, not {beside.name} beside it; "
+                    "person.sound=beside takes that"
+                )
+            return audio, tuple(notes)
+        silent = audio if silent is None else silent
+    if beside is not None and choice == "auto":
+        notes = (
+            () if silent is None else (f"the video's own sound is silent: {beside.name} is used",)
+        )
+        return _decoded(beside, 0.0), notes
+    return silent, ()
+
+
+def sound_of(path: Path | str) -> Float[np.ndarray, " n"] | None:
+    """The sound of `chosen_sound` alone."""
+    return chosen_sound(path)[0]
+
+
+def beside_of(path: Path) -> Path | None:
+    """The .wav of the same name beside a video, its ending in any case."""
+    names = (path.with_suffix(".wav"), path.with_suffix(".WAV"))
+    return next((name for name in names if name.exists() and name != path), None)
+
+
+def is_silent(audio: Float[np.ndarray, " n"]) -> bool:
+    """Whether a recording is quieter than SILENCE_RMS, a constant in it not counted."""
+    return not audio.size or float(audio.std(dtype=np.float64)) < SILENCE_RMS
 
 
 def read_audio(path: Path | str) -> Float[np.ndarray, " n"]:
@@ -63,14 +108,20 @@ def sound_frame(samples: np.ndarray, sample_format: str, start: int) -> av.Audio
     return frame
 
 
-def _decoded(path: Path, start_s: float | None) -> np.ndarray:
-    """Mono 16 kHz samples from start_s on (None: from the first sample)."""
+def _decoded(path: Path, start_s: float | None, number: int | None = None) -> np.ndarray:
+    """Mono 16 kHz samples from start_s on (None: from the first sample).
+
+    number: of the file's sound streams, None for the best one.
+    """
     with opened(path) as container:
-        stream = container.streams.best("audio")
+        best = container.streams.best("audio")
+        stream = best if number is None else container.streams.audio[number]
         if stream is None or stream.codec_context is None:
             raise ValueError(f"{path} holds no sound; use a recording of speech")
         pieces, first_s = _pieces(readable(container, stream, path), path)
-    audio = np.concatenate(pieces or [np.zeros(0, np.float32)])
+    mono, first = np.concatenate(pieces or [np.zeros((2, 0), np.float32)], axis=1)
+    cancels = mono.size and mono.std() < CANCELLED * first.std()
+    audio = first if cancels else mono
     if start_s is not None and pieces:
         lead_s = first_s - start_s
         if abs(lead_s) > JUMP_S:
@@ -80,13 +131,14 @@ def _decoded(path: Path, start_s: float | None) -> np.ndarray:
         audio = np.pad(audio, (lead, 0)) if lead >= 0 else audio[-lead:]
     if not len(audio):
         raise ValueError(f"{path} holds no sound samples; use a recording of speech")
-    if np.sqrt(np.mean(audio**2)) < SILENCE_RMS:
+    if is_silent(audio):
         log.warning("%s is silent; nothing will move the mouth", path)
     return audio
 
 
 def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarray], float]:
-    """Resampled pieces in a row, holes of the clock filled with silence; time of the first."""
+    """Resampled pieces (2, n) in a row, the mean of the channels and the first one, holes of the
+    clock filled with silence; time of the first."""
     pieces, first_s, n_samples, n_holes = [], 0.0, 0, 0
     resampler = kind = None
     for frame in frames:
@@ -104,7 +156,7 @@ def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarra
             if GAP_S < hole_s < JUMP_S:
                 pieces += _resampled(resampler, None)
                 resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-                pieces.append(np.zeros(round(hole_s * SAMPLE_RATE), np.float32))
+                pieces.append(np.zeros((2, round(hole_s * SAMPLE_RATE)), np.float32))
                 n_samples, n_holes = n_samples + hole_s * SAMPLE_RATE, n_holes + 1
         n_samples += frame.samples * SAMPLE_RATE / frame.sample_rate
         pieces += _resampled(resampler, frame)
@@ -117,12 +169,11 @@ def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarra
 def _resampled(
     resampler: av.AudioResampler | None, frame: av.AudioFrame | None
 ) -> list[np.ndarray]:
-    """Mono pieces out of the resampler; frame None: what it still holds.
+    """Pieces (2, n) out of the resampler; frame None: what it still holds.
 
     Channels are averaged here: the library's own float mix of stereo is louder by sqrt 2.
     """
     if resampler is None:
         return []
-    return [
-        piece.to_ndarray().mean(axis=0, dtype=np.float32) for piece in resampler.resample(frame)
-    ]
+    made = [piece.to_ndarray() for piece in resampler.resample(frame)]
+    return [np.stack([one.mean(axis=0, dtype=np.float32), one[0]]) for one in made]

@@ -30,19 +30,19 @@ log = logging.getLogger(__name__)
 class Probe:
     """What a video file says about itself, and its first frame.
 
-    width, height: of the picture as shown; fps: average rate; has_sound: holds a sound stream;
+    width, height: of the picture as shown; fps: average rate; n_sounds: how many sound streams;
     start_s: time stamp of the first frame that can be decoded.
     """
 
     width: int
     height: int
     fps: float
-    has_sound: bool
+    n_sounds: int
     start_s: float
 
 
 def probe(path: Path | str) -> Probe:
-    """Size (after rotation), average rate, presence of sound, time of the first frame.
+    """Size (after rotation), average rate, number of sounds, time of the first frame.
 
     Raises: FileNotFoundError without the file, ValueError when it holds no readable video.
     """
@@ -51,7 +51,8 @@ def probe(path: Path | str) -> Probe:
         for frame in readable(container, stream, path, warn=False):
             width, height = shown_size(frame, stream)
             rate = float(stream.average_rate or stream.guessed_rate or FPS)
-            return Probe(width, height, rate, bool(container.streams.audio), frame.time or 0.0)
+            n_sounds = sum(one.codec_context is not None for one in container.streams.audio)
+            return Probe(width, height, rate, n_sounds, frame.time or 0.0)
     raise ValueError(f"{path} has no readable video frame; use another file")
 
 

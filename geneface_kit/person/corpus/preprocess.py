@@ -128,7 +128,7 @@ def _sound(job: ClipJob) -> Float[np.ndarray, " n"]:
     audio = clip.sound_of(job.path)
     if audio is None:
         raise ValueError(f"{job.file} has no sound and no {job.path.stem}.wav beside it")
-    if np.sqrt(np.mean(audio**2)) < clip.SILENCE_RMS:
+    if clip.is_silent(audio):
         raise ValueError(f"the sound of {job.file} is silent")
     return audio
 

@@ -190,7 +190,8 @@ ENCODERS: dict[str, Callable[[str], SpeechEncoder]] = {
 
 
 def levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:
-    """Sound at full peak, its own if none is given, and long enough for every encoder."""
+    """Sound about 0, at full peak, its own if none is given, and long enough for every encoder."""
+    audio = audio - audio.mean(dtype=np.float64)
     peak = float(np.abs(audio).max()) if peak is None else peak
     level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
     return np.pad(level, (0, max(0, 3 * STEP - len(level))))

@@ -12,14 +12,23 @@ import numpy as np
 from jaxtyping import Float
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.person.clip import FPS, SAMPLE_RATE, SILENCE_RMS, sound_of
+from geneface_kit.person.clip import FPS, SAMPLE_RATE, chosen_sound
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech.encoders import Speech, encode
 
 CONTEXT = 3
 """Frames on both sides that the mouth prediction sees (ours)."""
-MAX_OFFSET_S = 0.4
-"""Longest offset between sound and lips that is looked for, seconds (ours)."""
+MAX_OFFSET_S = 1.0
+"""Longest offset between sound and lips that is looked for, seconds; a third of a short clip, but
+at least LEAST_REACH (ours)."""
+LEAST_REACH = 10
+"""Frames on both sides that are looked through in any case (ours)."""
+DRIFT_S, DRIFT_FRAMES = 0.08, 375
+"""An offset that changes by so much between the outer thirds of so many frames drifts (ours)."""
+UNCOVERED_S = 0.3
+"""Sound that begins later or ends earlier than the picture by more cuts the clip (ours)."""
+COVERED = 1e-4
+"""Share of a recording's loudest sample from which on there is sound (ours)."""
 
 CLEAR_CONFIDENCE = 0.3
 """Least confidence of an offset that is corrected (ours)."""
@@ -71,7 +80,7 @@ def estimate_offset(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> O
     """How late the sound is, from the lag at which it predicts the tracked mouth best.
 
     speech: the clip's sound from its first frame on; landmarks: pose-free. Lags of up to
-    0.4 s are tried. A video in which the lips never move has confidence 0.
+    MAX_OFFSET_S are tried. A video in which the lips never move has confidence 0.
     """
     n_frames = min(len(landmarks), len(speech) // 2)
     predicted = mouth_from_speech(speech)[:n_frames]
@@ -98,7 +107,7 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
     The maximum of the curve of correlations, refined by a parabola. Confidence falls with the
     highest rival more than 3 frames away, and is 0 at the ends of the search.
     """
-    reach = round(MAX_OFFSET_S * FPS)
+    reach = min(round(MAX_OFFSET_S * FPS), max(LEAST_REACH, (len(seen) - 10) // 3))
     lags = np.arange(-reach, reach + 1)
     curve = np.zeros(len(lags), np.float32)
     if len(seen) > 2 * reach + 10:
@@ -121,18 +130,55 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
     return Offset(exact / FPS, confidence, (lags / FPS).astype(np.float32), curve)
 
 
-def read_speech(source: Path, start: int, n_frames: int) -> tuple[Float[np.ndarray, " n"], Speech]:
-    """The clip's whole sound, and the embedded features of its span as it stands.
+def read_sound(source: Path, choice: str = "auto") -> tuple[Float[np.ndarray, " n"], list[str]]:
+    """The clip's whole sound, and what a reader should know of it; see `clip.chosen_sound`.
 
     Raises: ValueError when the clip has no sound.
     """
-    sound = sound_of(source)
+    sound, notes = chosen_sound(source, choice)
     if sound is None:
         raise ValueError(
             f"{source.name} has no sound; a person needs speech, inside the video or in a .wav "
             "of the same name beside it"
         )
-    return sound, encode(_span_of(sound, start, n_frames, 0.0)).cut(n_frames)
+    return sound, list(notes)
+
+
+def covered_span(
+    sound: Float[np.ndarray, " n"], start: int, stop: int
+) -> tuple[int, int, list[str]]:
+    """First frame and end of the part of a span that has sound, and what was left out.
+
+    A sound that is silent as a whole covers everything: that is for the verdict.
+    """
+    loud = np.flatnonzero(np.abs(sound) > COVERED * np.abs(sound).max(initial=0.0))
+    if not len(loud):
+        return start, stop, []
+    notes, reach = [], UNCOVERED_S * FPS
+    first, last = loud[0] / SAMPLE_RATE * FPS, (loud[-1] + 1) / SAMPLE_RATE * FPS
+    if first > start + reach:
+        start = int(np.ceil(first))
+        notes.append(f"the sound begins at {first / FPS:.2f} s: only what follows is used")
+    if last < stop - reach:
+        stop = int(last)
+        notes.append(f"the sound ends at {last / FPS:.2f} s: only what comes before is used")
+    return start, stop, notes
+
+
+def drift(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> float:
+    """By how many seconds the offset grows from the first to the last third of a clip.
+
+    0 for a short clip, other features than "hama", and thirds that are not clear.
+    """
+    n_frames = min(len(landmarks), len(speech) // 2)
+    if speech.encoder != "hama" or n_frames < DRIFT_FRAMES:
+        return 0.0
+    third, predicted = n_frames // 3, mouth_from_speech(speech)[:n_frames]
+    seen = mouth_shape(landmarks[:n_frames])
+    ends = [best_lag(predicted[part], seen[part]) for part in (np.s_[:third], np.s_[-third:])]
+    if min(end.confidence for end in ends) < CLEAR_CONFIDENCE:
+        return 0.0
+    return ends[1].seconds - ends[0].seconds
 
 
 def synchronise(
@@ -146,14 +192,12 @@ def synchronise(
 ) -> SyncedAudio:
     """Sound and features of the span with a clear offset corrected.
 
-    sound, spoken: from `read_speech`; offset: of `spoken` against the tracked lips; encoder,
-    weights: see `encode`, of the features that are kept.
+    sound: the clip's; spoken: features of its span as it stands; offset: of `spoken` against the
+    tracked lips; encoder, weights: see `encode`, of the features that are kept.
     """
     n_frames = len(spoken) // 2
     rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) if len(sound) else 0.0
     notes = []
-    if rms < SILENCE_RMS:
-        notes.append("the clip is silent: nothing can be learnt from its sound")
     clear = offset.confidence >= CLEAR_CONFIDENCE
     shift_s = offset.seconds if clear and abs(offset.seconds) >= LEAST_OFFSET_S else 0.0
     if shift_s:
@@ -163,13 +207,13 @@ def synchronise(
         notes.append(
             f"the audio-video offset is uncertain (confidence {offset.confidence:.2f}); left as is"
         )
-    moved = _span_of(sound, start, n_frames, shift_s)
+    moved = span_of(sound, start, n_frames, shift_s)
     if encoder != "hama" or shift_s:
         spoken = encode(moved, encoder, weights=weights)
     return SyncedAudio(moved, spoken.cut(n_frames), offset, rms, tuple(notes))
 
 
-def _span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float) -> np.ndarray:
+def span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float = 0.0) -> np.ndarray:
     """Sound of n_frames frames from frame `start`, taken shift_s later; silence outside."""
     first = round((start / FPS + shift_s) * SAMPLE_RATE)
     n_samples = n_frames * SAMPLE_RATE // FPS
