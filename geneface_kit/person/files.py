@@ -3,7 +3,6 @@
 Pictures are written and read one at a time, so that memory does not grow with the clip.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -41,8 +40,7 @@ def write_frames(
     start, stop = span
 
     def cropped() -> Iterator[np.ndarray]:
-        pictures = clip.stream_frames(source, max_s=stop / clip.FPS)
-        for picture in itertools.islice(pictures, start, None):
+        for picture in clip.stream_frames(source, max_s=stop / clip.FPS, first=start):
             left, top, side = crop.scaled(picture.shape[1] / scanned_width)
             square = picture[top : top + side, left : left + side]
             shrink = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC

@@ -83,7 +83,10 @@ def read_audio(path: Path | str) -> Float[np.ndarray, " n"]:
 
     Raises: FileNotFoundError; ValueError when the file holds no sound. Silence is a warning.
     """
-    return _decoded(Path(path), None)
+    audio = _decoded(Path(path), None)
+    if is_silent(audio):
+        log.warning("%s is silent; nothing will move the mouth", path)
+    return audio
 
 
 def write_audio(path: Path | str, audio: Float[np.ndarray, " n"]) -> None:
@@ -131,8 +134,6 @@ def _decoded(path: Path, start_s: float | None, number: int | None = None) -> np
         audio = np.pad(audio, (lead, 0)) if lead >= 0 else audio[-lead:]
     if not len(audio):
         raise ValueError(f"{path} holds no sound samples; use a recording of speech")
-    if is_silent(audio):
-        log.warning("%s is silent; nothing will move the mouth", path)
     return audio
 
 

@@ -3,6 +3,7 @@
 Both go frame by frame: a video is never held in memory as a whole.
 """
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from geneface_kit.person.clip.audio import sound_frame
+from geneface_kit.person.clip.colour import to_rgb
 from geneface_kit.person.clip.container import (
     FPS,
     JUMP_S,
@@ -35,27 +37,34 @@ log = logging.getLogger(__name__)
 
 
 def stream_frames(
-    path: Path | str, *, long_side: int | None = None, max_s: float | None = None
+    path: Path | str,
+    *,
+    long_side: int | None = None,
+    max_s: float | None = None,
+    first: int = 0,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
     Picture k is the latest frame stamped up to k / 25 s (and a little more) after the first one,
     so variable and odd rates keep their timing. long_side: resize so that the longer side has
-    this many pixels. A file that breaks off ends early with a logged warning.
+    this many pixels. first: of the frames that are given; only what is given is converted.
+    A file that breaks off ends early with a logged warning.
     """
     n_frames = 0
-    last = None  # (seconds since the first frame, picture)
+    last = None  # (seconds since the first frame, picture to be)
     limit = np.inf if max_s is None else int(round(max_s * FPS))
     for seconds, picture in _timed_pictures(path, long_side):
         while last is not None and n_frames / FPS + EARLY_S < seconds:
             if n_frames >= limit:
                 return
-            yield last[1]
+            if n_frames >= first:
+                yield last[1]()
             n_frames += 1
         step_s = 1 / FPS if last is None else max(seconds - last[0], 0.0)
         last = (seconds, picture)
     while last is not None and n_frames / FPS < last[0] + step_s / 2 and n_frames < limit:
-        yield last[1]
+        if n_frames >= first:
+            yield last[1]()
         n_frames += 1
 
 
@@ -110,7 +119,7 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
         step_s = 1 / float(stream.average_rate or stream.guessed_rate or FPS)
         step_s = step_s if 0 < step_s < 1 else 1 / FPS
         stamp, seconds, count, n_jumps = 0.0, 0.0, 0, 0
-        for frame in readable(container, stream, path):
+        for frame in _progressive(readable(container, stream, path)):
             time = stamp + step_s if frame.time is None else frame.time
             move_s = time - stamp if count else 0.0
             if move_s > JUMP_S or move_s < -BACK_S:
@@ -118,11 +127,14 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
             if count and move_s <= 0:
                 continue  # a repeated or slightly backward time stamp
             stamp, seconds, count = time, seconds + move_s, count + 1
-            yield seconds, _upright(frame, stream, long_side)
+            yield seconds, functools.cache(functools.partial(_upright, frame, stream, long_side))
         if n_jumps:
             log.warning("%s: the time stamps jump %d time(s); joined there", path, n_jumps)
-        if count < 0.9 * stream.frames:
-            log.warning("%s is cut short: %d of %d frames", path, count, stream.frames)
+        # an edit list shows fewer frames than the file holds
+        shown = float((stream.duration or 0) * (stream.time_base or 0)) / step_s
+        expected = min(stream.frames, round(shown)) if shown else stream.frames
+        if count < 0.9 * expected:
+            log.warning("%s is cut short: %d of %d frames", path, count, expected)
     if not count:
         raise ValueError(f"{path} has no readable video frame; use another file")
 
@@ -135,11 +147,42 @@ def _upright(frame: av.VideoFrame, stream: av.VideoStream, long_side: int | None
     quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
     if quarter_turns % 2:
         width, height = height, width
-    shrinks = width * height < frame.width * frame.height
-    frame = frame.reformat(
-        width=width, height=height, format="rgb24", interpolation="AREA" if shrinks else "BICUBIC"
-    )
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(), quarter_turns))
+    return np.ascontiguousarray(np.rot90(to_rgb(frame, width, height), quarter_turns))
+
+
+def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The frames, those that are two interlaced fields made whole ones (FFmpeg's bwdif)."""
+    graph = None
+    for frame in frames:
+        if graph is None and frame.interlaced_frame:
+            graph = av.filter.Graph()
+            graph.link_nodes(
+                graph.add_buffer(
+                    width=frame.width,
+                    height=frame.height,
+                    format=frame.format,
+                    time_base=frame.time_base,
+                ),
+                graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+                graph.add("buffersink"),
+            ).configure()
+        if graph is None:
+            yield frame
+        else:
+            graph.push(frame)
+            yield from _filtered(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _filtered(graph)
+
+
+def _filtered(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    """The frames that a filter has ready."""
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
 
 
 def _add_video_stream(
