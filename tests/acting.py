@@ -76,6 +76,7 @@ def person(folder: Path, n_frames: int = 44) -> Person:
         landmarks2d=np.zeros((n_frames, 68, 2), np.float32),
         face_rects=np.zeros((n_frames, 4), int),
         lip_rects=np.zeros((n_frames, 4), int),
+        found=np.ones(n_frames, bool),
         report={},
         poses=poses,
         landmarks=landmarks,

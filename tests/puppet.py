@@ -52,6 +52,7 @@ def puppet() -> Person:
         landmark_std=landmarks.std(0),
         face_rects=np.concatenate([low, high], -1).round().astype(int),
         lip_rects=np.concatenate([mouth.min(1) - 1, mouth.max(1) + 1], -1).round().astype(int),
+        found=np.ones(N_FRAMES, bool),
         speech=Speech(
             np.zeros((2 * N_FRAMES, 4), np.float32),
             "hama",

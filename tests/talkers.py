@@ -135,6 +135,7 @@ def made_up_person(n_frames: int = 88, seed: int = 3) -> Person:
         landmark_std=landmarks.std(0),
         face_rects=rects,
         lip_rects=rects,
+        found=np.ones(n_frames, bool),
         speech=speech,
         audio=np.zeros(640 * n_frames, np.float32),
         n_train=10 * n_frames // 11,

@@ -67,6 +67,10 @@ class RayDataset:
                 )
         self.person, self.size, self.focal = person, int(person.size), float(person.focal)
         self.n_frames, self.n_train = n_frames, min(int(person.n_train), n_frames)
+        self.usable = torch.from_numpy(np.flatnonzero(np.asarray(person.found)[: self.n_train]))
+        """Training frames that show the whole face."""
+        if not len(self.usable):
+            raise ValueError(f"no training frame of {person.name} shows a face; prepare it again")
         self.device = torch.device(device)
         self.poses = torch.tensor(person.poses, dtype=torch.float32, device=self.device)
         self.landmarks = torch.tensor(person.landmarks, dtype=torch.float32, device=self.device)
@@ -83,7 +87,7 @@ class RayDataset:
         shares: which parts of a frame's pixels come from its lip and from its face rectangle; the
         rest from a rectangle around the head, hair included.
         """
-        frames = torch.randint(self.n_train, (n_frames,), generator=generator)
+        frames = self.usable[torch.randint(len(self.usable), (n_frames,), generator=generator)]
         per_frame = max(4, n_pixels // n_frames)
         n_lips, n_face = (round(share * per_frame) for share in shares)
         rects = torch.cat(
@@ -103,7 +107,7 @@ class RayDataset:
 
         size: edge of a patch, pixels; it lies about the middle of a rectangle that is smaller.
         """
-        frames = torch.randint(self.n_train, (n_frames,), generator=generator)
+        frames = self.usable[torch.randint(len(self.usable), (n_frames,), generator=generator)]
         rects = self.lip_rects[frames]
         room = rects[:, 2:] - rects[:, :2] - size
         shift = torch.rand(n_frames, 2, generator=generator) * (room.clamp(min=0) + 1)
@@ -153,7 +157,7 @@ class RayDataset:
         frames, wider than the head's label, which is taken if there are none; long hair may then
         leave the ellipsoid that any head fits in.
         """
-        frames = np.arange(self.n_train) if masks is None else np.array(sorted(masks))
+        frames = self.usable.numpy() if masks is None else np.array(sorted(masks))
         frames = frames[np.linspace(0, len(frames) - 1, min(48, len(frames))).astype(int)]
         seen_in, head_in = torch.zeros(len(points)), torch.zeros(len(points))
         world = points.numpy()

@@ -187,7 +187,7 @@ class HeadTask(training.Task):
         out what it did not reach.
         """
         config, field, dataset = self.config, self.field, self.dataset
-        frame = torch.randint(dataset.n_train, (1,), generator=generator)
+        frame = dataset.usable[torch.randint(len(dataset.usable), (1,), generator=generator)]
         condition = field.condition(dataset.windows(frame, config))
         threshold = 0.1 * BOX / config.step_length  # a tenth of an optical depth per step
         field.occupancy.update(

@@ -77,8 +77,8 @@ class JointTask(training.Task):
         self.optimizers = {"adam": adam}
         self.n_rays = 1024.0
         dataset = self.dataset
-        n = min(MOST_FRAMES, dataset.n_train)
-        self.frames = torch.linspace(0, dataset.n_train - 1, n).round().long()
+        n = min(MOST_FRAMES, len(dataset.usable))
+        self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
         self.kinds = np.stack([label_kinds(dataset, int(frame)) for frame in self.frames])
         self.bands = [torch.from_numpy(np.argwhere(k == FREE)[:, ::-1].copy()) for k in self.kinds]
         self.background = dataset.background()

@@ -204,8 +204,8 @@ class TorsoTask(training.Task):
         ]
         adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.optimizers = {"adam": adam}
-        n = min(self.config.n_head_frames, dataset.n_train)
-        self.frames = torch.linspace(0, dataset.n_train - 1, n).round().long()
+        n = min(self.config.n_head_frames, len(dataset.usable))
+        self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
         self.heads: Tensor | None = None  # (k, h, w, 4) uint8, colour and opacity in those frames
         self.pixels = field.occupied.nonzero().flip(-1).cpu()
         self.seen = seen
@@ -286,7 +286,8 @@ class TorsoTask(training.Task):
         due = self.config.renew_every and index and index % self.config.renew_every == 0
         if due:
             slot = index // self.config.renew_every % len(self.frames)
-            self.frames[slot] = torch.randint(self.dataset.n_train, (1,), generator=generator)[0]
+            usable = self.dataset.usable
+            self.frames[slot] = usable[torch.randint(len(usable), (1,), generator=generator)][0]
         if not self.config.head_aware:
             return
         if self.heads is None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, speech
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.runs.files import Facts
 
-SCHEMA = 3
+SCHEMA = 4
 
 TRACKS = (
     "poses",
@@ -22,6 +22,7 @@ TRACKS = (
     "landmark_std",
     "face_rects",
     "lip_rects",
+    "found",
 )
 
 
@@ -32,9 +33,10 @@ class Person:
     labels: 0 background, 1 head, 2 neck, 3 torso; torso: RGBA painted on behind the chin;
     background: the background; poses: camera-to-world, see `camera`; focal: pixels;
     landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
-    std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; speech: 2t steps and
-    audio: t / 25 s at 16 kHz, both with the offset corrected; n_train: the first frames that
-    train, the rest is held out; data_kind: "synthetic" or "real"; report: see person.json;
+    std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; found: (t,) whether a frame
+    shows the whole face: only such train head and torso; speech: 2t steps and audio: t / 25 s at
+    16 kHz, both with the offset corrected; n_train: the first frames that train, the rest is held
+    out; data_kind: "synthetic" or "real"; report: see person.json;
     consent: the subject's statement, from NAME.consent.txt beside the clip, "" without one.
     """
 
@@ -54,6 +56,7 @@ class Person:
     landmark_std: Float[np.ndarray, "68 3"]
     face_rects: Int[np.ndarray, "t 4"]
     lip_rects: Int[np.ndarray, "t 4"]
+    found: Bool[np.ndarray, " t"]
     speech: speech.Speech
     audio: Float[np.ndarray, " n"]
     n_train: int

@@ -75,6 +75,11 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
     judge(light, 0.06, 0.15, f"the face is dark ({light:.0%} of full scale)", "add light")
     sharp = 1 - report["blur"]
     judge(sharp, 0.25, 0.44, f"the face is blurred ({report['blur']:.2f} of 1)", BLUR_REMEDY)
+    roll = sum(report["pose_degrees"]["roll"]) / 2
+    if abs(roll) > 45:
+        fatal.append(f"the head lies on its side (turned by {roll:.0f} degrees): turn the video")
+    elif report["chin_margin"] < 0:
+        fatal.append("the chin is below the picture: film with room under it")
     if report["mouth_opening_std"] < 0.005:
         fatal.append("the lips do not move: use a clip in which the person speaks")
     if report["silent"]:
@@ -82,13 +87,13 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
             "the clip is silent: take its sound track out and put the recording beside it, as a "
             ".wav of the same name"
         )
-    elif report["offset_confidence"] < CLEAR_CONFIDENCE:
-        doubts.append("sound and lips do not agree clearly: check that they belong together")
-    if abs(report["sound_drift_s"]) > DRIFT_S:
+    elif abs(report["sound_drift_s"]) > DRIFT_S:
         doubts.append(
             f"the sound drifts by {report['sound_drift_s']:+.2f} s against the lips from the first "
             "third to the last: bring both to one clock, or cut the clip to a few seconds"
         )
+    elif report["offset_confidence"] < CLEAR_CONFIDENCE:
+        doubts.append("sound and lips do not agree clearly: check that they belong together")
     if report["seconds"] < 59.5:
         doubts.append("less than a minute of speech: 3 to 5 minutes give better lips")
     if report["head_in_picture"] < 0.9:
@@ -208,8 +213,17 @@ def _clip_measures(found: Evidence) -> Facts:
         "crop": [
             round(v / scan.width, 4) for v in (found.crop.left, found.crop.top, found.crop.side)
         ],
-        "detection_rate": float(scan.mesh.found.mean()),
+        "detection_rate": float(scan.mesh.found[start:stop].mean()),
+        "chin_margin": _chin_margin(scan, start, stop),
     }
+
+
+def _chin_margin(scan: framing.Scan, start: int, stop: int) -> float:
+    """How far the chin stays above the picture's lower border, heights of the face; the median."""
+    points = landmarks.to_68(scan.mesh)[start:stop][scan.mesh.found[start:stop]]
+    chin, brow = points[:, :17, 1].max(1), points[:, 17:27, 1].min(1)
+    room = scan.height - scan.bars[3] - chin
+    return float(np.median(room) / max(np.median(chin - brow), 1.0))
 
 
 def _face_measures(found: Evidence) -> Facts:

@@ -8,6 +8,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool
+
 from geneface_kit import runs
 from geneface_kit.person import (
     clip,
@@ -22,6 +25,7 @@ from geneface_kit.person import (
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
+from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.speech.offset import covered_span, read_sound, span_of, synchronise
 from geneface_kit.person.tracking.track import track
@@ -141,9 +145,9 @@ def prepare(
     step("scan")
     scan = framing.scan(source, max_s=config.max_s, detector=config.detector)
     start, stop, warnings = framing.usable_span(scan, config.span)
-    sound, notes = read_sound(source, config.sound)
+    sound = read_sound(source, config.sound)
     start, stop, left_out = covered_span(sound, start, stop)
-    warnings += notes + left_out
+    warnings += [*sound.notes, *left_out]
     if stop - start < framing.MIN_S * clip.FPS:
         raise ValueError(
             f"only {(stop - start) / clip.FPS:.2f} s show a face and have sound ("
@@ -151,19 +155,23 @@ def prepare(
         )
     spans = tuple(framing.usable_spans(scan))
     mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
-    crop = framing.square_crop(mesh, scan.width, scan.height)
+    crop = framing.square_crop(mesh, scan.width, scan.height, scan.bars)
     step("frames")
     frames = files.write_frames(source, folder, (start, stop), crop, scan.width, config.size)
     step("tracking")
     placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
     tracked = track(placed, config.size, config.tracking, pictures=frames)
-    files.write_tracks(folder, tracked, mesh.found, config.size)
+    hidden, still = hidden_mouth(frames, tracked.landmarks2d), frozen(frames)
+    files.write_tracks(folder, tracked, mesh.found & ~hidden & ~still, config.size)
+    warnings += left_out_of(hidden, "the mouth is hidden") + left_out_of(
+        still, "the picture stands"
+    )
     step("speech")
-    spoken = speech.encode(span_of(sound, start, stop - start)).cut(stop - start)
+    spoken = speech.encode(span_of(sound.samples, start, stop - start)).cut(stop - start)
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks)
     audio = synchronise(
-        sound, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
+        sound.samples, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
     )
     files.write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)
@@ -205,6 +213,16 @@ def prepare(
     say = log.warning if measured["verdict"] == "not usable" else log.info
     say("%s: %s", person.name, "; ".join([measured["verdict"], *measured["reasons"]]))
     return person
+
+
+def left_out_of(flags: Bool[np.ndarray, " t"], why: str) -> list[str]:
+    """The sentence about frames that do not train, with their times in the used part; or none."""
+    times = [f"{a / clip.FPS:.2f} to {b / clip.FPS:.2f} s" for a, b in runs_of(flags)]
+    return (
+        [f"{why} at {', '.join(times[:5])} of the used part: left out of what trains"]
+        if times
+        else []
+    )
 
 
 def _consent(source: Path) -> str:

@@ -10,6 +10,7 @@ from scipy.signal import resample_poly
 from geneface_kit.person import demo
 from geneface_kit.person.clip import FPS, SAMPLE_RATE
 from geneface_kit.person.clip.audio import SILENCE_RMS
+from geneface_kit.person.occlusion import in_runs
 
 SAMPLES = SAMPLE_RATE // FPS
 """Samples of sound per frame."""
@@ -78,9 +79,4 @@ def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
     is_noise = high < FAINT and low > high * 10 ** (-STEADY_DB / 20)
     limit = np.inf if is_noise else max(SILENCE_RMS, high * 10 ** (SILENCE_DB / 20))
     quiet = loud < limit
-    silent = np.zeros(len(loud), bool)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
-    for start, end in edges.reshape(-1, 2):
-        if end - start >= min(SHORTEST, len(loud)):
-            silent[start:end] = True
-    return silent
+    return in_runs(quiet, min(SHORTEST, len(loud)))

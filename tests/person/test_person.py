@@ -68,7 +68,7 @@ def test_the_report_measures_the_clip(demo_person):
     assert report["source"] == {"width": 256, "height": 256, "fps": 25.0}
     assert report["verdict"] in ("good", "usable") and report["reasons"]
     assert report["tracking_error_px"] < 0.01 * report["face_px"]
-    assert len(report["offset_curve"]) == len(report["offset_lags_s"]) == 21
+    assert len(report["offset_curve"]) == len(report["offset_lags_s"]) == 51
     json.dumps(report)
 
 

@@ -4,6 +4,7 @@ Reads any container PyAV reads; writes h264 + aac. Time zero is the first video 
 """
 
 from geneface_kit.person.clip.audio import (
+    Sound,
     beside_of,
     chosen_sound,
     is_silent,
@@ -19,6 +20,7 @@ __all__ = [
     "SAMPLE_RATE",
     "SUFFIXES",
     "Probe",
+    "Sound",
     "beside_of",
     "chosen_sound",
     "is_silent",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,10 +26,19 @@ GAP_S = 0.1
 log = logging.getLogger(__name__)
 
 
-def chosen_sound(
-    path: Path | str, choice: str = "auto"
-) -> tuple[Float[np.ndarray, " n"] | None, tuple[str, ...]]:
-    """Sound of a video at 16 kHz, sample 0 at its first frame, and what a reader should know of it.
+@dataclass(frozen=True)
+class Sound:
+    """The sound of a clip: mono at 16 kHz, sample 0 at its first frame; starts_s: seconds before
+    which there is none; notes: what a reader should know of it, a sentence each.
+    """
+
+    samples: Float[np.ndarray, " n"]
+    starts_s: float
+    notes: tuple[str, ...] = ()
+
+
+def chosen_sound(path: Path | str, choice: str = "auto") -> Sound | None:
+    """The sound of a video.
 
     choice: "track", the file's own; "beside", the .wav with the same stem; "auto": the first track
     that is not silent, else the .wav, else a silent track. None when there is no sound at all.
@@ -41,30 +51,29 @@ def chosen_sound(
     if choice == "beside":
         if beside is None:
             raise FileNotFoundError(f"person.sound=beside needs {path.stem}.wav beside {path}")
-        return _decoded(beside, 0.0), ()
+        return Sound(*_decoded(beside, 0.0))
     about, silent = probe(path), None
     for number in range(about.n_sounds):
-        audio = _decoded(path, about.start_s, number)
-        if not is_silent(audio):
+        found = Sound(*_decoded(path, about.start_s, number))
+        if not is_silent(found.samples):
             notes = [f"sound stream {number + 1} of {about.n_sounds} is used"] * bool(number)
             if beside is not None:
                 notes.append(
                     f"the video's own sound is used, not {beside.name} beside it; "
                     "person.sound=beside takes that"
                 )
-            return audio, tuple(notes)
-        silent = audio if silent is None else silent
+            return replace(found, notes=tuple(notes))
+        silent = found if silent is None else silent
     if beside is not None and choice == "auto":
-        notes = (
-            () if silent is None else (f"the video's own sound is silent: {beside.name} is used",)
-        )
-        return _decoded(beside, 0.0), notes
-    return silent, ()
+        notes = [f"the video's own sound is silent: {beside.name} is used"] * (silent is not None)
+        return Sound(*_decoded(beside, 0.0), tuple(notes))
+    return silent
 
 
 def sound_of(path: Path | str) -> Float[np.ndarray, " n"] | None:
-    """The sound of `chosen_sound` alone."""
-    return chosen_sound(path)[0]
+    """The samples of `chosen_sound`, None without any."""
+    sound = chosen_sound(path)
+    return None if sound is None else sound.samples
 
 
 def beside_of(path: Path) -> Path | None:
@@ -83,7 +92,7 @@ def read_audio(path: Path | str) -> Float[np.ndarray, " n"]:
 
     Raises: FileNotFoundError; ValueError when the file holds no sound. Silence is a warning.
     """
-    audio = _decoded(Path(path), None)
+    audio, _ = _decoded(Path(path), None)
     if is_silent(audio):
         log.warning("%s is silent; nothing will move the mouth", path)
     return audio
@@ -111,8 +120,11 @@ def sound_frame(samples: np.ndarray, sample_format: str, start: int) -> av.Audio
     return frame
 
 
-def _decoded(path: Path, start_s: float | None, number: int | None = None) -> np.ndarray:
-    """Mono 16 kHz samples from start_s on (None: from the first sample).
+def _decoded(
+    path: Path, start_s: float | None, number: int | None = None
+) -> tuple[np.ndarray, float]:
+    """Mono 16 kHz samples from start_s on (None: from the first sample), and how many seconds after
+    that they begin.
 
     number: of the file's sound streams, None for the best one.
     """
@@ -125,6 +137,7 @@ def _decoded(path: Path, start_s: float | None, number: int | None = None) -> np
     mono, first = np.concatenate(pieces or [np.zeros((2, 0), np.float32)], axis=1)
     cancels = mono.size and mono.std() < CANCELLED * first.std()
     audio = first if cancels else mono
+    lead_s = 0.0
     if start_s is not None and pieces:
         lead_s = first_s - start_s
         if abs(lead_s) > JUMP_S:
@@ -134,7 +147,7 @@ def _decoded(path: Path, start_s: float | None, number: int | None = None) -> np
         audio = np.pad(audio, (lead, 0)) if lead >= 0 else audio[-lead:]
     if not len(audio):
         raise ValueError(f"{path} holds no sound samples; use a recording of speech")
-    return audio
+    return audio, max(lead_s, 0.0)
 
 
 def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarray], float]:

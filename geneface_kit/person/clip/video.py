@@ -127,7 +127,12 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
             if count and move_s <= 0:
                 continue  # a repeated or slightly backward time stamp
             stamp, seconds, count = time, seconds + move_s, count + 1
-            yield seconds, functools.cache(functools.partial(_upright, frame, stream, long_side))
+            yield (
+                seconds,
+                functools.cache(
+                    functools.partial(_upright, frame, shown_size(frame, stream), long_side)
+                ),
+            )
         if n_jumps:
             log.warning("%s: the time stamps jump %d time(s); joined there", path, n_jumps)
         # an edit list shows fewer frames than the file holds
@@ -139,8 +144,10 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
         raise ValueError(f"{path} has no readable video frame; use another file")
 
 
-def _upright(frame: av.VideoFrame, stream: av.VideoStream, long_side: int | None) -> np.ndarray:
-    width, height = shown_size(frame, stream)
+def _upright(
+    frame: av.VideoFrame, size: tuple[int, int], long_side: int | None
+) -> UInt8[np.ndarray, "h w 3"]:
+    width, height = size
     if long_side is not None:
         scale = long_side / max(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.person.clip import FPS, SAMPLE_RATE, chosen_sound
+from geneface_kit.person.clip import FPS, SAMPLE_RATE, Sound, chosen_sound
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech.encoders import Speech, encode
 
@@ -27,8 +27,6 @@ DRIFT_S, DRIFT_FRAMES = 0.08, 375
 """An offset that changes by so much between the outer thirds of so many frames drifts (ours)."""
 UNCOVERED_S = 0.3
 """Sound that begins later or ends earlier than the picture by more cuts the clip (ours)."""
-COVERED = 1e-4
-"""Share of a recording's loudest sample from which on there is sound (ours)."""
 
 CLEAR_CONFIDENCE = 0.3
 """Least confidence of an offset that is corrected (ours)."""
@@ -130,32 +128,24 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
     return Offset(exact / FPS, confidence, (lags / FPS).astype(np.float32), curve)
 
 
-def read_sound(source: Path, choice: str = "auto") -> tuple[Float[np.ndarray, " n"], list[str]]:
-    """The clip's whole sound, and what a reader should know of it; see `clip.chosen_sound`.
+def read_sound(source: Path, choice: str = "auto") -> Sound:
+    """The clip's whole sound, see `clip.chosen_sound`.
 
     Raises: ValueError when the clip has no sound.
     """
-    sound, notes = chosen_sound(source, choice)
+    sound = chosen_sound(source, choice)
     if sound is None:
         raise ValueError(
             f"{source.name} has no sound; a person needs speech, inside the video or in a .wav "
             "of the same name beside it"
         )
-    return sound, list(notes)
+    return sound
 
 
-def covered_span(
-    sound: Float[np.ndarray, " n"], start: int, stop: int
-) -> tuple[int, int, list[str]]:
-    """First frame and end of the part of a span that has sound, and what was left out.
-
-    A sound that is silent as a whole covers everything: that is for the verdict.
-    """
-    loud = np.flatnonzero(np.abs(sound) > COVERED * np.abs(sound).max(initial=0.0))
-    if not len(loud):
-        return start, stop, []
+def covered_span(sound: Sound, start: int, stop: int) -> tuple[int, int, list[str]]:
+    """First frame and end of the part of a span that has sound, and what was left out."""
     notes, reach = [], UNCOVERED_S * FPS
-    first, last = loud[0] / SAMPLE_RATE * FPS, (loud[-1] + 1) / SAMPLE_RATE * FPS
+    first, last = sound.starts_s * FPS, len(sound.samples) / SAMPLE_RATE * FPS
     if first > start + reach:
         start = int(np.ceil(first))
         notes.append(f"the sound begins at {first / FPS:.2f} s: only what follows is used")
