@@ -160,7 +160,8 @@ def test_the_bench_measures_what_it_names(fast, dataset):
 def test_the_training_bench_counts_rays(dataset):
     rate = bench_module.train_rate(HEAD, dataset, n_warm=2, n_steps=2)
     assert rate["rays"] > rate["steps"] > 0
-    assert {"encode", "backward", "adam"} < set(rate["parts"])
+    assert {"fused", "encode", "backward", "adam"} < set(rate["parts"])
+    assert rate["unfused_ratio"] > 0
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from geneface_kit.pipeline.commands import said
-from notebooks.studies.speed import corpus, motion, person, render
+from notebooks.studies.speed import corpus, gpu, motion, person, render
 
 BENCHES: dict[str, Callable[[str], Iterator[str]]] = {
     "person": person.run,
@@ -16,6 +16,7 @@ BENCHES: dict[str, Callable[[str], Iterator[str]]] = {
     "motion": motion.run,
     "render": render.bench_render,
     "train": render.bench_train,
+    "gpu": gpu.bench_gpu,
 }
 """Benchmark -> its function. It takes the subject ("" is the demo) and yields lines to print."""
 

@@ -30,7 +30,7 @@ from geneface_kit.render.kernels import muted
 
 SIZES = (256, 512)
 RENDER_PARTS = ("fused", "march", "encode", "mlp", "composite", "torso")
-TRAIN_PARTS = ("march", "encode", "mlp", "composite")
+TRAIN_PARTS = ("march", "fused", "encode", "mlp", "composite")
 
 
 @dataclass(frozen=True)
@@ -145,33 +145,48 @@ def bench_train(subject: str = "") -> Iterator[str]:
         f"samples/s, {rate['cpu_s'] * 1000:.0f} ms of processor time a step"
     )
     yield f"    {_percent(rate['parts'])}"
+    yield f"    kernel by kernel takes x{rate['unfused_ratio']:.1f} of the processor time"
 
 
 def train_rate(
     config: HeadConfig, dataset: RayDataset, *, n_warm: int = 40, n_steps: int = 20
 ) -> dict[str, Any]:
-    """Speed of training steps after some to warm up: steps, rays and samples a second."""
-    generator = torch.Generator().manual_seed(0)
-    task = HeadTask.make(config, dataset, generator)
-    for index in range(n_warm):
-        task.step(index, generator)
-    done: list[dict[str, float]] = []
+    """Speed of training steps after some to warm up: steps, rays and samples a second.
 
-    def some(first: int) -> None:
-        done.extend(task.step(first + index, generator) for index in range(n_steps))
-        _wait(dataset.device)
+    unfused_ratio: processor time of a step kernel by kernel over that of a fused one, from the
+    same start and of the same draws, the shorter of two turns each.
+    """
+    ways = {backend: _HeadTraining(config, dataset, backend) for backend in ("auto", "warp")}
+    for way in ways.values():
+        way.run(n_warm)
+    turns = [(name, way.run(n_steps)) for _ in range(2) for name, way in ways.items()]
+    fused, unfused = (
+        min((turn for name, turn in turns if name == wanted), key=lambda turn: turn["cpu_s"])
+        for wanted in ways
+    )
+    parts = _shares(lambda: ways["auto"].run(n_steps), TRAIN_PARTS, backward=True)
+    return fused | {"unfused_ratio": unfused["cpu_s"] / fused["cpu_s"], "parts": parts}
 
-    wall, cpu = time.perf_counter(), time.process_time()
-    some(n_warm)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    totals = {name: sum(row[name] for row in done) for name in ("rays", "samples")}
-    return {
-        "steps": n_steps / wall,
-        "rays": totals["rays"] / wall,
-        "samples": totals["samples"] / wall,
-        "cpu_s": cpu / n_steps,
-        "parts": _shares(lambda: some(n_warm + n_steps), TRAIN_PARTS, backward=True),
-    }
+
+class _HeadTraining:
+    """A head's training by fused passes where there are any ("auto"), or by kernels ("warp")."""
+
+    def __init__(self, config: HeadConfig, dataset: RayDataset, backend: str):
+        self.generator = torch.Generator().manual_seed(0)
+        self.task, self.n_done = HeadTask.make(config, dataset, self.generator), 0
+        for module in self.task.field.modules():
+            if hasattr(module, "backend"):
+                module.backend = backend
+
+    def run(self, n_steps: int) -> dict[str, float]:
+        """Steps, rays and samples a second, processor seconds a step."""
+        wall, cpu, first = time.perf_counter(), time.process_time(), self.n_done
+        self.n_done += n_steps
+        rows = [self.task.step(index, self.generator) for index in range(first, self.n_done)]
+        _wait(self.task.dataset.device)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        rates = {name: sum(row[name] for row in rows) / wall for name in ("rays", "samples")}
+        return rates | {"steps": n_steps / wall, "cpu_s": cpu / n_steps}
 
 
 def _stream_fps(avatar: Avatar, dataset: RayDataset, n_frames: int) -> float:
