@@ -7,8 +7,7 @@ stay in a core's cache; a ray ends where its light has. For pictures on a CPU. `
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import torch
 import warp as wp
@@ -17,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
-from geneface_kit.render.grid import GridEncoding
-from geneface_kit.render.kernels import loaded, on_threads, once
+from geneface_kit.render.grid import GridEncoding, grid_levels
+from geneface_kit.render.kernels import block_kernel, launch_blocks, once
 from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
 
@@ -91,7 +90,7 @@ class FusedField:
         weights, _ = packed(networks, [[place], [place, place], [width]], amx)
         return FusedField(
             tables=(grid_rows(position_grid, amx), grid_rows(ambient_grid, amx)),
-            levels=torch.cat([grid_levels(grid) for grid in (position_grid, ambient_grid)]),
+            levels=torch.cat([grid_levels(grid.layout) for grid in (position_grid, ambient_grid)]),
             weights=weights,
             hidden=width,
             amx=amx,
@@ -213,62 +212,6 @@ def grid_rows(grid: GridEncoding, amx: bool) -> Int[Tensor, " numbers"]:
     """A grid's table as kernels read it: pairs of bfloat16 beside AMX, else of float32."""
     dtype = torch.bfloat16 if amx else torch.float32
     return grid.table.detach().to(dtype).contiguous().view(torch.int32).flatten()
-
-
-def grid_levels(grid: GridEncoding) -> Int[Tensor, " numbers"]:
-    """Six numbers a level: its scale's bits, offset, two strides, mask, and 1 where hashed."""
-    layout = grid.layout
-    columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
-    return torch.stack([column.cpu() for column in columns], 1).flatten().contiguous()
-
-
-def block_kernel(source: str, given: Any, amx: bool, **sizes: int) -> wp.Kernel:
-    """The kernel whose body, for one block of its work, is C++: `fused.h`, then the file `source`.
-
-    given: the Warp struct of what it reads and writes; sizes: macros of the source, which is
-    told `block` and `part`, the number of its thread.
-    """
-    return _block_kernel(
-        source, given, tuple(({"AMX": int(amx), "HALF": int(amx)} | sizes).items())
-    )
-
-
-def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -> None:
-    """Runs a kernel of `block_kernel` on the cores, each taking every so-manieth block: heavy ones
-    lie side by side. values: of the struct's fields, tensors and numbers."""
-    if not n_blocks:
-        return
-    kernel = loaded(kernel, torch.device("cpu"))
-    filled, fields = given(), given.vars
-    for name, value in values.items():
-        if isinstance(value, torch.Tensor):
-            value = wp.from_torch(value.detach().contiguous(), dtype=fields[name].type.dtype)
-        setattr(filled, name, value)
-    n_parts = min(torch.get_num_threads(), n_blocks)
-
-    def part(number: int) -> None:
-        n = len(range(number, n_blocks, n_parts))
-        wp.launch(kernel, dim=n, inputs=[filled, number, n_parts], device="cpu")
-
-    on_threads(part, n_parts)
-
-
-@once
-def _block_kernel(source: str, given: Any, sizes: tuple[tuple[str, int], ...]) -> wp.Kernel:
-    defined = [f"#define {name} {number}" for name, number in sizes]
-    parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]
-    code = "\n".join([*defined, *parts])
-
-    @no_type_check
-    @wp.func_native(code)
-    def body(given: given, block: int, part: int): ...
-
-    @no_type_check
-    @wp.kernel(name=Path(source).stem, enable_backward=False, module="unique")
-    def blocks(given: given, first: int, stride: int):
-        body(given, first + stride * wp.tid(), first)
-
-    return blocks
 
 
 def _split(weight: Tensor, groups: Sequence[int]) -> list[tuple[Tensor, int]]:

@@ -14,15 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.render.fused import (
-    block_kernel,
-    grid_levels,
-    grid_rows,
-    has_amx,
-    launch_blocks,
-    packed,
-)
-from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.fused import grid_rows, has_amx, packed
+from geneface_kit.render.grid import GridEncoding, grid_levels
+from geneface_kit.render.kernels import block_kernel, launch_blocks
 
 PIXELS = 256
 """Pixels that a thread takes at a time."""
@@ -72,7 +66,7 @@ class FusedImage:
             "PIXELS": PIXELS,
         }
         table = grid_rows(grid, amx)
-        return FusedImage(table, grid_levels(grid), weights, amx, tuple(sizes.items()))
+        return FusedImage(table, grid_levels(grid.layout), weights, amx, tuple(sizes.items()))
 
     def __call__(
         self,

@@ -17,19 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
-from geneface_kit.render.fused import (
-    block_kernel,
-    grid_levels,
-    launch_blocks,
-    padded_width,
-    tiles,
-)
-from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.fused import padded_width, tiles
+from geneface_kit.render.grid import GridEncoding, grid_levels
+from geneface_kit.render.kernels import LANES, block_kernel, launch_blocks
 
 SAMPLES = 512
 """Samples of a block, to the next end of a ray."""
-LANES = 16
-"""Samples side by side."""
 FIRST, DENSITY = (0, 3), 5
 """Numbers of the layers whose inputs are features of the grids, and of the one that gives the
 density, among the eight."""
@@ -71,7 +64,7 @@ def fused_samples(
         raise ValueError("the fused pass gives no gradient to positions")
     with record_function("fused"):
         tables = [grid.table for grid in grids]
-        levels = torch.cat([grid_levels(grid) for grid in grids])
+        levels = torch.cat([grid_levels(grid.layout) for grid in grids])
         rays = (ray_index.int(), set_of_ray.int())
         weights = [weight for network in networks for weight in network]
         return _Fused.apply(positions, rays, space, levels, *tables, *biases, *weights)
@@ -102,8 +95,8 @@ class _Fused(torch.autograd.Function):
             (_padded(n_in, LANES), _padded(n_out, LANES))
             for n_out, n_in in reversed(_shapes(n_levels, hidden, amx))
         ]
-        sizes = [n_in * n_out for n_in, n_out in shapes]
-        by_part = positions.new_zeros(n_parts, sum(sizes))
+        counts = [n_in * n_out for n_in, n_out in shapes]
+        by_part = positions.new_zeros(n_parts, sum(counts))
         sets = [positions.new_zeros(n_parts, len(biases[0]), hidden) for _ in range(2)]
         by_ray = positions.new_zeros(len(biases[2]), hidden)
         features = positions.new_empty(2 * n_levels, n, 2)
@@ -121,12 +114,9 @@ class _Fused(torch.autograd.Function):
         )
         of_tables = [torch.zeros_like(table) for table in tables]
         for number, gradient in enumerate(of_tables):
-            dims = 3 - number
-            kernel = block_kernel(
-                "grid_gradient.h", Level, False, LEVELS=1, HIDDEN=8, DIMS=dims, START=3 * number
-            )
+            sizes = {"DIMS": 3 - number, "START": 3 * number}
             launch_blocks(
-                kernel,
+                block_kernel("grid_gradient.h", Level, **sizes),
                 Level,
                 n_levels,
                 points=points.view(-1),
@@ -134,7 +124,7 @@ class _Fused(torch.autograd.Function):
                 levels=levels[number * 6 * n_levels : (number + 1) * 6 * n_levels],
                 table_gradient=gradient.view(-1),
             )
-        parts = by_part.sum(0).split(sizes)
+        parts = by_part.sum(0).split(counts)
         of_weights = []
         for number, part, (n_in, n_out) in zip(range(7, -1, -1), parts, shapes, strict=True):
             tiled = part.view(n_in // LANES, n_out // LANES, LANES, LANES)
@@ -143,10 +133,8 @@ class _Fused(torch.autograd.Function):
                 grids = part.split(_place(2 * n_levels, amx), 1)
                 part = torch.cat([grid[:, : 2 * n_levels] for grid in grids], 1)
             of_weights.insert(0, part[: len(weights[number]), : weights[number].shape[1]])
-        of_biases = [*(part.sum(0) for part in sets), by_ray]
-        of_biases = [
-            gradient[:, : bias.shape[1]] for gradient, bias in zip(of_biases, biases, strict=True)
-        ]
+        of_biases = [gradient[..., : biases[0].shape[1]] for gradient in (*sets, by_ray)]
+        of_biases[:2] = [parts.sum(0) for parts in of_biases[:2]]
         return None, None, None, None, *of_tables, *of_biases, *of_weights
 
 
@@ -173,14 +161,6 @@ def _launch(
             weight = torch.cat([functional.pad(grid, (0, more)) for grid in grids], 1)
         more = (0, n_in - weight.shape[1], 0, n_out - len(weight))
         weights.append(functional.pad(weight, more))
-    there = torch.cat([tiles(weight, amx) for weight in weights]).view(torch.int32)
-    none = positions.new_empty(1)
-    names = [name for name in Samples.vars if name.endswith("gradient")]
-    names += ["density_weights"]
-    empty = dict.fromkeys(names, none) | {
-        "n_parts": 1,
-        "transposed_weights": none.view(torch.int32),
-    }
     if back:
         turned = [tiles(w.T, amx) for k, w in reversed(list(enumerate(weights))) if k != DENSITY]
         back["transposed_weights"] = torch.cat(turned).view(torch.int32)
@@ -203,7 +183,7 @@ def _launch(
         "position_table": learned[0].view(torch.int32).view(-1),
         "ambient_table": learned[1].view(torch.int32).view(-1),
         "levels": levels,
-        "weights": there,
+        "weights": torch.cat([tiles(weight, amx) for weight in weights]).view(torch.int32),
         "ambient_biases": biases[0],
         "density_biases": biases[1],
         "colour_biases": biases[2],
@@ -218,7 +198,7 @@ def _launch(
         "ambient": ambient,
     }
     n_blocks = -(-len(positions) // SAMPLES)
-    launch_blocks(kernel, Samples, n_blocks, **(values | empty | back))
+    launch_blocks(kernel, Samples, n_blocks, **values, **back)
 
 
 def _shapes(n_levels: int, hidden: int, amx: bool) -> list[tuple[int, int]]:

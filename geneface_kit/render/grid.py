@@ -7,7 +7,7 @@ variant. The public function, its gradient, and the torch twin, which specifies 
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -17,7 +17,18 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_kernel
-from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, loaded, on_threads
+from geneface_kit.render.kernels import (
+    array,
+    backend_for,
+    block_kernel,
+    launch,
+    launch_blocks,
+    loaded,
+    on_threads,
+)
+
+POINTS = 256
+"""Points that a thread of a CPU looks up at a time."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +152,20 @@ class _GridEncode(torch.autograd.Function):
         features = torch.empty(
             len(points), layout.n_levels, 2, dtype=torch.float32, device=points.device
         )
-        inputs = [*_inputs(points, table, layout), array(features, wp.vec2)]
-        lanes = lanes_on(points.device)
-        kernel = lookup_kernel(layout.n_dims, lanes)
-        launch(kernel, len(points), inputs, points.device, lanes=lanes)
+        if points.device.type == "cpu":
+            sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims, "POINTS": POINTS}
+            launch_blocks(
+                block_kernel("grid_lookup.h", Lookup, **sizes),
+                Lookup,
+                -(-len(points) // POINTS),
+                points=points.view(-1),
+                table=table.view(-1),
+                levels=grid_levels(layout),
+                features=features.view(-1),
+            )
+        else:
+            inputs = [*_inputs(points, table, layout), array(features, wp.vec2)]
+            launch(lookup_kernel(layout.n_dims), len(points), inputs, points.device)
         return features.flatten(1)
 
     @staticmethod
@@ -166,6 +187,24 @@ class _GridEncode(torch.autograd.Function):
         inputs += [array(points_gradient, vector)]
         _launch_backward(len(points), layout, inputs, device)
         return points_gradient.sum(0) if wants_points else None, table_gradient, None
+
+
+def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
+    """Six numbers a level, for kernels in C++: its scale's bits, offset, two strides, mask, and 1
+    where hashed."""
+    columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
+    return torch.stack([column.cpu() for column in columns], 1).flatten()
+
+
+@no_type_check
+@wp.struct
+class Lookup:
+    """What `grid_lookup.h` reads, and `features`, what it writes."""
+
+    points: wp.array(dtype=float)
+    table: wp.array(dtype=float)
+    levels: wp.array(dtype=int)
+    features: wp.array(dtype=float)
 
 
 def _inputs(points: Tensor, table: Tensor, layout: GridLayout) -> list[Any]:

@@ -1,7 +1,6 @@
-"""Grid kernels: the lookup of `grid.grid_encode` and its gradient, for the CPU and for CUDA.
+"""Grid kernels: the lookup of `grid.grid_encode` on CUDA, and its gradient on CUDA and CPU.
 
-The lookup is written once for `lanes` points side by side: sixteen on a CPU, whose compiler makes
-vector instructions of it (SIMD), one on CUDA, where a thread is a lane already.
+A CPU looks up by `grid_lookup.h`, sixteen points side by side.
 """
 
 from typing import no_type_check
@@ -16,146 +15,6 @@ PRIME_1 = wp.constant(wp.uint32(PRIMES[1]))
 PRIME_2 = wp.constant(wp.uint32(PRIMES[2]))
 
 
-@once
-def lookup_kernel(n_dims: int, lanes: int) -> wp.Kernel:
-    """The kernel that looks up points (n, n_dims); a thread does `lanes` of them."""
-    point = wp.types.vector(n_dims, wp.float32)
-    floats, whole = (wp.types.vector(lanes, kind) for kind in (wp.float32, wp.uint32))
-    counted, hashed = (_level_lookup(n_dims, lanes, is_hash) for is_hash in (False, True))
-
-    @no_type_check
-    @wp.kernel(name=f"grid_lookup_{n_dims}d", enable_backward=False, module="unique")
-    def grid_lookup(
-        points: wp.array(dtype=point),
-        table: wp.array(dtype=wp.vec2),
-        scales: wp.array(dtype=float),
-        offsets: wp.array(dtype=int),
-        rows: wp.array(dtype=wp.vec4i),
-        features: wp.array2d(dtype=wp.vec2),
-        first: int,
-    ):
-        start, last = (first + wp.tid()) * lanes, points.shape[0] - 1
-        x, y, z, inside = floats(), floats(), floats(), floats()
-        for j in range(lanes):
-            p = points[wp.min(start + j, last)]
-            if wp.min(p) >= 0.0 and wp.max(p) <= 1.0:
-                inside[j] = 1.0
-                x[j] = p[0]
-                y[j] = p[1]
-                if wp.static(n_dims == 3):
-                    z[j] = p[2]
-        half = floats(0.5)
-        for level in range(scales.shape[0]):
-            row, scale = rows[level], scales[level]
-            at_x, at_y, at_z = x * scale + half, y * scale + half, z * scale + half
-            a, b = floats(), floats()
-            if row[3] == 1:
-                a, b = hashed(table, at_x, at_y, at_z, offsets[level], row)
-            else:
-                a, b = counted(table, at_x, at_y, at_z, offsets[level], row)
-            for j in range(lanes):
-                if start + j <= last:
-                    value = wp.vec2(a[j], b[j])
-                    features[start + j, level] = wp.where(inside[j] == 1.0, value, wp.vec2(0.0))
-
-    return grid_lookup
-
-
-def _level_lookup(n_dims: int, lanes: int, is_hash: bool):
-    """The two features of one level at `lanes` points. Whether its rows are counted or hashed, see
-    `_row`, is decided while compiling; products that corners share are made once."""
-    floats, whole = (wp.types.vector(lanes, kind) for kind in (wp.float32, wp.uint32))
-
-    @no_type_check
-    @wp.func
-    def read(table: wp.array(dtype=wp.vec2), start: int, at: whole):
-        first, second = floats(), floats()
-        for j in range(lanes):
-            row = table[start + int(at[j])]
-            first[j] = row[0]
-            second[j] = row[1]
-        return first, second
-
-    @no_type_check
-    @wp.func
-    def lerp(w: floats, a: floats, b: floats) -> floats:
-        return a + wp.cw_mul(w, b - a)
-
-    @no_type_check
-    @wp.func
-    def cells(at: floats):
-        """The cells in which coordinates lie, and the weights of their far ends."""
-        cell, w = whole(), floats()
-        for j in range(lanes):
-            low = wp.uint32(int(at[j]))
-            cell[j] = low
-            w[j] = at[j] - float(low)
-        return cell, w
-
-    @no_type_check
-    @wp.func
-    def edge(
-        table: wp.array(dtype=wp.vec2), x: whole, rest: whole, w: floats, start: int, mask: whole
-    ):
-        next_x = x + whole(wp.uint32(1))
-        if wp.static(is_hash):
-            low, high = x ^ rest, next_x ^ rest
-        else:
-            low, high = x + rest, next_x + rest
-        a, b = read(table, start, low & mask)
-        c, d = read(table, start, high & mask)
-        return lerp(w, a, c), lerp(w, b, d)
-
-    @no_type_check
-    @wp.func
-    def face(
-        table: wp.array(dtype=wp.vec2),
-        x: whole,
-        near: whole,
-        far: whole,
-        wx: floats,
-        wy: floats,
-        start: int,
-        mask: whole,
-    ):
-        a, b = edge(table, x, near, wx, start, mask)
-        c, d = edge(table, x, far, wx, start, mask)
-        return lerp(wy, a, c), lerp(wy, b, d)
-
-    @no_type_check
-    @wp.func
-    def look_up(
-        table: wp.array(dtype=wp.vec2),
-        x: floats,
-        y: floats,
-        z: floats,
-        start: int,
-        row: wp.vec4i,
-    ):
-        one, mask = whole(wp.uint32(1)), whole(wp.uint32(row[2]))
-        column, wx = cells(x)
-        line, wy = cells(y)
-        if wp.static(is_hash):
-            near, far = line * PRIME_1, (line + one) * PRIME_1
-        else:
-            near, far = line * wp.uint32(row[0]), (line + one) * wp.uint32(row[0])
-        if wp.static(n_dims == 2):
-            return face(table, column, near, far, wx, wy, start, mask)
-        else:
-            layer, wz = cells(z)
-            if wp.static(is_hash):
-                front, back = layer * PRIME_2, (layer + one) * PRIME_2
-                a, b = face(table, column, near ^ front, far ^ front, wx, wy, start, mask)
-                c, d = face(table, column, near ^ back, far ^ back, wx, wy, start, mask)
-            else:
-                front, back = layer * wp.uint32(row[1]), (layer + one) * wp.uint32(row[1])
-                a, b = face(table, column, near + front, far + front, wx, wy, start, mask)
-                c, d = face(table, column, near + back, far + back, wx, wy, start, mask)
-            return lerp(wz, a, c), lerp(wz, b, d)
-
-    return look_up
-
-
 @no_type_check
 @wp.func
 def _row(x: wp.uint32, y: wp.uint32, z: wp.uint32, start: int, row: wp.vec4i) -> int:
@@ -164,6 +23,46 @@ def _row(x: wp.uint32, y: wp.uint32, z: wp.uint32, start: int, row: wp.vec4i) ->
     if row[3] == 1:
         index = x ^ (y * PRIME_1) ^ (z * PRIME_2)
     return start + int(index & wp.uint32(row[2]))
+
+
+@once
+def lookup_kernel(n_dims: int) -> wp.Kernel:
+    """The kernel that looks up points (n, n_dims), for CUDA; a thread does one."""
+    vector = wp.vec2 if n_dims == 2 else wp.vec3
+    n_corners = 2**n_dims
+
+    @no_type_check
+    @wp.kernel(name=f"grid_lookup_{n_dims}d", enable_backward=False, module="unique")
+    def grid_lookup(
+        points: wp.array(dtype=vector),
+        table: wp.array(dtype=wp.vec2),
+        scales: wp.array(dtype=float),
+        offsets: wp.array(dtype=int),
+        rows: wp.array(dtype=wp.vec4i),
+        features: wp.array2d(dtype=wp.vec2),
+        first: int,
+    ):
+        i = first + wp.tid()
+        u = points[i]
+        inside = wp.min(u) >= 0.0 and wp.max(u) <= 1.0
+        for level in range(scales.shape[0]):
+            total = wp.vec2(0.0)
+            if inside:
+                p = u * scales[level] + vector(0.5)
+                for corner in range(n_corners):
+                    w = float(1.0)  # noqa: UP018  (a variable, in Warp)
+                    at = wp.vec3ui()
+                    for axis in range(n_dims):
+                        low = wp.uint32(int(p[axis]))
+                        bit = (corner >> axis) & 1
+                        share = p[axis] - float(low)
+                        w *= wp.where(bit == 1, share, 1.0 - share)
+                        at[axis] = low + wp.uint32(bit)
+                    row = _row(at[0], at[1], at[2], offsets[level], rows[level])
+                    total += w * table[row]
+            features[i, level] = total
+
+    return grid_lookup
 
 
 @no_type_check

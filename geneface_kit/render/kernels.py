@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from pathlib import Path
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, no_type_check
 
 import torch
 import warp as wp
@@ -62,11 +62,6 @@ def backend_for(backend: str, device: torch.device) -> str:
     return "warp" if device.type in ("cpu", "cuda") else "torch"
 
 
-def lanes_on(device: torch.device) -> int:
-    """Items that a thread of a SIMD kernel handles: LANES on a CPU, one on CUDA."""
-    return LANES if device.type == "cpu" else 1
-
-
 def array(tensor: torch.Tensor, dtype: Any = None) -> Any:
     """A tensor as kernels see it, not copied; dtype wp.vec3 reads rows of three as vectors.
 
@@ -100,6 +95,36 @@ def launch(
     on_threads(part, n_parts)
 
 
+def block_kernel(source: str, given: Any, amx: bool = False, **sizes: int) -> wp.Kernel:
+    """The kernel whose body, for one block of its work, is C++: `fused.h`, then the file `source`.
+
+    given: the Warp struct of what it reads and writes; sizes: macros of the source, which is
+    told `block` and `part`, the number of its thread.
+    """
+    sizes = {"LEVELS": 1, "HIDDEN": 8, "AMX": int(amx), "HALF": int(amx)} | sizes
+    return _block_kernel(source, given, tuple(sizes.items()))
+
+
+def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -> None:
+    """Runs a kernel of `block_kernel` on the cores, each taking every so-manieth block: heavy ones
+    lie side by side. values: of the struct's fields, tensors and numbers."""
+    if not n_blocks:
+        return
+    kernel = loaded(kernel, torch.device("cpu"))
+    filled, fields = given(), given.vars
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            value = wp.from_torch(value.detach().contiguous(), dtype=fields[name].type.dtype)
+        setattr(filled, name, value)
+    n_parts = min(torch.get_num_threads(), n_blocks)
+
+    def part(number: int) -> None:
+        n = len(range(number, n_blocks, n_parts))
+        wp.launch(kernel, dim=n, inputs=[filled, number, n_parts], device="cpu")
+
+    on_threads(part, n_parts)
+
+
 def on_threads(part: Callable[[int], None], n_parts: int) -> None:
     """Calls part(0) ... part(n_parts - 1), each on a thread: kernels run without Python's lock."""
     if n_parts == 1:
@@ -115,6 +140,24 @@ def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     """The kernel, its module compiled for the device: once per machine, then read from disk."""
     _load(kernel.module, str(device))
     return kernel
+
+
+@once
+def _block_kernel(source: str, given: Any, sizes: tuple[tuple[str, int], ...]) -> wp.Kernel:
+    defined = [f"#define {name} {number}" for name, number in sizes]
+    parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]
+    code = "\n".join([*defined, *parts])
+
+    @no_type_check
+    @wp.func_native(code)
+    def body(given: given, block: int, part: int): ...
+
+    @no_type_check
+    @wp.kernel(name=Path(source).stem, enable_backward=False, module="unique")
+    def blocks(given: given, first: int, stride: int):
+        body(given, first + stride * wp.tid(), first)
+
+    return blocks
 
 
 @once

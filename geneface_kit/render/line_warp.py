@@ -10,7 +10,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geneface_kit.render.kernels import array, backend_for, lanes_on, launch, once
+from geneface_kit.render.kernels import LANES, array, backend_for, launch, once
 
 PIECE = 8192
 """Points that the twin handles at a time."""
@@ -59,7 +59,7 @@ def line_warp(
         1.0 / (fade[1] - fade[0]),
         array(warped, wp.vec3),
     ]
-    lanes = lanes_on(positions.device) if set_of_point is None else 1
+    lanes = LANES if positions.device.type == "cpu" and set_of_point is None else 1
     launch(warp_kernel(lanes), len(positions), inputs, positions.device, lanes=lanes)
     return warped
 

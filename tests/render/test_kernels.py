@@ -30,7 +30,7 @@ DEVICES = [
 ]
 ARCHITECTURES = (80, 90)
 """CUDA architectures that every kernel must compile for: sm_80 (A100) and sm_90 (H100)."""
-NAMES = ("march", "composite", "sh_encoding", "occupancy")
+NAMES = ("march", "composite", "occupancy")
 KERNELS = [
     kernel
     for name in NAMES
@@ -156,22 +156,14 @@ def test_gradients_of_composite_are_finite_differences():
         assert float(slope) == pytest.approx(float(densities.grad[k]), rel=2e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_sh_encoding_agrees_with_its_twin(device):
-    start = torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator()), dim=-1)
-    directions = start.to(device)
-    fast, plain = (sh_encode(directions, backend=backend) for backend in ("warp", "torch"))
-    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)  # float32, another order
-
-
 def test_directions_that_are_learned_have_gradients_as_finite_differences_say():
     directions = torch.tensor([[0.36, 0.48, 0.8], [-0.6, 0.0, 0.8]], requires_grad=True)
-    sh_encode(directions, backend="warp").square().sum().backward()
+    sh_encode(directions).square().sum().backward()
     for axis in range(3):
         shift = torch.zeros(3)
         shift[axis] = 1e-2
         high, low = (
-            sh_encode(directions.detach() + sign * shift, backend="torch").double().square().sum(-1)
+            sh_encode(directions.detach() + sign * shift).double().square().sum(-1)
             for sign in (1, -1)
         )
         # the error of a central difference of this sixth-degree polynomial is about shift^2
@@ -200,8 +192,8 @@ def test_one_dense_cell_sets_its_neighbours_inside_the_box():
 def test_every_kernel_compiles_for_cuda_without_a_gpu(tmp_path):
     """As CUDA runs them, one item a thread; the sixteen of a CPU are never compiled for it."""
     kernels = [*KERNELS, warp_kernel(1)]
-    kernels += [kernel for d in (2, 3) for kernel in (lookup_kernel(d, 1), gradient_kernel(d))]
-    assert len(kernels) == 10
+    kernels += [kernel for d in (2, 3) for kernel in (lookup_kernel(d), gradient_kernel(d))]
+    assert len(kernels) == 9
     text = ""
     for module in dict.fromkeys(kernel.module for kernel in kernels):
         for path in wp.compile_aot_module(
