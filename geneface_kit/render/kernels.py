@@ -6,7 +6,7 @@ compiled once is kept in Warp's cache on the machine.
 On CUDA the same calls launch the same kernels, one thread per ray, sample or cell; table gradients
 are summed with atomics there, so that trainings repeat only on a CPU. This is what is expected:
 they have been compiled for CUDA (tests), and not yet run on a GPU. The fused passes (`fused`,
-`fused_image`) are for CPUs alone; CUDA renders kernel by kernel.
+`fused_image`, `fused_training`) are for CPUs alone; CUDA goes kernel by kernel.
 """
 
 import contextlib

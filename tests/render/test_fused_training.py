@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from geneface_kit.render.composite import composite
+from geneface_kit.render.fused import has_amx
 from geneface_kit.render.fused_training import SAMPLES, Space, fused_samples
 from geneface_kit.render.grid import grid_encode_torch
 from geneface_kit.render.line_warp import line_table, line_warp_torch
@@ -87,6 +88,22 @@ def test_samples_and_all_gradients_as_the_twins(kind):
         assert a.shape == learned.shape
         # sums over 1,100 samples: of each number about as exact as the largest one
         assert float((a - b).abs().max()) < 1e-4 * float(b.abs().max()), number
+
+
+@pytest.mark.skipif(not has_amx(), reason="no AMX")
+def test_bfloat16_tiles_differ_by_their_rounding():
+    batch = Batch()
+    # ambient points close together: the random grid is as steep as it is fine, and where a point's
+    # rounding takes it to another cell its gradient has nothing to do with the twin's
+    batch.toy.networks[0][-1].data.mul_(0.01)
+    found, expected = batch.fused(amx=True), batch.twin()
+    weights = [torch.randn_like(output) for output in expected]
+    pairs = [*zip(found, expected, strict=True)]
+    pairs += zip(batch.gradients(found, weights), batch.gradients(expected, weights), strict=True)
+    for number, (a, b) in enumerate(pairs):
+        # eight bits, 1/512 off at most, in each factor; and where rounding takes a neuron across 0,
+        # about one in 250, its whole share comes or goes: the root of that, 6 %, per layer
+        assert float((a - b).detach().norm()) < 0.2 * float(b.detach().norm()), number
 
 
 def test_gradients_as_finite_differences():
