@@ -230,7 +230,7 @@ def bake(
     The networks of `GridField.at`, to rounding: what all points share (condition, appearance, the
     direction that stands for all) becomes biases, and two linear maps with nothing between them
     become one. The features of a point are the last hidden layer of the density network. On a
-    CPU the same is there as one fused pass, unless colours depend on the direction of view.
+    CPU the same is there as one fused pass.
     """
     config, place = head.config, head.position_grid.n_features
     ambient, of_condition = _split(head.ambient_net, place)
@@ -240,12 +240,13 @@ def bake(
     colour, shared = _colour_weights(head, seen.to(appearance), appearance)
     shared = shared[0]
     fused = None
-    if shared.device.type == "cpu" and not config.view_dependent:
+    if shared.device.type == "cpu":
         grids = (head.position_grid, head.ambient_grid)
         amx = head.dtype == torch.bfloat16 and has_amx()
         fused = FusedField.of(*grids, [ambient, density, colour], head.edge, amx=amx)
     if config.view_dependent:
         of_direction = head.colour_net.layers[0].weight[:, :N_HARMONICS]
+        fused = fused and replace(fused, of_direction=of_direction.float())
         colour[0] = torch.cat([colour[0], of_direction], dim=1)
     colour_net = BakedMLP(colour, shared, head.dtype)
 

@@ -20,6 +20,7 @@ from geneface_kit.render.grid import GridEncoding, grid_levels
 from geneface_kit.render.kernels import block_kernel, launch_blocks, once
 from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.sh_encoding import sh_encode
 
 RAYS = 256
 """Rays that a thread takes at a time."""
@@ -47,7 +48,8 @@ class FusedField:
 
     tables: rows of both grids; levels: of both, six numbers each; weights: of all layers in the
     order of their use; biases: (3, hidden) of the networks' first layers; lines: (m, 11), none
-    where nothing is warped; far, fade: as in `line_warp`; scale: of exp(output), per box length.
+    where nothing is warped; far, fade: as in `line_warp`; scale: of exp(output), per box length;
+    of_direction: what a direction's harmonics add to the first layer of the colour network.
     """
 
     tables: tuple[Tensor, Tensor]
@@ -60,6 +62,7 @@ class FusedField:
     far: float = 1.0
     fade: tuple[float, float] = (0.0, 1.0)
     scale: float = 1.0
+    of_direction: Float[Tensor, "_ 16"] | None = None
 
     @staticmethod
     def of(
@@ -99,10 +102,7 @@ class FusedField:
             scale=scale,
         )
 
-    def under(
-        self,
-        biases: Sequence[Float[Tensor, " h"]],
-    ) -> "FusedField":
+    def under(self, biases: Sequence[Float[Tensor, " h"]]) -> "FusedField":
         """The field under one condition: what the inputs that all points share add to the first
         layers of the ambient, the density and the colour network."""
         padded = [functional.pad(b.float(), (0, self.hidden - len(b))) for b in biases]
@@ -140,17 +140,13 @@ def render_fused(
     `least` and the ray's opacity so far; others get the mean of those.
     """
     with record_function("fused"):
-        sums = origins.new_empty(len(origins), 7)
-        kernel = block_kernel(
-            "fused_rays.h",
-            Rays,
-            field.amx,
-            LEVELS=len(field.levels) // 12,
-            HIDDEN=field.hidden,
-            RAYS=RAYS,
-        )
+        sums, by_ray = origins.new_empty(len(origins), 7), origins.new_empty(0)
+        if field.of_direction is not None:
+            by_ray = sh_encode(directions) @ field.of_direction.T
+            by_ray = functional.pad(by_ray, (0, field.hidden - by_ray.shape[1])).flatten()
+        sizes = {"LEVELS": len(field.levels) // 12, "HIDDEN": field.hidden, "RAYS": RAYS}
         launch_blocks(
-            kernel,
+            block_kernel("fused_rays.h", Rays, field.amx, **sizes),
             Rays,
             -(-len(origins) // RAYS),
             origins=origins,
@@ -167,6 +163,7 @@ def render_fused(
             levels=field.levels,
             weights=field.weights,
             biases=field.biases.flatten(),
+            ray_biases=by_ray,
             lines=field.lines.flatten(),
             far=field.far,
             fade_start=field.fade[0],
@@ -246,6 +243,7 @@ class Rays:
     levels: wp.array(dtype=int)
     weights: wp.array(dtype=int)
     biases: wp.array(dtype=float)
+    ray_biases: wp.array(dtype=float)
     lines: wp.array(dtype=float)
     far: float
     fade_start: float

@@ -5,7 +5,7 @@ struct Field : Networks {
   enum { PLACE = ROWS(2 * LEVELS), WIDTH = ROWS(HIDDEN) };
   row input[2 * PLACE], hidden[WIDTH], features[WIDTH];
   const weight* weights;
-  const float* biases;
+  const float *biases, *ray_biases;  // ray_biases: 0 where colours do not depend on the view
   const unsigned *position_table, *ambient_table;
   const int* levels;
   Lines lines;
@@ -24,8 +24,11 @@ struct Field : Networks {
     return exp(min(sums[0], (floats)20.0f));
   }
 
-  inline void colour(const weight* w, floats* rgb) {
-    w = relu_layer(w, features, WIDTH, HIDDEN, biases + 2 * HIDDEN, hidden);
+  inline void colour(const weight* w, const int* ray, floats* rgb) {
+    w = layer(w, features, WIDTH, HIDDEN, biases + 2 * HIDDEN);
+    for (int j = 0; ray_biases && j < LANES; j++)
+      for (int o = 0; ray[j] >= 0 && o < HIDDEN; o++) sums[o][j] += ray_biases[ray[j] * HIDDEN + o];
+    put(hidden, HIDDEN, 0.0f);
     layer(w, hidden, WIDTH, 3, 0);
     for (int c = 0; c < 3; c++) rgb[c] = 1.0f / (1.0f + exp(-sums[c]));
   }
@@ -34,6 +37,7 @@ struct Field : Networks {
 Networks::begin();
 Field field = {};
 field.weights = (const Field::weight*)given.weights.data, field.biases = given.biases.data;
+field.ray_biases = given.ray_biases.shape[0] ? given.ray_biases.data : 0;
 field.position_table = (const unsigned*)given.position_table.data;
 field.ambient_table = (const unsigned*)given.ambient_table.data;
 field.levels = given.levels.data;
@@ -101,7 +105,7 @@ while (true) {
   __builtin_memcpy(reach, &along, sizeof reach), __builtin_memcpy(spread, &square, sizeof spread);
   if (!__builtin_reduce_or(shows)) continue;
   floats colours[3], shown = (floats)(shows & (ints)w);
-  field.colour(rest, colours);
+  field.colour(rest, ray, colours);
   for (int c = 0; c < 3; c++) {
     floats value = Field::load(rgb[c]) + shown * colours[c];
     __builtin_memcpy(rgb[c], &value, sizeof value);

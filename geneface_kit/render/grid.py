@@ -149,9 +149,7 @@ class _GridEncode(torch.autograd.Function):
     def forward(ctx, points, table, layout):
         ctx.save_for_backward(points, table)
         ctx.layout = layout
-        features = torch.empty(
-            len(points), layout.n_levels, 2, dtype=torch.float32, device=points.device
-        )
+        features = points.new_empty(len(points), layout.n_levels, 2)
         if points.device.type == "cpu":
             sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims, "POINTS": POINTS}
             launch_blocks(

@@ -12,6 +12,7 @@ from geneface_kit.render.line_warp import line_warp_torch
 from geneface_kit.render.march import box_range
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import FieldSamples, TwoPassField, render_rays
+from geneface_kit.render.sh_encoding import sh_encode
 
 STEP, SCALE, REACH, FADE = 0.05, 3.0, 0.3, (0.1, 0.5)
 KINDS = [False, pytest.param(True, marks=pytest.mark.skipif(not has_amx(), reason="no AMX"))]
@@ -31,6 +32,7 @@ class Toy:
     biases: list[torch.Tensor]
     lines: torch.Tensor
     rest: torch.Tensor
+    of_direction: torch.Tensor | None = None
 
     @staticmethod
     def make(seed=0, kind="hash"):
@@ -52,6 +54,7 @@ class Toy:
     def fused(self, amx):
         softness = torch.full((7,), 0.02)
         field = FusedField.of(*self.grids, self.networks, SCALE, amx=amx)
+        field = replace(field, of_direction=self.of_direction)
         return field.under(self.biases).warped(self.lines, self.rest, softness, REACH, FADE)
 
     def field(self, positions, directions, ray_index):
@@ -64,9 +67,9 @@ class Toy:
             lambda points, g=g: grid_encode_torch(points, g.table, g.layout) for g in self.grids
         )
 
-        def hidden(number, x):
+        def hidden(number, x, more=0.0):
             first, *rest = self.networks[number][:-1]
-            x = (x @ first.T + self.biases[number]).relu()
+            x = (x @ first.T + self.biases[number] + more).relu()
             for weight in rest:
                 x = (x @ weight.T).relu()
             return x
@@ -75,7 +78,10 @@ class Toy:
         ambient = torch.tanh(hidden(0, features) @ self.networks[0][-1].T)
         last = hidden(1, torch.cat([features, moving(0.5 * ambient + 0.5)], dim=1))
         density = SCALE * (last @ self.networks[1][-1].T)[:, 0].exp()
-        colour = torch.sigmoid(hidden(2, last) @ self.networks[2][-1].T)
+        seen = 0.0
+        if self.of_direction is not None:
+            seen = (sh_encode(directions) @ self.of_direction.T)[ray_index]
+        colour = torch.sigmoid(hidden(2, last, seen) @ self.networks[2][-1].T)
         return FieldSamples(density, colour, torch.zeros(len(positions)))
 
 
@@ -109,6 +115,18 @@ def test_as_the_twins_one_after_the_other(amx, kind):
     assert torch.allclose(found[:, :5], expected, atol=TOLERANCE[amx])
     assert torch.allclose(found[:, 5], asked.depth_variance, atol=TOLERANCE[amx])
     assert 0.2 < asked.alpha[asked.n_samples > 0].mean() < 0.95  # neither fog nor wall
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("amx", KINDS)
+def test_colours_that_depend_on_the_view(amx):
+    toy, (origins, directions) = Toy.make(), rays(100)
+    plain = rendered(toy.fused(amx), origins, directions)
+    toy = replace(toy, of_direction=torch.randn(20, 16))
+    found = rendered(toy.fused(amx), origins, directions)
+    asked = render_rays(toy.field, origins, directions, Occupancy(8), step=STEP, backend="torch")
+    assert torch.allclose(found[:, :3], asked.colour, atol=TOLERANCE[amx])
+    assert torch.equal(found[:, 3:], plain[:, 3:]) and (found - plain).abs().max() > 0.05
 
 
 @torch.no_grad()
