@@ -36,3 +36,49 @@ def test_a_baked_head_is_the_head(changes):
     torch.testing.assert_close(density, expected.density, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(colour, expected.colour, rtol=1e-4, atol=1e-5)
     assert float(expected.colour.std()) > 0.01  # the points differ
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"view_dependent": True}, {"direct_condition": False}, {"warp_reach": 0.0}],
+    ids=lambda changes: next(iter(changes), "usual"),
+)
+def test_a_head_in_training_is_the_same_in_one_pass_and_kernel_by_kernel(changes):
+    torch.manual_seed(0)
+    head: GridField = make_field(dataclasses.replace(SMALL, **changes), 3)
+    torch.nn.init.normal_(head.position_grid.table, std=0.5)
+    torch.nn.init.normal_(head.ambient_grid.table, std=0.5)
+    head.learn_statistics(torch.randn(9, 68, 3))
+    positions, windows = torch.rand(70, 3), torch.randn(2, 1, 68, 3)
+    directions = torch.nn.functional.normalize(torch.randn(10, 3), dim=-1)
+    ray_index = torch.arange(10).repeat_interleave(7)
+    weights = torch.randn(70, 5)
+
+    def gradients(backend):
+        head.position_grid.backend = head.ambient_grid.backend = backend
+        appearance = head.appearance[torch.arange(10) % 3]
+        field = head.at(head.condition(windows), appearance, torch.arange(10) // 5)
+        found = field(positions, directions, ray_index)
+        parts = [found.density[:, None], found.colour, found.ambient[:, None]]
+        head.zero_grad()
+        (torch.cat(parts, dim=1) * weights).sum().backward()
+        return {name: p.grad for name, p in head.named_parameters() if p.grad is not None}
+
+    fused, plain = gradients("auto"), gradients("warp")
+    assert fused.keys() == plain.keys() and len(plain) > 10
+    for name, gradient in plain.items():
+        # float32, sums in another order; two linear maps are made one
+        assert float((fused[name] - gradient).abs().max()) < 1e-3 * float(gradient.abs().max()), (
+            name
+        )
+    head.position_grid.backend = "auto"
+    with torch.no_grad():  # what the occupancy is told
+        condition = head.condition(windows[:1])
+        torch.testing.assert_close(
+            head.density(positions, condition),
+            head.at(condition, head.mean_appearance(), None)(
+                positions, directions, ray_index
+            ).density,
+            rtol=1e-4,
+            atol=1e-4,
+        )
