@@ -50,6 +50,8 @@ class GridField(HeadField):
     explain. config.warp_reach = 0 is the official way.
     """
 
+    in_kernels = True
+
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__(config, n_frames)
         grid = {

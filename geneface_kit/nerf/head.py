@@ -51,6 +51,8 @@ class HeadField(nn.Module):
     """
 
     condition_net: nn.Module
+    in_kernels = False
+    """Whether all that takes long in training is in kernels of `render`."""
 
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__()

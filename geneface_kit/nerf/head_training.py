@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from geneface_kit.nerf.held_out import layer_quality
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.pruning import mark_visible
 from geneface_kit.runs import live, replacing, training
 
@@ -81,6 +83,10 @@ class HeadTask(training.Task):
         return HeadTask(field, dataset, avatar_config)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
+        with small_operations() if self.field.in_kernels else nullcontext():
+            return self._step(index, generator)
+
+    def _step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset = self.config, self.dataset
         self._set_rate(index)
         if index % (8 if index < 512 else 32) == 0:

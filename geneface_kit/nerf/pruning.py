@@ -16,7 +16,8 @@ from geneface_kit.nerf.dataset import BOX, RayDataset
 from geneface_kit.nerf.head import HeadField
 from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.person import camera
-from geneface_kit.render.pruning import max_cell_weights, pruned_occupancy
+from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.pruning import max_cell_weights
 from geneface_kit.runs import replacing
 
 log = logging.getLogger(__name__)
@@ -129,3 +130,10 @@ def _telling_frames(dataset: RayDataset) -> Sequence[tuple[int, float]]:
     extremes = sorted({*places.argmin(0).tolist(), *places.argmax(0).tolist()})
     frames = sorted({*spread.tolist(), *extremes})
     return [(frame, 1.0) for frame in frames] + [(frame, BEYOND) for frame in extremes]
+
+
+def pruned_occupancy(weights: Float[Tensor, "n n n"], least: float) -> Occupancy:
+    """The occupancy grid of the cells in which `max_cell_weights` found a weight above `least`."""
+    pruned = Occupancy(len(weights)).to(weights.device)
+    pruned.bits.copy_(weights > least)
+    return pruned

@@ -50,7 +50,8 @@ def composite(
     NeRF (Mildenhall et al. 2020, Eq. 3, after Max 1995), as GeneFace renders its head (sec. 3.4).
     densities: (n,) sigma >= 0; lengths: (n,) d; distances: (n,) from the origin, for the depth;
     ray_index: (n,) ascending, samples of one ray from near to far. A ray without samples has
-    colour, opacity and depth 0. The kernels are of float32; other types go to the twin.
+    colour, opacity and depth 0. The kernels are of float32; other types go to the twin. They give
+    gradients to densities and colours, of the sums.
     Example: sigma d = ln 2 twice gives weights 1/2 and 1/4 and opacity 3/4.
     """
     parts = (densities, colours, lengths, distances)
@@ -75,16 +76,16 @@ class _Composite(torch.autograd.Function):
         ctx.save_for_backward(densities, colours, lengths, distances, bounds, sums, weights)
         inputs = _arrays(densities, colours, lengths, distances, bounds)
         launch(_forward, n_rays, [*inputs, *_arrays(sums, weights)], densities.device)
+        ctx.mark_non_differentiable(weights)
         return sums, weights
 
     @staticmethod
-    def backward(ctx, sums_gradient, weights_gradient):
+    def backward(ctx, gradient, _):
         *values, bounds, sums, weights = ctx.saved_tensors
-        gradients = [torch.zeros_like(value) for value in values]
-        given = [sums_gradient.contiguous(), weights_gradient.contiguous()]
-        inputs = _arrays(*values, bounds, sums, weights, *given, *gradients)
+        gradients = [torch.zeros_like(value) for value in values[:2]]
+        inputs = _arrays(*values, bounds, sums, weights, gradient.contiguous(), *gradients)
         launch(_backward, len(bounds) - 1, inputs, bounds.device)
-        return *gradients, None
+        return *gradients, None, None, None
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
@@ -142,11 +143,8 @@ def _backward(
     sums: wp.array2d(dtype=float),
     weights: wp.array(dtype=float),
     sums_gradient: wp.array2d(dtype=float),
-    weights_gradient: wp.array(dtype=float),
     densities_gradient: wp.array(dtype=float),
     colours_gradient: wp.array(dtype=wp.vec3),
-    lengths_gradient: wp.array(dtype=float),
-    distances_gradient: wp.array(dtype=float),
     first: int,
 ):
     """From far to near: dL/dx_i = T_(i+1) g_i - sum_(j>i) w_j g_j, x = density * length, g = dL/dw.
@@ -167,12 +165,10 @@ def _backward(
         k = end - 1 - m
         w, away = weights[k], distances[k] - middle
         g = wp.dot(g_colour, colours[k]) + g_alpha + g_depth * distances[k]
-        g += g_variance * away * away + weights_gradient[k]
+        g += g_variance * away * away
         slope = wp.exp(-optical) * g - behind
         densities_gradient[k] = slope * lengths[k]
-        lengths_gradient[k] = slope * densities[k]
         colours_gradient[k] = w * g_colour
-        distances_gradient[k] = w * (g_depth + 2.0 * g_variance * away)
         behind += w * g
         optical -= densities[k] * lengths[k]
 

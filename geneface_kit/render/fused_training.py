@@ -19,7 +19,7 @@ from torch.profiler import record_function
 
 from geneface_kit.render.fused import padded_width, tiles
 from geneface_kit.render.grid import GridEncoding, grid_levels
-from geneface_kit.render.kernels import LANES, block_kernel, launch_blocks
+from geneface_kit.render.kernels import LANES, block_kernel, launch_blocks, n_threads
 
 SAMPLES = 512
 """Samples of a block, to the next end of a ray."""
@@ -75,9 +75,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, positions, rays, space, levels, *learned):
-        saved = (positions, *rays, levels, *learned)
-        ctx.space = space
-        n = len(positions)
+        saved, n, ctx.space = (positions, *rays, levels, *learned), len(positions), space
         outputs = [positions.new_empty(n), torch.empty_like(positions), positions.new_empty(n)]
         points = positions.new_empty(n, 5)  # where they were moved to, and the ambient points
         _launch(saved, space, points, *outputs)
@@ -89,7 +87,7 @@ class _Fused(torch.autograd.Function):
         points, *saved = ctx.saved_tensors
         positions, _, _, levels, *learned = saved
         tables, biases, weights = learned[:2], learned[2:5], learned[5:]
-        n, n_levels, n_parts = len(positions), len(levels) // 12, torch.get_num_threads()
+        n, n_levels, n_parts = len(positions), len(levels) // 12, n_threads()
         amx, hidden = ctx.space.amx, _width(len(weights[0]), ctx.space.amx)
         shapes = [
             (_padded(n_in, LANES), _padded(n_out, LANES))

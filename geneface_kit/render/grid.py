@@ -24,6 +24,7 @@ from geneface_kit.render.kernels import (
     launch,
     launch_blocks,
     loaded,
+    n_threads,
     on_threads,
 )
 
@@ -223,7 +224,7 @@ def _launch_backward(n: int, layout: GridLayout, inputs: list[Any], device: torc
         return
     kernel = loaded(gradient_kernel(layout.n_dims), device)
     where = wp.device_from_torch(device)
-    n_parts = min(torch.get_num_threads(), layout.n_levels) if device.type == "cpu" else 1
+    n_parts = min(n_threads(), layout.n_levels) if device.type == "cpu" else 1
 
     def part(number: int) -> None:
         levels = range(number, layout.n_levels, n_parts)

@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from threading import RLock
@@ -32,6 +33,7 @@ SMALL = 2048
 
 Result = TypeVar("Result")
 _LOADING = RLock()
+_THREADS: ContextVar[int] = ContextVar("threads", default=0)
 
 
 def once(make: Callable[..., Result]) -> Callable[..., Result]:
@@ -85,11 +87,11 @@ def launch(
     if not n:
         return
     kernel, where = loaded(kernel, device), wp.device_from_torch(device)
-    n_threads = -(-n // lanes)
-    n_parts = torch.get_num_threads() if device.type == "cpu" and n > SMALL else 1
+    n_items = -(-n // lanes)
+    n_parts = n_threads() if device.type == "cpu" and n > SMALL else 1
 
     def part(number: int) -> None:
-        first, end = (n_threads * k // n_parts for k in (number, number + 1))
+        first, end = (n_items * k // n_parts for k in (number, number + 1))
         wp.launch(kernel, dim=end - first, inputs=[*inputs, first], device=where)
 
     on_threads(part, n_parts)
@@ -116,13 +118,31 @@ def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -
         if isinstance(value, torch.Tensor):
             value = wp.from_torch(value.detach().contiguous(), dtype=fields[name].type.dtype)
         setattr(filled, name, value)
-    n_parts = min(torch.get_num_threads(), n_blocks)
+    n_parts = min(n_threads(), n_blocks)
 
     def part(number: int) -> None:
         n = len(range(number, n_blocks, n_parts))
         wp.launch(kernel, dim=n, inputs=[filled, number, n_parts], device="cpu")
 
     on_threads(part, n_parts)
+
+
+def n_threads() -> int:
+    """Threads of a CPU that share a launch: torch's, `small_operations` or not."""
+    return _THREADS.get() or torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def small_operations() -> Iterator[None]:
+    """Lets torch work on one thread, where what is large is in kernels, which keep all theirs: to
+    wake another thread takes longer than a small operation."""
+    before, token = torch.get_num_threads(), _THREADS.set(n_threads())
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _THREADS.reset(token)
 
 
 def on_threads(part: Callable[[int], None], n_parts: int) -> None:

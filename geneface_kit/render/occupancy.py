@@ -44,10 +44,6 @@ class Occupancy(nn.Module):
         axis = (torch.arange(self.resolution, device=self.bits.device) + 0.5) / self.resolution
         return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
-    def occupied_centres(self) -> Float[Tensor, "n 3"]:
-        """Centres of the cells that the march looks at."""
-        return (self.bits.nonzero() + 0.5) / self.resolution
-
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Lower and upper corner of the box around all occupied cells."""
         cells = self.bits.nonzero()

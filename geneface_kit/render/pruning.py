@@ -66,10 +66,3 @@ def max_cell_weights(
     ).weights
     cells = cell_index(samples.positions, len(weights))
     return weights.flatten().scatter_reduce(0, cells, gathered, "amax").view_as(weights)
-
-
-def pruned_occupancy(weights: Float[Tensor, "n n n"], least: float) -> Occupancy:
-    """The occupancy grid of the cells in which `max_cell_weights` found a weight above `least`."""
-    pruned = Occupancy(len(weights)).to(weights.device)
-    pruned.bits.copy_(weights > least)
-    return pruned

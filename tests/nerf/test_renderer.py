@@ -14,11 +14,16 @@ from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.head import make_field
 from geneface_kit.nerf.head_training import HeadTask
-from geneface_kit.nerf.pruning import load_renderer, max_weights, prune, save_occupancy
+from geneface_kit.nerf.pruning import (
+    load_renderer,
+    max_weights,
+    prune,
+    pruned_occupancy,
+    save_occupancy,
+)
 from geneface_kit.nerf.renderer import HeadRenderer
 from geneface_kit.nerf.torso import TorsoTask
 from geneface_kit.render.kernels import backend_for
-from geneface_kit.render.pruning import pruned_occupancy
 from geneface_kit.runs import training
 from notebooks.studies.speed import render as bench_module
 

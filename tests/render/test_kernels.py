@@ -12,7 +12,7 @@ import warp as wp
 
 from geneface_kit.render.composite import composite
 from geneface_kit.render.grid_kernels import gradient_kernel, lookup_kernel
-from geneface_kit.render.kernels import on_threads, once
+from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations
 from geneface_kit.render.line_warp import line_warp, warp_kernel
 from geneface_kit.render.march import march
 from geneface_kit.render.occupancy import Occupancy, dilate
@@ -97,14 +97,16 @@ def test_a_tighter_range_moves_no_sample():
 
 
 def composited(values, ray_index, n_rays, backend, device="cpu"):
-    """Everything that comes out, and the gradients of a random linear loss of it."""
-    values = [value.to(device).clone().requires_grad_() for value in values]
+    """Everything that comes out, and the gradients of a random linear loss of the sums."""
+    values = [value.to(device).clone() for value in values]
+    learned = [value.requires_grad_() for value in values[:2]]
     found = composite(*values, ray_index.to(device), n_rays, backend=backend)
-    parts = (found.colour, found.alpha, found.depth, found.depth_variance, found.weights)
+    parts = (found.colour, found.alpha, found.depth, found.depth_variance)
     random = generator()
     loss = sum((part.cpu() * torch.randn(part.shape, generator=random)).sum() for part in parts)
     loss.backward()
-    return [part.detach() for part in parts] + [value.grad for value in values]
+    parts = (*parts, found.weights)
+    return [part.detach() for part in parts] + [value.grad for value in learned]
 
 
 EDGES = {
@@ -203,6 +205,13 @@ def test_every_kernel_compiles_for_cuda_without_a_gpu(tmp_path):
     for arch in ARCHITECTURES:
         assert text.count(f".target sm_{arch}") == len({kernel.module for kernel in kernels})
     assert text.count(".entry") >= len(ARCHITECTURES) * len(kernels)
+
+
+def test_small_operations_leave_the_kernels_their_threads():
+    before = torch.get_num_threads()
+    with small_operations():
+        assert torch.get_num_threads() == 1 and n_threads() == before
+    assert torch.get_num_threads() == n_threads() == before
 
 
 def test_on_threads_runs_every_part_and_passes_errors_on():
