@@ -1,6 +1,6 @@
 // Samples through a field of two grids and three networks, and backwards the gradients of all that
-// is learned there, see `fused_training.py`. Backwards a packet's numbers are made again: nothing
-// of them is kept. The Python adds BACKWARD, 1 or 0, and SAMPLES of a block.
+// is learned there, see `fused_training.py`. Backwards the numbers of the networks are made again,
+// none of them is kept. The Python adds BACKWARD, 1 or 0, and SAMPLES of a block.
 
 struct Training : Networks {
 #define PACKETS(n) (((n) + LANES - 1) / LANES * LANES)
