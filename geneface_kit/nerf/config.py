@@ -163,7 +163,7 @@ TORSO_PAPER = {
 class JointConfig:
     """Head and torso together, after their own starts. Defaults: smoke."""
 
-    steps: int = 60  # updates on whole frames (ours); 0 = never, as the paper code
+    steps: int = 150  # updates on whole frames (ours); 0 = never, as the paper code
 
 
 JOINT_CPU = {"steps": 700}

@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from geneface_kit.metrics.formulas import pearson, psnr_of_error
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LAYERS = {"background": BACKGROUND, "head": HEAD, "neck": NECK, "torso": TORSO}
 """Names of a person's labels."""
+BAND = 3 / 256
+"""Half the width of the band about the head's border, of the picture's edge (ours)."""
 LEAST_FACES = 8
 """Fewer found faces give no correlation worth a number."""
 
@@ -66,6 +69,13 @@ def following(asked: Float[np.ndarray, " t"], found: Float[np.ndarray, " t"]) ->
     return {"r": r, "gain": r if np.isnan(r) else r * float(b.std() / a.std())}
 
 
+def border_band(labels: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The pixels within BAND of the border of the head's label, on both sides."""
+    is_head = (labels == HEAD).astype(np.uint8)
+    inside, outside = (cv2.distanceTransform(one, cv2.DIST_L2, 5) for one in (is_head, 1 - is_head))
+    return np.maximum(inside, outside) <= max(1.5, BAND * len(labels))
+
+
 def layer_quality(
     rendered: Sequence[UInt8[np.ndarray, "h w 3"]],
     dataset: RayDataset,
@@ -76,8 +86,9 @@ def layer_quality(
     """PSNR in dB of rendered frames, each of the mean squared error over all of them.
 
     frame_psnr: the whole picture; head_, neck_, torso_, background_psnr: the pixels of the true
-    label; lip_psnr: the lip rectangle. A layer that is in no frame has no entry. head_alone: the
-    pictures show no torso, so of the lip rectangle only pixels of the head count.
+    label; border_psnr: `border_band`; lip_psnr: the lip rectangle. A layer that is in no frame has
+    no entry. head_alone: the pictures show no torso, so of the lip rectangle only pixels of the
+    head count.
     """
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
     for picture, frame in zip(rendered, frames, strict=True):
@@ -88,6 +99,7 @@ def layer_quality(
         lips = np.s_[y0:y1, x0:x1]
         parts = {name: squared[labels == number] for name, number in LAYERS.items()}
         parts["lip"] = squared[lips][labels[lips] == HEAD] if head_alone else squared[lips]
+        parts["border"] = squared[border_band(labels)]
         for name, values in (parts | {"frame": squared}).items():
             sums[f"{name}_psnr"] += values.sum(), values.size
     return {name: round(psnr_of_error(total / n), 3) for name, (total, n) in sums.items() if n}

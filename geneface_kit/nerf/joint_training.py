@@ -32,11 +32,11 @@ MOST_FRAMES = 600
 SHARES = (0.18, 0.20, 0.37)
 """Parts of the rays in the lip rectangle, the face rectangle and the free band; the others lie
 anywhere in the frame."""
-RATE = 0.4
+RATE = 0.3
 """First learning rates over those of the separate starts."""
 RATE_FINAL = 0.1
 """Last learning rate over the first."""
-WARMUP = 50
+WARMUP = 20
 """Updates in which the rates rise from nothing: the starts are not to be shaken."""
 PRIOR_FINAL = 0.2
 """What is left of the prior's weight in the end."""

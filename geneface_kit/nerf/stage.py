@@ -88,8 +88,9 @@ def make(
     runs.write_json(run.folder / "avatar.json", facts)
 
 
-def load(folder: Path, person: Person) -> Avatar:
-    """The avatar of a finished `nerf` run.
+def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
+    """The avatar of a finished `nerf` run. together: False for head and torso as they were before
+    they learned whole frames together.
 
     Raises: FileNotFoundError without an avatar; ValueError when it is of another person or
     another picture size, or the files are damaged.
@@ -109,14 +110,15 @@ def load(folder: Path, person: Person) -> Avatar:
     n_speech = person.speech.features.shape[1]
     head = make_field(HeadConfig(**facts["head"]), facts["n_train"], n_speech)
     torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
-    if facts["joint"]["steps"]:
+    if facts["joint"]["steps"] and together:
         both = nn.ModuleDict({"head": head, "torso": torso})
         weights.load_weights(folder / "joint.safetensors", both, person=person.name)
     else:
         weights.load_weights(folder / "head.safetensors", head, person=person.name)
         weights.load_weights(folder / "torso.safetensors", torso, person=person.name)
     head, torso = head.to(device), torso.to(device)
-    renderer = load_renderer(folder / OCCUPANCY, head, AvatarConfig(**facts["avatar"]))
+    pruned = folder / OCCUPANCY if together else folder / "none"
+    renderer = load_renderer(pruned, head, AvatarConfig(**facts["avatar"]))
     motion = folder / TORSO_MOTION
     torso_shifts = np.load(motion) if motion.exists() else None
     return Avatar(renderer, torso, person.background, facts["focal"], torso_shifts)

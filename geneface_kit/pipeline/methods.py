@@ -74,6 +74,12 @@ METHODS = MappingProxyType(
         "torso-not-head-aware": Method(
             "the torso does not see the head", FULL, {"torso.head_aware": False}, "pictures"
         ),
+        "apart": Method(
+            "head and torso trained apart on hard masks (the paper)",
+            FULL,
+            {"joint.steps": 0},
+            "pictures",
+        ),
         "speech-driven": Method(
             "no landmarks: speech drives the head (AD-NeRF, RAD-NeRF)",
             FULL,
