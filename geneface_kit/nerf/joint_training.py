@@ -29,7 +29,7 @@ BAND = 6 / 256
 """How far from the border of the head's label a pixel is free, of the picture's edge."""
 MOST_FRAMES = 600
 """Frames that are trained on, spread over the clip; of longer clips not all."""
-SHARES = (0.18, 0.20, 0.37)
+SHARES = (0.28, 0.20, 0.32)
 """Parts of the rays in the lip rectangle, the face rectangle and the free band; the others lie
 anywhere in the frame."""
 RATE = 0.3

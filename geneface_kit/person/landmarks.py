@@ -142,6 +142,7 @@ def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int
     in_one_framing = np.all(
         [_standing_out(x) > least for x, least in zip((change, jump), STANDS_OUT, strict=True)], 0
     )
+    in_one_framing &= np.diff(seen) == 1  # across a gap a face has had time to move
     is_cut = (change > 0.25) | (abrupt & (jump > 0.3)) | in_one_framing
     return tuple(int(seen[k + 1]) for k in np.flatnonzero(is_cut))
 

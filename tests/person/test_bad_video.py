@@ -112,9 +112,9 @@ def test_no_sound(tmp_path, talking):
 
 
 @pytest.mark.slow
-def test_a_silent_sound_is_a_warning(tmp_path, talking):
+def test_a_silent_sound_is_not_usable(tmp_path, talking):
     p = prepared(tmp_path, talking.frames[:30], np.zeros(30 * 640, np.float32))
-    assert any("silent" in warning for warning in p.report["warnings"])
+    assert p.report["verdict"] == "not usable" and "silent" in p.report["obstacles"][0]
     assert p.report["offset_confidence"] == 0
 
 

@@ -53,7 +53,9 @@ def test_every_frame_is_the_offline_one_of_its_window(ready, sound):
 
 def test_a_window_over_everything_is_offline(ready, sound):
     found = streamed(SoundStream(ready, StreamConfig(hop=37, ahead=0, past=40)), sound, 5000)
-    np.testing.assert_array_equal(found, ready.sample(speech.encode(sound, ready.encoder)))
+    offline = ready.sample(speech.encode(sound, ready.encoder))
+    # what is streamed is padded, so the mean that is taken off differs by rounding
+    np.testing.assert_allclose(found, offline, atol=2e-6)
 
 
 def test_a_frame_comes_as_soon_as_its_look_ahead_is_heard(ready, sound):
