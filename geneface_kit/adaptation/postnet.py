@@ -17,8 +17,7 @@ from geneface_kit.person.speech import Speech
 from geneface_kit.runs.importing import imported
 from geneface_kit.runs.weights import load_weights, read_metadata
 
-BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"
-"""Import path of the paper's post-net."""
+BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"  # import path of the paper's post-net
 
 
 class PostNet(nn.Module):

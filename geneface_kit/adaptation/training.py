@@ -29,17 +29,13 @@ from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.training import Task, warmed_up
 
-HELD_OUT = 0.2
-"""Share at the end of every corpus recording that only validates (ours)."""
+HELD_OUT = 0.2  # share at the end of every corpus recording that only validates (ours)
 TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
 """Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
 memory and time do not grow with the corpus (ours)."""
-DECAY = 250_000
-"""Updates in which the post-net's learning rate falls to a tenth (code)."""
-DISCRIMINATOR_LR = 1e-4
-"""Learning rate of the discriminator's RMSprop (code)."""
-LEAST_MOTION = 0.3
-"""Variance ratio of the mouth below which a run has collapsed (ours)."""
+DECAY = 250_000  # updates in which the post-net's learning rate falls to a tenth (code)
+DISCRIMINATOR_LR = 1e-4  # learning rate of the discriminator's RMSprop (code)
+LEAST_MOTION = 0.3  # variance ratio of the mouth below which a run has collapsed (ours)
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,7 @@ AUE = NotMeasured(
     "models come in no package; this kit does not run it"
 )
 
-Scores = dict[str, float | NotMeasured]
-"""Metric -> value, in the unit of its definition."""
+Scores = dict[str, float | NotMeasured]  # metric -> value, in the unit of its definition
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,7 @@ SIGNS = {
     "↓": r"$\downarrow$",
 }
 """Signs that pdfLaTeX does not set by itself."""
-KEYS = ["origin", "method", "setting", "n", "data", "source"]
-"""Columns of text before the first metric."""
+KEYS = ["origin", "method", "setting", "n", "data", "source"]  # the columns of text
 COST = ("train_hours", "FPS", "training minutes", "parameters", "peak memory")
 
 

@@ -16,8 +16,7 @@ from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.metrics.perceptual import channels_first, scripted
 
-BATCH = 16
-"""Frames that go through a network at once (ours: memory)."""
+BATCH = 16  # frames that go through a network at once (ours: memory)
 BLOCKS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),

@@ -13,8 +13,7 @@ from geneface_kit.metrics.formulas import same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
 Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
-SCORE = 0.6
-"""YuNet's confidence from which a box counts as a face (ours)."""
+SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
 
 
 def identity(

@@ -56,8 +56,7 @@ def _published() -> dict[str, Network]:
         return {row.pop("name"): Network(**row) for row in csv.DictReader(file)}
 
 
-NETWORKS = _published()
-"""Name -> network. Those of packages were tried by us; the others were never at hand."""
+NETWORKS = _published()  # name -> network; those of packages we tried, others were never at hand
 PACKAGED = tuple(name for name, entry in NETWORKS.items() if entry.package)
 """The networks that travel in packages."""
 

@@ -15,10 +15,8 @@ from torch.nn import functional
 from geneface_kit.metrics.formulas import same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
-BLOCKS = (2, 2, 3, 3, 3)
-"""Convolutions of each block of VGG-16; the last of each block is compared."""
-MEAN_BGR = (104.00699, 116.66877, 122.67892)
-"""Taken off blue, green, red (0..255), as in the training of the edge network."""
+BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
+MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge network's training
 
 Weights = list[list[tuple[Tensor, Tensor]]]
 

@@ -16,29 +16,22 @@ from torch import Tensor, nn
 
 from geneface_kit.metrics.networks import NotMeasured, network
 
-WINDOW = 5
-"""Frames that the network sees at once: 0.2 s."""
-STEPS = 20
-"""Sound features of one window, 100 a second."""
-SHIFT = 15
-"""Frames by which the sound is moved to both sides (the published evaluation)."""
+WINDOW = 5  # frames that the network sees at once: 0.2 s
+STEPS = 20  # sound features of one window, 100 a second
+SHIFT = 15  # frames by which the sound is moved to both sides (the published evaluation)
 FPS = 25
 SIDE = 224
-MARGIN = 0.4
-"""Added around the face on each side, in its half sides (the published evaluation)."""
-SMOOTH = 13
-"""Frames over which the box is median filtered (the published evaluation)."""
+MARGIN = 0.4  # added around the face on each side, in its half sides (the published evaluation)
+SMOOTH = 13  # frames over which the box is median filtered (the published evaluation)
 SAMPLE_RATE = 16_000
-FRAME = 400
-"""Samples of one window: 25 ms, not tapered."""
+FRAME = 400  # samples of one window: 25 ms, not tapered
 STEP = 160
 N_FFT = 512
 N_FILTERS = 26
 N_CEPSTRA = 13
 LIFTER = 22
 EMPHASIS = 0.97
-FULL_SCALE = 32_768
-"""Sound is read as 16-bit numbers."""
+FULL_SCALE = 32_768  # sound is read as 16-bit numbers
 
 
 @dataclass(frozen=True)

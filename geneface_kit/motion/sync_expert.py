@@ -22,17 +22,13 @@ from geneface_kit.person.mouth import LIPS
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
 
-Part = tuple[Sequence[Utterance], Sequence[Track]]
-"""Utterances and their motions in network units."""
-WINDOW = 5
-"""Frames of a mouth window; a speech window has twice as many steps (code)."""
-PIECES, PIECE_FRAMES = 32, 100
-"""Pieces of a batch and frames of a piece: 4 s, long enough for negatives "elsewhere"."""
+Part = tuple[Sequence[Utterance], Sequence[Track]]  # utterances and their motions in network units
+WINDOW = 5  # frames of a mouth window; a speech window has twice as many steps (code)
+PIECES, PIECE_FRAMES = 32, 100  # of a batch: 4 s, long enough for negatives "elsewhere"
 OTHER_CLIP, SAME_CLIP = 0.25, 0.375
 """Shares of the negatives: from another clip (official intention), from elsewhere in the same
 clip; the rest is shifted."""
-SHIFT_MIN, SHIFT_MAX = 2, 5
-"""Frames, smallest and largest shift of a shifted negative (code)."""
+SHIFT_MIN, SHIFT_MAX = 2, 5  # frames, smallest and largest shift of a shifted negative (code)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from geneface_kit.person.mouth import LIPS, mouth_shape
 from geneface_kit.runs import Run
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
-LARGEST_AMPLITUDE = 2.0
-"""No factor on the motion beyond this (ours)."""
+LARGEST_AMPLITUDE = 2.0  # no factor on the motion beyond this (ours)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ from geneface_kit.motion.flow import CouplingFlow, ProjectedWaveNet
 from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
 
-STRIDE = 4
-"""Frames per latent step (code)."""
-KERNEL = 5
-"""Frames that a WaveNet layer of encoder and decoder sees (code)."""
+STRIDE = 4  # frames per latent step (code)
+KERNEL = 5  # frames that a WaveNet layer of encoder and decoder sees (code)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
-MOTION, SYNC = "motion.safetensors", "sync.safetensors"
-"""Files of the generator and of the sync expert."""
-SHIPPED = Path(__file__).parent
-"""Where the weights are that come with the kit."""
+MOTION, SYNC = "motion.safetensors", "sync.safetensors"  # the generator, the sync expert
+SHIPPED = Path(__file__).parent  # where the weights are that come with the kit
 
 
 @dataclass(frozen=True)

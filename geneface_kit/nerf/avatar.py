@@ -27,8 +27,7 @@ from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.screen import adaptive_sampling
 
 Picture = UInt8[np.ndarray, "h w 3"]
-AHEAD = 4
-"""Frames that a core may be ahead of who takes them."""
+AHEAD = 4  # frames that a core may be ahead of who takes them
 
 
 @dataclass(frozen=True)

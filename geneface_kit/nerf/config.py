@@ -166,11 +166,9 @@ class JointConfig:
     steps: int = 150  # updates on whole frames (ours); 0 = never, as the paper code
 
 
-JOINT_CPU = {"steps": 700}
-"""A real person at 256x256 on two CPU cores."""
+JOINT_CPU = {"steps": 700}  # a real person at 256x256 on two CPU cores
 
-JOINT_PAPER = {"steps": 0}
-"""The official way: apart, on hard masks."""
+JOINT_PAPER = {"steps": 0}  # the official way: apart, on hard masks
 
 
 @dataclass(frozen=True)
@@ -186,8 +184,7 @@ class AvatarConfig:
     n_held_out: int = 24  # held-out frames that are measured in the end, 0 = all
 
 
-AVATAR_CPU = {"n_held_out": 48}
-"""A real person at 256x256 on two CPU cores."""
+AVATAR_CPU = {"n_held_out": 48}  # a real person at 256x256 on two CPU cores
 
 AVATAR_PAPER = {"prune": False, "stop": 1e-4, "tolerance": 0.0, "n_held_out": 200}
 """Every pixel and every sample, as the official code renders."""

@@ -18,17 +18,12 @@ from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.segmentation import HEAD
 
-BOX = 2 * camera.BOX_HALF
-"""Edge of the head box in inter-ocular distances (iod)."""
+BOX = 2 * camera.BOX_HALF  # edge of the head box in inter-ocular distances (iod)
 
-SPEECH_STEPS = 16
-"""Steps of speech that drive a frame, 0.32 s about it (AD-NeRF)."""
-OUTER = (2.1, 2.2, 1.6)
-"""Radii (inter-ocular distances) of an ellipsoid about the box's centre that any head fits in."""
-INNER = (0.5, 0.8, 0.6)
-"""Radii of one that lies inside any skull: nothing of it is ever seen."""
-DEPTH_BEHIND = -1.6
-"""z behind which nothing is seen of a person who looks at the camera."""
+SPEECH_STEPS = 16  # steps of speech that drive a frame, 0.32 s about it (AD-NeRF)
+OUTER = (2.1, 2.2, 1.6)  # radii, iod, of an ellipsoid about the box's centre that any head fits in
+INNER = (0.5, 0.8, 0.6)  # radii of one that lies inside any skull: nothing of it is ever seen
+DEPTH_BEHIND = -1.6  # z behind which nothing is seen of a person who looks at the camera
 
 
 @dataclass(frozen=True)

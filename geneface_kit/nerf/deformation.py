@@ -15,8 +15,7 @@ from geneface_kit.render.line_warp import line_warp
 
 OPEN = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
 """Jaw, brows, ridge and base of the nose among the 68: first landmark and end."""
-CLOSED = ((36, 42), (42, 48), (48, 60), (60, 68))
-"""Lids, outer and inner lip line: the last landmark joins the first."""
+CLOSED = ((36, 42), (42, 48), (48, 60), (60, 68))  # lids, lip lines: the last joins the first
 FINE, COARSE = 0.005, 0.05
 """How softly a line deforms, inter-ocular distances: on lids and lips, whose edges are sharp and
 come close to each other, and elsewhere."""

@@ -29,14 +29,10 @@ from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
 from geneface_kit.render.sh_encoding import sh_encode
 
-FRONT = torch.tensor([[0.0, 0.0, -1.0]])
-"""The direction of view that stands for all where colours do not depend on it."""
-APPEARANCE_CHANNELS = 4
-"""Numbers of a training frame's appearance embedding (official code)."""
-N_HARMONICS = 16
-"""Spherical harmonics that stand for a direction of view."""
-SPEECH_STD_FLOOR = 1e-3
-"""Least spread by which a channel of the speech features is divided."""
+FRONT = torch.tensor([[0.0, 0.0, -1.0]])  # stands for all directions where colours depend on none
+APPEARANCE_CHANNELS = 4  # numbers of a training frame's appearance embedding (official code)
+N_HARMONICS = 16  # spherical harmonics that stand for a direction of view
+SPEECH_STD_FLOOR = 1e-3  # least spread by which a channel of the speech features is divided
 
 
 class GridField(HeadField):

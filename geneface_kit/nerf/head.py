@@ -23,12 +23,9 @@ from geneface_kit.runs.importing import imported
 STD_FLOOR = 0.03
 """Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
-CLAMP = 3.0
-"""Largest normalised input, standard deviations (official inference: 2.5)."""
-STRIDES = {1: 1, 16: 2}
-"""Steps of a frame -> stride of the four convolutions over them (official code)."""
-LANDMARKS = 204
-"""Numbers of a frame's landmarks, 68 x 3."""
+CLAMP = 3.0  # largest normalised input, standard deviations (official inference: 2.5)
+STRIDES = {1: 1, 16: 2}  # steps of a frame -> stride of the convolutions over them (official code)
+LANDMARKS = 204  # numbers of a frame's landmarks, 68 x 3
 FIELDS = {
     ("grid", "landmarks"): "geneface_kit.nerf.grid_head:GridField",
     ("grid", "speech"): "geneface_kit.nerf.grid_head:SpeechGridField",
@@ -51,8 +48,7 @@ class HeadField(nn.Module):
     """
 
     condition_net: nn.Module
-    in_kernels = False
-    """Whether all that takes long in training is in kernels of `render`."""
+    in_kernels = False  # whether all that takes long in training is in kernels of `render`
 
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__()

@@ -23,15 +23,11 @@ from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.pruning import mark_visible
 from geneface_kit.runs import live, replacing, training
 
-FACE_SHARE = 0.3
-"""Part of the rays that are drawn inside the face rectangle (ours)."""
-N_WATCHED = 4
-"""Held-out frames that validation renders."""
-PATCH = 16
-"""Edge of the patches of lips that the lips stage compares, pixels."""
+FACE_SHARE = 0.3  # part of the rays that are drawn inside the face rectangle (ours)
+N_WATCHED = 4  # held-out frames that validation renders
+PATCH = 16  # edge of the patches of lips that the lips stage compares, pixels
 FILE = "head_snapshots.npz"
-MOST = 8
-"""Snapshots that are kept; of more, every second one is dropped, the newest never."""
+MOST = 8  # snapshots that are kept; of more, every second one is dropped, the newest never
 
 
 class HeadTask(training.Task):

@@ -22,12 +22,9 @@ from geneface_kit.runs import live, replacing
 
 log = logging.getLogger(__name__)
 
-LAYERS = {"background": BACKGROUND, "head": HEAD, "neck": NECK, "torso": TORSO}
-"""Names of a person's labels."""
-BAND = 3 / 256
-"""Half the width of the band about the head's border, of the picture's edge (ours)."""
-LEAST_FACES = 8
-"""Fewer found faces give no correlation worth a number."""
+LAYERS = {"background": BACKGROUND, "head": HEAD, "neck": NECK, "torso": TORSO}  # a person's labels
+BAND = 3 / 256  # half the width of the band about the head's border, of the picture's edge (ours)
+LEAST_FACES = 8  # fewer found faces give no correlation worth a number
 
 
 def mouth_openings(

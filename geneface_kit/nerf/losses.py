@@ -19,12 +19,9 @@ PatchLoss = Callable[[Tensor, Tensor], Tensor]
 LIPS_LOSSES = ("pixels", "structure", "vgg-hed", "lpips")
 """What lips can be compared by: single pixels alone, or beside them one of the others."""
 NETWORKS = {"lpips": "vgg16", "vgg-hed": "vgg_hed"}
-WINDOW = 7
-"""Edge of the windows whose structure is compared, pixels (Wang et al. 2004, uniform)."""
-C1, C2 = 0.01**2, 0.03**2
-"""Constants of SSIM for pictures in [0, 1] (Wang et al. 2004)."""
-BLOCKS = 3
-"""Blocks of VGG-16 that are compared; the deeper ones see more than the lips."""
+WINDOW = 7  # edge of the windows whose structure is compared, pixels (Wang et al. 2004, uniform)
+C1, C2 = 0.01**2, 0.03**2  # constants of SSIM for pictures in [0, 1] (Wang et al. 2004)
+BLOCKS = 3  # blocks of VGG-16 that are compared; the deeper ones see more than the lips
 
 
 def photometric_loss(

@@ -25,16 +25,11 @@ log = logging.getLogger(__name__)
 CELL = 0.7
 """About how many steps a pruned cell is wide. Finer ones are stepped over and not found. Each lies
 within one cell of the loose grid: outside that nothing was learned, and anything may show."""
-LEAST = (0.03, 0.01, 0.003)
-"""Weights below which a cell is left out, the fastest first."""
-FIDELITY = 42.0
-"""PSNR to the reference, dB over the head's pixels, that every frame looked at must keep."""
-FRAMES = 64
-"""Training frames through which the cells are found."""
-BEYOND = 1.25
-"""The extremes are also looked at so many times as far from the mean face: talk may go there."""
-MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)
-"""Landmarks whose extremes are looked at: jaw, lips, lids."""
+LEAST = (0.03, 0.01, 0.003)  # weights below which a cell is left out, the fastest first
+FIDELITY = 42.0  # PSNR to the reference, dB over the head's pixels, that every frame must keep
+FRAMES = 64  # training frames through which the cells are found
+BEYOND = 1.25  # the extremes are also looked at exaggerated so far: talk may go there
+MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)  # jaw, lips, lids
 
 
 def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> HeadRenderer:

@@ -27,10 +27,8 @@ from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import render_rays
 from geneface_kit.render.screen import ScreenBounds, adaptive_sampling, screen_bounds
 
-ROUND = 32
-"""Samples of a ray that are evaluated before looking whether it ends."""
-MOST_SAMPLES = 2**20
-"""Rays are rendered so many at a time that their samples are at most about this many."""
+ROUND = 32  # samples of a ray that are evaluated before looking whether it ends
+MOST_SAMPLES = 2**20  # so many rays are rendered at a time that their samples are about this many
 Module = TypeVar("Module", bound=nn.Module)
 
 

@@ -35,10 +35,8 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 5
 KIND = "geneface_kit avatar"
-OCCUPANCY = "occupancy.npz"
-"""Where the head is looked at, see `pruning`."""
-TORSO_MOTION = "torso_motion.npy"
-"""The shoulders' shift in each frame of the clip, see `Avatar.torso_shifts`."""
+OCCUPANCY = "occupancy.npz"  # where the head is looked at, see `pruning`
+TORSO_MOTION = "torso_motion.npy"  # the shoulders' shift in each frame, see `Avatar.torso_shifts`
 
 
 def make(

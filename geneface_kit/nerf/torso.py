@@ -23,12 +23,9 @@ from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
 
-ENTROPY_WEIGHT = 1e-4
-"""Of opacities towards 0 or 1, in the loss (official code)."""
-LR_FINAL = 0.1
-"""Last learning rate over the first (official code)."""
-SHRINK = 0.8
-"""Pixel coordinates in [-1, 1] are scaled by this, so that deformed points stay on the grid."""
+ENTROPY_WEIGHT = 1e-4  # of opacities towards 0 or 1, in the loss (official code)
+LR_FINAL = 0.1  # last learning rate over the first (official code)
+SHRINK = 0.8  # factor on pixel coordinates in [-1, 1]: deformed points stay on the grid
 
 
 class TorsoField(nn.Module):

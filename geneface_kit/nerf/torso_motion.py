@@ -19,25 +19,19 @@ from geneface_kit.person.segmentation import TORSO
 
 log = logging.getLogger(__name__)
 
-N_FRAMES = 2000
-"""At most so many frames of a clip are compared."""
+N_FRAMES = 2000  # at most so many frames of a clip are compared
 WIDTH = 256
 """Pictures are compared at this width, pixels. On two real clips the mean second difference of
 the vertical shift is 0.1 and 0.3 pixels of 256; at half the width it was 0.5 and 0.9."""
 EDGE = 5 / 256
 """Side of the square by which the torso's mask is worn down, of the picture's: the mask's edge
 moves with the chin and the collar, not with the shoulders."""
-SMOOTH = 5
-"""Width of the blur before two pictures are compared, pixels."""
-PASSES = 50
-"""At most so many steps of the comparison; it stops at a correlation gain below TOLERANCE."""
+SMOOTH = 5  # width of the blur before two pictures are compared, pixels
+PASSES = 50  # at most so many steps of the comparison, which stops at a gain below TOLERANCE
 TOLERANCE = 1e-5
-SLOW = 2.0
-"""Standard deviation of the Gaussian, frames, below which shoulders are not believed to move."""
-FEWEST = 0.5
-"""Share of the training frames in which the torso must be followed to learn how it moves."""
-RIDGE = 2e-3
-"""Penalty on standardised coefficients, as a share of the number of frames."""
+SLOW = 2.0  # standard deviation, frames, of a Gaussian: shoulders are not believed to be faster
+FEWEST = 0.5  # share of training frames in which the torso must be followed to learn how it moves
+RIDGE = 2e-3  # penalty on standardised coefficients, as a share of the number of frames
 
 
 @dataclass(frozen=True)

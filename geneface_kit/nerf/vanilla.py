@@ -16,10 +16,8 @@ from geneface_kit.nerf.dataset import BOX
 from geneface_kit.nerf.head import LANDMARKS, ConditionNet, HeadField
 from geneface_kit.render.rendering import Field, FieldSamples
 
-POSITION_WAVES, DIRECTION_WAVES = 10, 4
-"""Frequencies 2^0 ... of each coordinate (official code)."""
-DEPTH, SKIP, COLOUR_LAYERS = 8, 4, 3
-"""Layers of the network; the input comes in again after layer SKIP; layers of the colour."""
+POSITION_WAVES, DIRECTION_WAVES = 10, 4  # frequencies 2^0 ... of each coordinate (official code)
+DEPTH, SKIP, COLOUR_LAYERS = 8, 4, 3  # layers; the one after which the input comes again
 
 
 class VanillaField(HeadField):

@@ -14,21 +14,15 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filte
 
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
 
-VOTES = 3
-"""Frames that must see a pixel free of the person (ours)."""
+VOTES = 3  # frames that must see a pixel free of the person (ours)
 LEAST_DISTANCE = 10.0
 """Distance from the person of a free pixel, pixels of a picture of 512 (official code: 5; ours is
 larger because the person network's edges are less exact than a parsing network's)."""
-MOVING_LEVEL = 0.04
-"""Stray of a background pixel that is motion, of full scale (ours)."""
-MOVING_SHARE = 0.1
-"""Share of moving background above which one moment is kept (ours)."""
-TORSO_FILL, NECK_FILL = 9, 53
-"""Rows painted upwards above the torso and the neck, pixels of a picture of 512 (official code)."""
-NECK_INSIDE = 4
-"""How far inside the neck its colour is taken, pixels of a picture of 512 (official code)."""
-DARKENING = 0.98
-"""Factor on the colour per painted row of a picture of 512 (official code)."""
+MOVING_LEVEL = 0.04  # stray of a background pixel that is motion, of full scale (ours)
+MOVING_SHARE = 0.1  # share of moving background above which one moment is kept (ours)
+TORSO_FILL, NECK_FILL = 9, 53  # rows painted above both, px of a picture of 512 (official code)
+NECK_INSIDE = 4  # how far inside the neck its colour is taken, px of a picture of 512 (official)
+DARKENING = 0.98  # factor on the colour per painted row of a picture of 512 (official code)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from torch import Tensor
 
 BOX_CENTRE = (0.0, -0.1, -0.8)
 """Centre of the head box of the NeRF, head-frame units: below the eyes, inside the skull."""
-BOX_HALF = 2.2
-"""Half the edge of the head box, inter-ocular distances: hair, ears and chin fit with margin."""
+BOX_HALF = 2.2  # half the edge of the head box, iod: hair, ears and chin fit with margin
 
 
 @dataclass(frozen=True)

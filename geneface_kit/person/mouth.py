@@ -12,14 +12,10 @@ from jaxtyping import Bool, Float, Int
 from geneface_kit.person.clip import FPS
 from geneface_kit.runs.files import Facts
 
-LIPS = slice(48, 68)
-"""The 20 points of the outer and the inner lips among the 68."""
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))
-"""Pairs of points of the upper and the lower inner lip, one above the other."""
-CELL = 0.04
-"""Side of a cell of mouth shapes, eye distances (ours)."""
-N_OPENING, N_WIDTH = 10, 11
-"""Cells from closed to wide open; from narrow over the usual width, in the middle, to broad."""
+LIPS = slice(48, 68)  # the 20 points of the outer and the inner lips among the 68
+INNER_LIPS = ((61, 67), (62, 66), (63, 65))  # upper and lower points, one above the other
+CELL = 0.04  # side of a cell of mouth shapes, eye distances (ours)
+N_OPENING, N_WIDTH = 10, 11  # cells from closed to wide open; from narrow over usual to broad
 ROWS = (
     "...####....",  # closed; columns: narrower than usual, usual (6th), broader
     "...####....",

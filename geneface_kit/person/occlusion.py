@@ -6,15 +6,13 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-SIDE = 32
-"""Edge of the aligned pictures of the mouth, pixels."""
+SIDE = 32  # edge of the aligned pictures of the mouth, pixels
 PLACES = np.array([[4, -14], [28, -14], [16, 30]], np.float32)
 """Where both eyes and the chin lie in them: from under the nose to the chin is seen."""
 LEAST_LIKENESS = 0.1
 """Correlation with the clip's median mouth below which there is no mouth. Of 30 clips of talking
 people, mouths wide open included, no frame goes below 0.17; a hand gives -0.3 (ours)."""
-HIDDEN_FRAMES = 4
-"""Frames of the shortest occlusion: shorter ones are blur (ours)."""
+HIDDEN_FRAMES = 4  # frames of the shortest occlusion: shorter ones are blur (ours)
 FROZEN_CHANGE, FROZEN_FRAMES = 0.05, 10
 """Mean change between frames, of 255, that is none, and the shortest standstill (ours)."""
 

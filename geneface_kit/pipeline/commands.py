@@ -38,8 +38,7 @@ OF_THE_CHECKOUT = {
 }
 """Command -> the module outside of the package that does it, and what it is told first."""
 
-TEST_PROCESSES = 4
-"""At most so many pytest processes, a core and 2 GB each."""
+TEST_PROCESSES = 4  # at most so many pytest processes, a core and 2 GB each
 
 
 def main(arguments: list[str] | None = None) -> int:

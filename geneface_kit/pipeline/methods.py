@@ -8,8 +8,7 @@ from types import MappingProxyType
 
 from geneface_kit.pipeline.settings import Overrides, Settings, Value
 
-FULL = "full"
-"""The method without overrides."""
+FULL = "full"  # the method without overrides
 
 
 @dataclass(frozen=True)

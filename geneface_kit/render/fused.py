@@ -22,14 +22,10 @@ from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.sh_encoding import sh_encode
 
-RAYS = 256
-"""Rays that a thread takes at a time."""
-BLOCK = 8
-"""Neurons that are summed up together, without AMX."""
-TILE = 16, 32
-"""Neurons and inputs of an AMX tile."""
-LINE = 11
-"""Numbers of a line, see `line_warp.line_table`."""
+RAYS = 256  # rays that a thread takes at a time
+BLOCK = 8  # neurons that are summed up together, without AMX
+TILE = 16, 32  # neurons and inputs of an AMX tile
+LINE = 11  # numbers of a line, see `line_warp.line_table`
 
 
 @once

@@ -18,8 +18,7 @@ from geneface_kit.render.fused import grid_rows, has_amx, packed
 from geneface_kit.render.grid import GridEncoding, grid_levels
 from geneface_kit.render.kernels import block_kernel, launch_blocks
 
-PIXELS = 256
-"""Pixels that a thread takes at a time."""
+PIXELS = 256  # pixels that a thread takes at a time
 
 
 @dataclass(frozen=True)

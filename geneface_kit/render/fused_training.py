@@ -21,8 +21,7 @@ from geneface_kit.render.fused import padded_width, tiles
 from geneface_kit.render.grid import GridEncoding, grid_levels
 from geneface_kit.render.kernels import LANES, block_kernel, launch_blocks, n_threads
 
-SAMPLES = 512
-"""Samples of a block, to the next end of a ray."""
+SAMPLES = 512  # samples of a block, to the next end of a ray
 FIRST, DENSITY = (0, 3), 5
 """Numbers of the layers whose inputs are features of the grids, and of the one that gives the
 density, among the eight."""

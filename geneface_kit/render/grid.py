@@ -28,8 +28,7 @@ from geneface_kit.render.kernels import (
     on_threads,
 )
 
-POINTS = 256
-"""Points that a thread of a CPU looks up at a time."""
+POINTS = 256  # points that a thread of a CPU looks up at a time
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,8 @@ import warp as wp
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "warp", "torch")
-LANES = 16
-"""Items that one thread of a CPU handles side by side: float32 numbers in its widest register."""
-SMALL = 2048
-"""Items of a launch that are not worth sharing between processor cores."""
+LANES = 16  # items that a CPU's thread handles side by side: float32 in its widest register
+SMALL = 2048  # items of a launch that are not worth sharing between processor cores
 
 Result = TypeVar("Result")
 _LOADING = RLock()

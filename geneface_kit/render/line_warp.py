@@ -12,10 +12,8 @@ from torch import Tensor
 
 from geneface_kit.render.kernels import LANES, array, backend_for, launch, once
 
-PIECE = 8192
-"""Points that the twin handles at a time."""
-SHORTEST = 1e-12
-"""Squared length below which a line is a point."""
+PIECE = 8192  # points that the twin handles at a time
+SHORTEST = 1e-12  # squared length below which a line is a point
 
 
 def line_warp(

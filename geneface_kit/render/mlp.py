@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import record_function
 
-ROWS = 1024
-"""Finished networks are given a multiple of so many points, see `padded_rows`."""
+ROWS = 1024  # finished networks are given a multiple of so many points, see `padded_rows`
 
 
 class MLP(nn.Module):

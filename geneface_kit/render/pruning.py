@@ -14,8 +14,7 @@ from geneface_kit.render.march import march
 from geneface_kit.render.occupancy import Occupancy, cell_index
 from geneface_kit.render.rendering import Field
 
-DARK = 0.01
-"""Transmittance up to which a cell counts as not reached by light."""
+DARK = 0.01  # transmittance up to which a cell counts as not reached by light
 
 
 @torch.no_grad()

@@ -20,10 +20,8 @@ from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.occupancy import Occupancy
 
-FAINT = 1 / 64
-"""Share of its ray's opacity up to which a sample is given the colour of the others on the ray."""
-LEAST = 1 / 16
-"""Opacity from which on that share counts; of thinner rays, 1/16 of it does."""
+FAINT = 1 / 64  # share of its ray's opacity up to which a sample gets the colour of the others
+LEAST = 1 / 16  # opacity from which on that share counts; of thinner rays, 1/16 of it does
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from torch.nn import functional
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
-TILE = 4
-"""Pixels are evaluated tile by tile: neighbours look at the same rows of a grid."""
+TILE = 4  # pixels are evaluated tile by tile: neighbours look at the same rows of a grid
 
 
 @dataclass(frozen=True)

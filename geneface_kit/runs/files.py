@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-OFFLINE = "GENEFACE_KIT_OFFLINE"
-"""Environment variable that forbids every download when it is set."""
-TIMEOUT_S = 20
-"""Seconds without a byte after which a connection counts as cut (ours)."""
-Facts = dict[str, Any]
-"""What a json file says: names -> numbers, words, lists and dicts of them."""
+OFFLINE = "GENEFACE_KIT_OFFLINE"  # environment variable that forbids every download when it is set
+TIMEOUT_S = 20  # seconds without a byte after which a connection counts as cut (ours)
+Facts = dict[str, Any]  # what a json file says: names -> numbers, words, lists and dicts of them
 
 
 def sha256(path: Path) -> str:

@@ -17,8 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 Item = TypeVar("Item")
-PNG_LIMIT = 50_000
-"""Bytes above which a shown picture is stored as JPEG, so that notebooks stay small."""
+PNG_LIMIT = 50_000  # bytes above which a picture is stored as JPEG, so that notebooks stay small
 
 
 def is_live() -> bool:

@@ -21,8 +21,7 @@ from geneface_kit.runs.files import Facts, plain, sha256, write_json
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-BESIDE = (".ipynb", "_clock.csv")
-"""Executed notebooks and wall times: beside a run's outputs, none of them, never twice alike."""
+BESIDE = (".ipynb", "_clock.csv")  # lie beside a run's outputs, never twice alike
 
 
 class Run:

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROWS = 200
-"""About how many rows a history keeps; losses between two rows are averaged."""
-CLIP = 1.0
-"""Largest norm of a network's gradient (code)."""
+ROWS = 200  # about how many rows a history keeps; losses between two rows are averaged
+CLIP = 1.0  # largest norm of a network's gradient (code)
 MaybeFabric = Optional["lightning_fabric.Fabric"]  # noqa: UP045
 """A Lightning Fabric (`fabric_of`); None is plain torch in this process alone."""
 Value = TypeVar("Value")
@@ -45,8 +43,7 @@ class Task:
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
     fabric: MaybeFabric = None
-    ended: str = ""
-    """Set by `validate` to end the fit early: the reason, in a few words."""
+    ended: str = ""  # set by `validate` to end the fit early: the reason, in a few words
     kept: tuple[str, ...] = ()
     """Attributes beyond weights, optimisers and the generator that a restart must restore: tensors,
     numbers and words, also in lists and dicts."""

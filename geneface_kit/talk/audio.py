@@ -12,17 +12,13 @@ from geneface_kit.person.clip import FPS, SAMPLE_RATE
 from geneface_kit.person.clip.audio import SILENCE_RMS
 from geneface_kit.person.occlusion import in_runs
 
-SAMPLES = SAMPLE_RATE // FPS
-"""Samples of sound per frame."""
-SILENCE_DB = -35.0
-"""Below the loud parts by this much is silence, dB (ours)."""
+SAMPLES = SAMPLE_RATE // FPS  # samples of sound per frame
+SILENCE_DB = -35.0  # below the loud parts by this much is silence, dB (ours)
 FAINT, STEADY_DB = 3e-3, 6.0
 """A recording that is nowhere louder than this share of full scale, and nearly everywhere within so
 many dB of its loudest, is the noise of a room (ours)."""
-SHORTEST = 6
-"""Frames of the shortest silence: longer than a stop consonant (ours)."""
-QUIET_S = 0.3
-"""Silence before and after a spoken text, so that the mouth starts and ends at rest (ours)."""
+SHORTEST = 6  # frames of the shortest silence: longer than a stop consonant (ours)
+QUIET_S = 0.3  # silence around a spoken text, so that the mouth starts and ends at rest (ours)
 
 
 def driving_audio(name: str) -> Path:

@@ -6,8 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-VALID_YEARS = 10
-"""Life of the certificate (ours)."""
+VALID_YEARS = 10  # life of the certificate (ours)
 
 
 def fresh_keys() -> tuple[bytes, bytes]:

@@ -18,14 +18,12 @@ from geneface_kit.runs.files import replacing
 
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's word for media made by a trained model."""
-NOTE = "org.geneface-kit.provenance"
-"""Label of our own assertion in a C2PA manifest."""
+NOTE = "org.geneface-kit.provenance"  # label of our own assertion in a C2PA manifest
 NO_CONSENT = (
     "no consent statement came with this person's clip; make and share such videos only of "
     "people who agreed to it"
 )
-Notes = dict[str, object]
-"""What a video or its manifest says: names -> words, numbers, lists."""
+Notes = dict[str, object]  # what a video or its manifest says: names -> words, numbers, lists
 
 
 def provenance(person: Person, audio: Float[np.ndarray, " n"]) -> Notes:

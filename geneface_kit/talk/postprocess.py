@@ -13,12 +13,9 @@ from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
-LEAD = 3
-"""Frames by which lips part before the sound that ends a silence (ours; about 0.1 s measured)."""
-CLOSED_SHARE = 0.25
-"""Share of the person's frames whose mouth counts as closed (ours)."""
-POSE_WINDOW = 7
-"""Frames averaged along the head's path (official code)."""
+LEAD = 3  # frames by which lips part before a sound after silence (ours; about 0.1 s measured)
+CLOSED_SHARE = 0.25  # share of the person's frames whose mouth counts as closed (ours)
+POSE_WINDOW = 7  # frames averaged along the head's path (official code)
 
 
 def postprocess(

@@ -24,8 +24,7 @@ from geneface_kit.talk.verdict import Check, Flicker, judge, verdict_lines
 
 log = logging.getLogger(__name__)
 
-STILLS = 8
-"""Rendered frames that are kept as they were before compression."""
+STILLS = 8  # rendered frames that are kept as they were before compression
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,9 @@ from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.talk.plan import Actor, Plan
 
-LAGS = 5
-"""Sound and lips are compared up to this many frames apart."""
-SIDE = 64
-"""Flicker is measured on pictures of about this size, pixels."""
-N_OWN = 100
-"""Frames of the person's clip that tell how much it flickers by itself."""
+LAGS = 5  # sound and lips are compared up to this many frames apart
+SIDE = 64  # flicker is measured on pictures of about this size, pixels
+N_OWN = 100  # frames of the person's clip that tell how much it flickers by itself
 
 
 @dataclass(frozen=True)

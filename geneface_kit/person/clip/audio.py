@@ -16,12 +16,9 @@ from geneface_kit.runs import replacing
 SILENCE_RMS = 2e-5
 """Below this root mean square (full scale is 1) a recording counts as silent: what 16 bits make of
 nothing. Faint speech is speech, its level does not matter (ours)."""
-CANCELLED = 0.25
-"""A mean of the channels quieter than this share of the first one cancels it out (ours)."""
-SOUNDS = ("auto", "track", "beside")
-"""Where a clip's sound may come from: its own track, the .wav beside it, or what speaks."""
-GAP_S = 0.1
-"""A hole in the time stamps at least this long is filled with silence, seconds (ours)."""
+CANCELLED = 0.25  # a mean of the channels under this share of the first one cancels it out (ours)
+SOUNDS = ("auto", "track", "beside")  # the file's own, the .wav beside it, whichever speaks
+GAP_S = 0.1  # a hole in the time stamps at least this long is filled with silence, seconds (ours)
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,14 @@ import numpy as np
 from av.video.reformatter import Colorspace, ColorTrc, Interpolation
 from jaxtyping import Float, UInt8
 
-WHITE = 203.0
-"""Luminance of reference white, cd/m2."""
-HLG_PEAK, HLG_GAMMA = 1000.0, 1.2
-"""Luminance of the nominal HLG screen, cd/m2, and its system gamma, here of each channel."""
+WHITE = 203.0  # luminance of reference white, cd/m2
+HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # nominal HLG screen, cd/m2; its system gamma, of each channel
 SCREEN_GAMMA = 2.4
 FROM_2020 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
 """Linear light of BT.2020's primaries -> of BT.709's."""
-HD = 720
-"""Rows from which on a picture that does not say its matrix has that of BT.709, not BT.601."""
+HD = 720  # rows from which on a picture that does not say its matrix has that of BT.709, not BT.601
 
 
 def to_rgb(frame: av.VideoFrame, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -39,8 +36,7 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int) -> UInt8[np.ndarray, "
     return frame.reformat(format="rgb24", **options).to_ndarray()
 
 
-UNSPECIFIED = 2
-"""What a frame says of its matrix when it says nothing."""
+UNSPECIFIED = 2  # what a frame says of its matrix when it says nothing
 
 
 @functools.cache

@@ -7,21 +7,16 @@ from pathlib import Path
 
 import av
 
-FPS = 25
-"""Frames per second everywhere in the kit (official code)."""
-SAMPLE_RATE = 16_000
-"""Samples per second of all sound, mono (official code)."""
+FPS = 25  # frames per second everywhere in the kit (official code)
+SAMPLE_RATE = 16_000  # samples per second of all sound, mono (official code)
 SUFFIXES = (
     *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),
 )
 """Endings of video files that are looked for by name; a file named in full may have any."""
-JUMP_S = 10.0
-"""A longer gap between neighbouring time stamps is an error of the file, seconds (ours)."""
-MAX_PIXELS = 2**26
-"""Larger pictures are refused before they are decoded: 8192 x 8192 (ours)."""
-MAX_BROKEN = 100
-"""After so many unreadable pieces the rest of a stream is given up (ours)."""
+JUMP_S = 10.0  # a longer gap between neighbouring time stamps is the file's error, seconds (ours)
+MAX_PIXELS = 2**26  # larger pictures are refused before they are decoded: 8192 x 8192 (ours)
+MAX_BROKEN = 100  # after so many unreadable pieces the rest of a stream is given up (ours)
 
 log = logging.getLogger(__name__)
 

@@ -26,12 +26,9 @@ from geneface_kit.person.clip.container import (
 )
 from geneface_kit.runs import replacing
 
-CRF = 18
-"""Constant rate factor of written h264: hardly to be told from the frames (ours)."""
-EARLY_S = 0.0199
-"""A frame may be shown this much before its time stamp: just under half a step at 25 fps."""
-BACK_S = 1.0
-"""A longer step back in time is a new start of the file's clock, seconds (ours)."""
+CRF = 18  # constant rate factor of written h264: hardly to be told from the frames (ours)
+EARLY_S = 0.0199  # a frame may be shown this much early: just under half a step at 25 fps
+BACK_S = 1.0  # a longer step back in time is a new start of the file's clock, seconds (ours)
 
 log = logging.getLogger(__name__)
 

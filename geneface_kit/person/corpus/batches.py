@@ -36,8 +36,7 @@ class Displacement:
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
-Track = Displacement | Float[np.ndarray, "_ 204"]
-"""Motion of one utterance in network units, from a corpus or in memory."""
+Track = Displacement | Float[np.ndarray, "_ 204"]  # motion of an utterance, network units
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,7 @@ from geneface_kit.runs import live
 
 log = logging.getLogger(__name__)
 
-LIMIT_S, LIMIT_PER_S = 300.0, 20.0
-"""Wall seconds after which a clip is given up: these, and these for each second read (ours)."""
+LIMIT_S, LIMIT_PER_S = 300.0, 20.0  # wall seconds for a clip, and more for each second read (ours)
 
 Read = Callable[[ClipJob], Outcome]
 

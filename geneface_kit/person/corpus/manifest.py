@@ -56,10 +56,8 @@ class ClipJob:
     config: CorpusConfig
 
 
-Arrays = dict[str, Float[np.ndarray, "n ..."]]
-"""Kind and the suffix of a copy, as in "f0@1.19" -> values."""
-Outcome = tuple[Facts, Arrays]
-"""What is known of a clip, and its arrays; of a broken one a stage, a reason, and no arrays."""
+Arrays = dict[str, Float[np.ndarray, "n ..."]]  # kind and suffix of a copy ("f0@1.19") -> values
+Outcome = tuple[Facts, Arrays]  # of a broken clip its stage, its reason, and no arrays
 
 
 def clip_paths(folder: str) -> list[Path]:

@@ -19,14 +19,10 @@ from geneface_kit.person.tracking.track import track
 
 log = logging.getLogger(__name__)
 
-PICTURE = 480
-"""Longer side of the pictures landmarks are found in, px (ours)."""
-MAX_MISSING = 0.1
-"""Share of frames without a face above which a clip is broken (ours)."""
-MIN_S = 2.0
-"""Shorter clips are broken, seconds (ours)."""
-MIN_OFFSET_CONFIDENCE = 0.3
-"""Below it the audio-visual offset is left at 0 (ours)."""
+PICTURE = 480  # longer side of the pictures landmarks are found in, px (ours)
+MAX_MISSING = 0.1  # share of frames without a face above which a clip is broken (ours)
+MIN_S = 2.0  # shorter clips are broken, seconds (ours)
+MIN_OFFSET_CONFIDENCE = 0.3  # below it the audio-visual offset is left at 0 (ours)
 
 
 def read(job: ClipJob) -> Outcome:

@@ -36,10 +36,8 @@ log = logging.getLogger(__name__)
 
 KINDS = ("features", "f0", "mel", "landmarks")
 INDEX = "index.json"
-BROKEN = "broken.csv"
-"""Name of the list of clips that could not be read: file, stage, reason."""
-SHARD_BYTES = 128 * 2**20
-"""A shard is written when its arrays have reached this size (ours)."""
+BROKEN = "broken.csv"  # name of the list of clips that could not be read: file, stage, reason
+SHARD_BYTES = 128 * 2**20  # a shard is written when its arrays have reached this size (ours)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from scipy.ndimage import median_filter
 
 from geneface_kit.person.clip import SAMPLE_RATE
 
-STEP = 320
-"""Samples per feature step: 50 steps a second, two per video frame."""
+STEP = 320  # samples per feature step: 50 steps a second, two per video frame
 
 
 def pitch(

@@ -23,8 +23,7 @@ HIDDEN_BLOCK = 3
 """Block (1 to 4) whose output serves as speech features. On held-out speakers it predicts the
 mouth better than block 4: r of opening 0.57 against 0.51 by ridge regression (ours)."""
 N_TOKENS = 191
-HOP = 160
-"""Samples between two mel frames; the stem halves their rate to 50 Hz."""
+HOP = 160  # samples between two mel frames; the stem halves their rate to 50 Hz
 
 
 class Conformer(nn.Module):

@@ -20,8 +20,7 @@ from geneface_kit.person.speech.conformer import conformer_version, load_conform
 from geneface_kit.runs.importing import imported
 
 HUBERT = "facebook/hubert-large-ls960-ft"
-PIECE_S, OVERLAP_S = 20, 2
-"""Long sound is encoded in pieces of this length, with this much heard on both sides (ours)."""
+PIECE_S, OVERLAP_S = 20, 2  # long sound is encoded in such pieces, so much heard around each (ours)
 
 
 @runtime_checkable

@@ -16,22 +16,16 @@ from geneface_kit.person.clip import FPS, SAMPLE_RATE, Sound, chosen_sound
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech.encoders import Speech, encode
 
-CONTEXT = 3
-"""Frames on both sides that the mouth prediction sees (ours)."""
+CONTEXT = 3  # frames on both sides that the mouth prediction sees (ours)
 MAX_OFFSET_S = 1.0
 """Longest offset between sound and lips that is looked for, seconds; a third of a short clip, but
 at least LEAST_REACH (ours)."""
-LEAST_REACH = 10
-"""Frames on both sides that are looked through in any case (ours)."""
-DRIFT_S, DRIFT_FRAMES = 0.08, 375
-"""An offset that changes by so much between the outer thirds of so many frames drifts (ours)."""
-UNCOVERED_S = 0.3
-"""Sound that begins later or ends earlier than the picture by more cuts the clip (ours)."""
+LEAST_REACH = 10  # frames on both sides that are looked through in any case (ours)
+DRIFT_S, DRIFT_FRAMES = 0.08, 375  # a change of offset, and a clip's length, that is a drift (ours)
+UNCOVERED_S = 0.3  # sound that begins later or ends earlier by more cuts the clip (ours)
 
-CLEAR_CONFIDENCE = 0.3
-"""Least confidence of an offset that is corrected (ours)."""
-LEAST_OFFSET_S = 0.05
-"""Smaller offsets are within the estimate's error, seconds (ours)."""
+CLEAR_CONFIDENCE = 0.3  # least confidence of an offset that is corrected (ours)
+LEAST_OFFSET_S = 0.05  # smaller offsets are within the estimate's error, seconds (ours)
 
 
 @dataclass(frozen=True)

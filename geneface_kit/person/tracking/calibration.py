@@ -28,15 +28,12 @@ RIM = np.array([
 CONTROL = np.unique(np.concatenate([np.arange(0, 468, 4), RIM, [61, 291, 13, 14, 0, 17, 152]]))
 """Mesh points that carry the bending of a picture."""
 
-N_PICTURES = 32
-"""Pictures of the clip that are turned, spread over it (ours)."""
-NOD, TURN, TILT = 5.0, 8.0, 4.0
-"""Known angles to both sides, degrees (ours)."""
+N_PICTURES = 32  # pictures of the clip that are turned, spread over it (ours)
+NOD, TURN, TILT = 5.0, 8.0, 4.0  # known angles to both sides, degrees (ours)
 OUTLINE, OUTLINE_DEPTH = 1.15, 0.5
 """Ears against the edge of the face mesh: ratio (12 heads of anny: 1.14), and how far they lie
 behind it, eye distances (0.48)."""
-USUAL = 0.2
-"""How far gains usually are from 1; uncertain ones are drawn towards it (ours)."""
+USUAL = 0.2  # how far gains usually are from 1; uncertain ones are drawn towards it (ours)
 
 log = logging.getLogger(__name__)
 

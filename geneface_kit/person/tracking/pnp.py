@@ -19,22 +19,16 @@ RIGID = np.array([
 RIGID_68 = np.array([0, 1, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45])
 """The same among the 68 points, for detectors without a mesh."""
 # fmt: on
-SHAPE_STEPS = 6
-"""Passes of the mean shape (ours)."""
-SMOOTH_FRAMES = 0.6
-"""Sigma of the smoothing in time of all points but lips and jaw, frames (ours)."""
+SHAPE_STEPS = 6  # passes of the mean shape (ours)
+SMOOTH_FRAMES = 0.6  # sigma of the smoothing in time of all points but lips and jaw, frames (ours)
 FOCAL_EVIDENCE = 2.0
 """Independent observations that the clip's errors are worth against the focal's prior (ours)."""
-FOCAL_STEPS = 25
-"""Candidates of the focal length between 1.2 and 4.8 picture widths (ours)."""
+FOCAL_STEPS = 25  # candidates of the focal length between 1.2 and 4.8 picture widths (ours)
 OUTLIER_PX, NOISE_PX = 1.6, 0.8
 """Error beyond which a point counts linearly (Huber), and usual error, px at width 256 (ours)."""
-DEPTH_WEIGHT = 0.7
-"""Trust in the mesh's depth against its pixels (ours)."""
-TURN_NOISE, SHIFT_NOISE = 0.4, 0.02
-"""Change from frame to frame of angular speed, degrees, and of speed, eye distances (ours)."""
-STEPS = 8
-"""Gauss-Newton steps."""
+DEPTH_WEIGHT = 0.7  # trust in the mesh's depth against its pixels (ours)
+TURN_NOISE, SHIFT_NOISE = 0.4, 0.02  # change a frame of turn (degrees) and shift (iod) speed (ours)
+STEPS = 8  # Gauss-Newton steps
 
 
 def similarity(
