@@ -102,9 +102,7 @@ def score_landmarks(person: Person, planned: Plan) -> Scores:
 
 
 def score_recording(
-    actor: Actor,
-    planned: Plan,
-    frames: UInt8[np.ndarray, "t h w 3"] | None = None,
+    actor: Actor, planned: Plan, frames: UInt8[np.ndarray, "t h w 3"] | None = None
 ) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
     opening = mouth_opening(planned.landmarks)

@@ -122,9 +122,7 @@ def lse(
 
 @torch.no_grad()
 def scores(
-    model: nn.Module,
-    faces: Float[Tensor, "n 3 5 h w"],
-    sound: Float[Tensor, "n 1 13 20"],
+    model: nn.Module, faces: Float[Tensor, "n 3 5 h w"], sound: Float[Tensor, "n 1 13 20"]
 ) -> Lse:
     """Distances of each face window to the sounds around it, averaged over windows.
 

@@ -13,13 +13,7 @@ from torch.profiler import record_function
 
 from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import driving, windows_of
-from geneface_kit.nerf.renderer import (
-    HeadImage,
-    HeadRenderer,
-    prepared,
-    sampling_stride,
-    to_uint8,
-)
+from geneface_kit.nerf.renderer import HeadImage, HeadRenderer, prepared, sampling_stride, to_uint8
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.person.speech import Speech
 from geneface_kit.render.fused_image import FusedImage

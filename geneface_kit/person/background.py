@@ -41,8 +41,7 @@ class Background:
 
 
 def make_background(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
-    labels: Sequence[UInt8[np.ndarray, "h w"]],
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
 ) -> Background:
     """The background of some frames: `background_from` them, or from their `medoid_frame`."""
     moving = background_motion(frames, labels)

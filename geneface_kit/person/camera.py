@@ -58,10 +58,7 @@ def euler_degrees(poses: Float[np.ndarray, "t 4 4"]) -> Float[np.ndarray, "t 3"]
 
 
 def project(
-    points: Float[np.ndarray, "*b n 3"],
-    pose: Float[np.ndarray, "*b 4 4"],
-    focal: float,
-    size: int,
+    points: Float[np.ndarray, "*b n 3"], pose: Float[np.ndarray, "*b 4 4"], focal: float, size: int
 ) -> Float[np.ndarray, "*b n 2"]:
     """Pixel positions of head-frame points: u = size/2 + f x / -z, v = size/2 - f y / -z.
 

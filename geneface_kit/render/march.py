@@ -99,9 +99,7 @@ def _march_warp(origins, directions, occupancy, step, offsets, max_samples, rang
 
 
 def box_range(
-    origins: Float[Tensor, "r 3"],
-    directions: Float[Tensor, "r 3"],
-    bounds: Float[Tensor, "2 3"],
+    origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], bounds: Float[Tensor, "2 3"]
 ) -> Float[Tensor, "r 2"]:
     """Distances at which rays enter and leave a box; both 0 where they miss it.
 

@@ -42,11 +42,7 @@ class ScreenBounds:
 
 
 def screen_bounds(
-    seen: Float[Tensor, "n 2"],
-    distances: Float[Tensor, " n"],
-    edge: float,
-    width: float,
-    size: int,
+    seen: Float[Tensor, "n 2"], distances: Float[Tensor, " n"], edge: float, width: float, size: int
 ) -> ScreenBounds:
     """Where cells may be seen in a picture, and how far away.
 

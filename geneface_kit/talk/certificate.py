@@ -18,9 +18,7 @@ def fresh_keys() -> tuple[bytes, bytes]:
     ]
     pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
     secret = leaf.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return pem, secret
 

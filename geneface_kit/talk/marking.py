@@ -86,11 +86,7 @@ def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
     try:
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
         builder = c2pa.Builder(json.dumps(_manifest(notes, title)))
-        with (
-            replacing(path) as partial,
-            path.open("rb") as source,
-            partial.open("wb+") as signed,
-        ):
+        with replacing(path) as partial, path.open("rb") as source, partial.open("wb+") as signed:
             builder.sign(c2pa.Signer.from_info(info), "video/mp4", source, signed)
     except c2pa.C2paError as problem:
         where = f"the keys in {Path(keys).name}/" if keys else "a fresh key"

@@ -68,10 +68,7 @@ def load_actor(parents: Mapping[str, Run]) -> Actor:
 
 
 def plan(
-    actor: Actor,
-    audio: Float[np.ndarray, " n"],
-    config: TalkConfig,
-    generator: torch.Generator,
+    actor: Actor, audio: Float[np.ndarray, " n"], config: TalkConfig, generator: torch.Generator
 ) -> Plan:
     """What the face does for a recording of 16 kHz; the same generator state gives the same."""
     person = actor.person

@@ -34,11 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def stream_frames(
-    path: Path | str,
-    *,
-    long_side: int | None = None,
-    max_s: float | None = None,
-    first: int = 0,
+    path: Path | str, *, long_side: int | None = None, max_s: float | None = None, first: int = 0
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
