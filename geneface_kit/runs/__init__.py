@@ -2,5 +2,3 @@
 
 from geneface_kit.runs.files import replacing, sha256, write_json
 from geneface_kit.runs.record import Run, open_run, root
-
-__all__ = ["Run", "open_run", "replacing", "root", "sha256", "write_json"]

@@ -14,20 +14,3 @@ from geneface_kit.person.clip.audio import (
 )
 from geneface_kit.person.clip.container import FPS, SAMPLE_RATE, SUFFIXES, Probe, probe
 from geneface_kit.person.clip.video import stream_frames, write_video
-
-__all__ = [
-    "FPS",
-    "SAMPLE_RATE",
-    "SUFFIXES",
-    "Probe",
-    "Sound",
-    "beside_of",
-    "chosen_sound",
-    "is_silent",
-    "probe",
-    "read_audio",
-    "sound_of",
-    "stream_frames",
-    "write_audio",
-    "write_video",
-]

@@ -17,21 +17,3 @@ from geneface_kit.person.corpus.batches import (
 from geneface_kit.person.corpus.build import cached_speech, prepare, summary
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
 from geneface_kit.person.corpus.shards import Corpus, Utterance, open_corpus
-
-__all__ = [
-    "Corpus",
-    "CorpusConfig",
-    "Displacement",
-    "Sequences",
-    "Track",
-    "Utterance",
-    "cached_speech",
-    "check_unit",
-    "clip_paths",
-    "displacements",
-    "draw_batch",
-    "feature_statistics",
-    "open_corpus",
-    "prepare",
-    "summary",
-]

@@ -3,15 +3,3 @@
 from geneface_kit.person.speech.acoustics import coarse_pitch, log_mel, pitch
 from geneface_kit.person.speech.encoders import ENCODERS, Speech, encode
 from geneface_kit.person.speech.offset import Offset, estimate_offset, mouth_from_speech
-
-__all__ = [
-    "ENCODERS",
-    "Offset",
-    "Speech",
-    "coarse_pitch",
-    "encode",
-    "estimate_offset",
-    "log_mel",
-    "mouth_from_speech",
-    "pitch",
-]
