@@ -26,31 +26,9 @@ from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
-__all__ = ["CPU", "PAPER", "AdaptationConfig", "load", "make"]
+__all__ = ["AdaptationConfig", "load", "make"]
 
 log = logging.getLogger(__name__)
-
-CPU = {
-    "steps": 300,
-    "lr": 3e-4,
-    "warmup": 60,
-    "validate_every": 50,
-    "batch": 8,
-    "sync_windows": 256,
-}
-PAPER = {
-    "steps": 20_000,
-    "warmup": 1000,
-    "validate_every": 1000,
-    "batch": 64,
-    "temperature": 1.0,
-    "own_temperature": 1.0,
-    "mse_weight": 0.05,
-    "moments_weight": 0.0,
-    "transport_noise": 0.0,
-    "talk_temperature": 1.0,
-    "sync_windows": 1024,
-}
 
 
 def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> None:

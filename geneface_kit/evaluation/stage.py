@@ -46,10 +46,6 @@ class EvaluationConfig:
     method: str = "full"  # whose settings these are, a name of pipeline.methods (ours)
 
 
-CPU = {"n_frames": 44, "cross_s": 10.0}
-PAPER = {"n_frames": 0, "cross_s": 0.0}
-
-
 def inputs(subject: str, spoken: TalkConfig, config: EvaluationConfig) -> list[Path]:
     """The files read besides the upstream runs: recordings, and measuring networks if present."""
     found = [network(name) for name in NETWORKS]

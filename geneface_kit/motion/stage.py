@@ -13,25 +13,7 @@ from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.runs import Run
 
-__all__ = ["CPU", "PAPER", "Motion", "MotionConfig", "inputs", "load", "make"]
-
-CPU: dict[str, int] = {}
-PAPER = {
-    "weights": "train",
-    "hidden": 256,
-    "encoder_layers": 8,
-    "flow_hidden": 64,
-    "both_steps": False,
-    "dropout": 0.0,
-    "steps": 40_000,
-    "batch": 64,
-    "lr": 5e-4,
-    "warmup": 1000,
-    "decay": 250_000,
-    "mouth_weight": 1.0,
-    "held_out": 10,
-    "amplitude": 1.0,
-}
+__all__ = ["Motion", "MotionConfig", "inputs", "load", "make"]
 
 
 def inputs(

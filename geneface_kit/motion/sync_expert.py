@@ -42,10 +42,6 @@ class SyncConfig:
     dropout: float = 0.2  # on the speech features; ours, 0 in the official code
 
 
-CPU = {"steps": 600}
-PAPER = {"width": 128, "steps": 40_000, "pairs": 1024, "lr": 5e-4, "dropout": 0.0}
-
-
 class Standardise(nn.Module):
     """Features minus their mean, over their standard deviation, both of a corpus.
 

@@ -52,60 +52,6 @@ class HeadConfig:
     # the ambient network before it has found the mouth, which then never moves.
 
 
-HEAD_CPU = {
-    "steps": 3000,
-    "n_samples": 24_000,
-    "n_frames": 24,
-    "hidden": 64,
-    "n_levels": 12,
-    "finest": 512,
-    "log2_rows": 15,
-    "step_length": 0.05,
-    "occupancy": 64,
-    "lip_share": 0.35,
-    "lips_stage": 0.3,
-    "lips_stage_share": 0.5,
-    "lips_loss": "auto",
-    "lr_grid": 1e-2,
-    "lr_network": 2e-3,
-    "lr_condition": 1e-3,
-    "validate_every": 500,
-}
-"""A real person at 256x256 on two CPU cores."""
-
-HEAD_PAPER = {
-    "steps": 250_000,
-    "n_samples": 1_000_000,
-    "n_frames": 1,
-    "hidden": 128,
-    "condition": 64,
-    "lip_modes": 0,
-    "warp_reach": 0.0,
-    "attention_frames": 5,
-    "direct_condition": False,
-    "view_dependent": True,
-    "n_levels": 16,
-    "finest": 2048,
-    "log2_rows": 16,
-    "step_length": 0.03,
-    "max_samples": 16,
-    "occupancy": 128,
-    "occupancy_decay": 0.95,
-    "lips_stage": 0.2,
-    "lips_stage_share": 0.5,
-    "lips_loss": "auto",
-    "lips_weight": 0.01,
-    "depth_variance_weight": 0.0,
-    "ambient_weight": 0.1,
-    "lr_grid": 5e-3,
-    "lr_network": 5e-4,
-    "lr_condition": 5e-4,
-    "lr_final": 0.1,
-    "validate_every": 2000,
-}
-"""The official settings, on a GPU."""
-
-
 @dataclass(frozen=True)
 class TorsoConfig:
     """The torso field and its training. Defaults: smoke."""
@@ -129,46 +75,11 @@ class TorsoConfig:
     precision: str = "auto"  # as in the head
 
 
-TORSO_CPU = {
-    "steps": 600,
-    "n_pixels": 8192,
-    "n_head_frames": 64,
-    "n_levels": 16,
-    "finest": 512,
-    "log2_rows": 15,
-    "lr_grid": 2e-2,
-    "lr_network": 4e-3,
-}
-"""A real person at 256x256 on two CPU cores."""
-
-TORSO_PAPER = {
-    "steps": 250_000,
-    "n_pixels": 262_144,
-    "n_head_frames": 4,
-    "renew_every": 1,
-    "pixel_frequencies": 10,
-    "pose_frequencies": 4,
-    "appearance_channels": 8,
-    "follow_pose": False,
-    "n_levels": 16,
-    "finest": 2048,
-    "log2_rows": 16,
-    "lr_grid": 5e-3,
-    "lr_network": 5e-4,
-}
-"""The official settings, on a GPU."""
-
-
 @dataclass(frozen=True)
 class JointConfig:
     """Head and torso together, after their own starts. Defaults: smoke."""
 
     steps: int = 150  # updates on whole frames (ours); 0 = never, as the paper code
-
-
-JOINT_CPU = {"steps": 700}  # a real person at 256x256 on two CPU cores
-
-JOINT_PAPER = {"steps": 0}  # the official way: apart, on hard masks
 
 
 @dataclass(frozen=True)
@@ -182,9 +93,3 @@ class AvatarConfig:
     finest: int = 128  # picture size down to which pixels are evaluated one in stride^2
     backend: str = "auto"  # fused on a CPU; or warp, kernel by kernel; or torch, their twins
     n_held_out: int = 24  # held-out frames that are measured in the end, 0 = all
-
-
-AVATAR_CPU = {"n_held_out": 48}  # a real person at 256x256 on two CPU cores
-
-AVATAR_PAPER = {"prune": False, "stop": 1e-4, "tolerance": 0.0, "n_held_out": 200}
-"""Every pixel and every sample, as the official code renders."""

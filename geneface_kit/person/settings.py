@@ -18,7 +18,3 @@ class PersonConfig:
     encoder_weights: str = ""  # folder of the encoder's weights; "" = its own choice (hub's cache)
     force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-
-
-CPU = {"size": 256}
-PAPER = {"size": 512}

@@ -3,10 +3,12 @@
 Reads and writes nothing. `run evaluation NAME --method METHOD` scores one of them.
 """
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
-from geneface_kit.pipeline.settings import Overrides, Settings, Value
+from geneface_kit.pipeline.settings import Overrides, Settings, Value, parse
 
 FULL = "full"  # the method without overrides
 
@@ -25,69 +27,15 @@ class Method:
     measured: str = "landmarks"
 
 
-ANEW = {"motion.weights": "train"}
-"""An ablation of the generator needs a generator of its own, and so does what it is beside."""
+def _methods() -> dict[str, Method]:
+    """The rows of methods.csv. An ablation of the generator needs a generator of its own, and so
+    does what it is beside: they train it anew."""
+    with Path(__file__).with_name("methods.csv").open(newline="") as file:
+        rows = [row | {"changes": parse(row["changes"])} for row in csv.DictReader(file)]
+    return {row.pop("name"): Method(**row) for row in rows}
 
-METHODS = MappingProxyType(
-    {
-        FULL: Method("as the profile sets it", FULL, {}),
-        "retrained": Method("full, but its generator is trained anew", FULL, ANEW),
-        "gaussian-prior": Method(
-            "a Gaussian instead of the flow prior", "retrained", ANEW | {"motion.flow_steps": 0}
-        ),
-        "no-sync": Method(
-            "the generator without the sync loss", "retrained", ANEW | {"motion.sync_weight": 0.0}
-        ),
-        "pitch": Method(
-            "generator and post-net also hear the pitch",
-            "retrained",
-            ANEW | {"motion.pitch": True, "adaptation.pitch": True},
-        ),
-        "no-pitch": Method(
-            "generator and post-net without the pitch",
-            "pitch",
-            ANEW | {"motion.pitch": False, "adaptation.pitch": False},
-        ),
-        "no-postnet": Method(
-            "the generator's motion about the person's mean, nothing adapted",
-            FULL,
-            {"adaptation.postnet": False, "adaptation.transport_noise": 0.0},
-        ),
-        "transport-only": Method(
-            "our linear transport without a post-net", FULL, {"adaptation.postnet": False}
-        ),
-        "no-transport": Method(
-            "the paper's post-net without our transport", FULL, {"adaptation.transport_noise": 0.0}
-        ),
-        "postnet-no-adversary": Method(
-            "the post-net without its discriminator", FULL, {"adaptation.adversarial_weight": 0.0}
-        ),
-        "postnet-no-sync": Method(
-            "the post-net without the sync loss", FULL, {"adaptation.sync_weight": 0.0}
-        ),
-        "lle": Method(
-            "a fifth of each face from its nearest own ones (GeneFace++)",
-            FULL,
-            {"talk.lle_share": 0.2},
-        ),
-        "torso-not-head-aware": Method(
-            "the torso does not see the head", FULL, {"torso.head_aware": False}, "pictures"
-        ),
-        "apart": Method(
-            "head and torso trained apart on hard masks (the paper)",
-            FULL,
-            {"joint.steps": 0},
-            "pictures",
-        ),
-        "speech-driven": Method(
-            "no landmarks: speech drives the head (AD-NeRF, RAD-NeRF)",
-            FULL,
-            {"head.driven_by": "speech"},
-            "pictures",
-        ),
-    }
-)
-"""Every method by its name."""
+
+METHODS = MappingProxyType(_methods())  # every method by its name
 
 
 def overrides(name: str, others: Overrides | None = None) -> dict[str, Value]:

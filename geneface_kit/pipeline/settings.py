@@ -1,29 +1,33 @@
 """Settings: a profile's name and overrides in; every stage's settings out.
 
 An unknown name is an error, and an old one says what it is called now. A setting is added as a
-field of its section's config, with its default (smoke), and where it differs in CPU and PAPER.
+field of its section's config, with its default (smoke), and where it differs in cpu.toml and
+paper.toml beside this file.
 """
 
+import csv
 import dataclasses
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from types import ModuleType
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TypeVar
 
-from geneface_kit.adaptation import stage as adaptation_config
-from geneface_kit.evaluation import stage as evaluation_config
-from geneface_kit.motion import stage as motion_config
-from geneface_kit.motion import sync_expert as sync_config
-from geneface_kit.nerf import config as nerf_config
-from geneface_kit.person import settings as person_config
-from geneface_kit.person.corpus import manifest as corpus_config
-from geneface_kit.talk import config as talk_config
+from geneface_kit.adaptation.training import AdaptationConfig
+from geneface_kit.evaluation.stage import EvaluationConfig
+from geneface_kit.motion.sync_expert import SyncConfig
+from geneface_kit.motion.training import MotionConfig
+from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
+from geneface_kit.person.corpus.manifest import CorpusConfig
+from geneface_kit.person.settings import PersonConfig
+from geneface_kit.talk.config import TalkConfig
 
 Value = bool | int | float | str | tuple | list
 """What a setting can be; a list stands for a tuple."""
 Overrides = Mapping[str, Value]
 """Dotted settings and their values: {"head.steps": 100}."""
 Config = TypeVar("Config")
+HERE = Path(__file__).parent
 
 PROFILES = {
     "smoke": "every notebook's default: the demo person, seconds to a minute on two CPU cores",
@@ -31,61 +35,14 @@ PROFILES = {
     "paper": "the method's own numbers, for a GPU",
 }
 
-RENAMED: dict[str, str] = {
-    "corpus.min_s": "the constant MIN_S of person/corpus/preprocess.py",
-    "corpus.min_offset_confidence": (
-        "the constant MIN_OFFSET_CONFIDENCE of person/corpus/preprocess.py"
-    ),
-    "corpus.noise_db": "with_noise of the study notebooks/studies/unheard_speakers",
-    "talk.lle_neighbours": "a default of adaptation.postnet.project_onto_neighbours",
-    "talk.closure": "the constant CLOSED_SHARE of talk/postprocess.py",
-    "talk.pose_window": "the constant POSE_WINDOW of talk/postprocess.py",
-    "talk.silence_db": "the constant SILENCE_DB of talk/audio.py",
-    "person.parser_weights": "gone: no face-parsing network can be had; labels need no file",
-    "person.layers.parser_weights": "gone: no face-parsing network can be had; labels need no file",
-    "person.layers": "constants of person/segmentation.py and person/background.py",
-    "person.framing.span": "person.span",
-    "person.framing": "constants of person/framing.py",
-    "person.tracking.focal_evidence": "the constant FOCAL_EVIDENCE of person/tracking/pnp.py",
-    "person.tracking.focal_steps": "the constant FOCAL_STEPS of person/tracking/pnp.py",
-    "person.tracking.outlier_px": "the constant OUTLIER_PX of person/tracking/pnp.py",
-    "person.tracking.noise_px": "the constant NOISE_PX of person/tracking/pnp.py",
-    "person.tracking.relief_weight": "the constant DEPTH_WEIGHT of person/tracking/pnp.py",
-    "person.tracking.turn_noise": "the constant TURN_NOISE of person/tracking/pnp.py",
-    "person.tracking.shift_noise": "the constant SHIFT_NOISE of person/tracking/pnp.py",
-    "person.tracking.shape_steps": "the constant SHAPE_STEPS of person/tracking/pnp.py",
-    "person.tracking.smooth_frames": "the constant SMOOTH_FRAMES of person/tracking/pnp.py",
-    "person.correct_offset": "always on: a clear offset is corrected",
-    "person.offset_confidence": "the constant CLEAR_CONFIDENCE of person/speech/offset.py",
-    "person.offset_least_s": "the constant LEAST_OFFSET_S of person/speech/offset.py",
-    "person.tracking.turning": "constants of person/tracking/calibration.py",
-    "adaptation.critic_lr": "the constant DISCRIMINATOR_LR of adaptation/training.py",
-    "adaptation.decay": "the constant DECAY of adaptation/training.py",
-    "adaptation.least_motion": "the constant LEAST_MOTION of adaptation/training.py",
-    "adaptation.continuity_weight": "gone: its loss was never switched on",
-    "sync.other_clip": "the constant OTHER_CLIP of motion/sync_expert.py",
-    "sync.same_clip": "the constant SAME_CLIP of motion/sync_expert.py",
-    "sync.shift_min": "the constant SHIFT_MIN of motion/sync_expert.py",
-    "sync.shift_max": "the constant SHIFT_MAX of motion/sync_expert.py",
-    "head.carry_reach": "head.warp_reach",
-    "head.spread_weight": "head.depth_variance_weight",
-    "head.code_channels": "the constant APPEARANCE_CHANNELS of nerf/grid_head.py",
-    "head.appearance_channels": "the constant APPEARANCE_CHANNELS of nerf/grid_head.py",
-    "head.cull": "always visible: hidden cells are skipped too",
-    "head.face_share": "the constant FACE_SHARE of nerf/head_training.py",
-    "head.clamp": "the constant CLAMP of nerf/head.py",
-    "torso.entropy_weight": "the constant ENTROPY_WEIGHT of nerf/torso.py",
-    "torso.lr_final": "the constant LR_FINAL of nerf/torso.py",
-    "head.stop": "avatar.stop",
-    "torso.code_channels": "torso.appearance_channels",
-    "torso.sway": "torso.follow_pose",
-}
-"""Old name of a setting, a section or a notebook's parameter -> what it is now."""
+
+def renamed() -> dict[str, str]:
+    """Old name of a setting, a section or a notebook's parameter -> what it is now."""
+    with HERE.joinpath("renamed.csv").open(newline="") as file:
+        return {row["old"]: row["now"] for row in csv.DictReader(file)}
 
 
-def _profiles(module: ModuleType) -> dict[str, dict[str, Value]]:
-    """What the profiles set otherwise than a section's defaults, from its config's module."""
-    return {"cpu": module.CPU, "paper": module.PAPER}
+RENAMED = renamed()
 
 
 @dataclass(frozen=True)
@@ -93,29 +50,21 @@ class Settings:
     """All settings of one profile, a section for each part of the flow."""
 
     profile: str
-    person: person_config.PersonConfig = field(metadata=_profiles(person_config))
-    corpus: corpus_config.CorpusConfig = field(metadata=_profiles(corpus_config))
-    sync: sync_config.SyncConfig = field(metadata=_profiles(sync_config))
-    motion: motion_config.MotionConfig = field(metadata=_profiles(motion_config))
-    adaptation: adaptation_config.AdaptationConfig = field(metadata=_profiles(adaptation_config))
-    head: nerf_config.HeadConfig = field(
-        metadata={"cpu": nerf_config.HEAD_CPU, "paper": nerf_config.HEAD_PAPER}
-    )
-    torso: nerf_config.TorsoConfig = field(
-        metadata={"cpu": nerf_config.TORSO_CPU, "paper": nerf_config.TORSO_PAPER}
-    )
-    joint: nerf_config.JointConfig = field(
-        metadata={"cpu": nerf_config.JOINT_CPU, "paper": nerf_config.JOINT_PAPER}
-    )
-    avatar: nerf_config.AvatarConfig = field(
-        metadata={"cpu": nerf_config.AVATAR_CPU, "paper": nerf_config.AVATAR_PAPER}
-    )
-    talk: talk_config.TalkConfig = field(metadata=_profiles(talk_config))
-    evaluation: evaluation_config.EvaluationConfig = field(metadata=_profiles(evaluation_config))
+    person: PersonConfig
+    corpus: CorpusConfig
+    sync: SyncConfig
+    motion: MotionConfig
+    adaptation: AdaptationConfig
+    head: HeadConfig
+    torso: TorsoConfig
+    joint: JointConfig
+    avatar: AvatarConfig
+    talk: TalkConfig
+    evaluation: EvaluationConfig
 
 
 def sections() -> dict[str, dataclasses.Field]:
-    """The sections of the settings: name -> the field of Settings, its type and its metadata."""
+    """The sections of the settings: name -> the field of Settings, with its type."""
     return {one.name: one for one in fields(Settings) if one.name != "profile"}
 
 
@@ -128,14 +77,25 @@ def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) ->
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if isinstance(overrides, str):
         overrides = parse(overrides)
-    configs = {name: one.type(**one.metadata.get(profile, {})) for name, one in sections().items()}
-    for dotted, value in (overrides or {}).items():
+    configs = {name: one.type() for name, one in sections().items()}
+    for dotted, value in (profile_values(profile) | dict(overrides or {})).items():
         section, _, name = dotted.partition(".")
         if section not in configs:
             known = ", ".join(configs)
             raise _unknown(dotted, f"it must start with one of {known}")
         configs[section] = _replaced(configs[section], name, value, section)
     return Settings(profile, **configs)
+
+
+def profile_values(profile: str) -> dict[str, Value]:
+    """What a profile sets otherwise than the defaults, dotted, as PROFILE.toml has it."""
+    path = HERE / f"{profile}.toml"
+    content = tomllib.loads(path.read_text()) if path.exists() else {}
+    return {
+        f"{section}.{name}": value
+        for section, values in content.items()
+        for name, value in values.items()
+    }
 
 
 def _unknown(dotted: str, hint: str) -> ValueError:

@@ -19,7 +19,3 @@ class TalkConfig:
     head_motion: str = "clip"  # "clip" follows the person's own path and back, "still" holds it
     label: str = ""  # visible text in the picture; "" for none (ours)
     c2pa_keys: str = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
-
-
-CPU: dict[str, float] = {}
-PAPER = {"temperature": 1.0}

@@ -13,6 +13,7 @@ from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.training import MotionTask
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
+from geneface_kit.pipeline.settings import resolve
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
@@ -232,7 +233,7 @@ def test_official_size():
     sizes = {"hidden": 256, "encoder_layers": 8, "flow_hidden": 64, "both_steps": False}
     network = MotionVAE(1024, motion.MotionConfig(**sizes))
     assert sum(p.numel() for p in network.parameters()) == 11_127_500
-    assert motion.MotionConfig(**motion.PAPER).hidden == 256
+    assert resolve("paper").motion.hidden == 256
     assert len(dataclasses.fields(motion.MotionConfig)) <= 25
 
 

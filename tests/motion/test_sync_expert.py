@@ -123,8 +123,3 @@ def test_training_tells_in_sync_from_out_of_sync():
 def test_official_size():
     expert = sync_expert.SyncExpert(1024, width=128)
     assert sum(p.numel() for p in expert.parameters()) == 9_304_352  # of the official code
-
-
-def test_profiles_name_real_fields():
-    for values in (sync_expert.CPU, sync_expert.PAPER):
-        assert sync_expert.SyncConfig(**values)

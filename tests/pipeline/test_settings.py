@@ -8,7 +8,7 @@ import pytest
 
 import geneface_kit
 from geneface_kit.pipeline import settings as kit
-from geneface_kit.pipeline.settings import PROFILES, RENAMED, resolve, sections
+from geneface_kit.pipeline.settings import PROFILES, RENAMED, profile_values, resolve
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -16,11 +16,14 @@ def test_every_profile_resolves(profile):
     assert resolve(profile).profile == profile
 
 
-@pytest.mark.parametrize("section", sections())
-@pytest.mark.parametrize("profile", ["cpu", "paper"])
-def test_profile_values_are_real_settings_of_the_right_type(section, profile):
-    values = sections()[section].metadata.get(profile, {})
-    resolve("smoke", {f"{section}.{key}": value for key, value in values.items()})
+def test_profile_values_are_real_settings_that_differ_from_the_defaults():
+    assert not profile_values("smoke")
+    for profile in ("cpu", "paper"):
+        values = profile_values(profile)
+        assert resolve("smoke", values) == dataclasses.replace(resolve(profile), profile="smoke")
+        for name in values:
+            without = {other: value for other, value in values.items() if other != name}
+            assert resolve("smoke", without) != resolve("smoke", values), name
 
 
 def test_overrides_reach_their_section():

@@ -34,10 +34,6 @@ class CorpusConfig:
     unit: float = 0.03  # inter-ocular distances per network unit; ours (about the rms of a mouth)
 
 
-CPU = {}
-PAPER = {"rates": (1.0,), "max_s": 600.0}
-
-
 @dataclass(frozen=True)
 class ClipJob:
     """One clip to be read, on any core of any machine.

@@ -4,15 +4,15 @@ Names, shapes and arithmetic of the authors' code. Tiled grids, 16 levels up to 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from geneface_kit.nerf.config import HEAD_PAPER, TORSO_PAPER, HeadConfig, TorsoConfig
 from geneface_kit.nerf.grid_head import GridField
 from geneface_kit.nerf.torso import TorsoField
+from geneface_kit.pipeline.settings import resolve
 
 EDGE = 2.0
 """Edge of the official box [-1, 1]^3 in its own world unit, in which densities are given."""
@@ -87,7 +87,7 @@ def _head(state: dict[str, Tensor]) -> GridField:
     state = {name: value for name, value in state.items() if not name.startswith(LEFT_OUT)}
     density, bits = state.pop(DENSITY, None), state.pop(BITS, None)
     n_frames = len(state.get("individual_embeddings", []))
-    config = HeadConfig(**(HEAD_PAPER | {"grid_kind": "tiled", "precision": "float32"}))
+    config = replace(resolve("paper").head, grid_kind="tiled", precision="float32")
     field = GridField(config, n_frames)
     field.edge = EDGE
     _fill(field, _renamed(state, HEAD), "radnerf_head")
@@ -106,7 +106,7 @@ def _torso(state: dict[str, Tensor]) -> TorsoField:
     state = {name: value for name, value in state.items() if name.startswith(ours)}
     is_aware = any(name.startswith("head_color_weights_encoder.") for name in state)
     values = {"head_aware": is_aware, "grid_kind": "tiled", "precision": "float32"}
-    config = TorsoConfig(**(TORSO_PAPER | values))
+    config = replace(resolve("paper").torso, **values)
     field = TorsoField(config, len(state.get("torso_individual_codes", [])), 128)
     if is_aware:
         field.head_net = HeadSight()

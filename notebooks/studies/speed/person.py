@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from geneface_kit.person import stage as person
-from geneface_kit.person.settings import CPU, PersonConfig
+from geneface_kit.pipeline.settings import resolve
 
 
 class Watch:
@@ -47,7 +47,7 @@ def run(subject: str = "") -> Iterator[str]:
     source = person.find(name)
     watch, start = Watch(), _clocks()
     with tempfile.TemporaryDirectory() as folder:
-        config = PersonConfig(**CPU)
+        config = resolve("cpu").person
         who = person.prepare(source, Path(folder), config, name=Path(name).stem, step=watch)
         watch.stop()
         n_frames, verdict = len(who), who.report["verdict"]
