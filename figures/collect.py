@@ -7,8 +7,9 @@ written as table_a.csv; anything else carries its kind in the file's name.
 from pathlib import Path
 
 import pandas as pd
+from geneface_kit_figures.pages import spread, write_pages
 
-from geneface_kit.evaluation.tables import read_table, spread, write_csv, write_pages
+from geneface_kit.evaluation.tables import read_table, write_csv
 from geneface_kit.pipeline.methods import METHODS
 from geneface_kit.runs.record import Run, open_run, read_facts, root
 

@@ -1,7 +1,6 @@
 """Evaluation: finished runs -> the paper's tables. Reads person/ to nerf/; writes evaluation/.
 
-Every row names its runs and the kind of data; what cannot be measured says so. Published numbers
-stand in rows of their own, with their source.
+Every row names its runs and the kind of data; what cannot be measured says so.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ from geneface_kit.evaluation.scores import (
     score_pictures,
     score_recording,
 )
-from geneface_kit.evaluation.tables import Row, read_table, rows_of, write_pages, write_table
+from geneface_kit.evaluation.tables import Row, rows_of, write_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person.clip import read_audio
 from geneface_kit.runs import Run, replacing
@@ -92,9 +91,7 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     for stage, measured in cost(run.parents).items():
         note("d", stage, measured, 0)
     for name, rows in scored.items():
-        path = run.folder / f"table_{name}.csv"
-        write_table(path, rows)
-        write_pages(path, read_table(path), name)
+        write_table(run.folder / f"table_{name}.csv", rows)
     for row in scored["a"]:
         if not isinstance(row.value, NotMeasured):
             run.record(f"{row.protocol} {row.metric}", round(row.value, 4))

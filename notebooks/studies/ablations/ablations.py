@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from geneface_kit_figures.collect import summary
+from geneface_kit_figures.pages import write_pages
 
 from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.evaluation import scores, tables
@@ -74,7 +75,7 @@ def make(study: Study, folder: Path | None = None) -> Path:
         raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
     path = table_path(folder or root() / "figures", study.profile, kinds[study.persons[0]])
     ours = {run.subject for run in persons.values()}
-    others = [row for row in tables.read_rows(path) if row.person not in ours]
+    others = [row for row in read_rows(path) if row.person not in ours]
     for row in others:
         if row.profile != study.profile:
             raise ValueError(
@@ -85,8 +86,21 @@ def make(study: Study, folder: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(path, [*others, *rows])
     table = tables.read_table(path)
-    tables.write_pages(path, table, "c")
+    write_pages(path, table, "c")
     return path
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that a table holds; none when there is no such file."""
+    rows = []
+    for line in tables.read_table(path).to_dict("records") if path.exists() else []:
+        reason = line.pop("reason")
+        missing = line["value"] == "not measured"
+        line["value"] = NotMeasured(reason) if missing else float(line["value"])
+        line |= {"runs": tuple(line["runs"].split())}
+        line |= {name: int(line[name]) for name in ("seed", "n_frames")}
+        rows.append(Row(**line))
+    return rows
 
 
 def table_path(folder: Path, profile: str, data_kind: str) -> Path:
@@ -156,7 +170,7 @@ def _landmark_rows(run: Run, method: str, seed: int, config: TalkConfig) -> Iter
 
 def _picture_rows(run: Run) -> Iterator[Row]:
     """The rows of an evaluation's table A that stand in table C, unchanged but for its letter."""
-    for row in tables.read_rows(run.folder / "table_a.csv"):
+    for row in read_rows(run.folder / "table_a.csv"):
         if row.metric in PICTURES:
             yield dataclasses.replace(row, table="c")
 
