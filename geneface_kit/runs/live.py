@@ -1,17 +1,11 @@
-"""Live: what notebooks show while they run, and the plain form of it when nobody watches."""
+"""Live: what a stage shows while it works, and the plain form of it when nobody watches."""
 
 import base64
-import contextlib
-import inspect
 import io
-import logging
 import os
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from traceback import walk_tb
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -47,21 +41,6 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
     _line(f"{label}: 100 %")
 
 
-def show(fig: Figure, twin: Any = None) -> None:
-    """Shows a matplotlib figure once, as PNG (JPEG when large), and closes it.
-
-    twin: a plotly figure of the same data; JupyterLab shows it, other viewers the picture.
-    """
-    import matplotlib.pyplot as plt
-
-    bundle = {"text/plain": _title(fig), **_picture(fig)}
-    plt.close(fig)
-    if twin is not None:
-        twin.update_layout(template="none")
-        bundle["application/vnd.plotly.v1+json"] = twin.to_plotly_json()
-    _publish(bundle)
-
-
 class Screen:
     """One place of a live notebook whose figure is replaced by the next; elsewhere nothing."""
 
@@ -72,10 +51,10 @@ class Screen:
         """Shows a matplotlib figure in place of the one before, and closes it."""
         import matplotlib.pyplot as plt
 
-        if is_live() and _shell() is not None:
+        if is_live() and shell() is not None:
             from IPython.display import display
 
-            bundle = _picture(fig)
+            bundle = stored(fig)
             if self._handle is None:
                 self._handle = display(bundle, raw=True, display_id=True)
             else:
@@ -103,108 +82,13 @@ def filmstrip(
     return fig
 
 
-def explore(draw: Callable[..., np.ndarray], **values: Sequence[object]) -> None:
-    """Sliders over a drawing function; without a viewer, a contact sheet of the same drawings.
-
-    draw: takes one keyword per entry of `values` and returns a picture (h, w, 3).
-    values: name -> the values to choose from. The sheet walks through the first name and holds
-    the others at their middle value.
-    """
-    middles = {name: options[len(options) // 2] for name, options in values.items()}
-    if is_live():
-        import ipywidgets
-
-        def redraw(**chosen):
-            fig = filmstrip([draw(**chosen)])
-            fig.set_size_inches(3.2, 3.2)
-            show(fig)
-
-        sliders = {
-            name: ipywidgets.SelectionSlider(options=list(options), value=middles[name])
-            for name, options in values.items()
-        }
-        ipywidgets.interact(redraw, **sliders)
-        return
-    name, options = next(iter(values.items()))
-    picks = [options[k] for k in np.linspace(0, len(options) - 1, min(5, len(options))).astype(int)]
-    pictures = [draw(**{**middles, name: pick}) for pick in picks]
-    show(filmstrip(pictures, [f"{name} {pick}" for pick in picks]))
-
-
-@contextlib.contextmanager
-def expect(*errors: type[Exception]) -> Iterator[None]:
-    """A deliberate failure: prints the error's sentence; raises if no error comes."""
-    try:
-        yield
-    except errors as error:
-        _line(f"{type(error).__name__}: {error}")
-        return
-    raise AssertionError(f"expected {' or '.join(error.__name__ for error in errors)}")
-
-
-def source(*things: Callable[..., object] | type) -> None:
-    """Shows the code of functions or classes as the package holds it, so that it cannot drift."""
-    code = "\n\n".join(textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in things)
-    _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": "source code"})
-
-
-def check_answer(answer: float | None, right: float, tolerance: float = 1e-3) -> None:
-    """Says whether the answer of an exercise is right; None is no answer yet."""
-    if answer is None:
-        says = "no answer yet"
-    elif abs(answer - right) <= tolerance * max(1.0, abs(right)):
-        says = "right"
-    else:
-        says = f"not yet: {answer} is not it"
-    _line(says)
-
-
-def video(path: Path | str) -> None:
-    """Plays an mp4 in a live notebook; elsewhere names the file."""
-    path = Path(path)
-    if is_live():
-        data = base64.b64encode(path.read_bytes()).decode()
-        _publish({"text/html": f'<video controls src="data:video/mp4;base64,{data}"></video>'})
-    else:
-        _line(f"video: {path.name}")
-
-
-def log_to_notebook(level: int = logging.WARNING) -> None:
-    """Sends the kit's log to the cell's output and shows the kit's errors as one sentence."""
-    logger = logging.getLogger("geneface_kit")
-    logger.setLevel(level)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger.handlers = [handler]
-    logger.propagate = False
-    shell = _shell()
-    if shell is not None:
-        shell.set_custom_exc((ValueError, FileNotFoundError), _one_sentence)
-
-
-def _one_sentence(shell, error_type, error, traceback, tb_offset=None):
-    """The kit speaks in sentences; any other library's error keeps its traceback."""
-    *_, (frame, _) = walk_tb(traceback)
-    if str(frame.f_globals.get("__name__", "")).startswith("geneface_kit"):
-        lines = [f"{error_type.__name__}: {error}"]
-    else:
-        lines = shell.InteractiveTB.structured_traceback(error_type, error, traceback, tb_offset)
-    shell._showtraceback(error_type, error, lines)
-    return lines
-
-
-def _shell():
+def shell():
+    """IPython's shell, None outside of it."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
-def _publish(bundle: dict[str, object]) -> None:
-    if _shell() is not None:
-        from IPython.display import publish_display_data
-
-        publish_display_data(bundle)
-
-
-def _picture(fig: Figure) -> dict[str, str]:
+def stored(fig: Figure) -> dict[str, str]:
+    """A figure as a notebook keeps it: mime type -> its bytes, base64."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
     if buffer.tell() <= PNG_LIMIT:
@@ -212,11 +96,6 @@ def _picture(fig: Figure) -> dict[str, str]:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 65})
     return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
-
-
-def _title(fig: Figure) -> str:
-    titles = [fig.get_suptitle(), *(axis.get_title() for axis in fig.axes)]
-    return next((title for title in titles if title), "figure")
 
 
 def _line(text: str) -> None:

@@ -28,7 +28,7 @@ def shown(monkeypatch):
         return handle
 
     monkeypatch.setattr(live, "is_live", lambda: True)
-    monkeypatch.setattr(live, "_shell", lambda: object())
+    monkeypatch.setattr(live, "shell", lambda: object())
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
     return found
 
