@@ -28,6 +28,7 @@ OF_THE_CHECKOUT = {
     "prove": ["notebooks.studies.unheard_speakers"],
     "ablations": ["notebooks.studies.ablations"],
     "bench": ["notebooks.studies.speed"],
+    "ray-corpus": ["notebooks.studies.ray_corpus"],
     "reproduce": ["notebooks.studies.reproduction"],
     "export": ["notebooks.studies.crates", "export"],
     "verify": ["notebooks.studies.crates", "verify"],
@@ -140,7 +141,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", default="smoke", help="smoke, cpu or paper")
     add("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     add("--workers", type=int, help="processes (default: one per core)")
-    add("--ray", action="store_true", help="as Ray tasks (RAY_ADDRESS, else local)")
     add("--retry", action="store_true", help="read broken clips again")
     add = command(_networks)
     add("names", nargs="*", help="which to fetch, or packaged; default: list all")
@@ -225,7 +225,7 @@ def _corpus(chosen: Chosen) -> None:
 
     overrides = parse(chosen.set) | {"corpus.folder": chosen.folder}
     config = resolve(chosen.profile, overrides).corpus
-    data = corpus.prepare(config, workers=chosen.workers, on_ray=chosen.ray, retry=chosen.retry)
+    data = corpus.prepare(config, workers=chosen.workers, retry=chosen.retry)
     _say(corpus.summary(data))
 
 

@@ -53,7 +53,7 @@ def seen(monkeypatch):
             raise RuntimeError("a bug deep inside a library")
         return np.random.default_rng(len(text)).random((25 * int(text), 68, 3), np.float32)
 
-    def each(function, jobs, *, workers, limit_s, on_ray):
+    def each(function, jobs, *, workers, limit_s):
         for job in jobs:
             yield job, function(job)
 
@@ -253,8 +253,9 @@ def test_ray_gives_the_same_corpus_as_processes_here(videos, tmp_path):
     config = CorpusConfig(folder=str(videos), max_s=3.0, **PLAIN)
     crew.run_with_ray(
         "import sys; from geneface_kit.person import corpus\n"
+        "from notebooks.studies.ray_corpus.cluster import each\n"
         "config = corpus.CorpusConfig(folder=sys.argv[1], max_s=3.0, rates=(1.0,))\n"
-        "corpus.prepare(config, on_ray=True, workers=2, out='ray')\n",
+        "corpus.prepare(config, by=each, workers=2, out='ray')\n",
         str(videos),
         cwd=tmp_path,
     )

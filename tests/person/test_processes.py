@@ -12,6 +12,7 @@ import crew
 import pytest
 
 from geneface_kit.person.corpus import build
+from notebooks.studies.ray_corpus.cluster import each
 
 
 def fates(items, function=crew.work, *, workers=2, limit_s=60.0):
@@ -122,18 +123,18 @@ import json, sys
 from pathlib import Path
 import crew
 import ray
-from geneface_kit.person.corpus import build
+from notebooks.studies.ray_corpus.cluster import each
 
 place = Path(sys.argv[1])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-options = {"workers": 2, "on_ray": True}
-list(build.each(crew.count_threads, crew.jobs([place / "threads"]), limit_s=200.0, **options))
+options = {"workers": 2}
+list(each(crew.count_threads, crew.jobs([place / "threads"]), limit_s=200.0, **options))
 names = ("a", "leaves", "b", "hangs", "c")
 jobs = crew.jobs([place / name for name in names])
-outcomes = build.each(crew.work, jobs, limit_s=20.0, **options)
+outcomes = each(crew.work, jobs, limit_s=20.0, **options)
 fate = {job.name: facts.get("name") or facts["reason"] for job, (facts, _) in outcomes}
 try:
-    list(build.each(crew.work, crew.jobs([place / "fails"]), limit_s=60.0, **options))
+    list(each(crew.work, crew.jobs([place / "fails"]), limit_s=60.0, **options))
 except OSError as error:
     fate["fails"] = f"{type(error).__name__}: {error}"
 print(json.dumps(fate))
@@ -158,4 +159,4 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch):
     with pytest.raises(
         ValueError, match=r"Ray is not installed: pip install 'geneface-kit\[ray\]'"
     ):
-        list(build.each(crew.work, [], workers=1, limit_s=1.0, on_ray=True))
+        list(each(crew.work, [], workers=1, limit_s=1.0))

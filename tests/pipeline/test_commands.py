@@ -88,7 +88,7 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
     monkeypatch.setattr(corpus, "prepare", prepare)
     monkeypatch.setattr(corpus, "summary", str)
     assert main(["corpus", "films", "--workers", "3", "--retry"]) == 0
-    given = {"workers": 3, "on_ray": False, "retry": True}
+    given = {"workers": 3, "retry": True}
     assert capsys.readouterr().out == f"{('films', given)}\n"
 
 

@@ -1,7 +1,6 @@
 """Build: every clip of a folder is read, in processes, and added to the shards of a corpus.
 
-Processes are joblib's on this machine, or Ray's (the extra `ray`), also on others that see the
-project's folder. A dead process ends a run of joblib, so the clips under way are then read again,
+Processes are joblib's. A dead one ends a run of joblib, so the clips under way are then read again,
 each alone; one that kills its process again is broken, and the others go on.
 """
 
@@ -9,7 +8,6 @@ import contextlib
 import dataclasses
 import faulthandler
 import logging
-import os
 import re
 import time
 import warnings
@@ -46,15 +44,15 @@ def prepare(
     config: CorpusConfig,
     *,
     workers: int | None = None,
-    on_ray: bool = False,
     retry: bool = False,
     out: Path | str = "",
+    by: Callable[..., Iterator[tuple[ClipJob, Outcome]]] | None = None,
 ) -> Corpus:
     """Every clip of the folder (or the embedded demo clips), memory-mapped; only new ones are read.
 
-    workers: processes, default one per core; on_ray: as Ray tasks instead; retry: read clips again
-    that were found broken before; out: the folder of all corpora, default runs/corpus. Cut off at
-    any moment, the next call goes on with what is finished.
+    workers: processes, default one per core; retry: read clips again that were found broken before;
+    out: the folder of all corpora, default runs/corpus; by: what runs them instead of `each`. Cut
+    off at any moment, the next call goes on with what is finished.
     Raises: FileNotFoundError when the folder does not exist; ValueError when no clip is usable.
     """
     if workers is not None and workers < 1:
@@ -64,7 +62,7 @@ def prepare(
     def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
         limit_s = LIMIT_S + LIMIT_PER_S * config.max_s
         count = workers or joblib.cpu_count()
-        return each(preprocess.read, todo, workers=count, limit_s=limit_s, on_ray=on_ray)
+        return (by or each)(preprocess.read, todo, workers=count, limit_s=limit_s)
 
     return _filled(home, clip_jobs(config, home), read_all, retry=retry)
 
@@ -95,19 +93,15 @@ def summary(data: Corpus) -> str:
 
 
 def each(
-    read: Read, jobs: Sequence[ClipJob], *, workers: int, limit_s: float, on_ray: bool = False
+    read: Read, jobs: Sequence[ClipJob], *, workers: int, limit_s: float
 ) -> Iterator[tuple[ClipJob, Outcome]]:
     """Runs read(job) for each job; gives the job with what is known of it, as they finish.
 
     read: importable by name. A job is broken when its process dies or needs more than limit_s
     seconds of wall time. Each process has one thread.
-    on_ray: on the cluster that RAY_ADDRESS names, else on a local one of `workers` processes.
-    Raises: what `read` raises; OSError when no process can start; ValueError without Ray. All
-    processes are ended then, and also when the caller stops iterating or presses Ctrl-C.
+    Raises: what `read` raises; OSError when no process can start. All processes are ended then,
+    and also when the caller stops iterating or presses Ctrl-C.
     """
-    if on_ray:
-        yield from _on_ray(read, jobs, workers, limit_s)
-        return
     left = dict(enumerate(jobs))
     try:
         while left:
@@ -162,7 +156,7 @@ def _run(
         parallel = joblib.Parallel(
             max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch=workers
         )
-    outcomes = parallel([joblib.delayed(_guarded)(read, *one, limit_s) for one in jobs.items()])
+    outcomes = parallel([joblib.delayed(guarded)(read, *one, limit_s) for one in jobs.items()])
     try:
         for outcome in outcomes:  # noqa: UP028, `yield from` would close it with the warning
             yield outcome
@@ -189,49 +183,11 @@ def _alone(read: Read, job: ClipJob, limit_s: float) -> Outcome:
     return {"stage": "process", "reason": reason}, {}
 
 
-def _on_ray(
-    read: Read, jobs: Sequence[ClipJob], workers: int, limit_s: float
-) -> Iterator[tuple[ClipJob, Outcome]]:
-    """The same by Ray, where a dead process costs its own clip only."""
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("Ray is not installed: pip install 'geneface-kit[ray]'") from None
-    started = not ray.is_initialized()
-    if started:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            ray.init(**quiet, **local)
-        except Exception as error:  # Ray raises plain Exception here
-            raise OSError(f"Ray did not start: {error}") from None
-    task = ray.remote(max_retries=0)(_guarded)
-    waiting = {task.remote(read, number, job, limit_s): job for number, job in enumerate(jobs)}
-    try:
-        while waiting:
-            done = ray.wait(list(waiting))[0][0]
-            job = waiting.pop(done)
-            try:
-                yield job, ray.get(done)[1]
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
-            except ray.exceptions.RayError as error:
-                why = type(error).__name__
-                reason = f"its process died, or took longer than {limit_s:g} s ({why})"
-                yield job, ({"stage": "process", "reason": reason}, {})
-    finally:
-        for unfinished in waiting:
-            ray.cancel(unfinished, force=True)
-        if started:
-            ray.shutdown()
-
-
-def _guarded(read: Read, number: int, job: ClipJob, limit_s: float) -> tuple[int, Outcome]:
+def guarded(read: Read, number: int, job: ClipJob, limit_s: float) -> tuple[int, Outcome]:
     """The task. When time is up it ends its process, whatever library hangs, and says where.
 
-    The cores are used by processes, so libraries keep to one thread (joblib and Ray see to those
-    that read OMP_NUM_THREADS).
+    The cores are used by processes, so libraries keep to one thread (joblib sees to those that
+    read OMP_NUM_THREADS).
     """
     cv2.setNumThreads(1)
     faulthandler.dump_traceback_later(limit_s, exit=True)
