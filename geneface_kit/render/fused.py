@@ -7,17 +7,15 @@ stay in a core's cache; a ray ends where its light has. For pictures on a CPU. `
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import no_type_check
 
 import torch
-import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
 from geneface_kit.render.grid import GridEncoding, grid_levels
-from geneface_kit.render.kernels import block_kernel, launch_blocks, once
+from geneface_kit.render.kernels import launch_blocks, once, vectors
 from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.sh_encoding import sh_encode
@@ -142,12 +140,12 @@ def render_fused(
             by_ray = functional.pad(by_ray, (0, field.hidden - by_ray.shape[1])).flatten()
         sizes = {"LEVELS": len(field.levels) // 12, "HIDDEN": field.hidden, "RAYS": RAYS}
         launch_blocks(
-            block_kernel("fused_rays.h", Rays, field.amx, **sizes),
-            Rays,
+            "fused_rays.h",
             -(-len(origins) // RAYS),
-            origins=origins,
-            directions=directions,
-            ranges=ranges,
+            sizes | {"AMX": int(field.amx)},
+            origins=vectors(origins),
+            directions=vectors(directions),
+            ranges=vectors(ranges),
             bits=occupancy.bits.view(-1).view(torch.uint8),
             resolution=occupancy.resolution,
             step=float(step),
@@ -161,10 +159,10 @@ def render_fused(
             biases=field.biases.flatten(),
             ray_biases=by_ray,
             lines=field.lines.flatten(),
-            far=field.far,
-            fade_start=field.fade[0],
+            far=float(field.far),
+            fade_start=float(field.fade[0]),
             fade_slope=1.0 / (field.fade[1] - field.fade[0]),
-            density_scale=field.scale,
+            density_scale=float(field.scale),
             sums=sums.view(-1),
         )
         return sums
@@ -218,31 +216,3 @@ def tiles(weight: Tensor, amx: bool = False) -> Tensor:
     n_out, n_in = weight.shape
     numbers = weight.view(n_out // rows, rows, n_in // columns, columns).transpose(1, 2).flatten()
     return numbers.bfloat16() if amx else numbers
-
-
-@no_type_check
-@wp.struct
-class Rays:
-    """What `fused_rays.h` reads, and `sums`, what it writes; see `render_fused`."""
-
-    origins: wp.array(dtype=wp.vec3)
-    directions: wp.array(dtype=wp.vec3)
-    ranges: wp.array(dtype=wp.vec2)
-    bits: wp.array(dtype=wp.uint8)
-    resolution: int
-    step: float
-    stop: float
-    faint: float
-    least: float
-    position_table: wp.array(dtype=int)
-    ambient_table: wp.array(dtype=int)
-    levels: wp.array(dtype=int)
-    weights: wp.array(dtype=int)
-    biases: wp.array(dtype=float)
-    ray_biases: wp.array(dtype=float)
-    lines: wp.array(dtype=float)
-    far: float
-    fade_start: float
-    fade_slope: float
-    density_scale: float
-    sums: wp.array(dtype=float)

@@ -6,17 +6,15 @@ sixteen pixels side by side. The networks one after the other in torch are the s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
-import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from geneface_kit.render.fused import grid_rows, has_amx, packed
 from geneface_kit.render.grid import GridEncoding, grid_levels
-from geneface_kit.render.kernels import block_kernel, launch_blocks
+from geneface_kit.render.kernels import launch_blocks, vectors
 
 PIXELS = 256  # pixels that a thread takes at a time
 
@@ -31,7 +29,6 @@ class FusedImage:
     table: Tensor
     levels: Int[Tensor, " numbers"]
     weights: Tensor
-    amx: bool
     sizes: tuple[tuple[str, int], ...]
 
     @staticmethod
@@ -63,9 +60,10 @@ class FusedImage:
             "PATTERNS": bend_out[2] // 2,
             "COLOUR": colour_out[0],
             "PIXELS": PIXELS,
+            "AMX": int(amx),
         }
         table = grid_rows(grid, amx)
-        return FusedImage(table, grid_levels(grid.layout), weights, amx, tuple(sizes.items()))
+        return FusedImage(table, grid_levels(grid.layout), weights, tuple(sizes.items()))
 
     def __call__(
         self,
@@ -86,12 +84,11 @@ class FusedImage:
         """
         values, hidden = torch.empty(len(pixels), 4), dict(self.sizes)["HIDDEN"]
         shared = [functional.pad(bias.float(), (0, hidden - len(bias))) for bias in biases]
-        kernel = block_kernel("fused_image.h", Pixels, self.amx, **dict(self.sizes))
         launch_blocks(
-            kernel,
-            Pixels,
+            "fused_image.h",
             -(-len(pixels) // PIXELS),
-            pixels=pixels.int(),
+            dict(self.sizes),
+            pixels=vectors(pixels.int()),
             columns=columns,
             rows=rows,
             strengths=strengths,
@@ -104,21 +101,3 @@ class FusedImage:
             values=values.view(-1),
         )
         return values
-
-
-@no_type_check
-@wp.struct
-class Pixels:
-    """What `fused_image.h` reads, and `values`, what it writes; see `FusedImage.__call__`."""
-
-    pixels: wp.array(dtype=wp.vec2i)
-    columns: wp.array2d(dtype=float)
-    rows: wp.array2d(dtype=float)
-    strengths: wp.array(dtype=float)
-    seen_colour: wp.array3d(dtype=float)
-    seen_alpha: wp.array2d(dtype=float)
-    table: wp.array(dtype=int)
-    levels: wp.array(dtype=int)
-    weights: wp.array(dtype=int)
-    biases: wp.array(dtype=float)
-    values: wp.array(dtype=float)

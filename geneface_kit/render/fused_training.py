@@ -8,10 +8,9 @@ other, as `GridField` asks them, are the specification, and what CUDA uses; the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any
 
 import torch
-import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
@@ -19,7 +18,7 @@ from torch.profiler import record_function
 
 from geneface_kit.render.fused import padded_width, tiles
 from geneface_kit.render.grid import GridEncoding, grid_levels
-from geneface_kit.render.kernels import LANES, block_kernel, launch_blocks, n_threads
+from geneface_kit.render.kernels import LANES, launch_blocks, n_threads, vectors
 
 SAMPLES = 512  # samples of a block, to the next end of a ray
 FIRST, DENSITY = (0, 3), 5
@@ -113,9 +112,9 @@ class _Fused(torch.autograd.Function):
         for number, gradient in enumerate(of_tables):
             sizes = {"DIMS": 3 - number, "START": 3 * number}
             launch_blocks(
-                block_kernel("grid_gradient.h", Level, **sizes),
-                Level,
+                "grid_gradient.h",
                 n_levels,
+                sizes,
                 points=points.view(-1),
                 gradient=features[number * n_levels : (number + 1) * n_levels].view(-1),
                 levels=levels[number * 6 * n_levels : (number + 1) * 6 * n_levels],
@@ -162,18 +161,10 @@ def _launch(
         turned = [tiles(w.T, amx) for k, w in reversed(list(enumerate(weights))) if k != DENSITY]
         back["transposed_weights"] = torch.cat(turned).view(torch.int32)
         back["density_weights"] = weights[DENSITY].flatten()
-    kernel = block_kernel(
-        "fused_training.h",
-        Samples,
-        amx,
-        HALF=0,
-        LEVELS=n_levels,
-        HIDDEN=hidden,
-        BACKWARD=int(bool(back)),
-        SAMPLES=SAMPLES,
-    )
+    sizes = {"LEVELS": n_levels, "HIDDEN": hidden, "AMX": int(amx), "HALF": 0}
+    sizes |= {"BACKWARD": int(bool(back)), "SAMPLES": SAMPLES}
     values = {
-        "positions": positions,
+        "positions": vectors(positions),
         "points": points.view(-1),
         "rays": rays,
         "frames": sets,
@@ -186,16 +177,16 @@ def _launch(
         "colour_biases": biases[2],
         "lines": space.lines.flatten(),
         "n_lines": space.lines.shape[1],
-        "far": space.far,
-        "fade_start": space.fade[0],
+        "far": float(space.far),
+        "fade_start": float(space.fade[0]),
         "fade_slope": 1.0 / (space.fade[1] - space.fade[0]),
-        "density_scale": space.scale,
+        "density_scale": float(space.scale),
         "density": density,
-        "colour": colour,
+        "colour": vectors(colour),
         "ambient": ambient,
     }
     n_blocks = -(-len(positions) // SAMPLES)
-    launch_blocks(kernel, Samples, n_blocks, **values, **back)
+    launch_blocks("fused_training.h", n_blocks, sizes, **values, **back)
 
 
 def _shapes(n_levels: int, hidden: int, amx: bool) -> list[tuple[int, int]]:
@@ -217,49 +208,3 @@ def _place(n: int, amx: bool) -> int:
 def _width(n: int, amx: bool) -> int:
     """How wide a hidden layer of n neurons is in the kernel."""
     return padded_width(n, amx) if amx else _padded(n, LANES)
-
-
-@no_type_check
-@wp.struct
-class Samples:
-    """What `fused_training.h` reads and writes, see `fused_samples`."""
-
-    positions: wp.array(dtype=wp.vec3)
-    rays: wp.array(dtype=int)
-    frames: wp.array(dtype=int)
-    position_table: wp.array(dtype=int)
-    ambient_table: wp.array(dtype=int)
-    levels: wp.array(dtype=int)
-    weights: wp.array(dtype=int)
-    transposed_weights: wp.array(dtype=int)
-    density_weights: wp.array(dtype=float)
-    ambient_biases: wp.array(dtype=float)
-    density_biases: wp.array(dtype=float)
-    colour_biases: wp.array(dtype=float)
-    lines: wp.array(dtype=float)
-    n_lines: int
-    far: float
-    fade_start: float
-    fade_slope: float
-    density_scale: float
-    density: wp.array(dtype=float)
-    colour: wp.array(dtype=wp.vec3)
-    ambient: wp.array(dtype=float)
-    n_parts: int
-    weight_gradient: wp.array(dtype=float)
-    ambient_bias_gradient: wp.array(dtype=float)
-    density_bias_gradient: wp.array(dtype=float)
-    colour_bias_gradient: wp.array(dtype=float)
-    feature_gradient: wp.array(dtype=float)
-    points: wp.array(dtype=float)
-
-
-@no_type_check
-@wp.struct
-class Level:
-    """What `grid_gradient.h` reads, and table_gradient, what it adds to."""
-
-    points: wp.array(dtype=float)
-    gradient: wp.array(dtype=float)
-    levels: wp.array(dtype=int)
-    table_gradient: wp.array(dtype=float)

@@ -7,7 +7,7 @@ variant. The public function, its gradient, and the torch twin, which specifies 
 
 import math
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_ker
 from geneface_kit.render.kernels import (
     array,
     backend_for,
-    block_kernel,
     launch,
     launch_blocks,
     loaded,
@@ -153,9 +152,9 @@ class _GridEncode(torch.autograd.Function):
         if points.device.type == "cpu":
             sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims, "POINTS": POINTS}
             launch_blocks(
-                block_kernel("grid_lookup.h", Lookup, **sizes),
-                Lookup,
+                "grid_lookup.h",
                 -(-len(points) // POINTS),
+                sizes,
                 points=points.view(-1),
                 table=table.view(-1),
                 levels=grid_levels(layout),
@@ -192,17 +191,6 @@ def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
     where hashed."""
     columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
     return torch.stack([column.cpu() for column in columns], 1).flatten()
-
-
-@no_type_check
-@wp.struct
-class Lookup:
-    """What `grid_lookup.h` reads, and `features`, what it writes."""
-
-    points: wp.array(dtype=float)
-    table: wp.array(dtype=float)
-    levels: wp.array(dtype=int)
-    features: wp.array(dtype=float)
 
 
 def _inputs(points: Tensor, table: Tensor, layout: GridLayout) -> list[Any]:

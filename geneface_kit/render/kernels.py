@@ -95,26 +95,26 @@ def launch(
     on_threads(part, n_parts)
 
 
-def block_kernel(source: str, given: Any, amx: bool = False, **sizes: int) -> wp.Kernel:
-    """The kernel whose body, for one block of its work, is C++: `fused.h`, then the file `source`.
+def launch_blocks(source: str, n_blocks: int, sizes: dict[str, int], **values: Any) -> None:
+    """Runs a kernel of a CPU whose body, for one block of its work, is C++: `fused.h`, then the
+    file `source`. Each core takes every so-manieth block: heavy ones lie side by side.
 
-    given: the Warp struct of what it reads and writes; sizes: macros of the source, which is
-    told `block` and `part`, the number of its thread.
+    sizes: macros of the source (AMX, HALF: bfloat16 tiles, 0 unless given). values: what it reads
+    and writes as `given.NAME`: tensors, `vectors` and numbers, which must be float or int as it
+    wants them. The source is also told `block` and `part`, the number of its thread.
     """
-    sizes = {"LEVELS": 1, "HIDDEN": 8, "AMX": int(amx), "HALF": int(amx)} | sizes
-    return _block_kernel(source, given, tuple(sizes.items()))
-
-
-def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -> None:
-    """Runs a kernel of `block_kernel` on the cores, each taking every so-manieth block: heavy ones
-    lie side by side. values: of the struct's fields, tensors and numbers."""
     if not n_blocks:
         return
-    kernel = loaded(kernel, torch.device("cpu"))
-    filled, fields = given(), given.vars
+    _start()
+    sizes = {"LEVELS": 1, "HIDDEN": 8, "AMX": 0} | sizes
+    sizes = {"HALF": sizes["AMX"]} | sizes
     for name, value in values.items():
         if isinstance(value, torch.Tensor):
-            value = wp.from_torch(value.detach().contiguous(), dtype=fields[name].type.dtype)
+            values[name] = wp.from_torch(value.detach().contiguous())
+    kinds = tuple((name, _kind(value)) for name, value in values.items())
+    kernel, given = _block_kernel(source, kinds, tuple(sizes.items()))
+    kernel, filled = loaded(kernel, torch.device("cpu")), given()
+    for name, value in values.items():
         setattr(filled, name, value)
     n_parts = min(n_threads(), n_blocks)
 
@@ -123,6 +123,13 @@ def launch_blocks(kernel: wp.Kernel, given: Any, n_blocks: int, **values: Any) -
         wp.launch(kernel, dim=n, inputs=[filled, number, n_parts], device="cpu")
 
     on_threads(part, n_parts)
+
+
+def vectors(rows: torch.Tensor) -> wp.array:
+    """A tensor (n, 2 or 3) as kernels of `launch_blocks` see it: n vectors."""
+    _start()
+    kinds = {torch.float32: (wp.vec2, wp.vec3), torch.int32: (wp.vec2i, wp.vec3i)}
+    return wp.from_torch(rows.detach().contiguous(), kinds[rows.dtype][rows.shape[1] - 2])
 
 
 def n_threads() -> int:
@@ -160,8 +167,19 @@ def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     return kernel
 
 
+def _kind(value: Any) -> Any:
+    """Type of a kernel's argument: of an array what it holds and its axes, else int or float."""
+    return (value.dtype, value.ndim) if isinstance(value, wp.array) else type(value)
+
+
 @once
-def _block_kernel(source: str, given: Any, sizes: tuple[tuple[str, int], ...]) -> wp.Kernel:
+def _block_kernel(source: str, kinds: tuple, sizes: tuple) -> tuple[wp.Kernel, Any]:
+    """The kernel of a source, and the Warp struct that it is given."""
+    types = {
+        name: wp.array(dtype=kind[0], ndim=kind[1]) if isinstance(kind, tuple) else kind
+        for name, kind in kinds
+    }
+    given = wp.struct(type(Path(source).stem, (), {"__annotations__": types}))
     defined = [f"#define {name} {number}" for name, number in sizes]
     parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]
     code = "\n".join([*defined, *parts])
@@ -175,7 +193,7 @@ def _block_kernel(source: str, given: Any, sizes: tuple[tuple[str, int], ...]) -
     def blocks(given: given, first: int, stride: int):
         body(given, first + stride * wp.tid(), first)
 
-    return blocks
+    return blocks, given
 
 
 @once
