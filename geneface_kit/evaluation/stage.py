@@ -10,14 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from geneface_kit.evaluation import scores
 from geneface_kit.evaluation.protocols import cross_driven, held_out, landmark_driven, self_driven
-from geneface_kit.evaluation.scores import (
-    Scores,
-    cost,
-    score_landmarks,
-    score_pictures,
-    score_recording,
-)
+from geneface_kit.evaluation.scores import Scores
 from geneface_kit.evaluation.tables import Row, rows_of, write_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person.clip import read_audio
@@ -73,22 +68,24 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     fps = len(frames) / (time.perf_counter() - started)
     if actor.avatar.driven_by == "landmarks":
         _store(run.folder / "landmark_driven.npy", frames)
-        note("a", "landmark-driven", score_pictures(actor.person, chosen, frames), len(frames))
+        note(
+            "a", "landmark-driven", scores.score_pictures(actor.person, chosen, frames), len(frames)
+        )
     planned, frames = self_driven(actor, chosen, spoken, run.generator("self-driven"))
     _store(run.folder / "self_driven.npy", frames)
-    measured = score_pictures(actor.person, chosen, frames)
-    measured |= score_landmarks(actor.person, planned)
+    measured = scores.score_pictures(actor.person, chosen, frames)
+    measured |= scores.score_landmarks(actor.person, planned)
     note("a", "self-driven", measured, len(frames))
     for path in recordings(config):
         limits = dataclasses.replace(spoken, max_s=config.cross_s)
         generator = run.generator(f"cross-driven {path.name}")
         planned, film = cross_driven(actor, read_audio(path), limits, generator)
-        measured = score_recording(actor, planned, film)
+        measured = scores.score_recording(actor, planned, film)
         note("b", f"cross-driven: {path.stem}", measured, len(planned.landmarks))
     side, nerf = actor.person.size, run.parents["nerf"].metrics
     backend = f"{nerf.get('backend', 'torch')}, {run.facts['machine']['device']}"
     note("d", f"rendering {side}x{side}, {backend}", {"FPS": fps}, len(frames))
-    for stage, measured in cost(run.parents).items():
+    for stage, measured in scores.cost(run.parents).items():
         note("d", stage, measured, 0)
     for name, rows in scored.items():
         write_table(run.folder / f"table_{name}.csv", rows)

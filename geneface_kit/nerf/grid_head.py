@@ -11,15 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from geneface_kit.nerf import deformation
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import BOX, SPEECH_STEPS
-from geneface_kit.nerf.deformation import (
-    fade,
-    landmark_lines,
-    line_softness,
-    moved_lines,
-    warp_to_mean,
-)
 from geneface_kit.nerf.head import CLAMP, LANDMARKS, ConditionNet, HeadField, check_windows
 from geneface_kit.render.fused import FusedField, has_amx
 from geneface_kit.render.fused_training import Space, fused_samples
@@ -67,8 +61,8 @@ class GridField(HeadField):
         self.colour_net = MLP(N_HARMONICS + hidden + APPEARANCE_CHANNELS, hidden, 3)
         self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, APPEARANCE_CHANNELS))
         self.edge = BOX  # of the box, in the unit that the networks' densities are per
-        self.register_buffer("lines", landmark_lines(), persistent=False)
-        self.register_buffer("softness", line_softness() / BOX, persistent=False)
+        self.register_buffer("lines", deformation.landmark_lines(), persistent=False)
+        self.register_buffer("softness", deformation.line_softness() / BOX, persistent=False)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         tables = [self.position_grid.table, self.ambient_grid.table]
@@ -129,11 +123,13 @@ class GridField(HeadField):
         conditions, landmarks = conditions.tensor_split([self.n_condition], dim=1)
         lines = positions.new_empty(len(conditions), 0, 11)
         if config.warp_reach:
-            moved, rest = moved_lines(landmarks, self.landmark_mean.view(68, 3), self.lines)
+            moved, rest = deformation.moved_lines(
+                landmarks, self.landmark_mean.view(68, 3), self.lines
+            )
             lines = line_table(moved, rest, self.softness)
         reach = config.warp_reach or 1.0
         amx = self.dtype == torch.bfloat16 and has_amx()
-        space = Space(lines, (reach / BOX) ** -4.0, fade(), self.edge, amx)
+        space = Space(lines, (reach / BOX) ** -4.0, deformation.fade(), self.edge, amx)
         ambient, of_condition = _split(self.ambient_net, place)
         density, of_direct = _split(self.density_net, 2 * place)
         density[-1] = density[-1][:1]
@@ -156,7 +152,7 @@ class GridField(HeadField):
         self, positions: Float[Tensor, "n 3"], landmarks: Tensor, frame: Tensor | None
     ) -> Float[Tensor, "n 3"]:
         """Positions of the box where they are on the mean face, see `warp_to_mean`."""
-        return warp_to_mean(
+        return deformation.warp_to_mean(
             positions,
             landmarks,
             self.landmark_mean.view(68, 3),
@@ -278,8 +274,10 @@ def bake(
         now = fused.under([ambient_bias, density_bias, shared])
         if config.warp_reach:
             mean = head.landmark_mean.view(68, 3)
-            moved, rest = moved_lines(landmarks[None], mean, head.lines)
-            now = now.warped(moved[0], rest, head.softness, config.warp_reach / BOX, fade())
+            moved, rest = deformation.moved_lines(landmarks[None], mean, head.lines)
+            now = now.warped(
+                moved[0], rest, head.softness, config.warp_reach / BOX, deformation.fade()
+            )
         return TwoPassField(densities, colours, now)
 
     return under

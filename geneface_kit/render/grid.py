@@ -16,16 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from geneface_kit.render import kernels
 from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_kernel
-from geneface_kit.render.kernels import (
-    array,
-    backend_for,
-    launch,
-    launch_blocks,
-    loaded,
-    n_threads,
-    on_threads,
-)
 
 POINTS = 256  # points that a thread of a CPU looks up at a time
 
@@ -136,7 +128,7 @@ def grid_encode(
     if points.shape[1] != layout.n_dims:
         raise ValueError(f"points must be (n, {layout.n_dims}), got {tuple(points.shape)}")
     with record_function("encode"):
-        if backend_for(backend, points.device) == "torch":
+        if kernels.backend_for(backend, points.device) == "torch":
             return grid_encode_torch(points, table, layout)
         return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
 
@@ -151,7 +143,7 @@ class _GridEncode(torch.autograd.Function):
         features = points.new_empty(len(points), layout.n_levels, 2)
         if points.device.type == "cpu":
             sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims, "POINTS": POINTS}
-            launch_blocks(
+            kernels.launch_blocks(
                 "grid_lookup.h",
                 -(-len(points) // POINTS),
                 sizes,
@@ -161,8 +153,8 @@ class _GridEncode(torch.autograd.Function):
                 features=features.view(-1),
             )
         else:
-            inputs = [*_inputs(points, table, layout), array(features, wp.vec2)]
-            launch(lookup_kernel(layout.n_dims), len(points), inputs, points.device)
+            inputs = [*_inputs(points, table, layout), kernels.array(features, wp.vec2)]
+            kernels.launch(lookup_kernel(layout.n_dims), len(points), inputs, points.device)
         return features.flatten(1)
 
     @staticmethod
@@ -179,9 +171,9 @@ class _GridEncode(torch.autograd.Function):
         )
         device = points.device
         vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
-        inputs = [*_inputs(points, table, layout), array(gradient, wp.vec2), wants_points]
-        inputs += [int(device.type == "cpu"), array(table_gradient, wp.vec2)]
-        inputs += [array(points_gradient, vector)]
+        inputs = [*_inputs(points, table, layout), kernels.array(gradient, wp.vec2), wants_points]
+        inputs += [int(device.type == "cpu"), kernels.array(table_gradient, wp.vec2)]
+        inputs += [kernels.array(points_gradient, vector)]
         _launch_backward(len(points), layout, inputs, device)
         return points_gradient.sum(0) if wants_points else None, table_gradient, None
 
@@ -196,11 +188,11 @@ def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
 def _inputs(points: Tensor, table: Tensor, layout: GridLayout) -> list[Any]:
     """What the kernels of both ways begin with."""
     return [
-        array(points, wp.vec2 if layout.n_dims == 2 else wp.vec3),
-        array(table, wp.vec2),
-        array(layout.scales),
-        array(layout.offsets),
-        array(layout.rows, wp.vec4i),
+        kernels.array(points, wp.vec2 if layout.n_dims == 2 else wp.vec3),
+        kernels.array(table, wp.vec2),
+        kernels.array(layout.scales),
+        kernels.array(layout.offsets),
+        kernels.array(layout.rows, wp.vec4i),
     ]
 
 
@@ -209,16 +201,16 @@ def _launch_backward(n: int, layout: GridLayout, inputs: list[Any], device: torc
     atomics; the levels shared out between the threads of a CPU, so that no two add to a row."""
     if not n:
         return
-    kernel = loaded(gradient_kernel(layout.n_dims), device)
+    kernel = kernels.loaded(gradient_kernel(layout.n_dims), device)
     where = wp.device_from_torch(device)
-    n_parts = min(n_threads(), layout.n_levels) if device.type == "cpu" else 1
+    n_parts = min(kernels.n_threads(), layout.n_levels) if device.type == "cpu" else 1
 
     def part(number: int) -> None:
         levels = range(number, layout.n_levels, n_parts)
         own = [*inputs, number, n_parts]
         wp.launch(kernel, dim=(len(levels), n), inputs=own, device=where)
 
-    on_threads(part, n_parts)
+    kernels.on_threads(part, n_parts)
 
 
 def grid_encode_torch(

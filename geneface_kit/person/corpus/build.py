@@ -21,14 +21,8 @@ from filelock import FileLock
 from joblib.externals.loky import get_reusable_executor
 
 from geneface_kit.person import clip
-from geneface_kit.person.corpus import preprocess
-from geneface_kit.person.corpus.manifest import (
-    ClipJob,
-    CorpusConfig,
-    Outcome,
-    clip_jobs,
-    corpus_folder,
-)
+from geneface_kit.person.corpus import manifest, preprocess
+from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, Outcome
 from geneface_kit.person.corpus.shards import BROKEN, Corpus, open_corpus, pack, packed
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
@@ -57,14 +51,14 @@ def prepare(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
-    home = corpus_folder(config, out)
+    home = manifest.corpus_folder(config, out)
 
     def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
         limit_s = LIMIT_S + LIMIT_PER_S * config.max_s
         count = workers or joblib.cpu_count()
         return (by or each)(preprocess.read, todo, workers=count, limit_s=limit_s)
 
-    return _filled(home, clip_jobs(config, home), read_all, retry=retry)
+    return _filled(home, manifest.clip_jobs(config, home), read_all, retry=retry)
 
 
 def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[Speech]:
@@ -72,9 +66,9 @@ def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[Speech]
 
     It lies in speech-ENCODER beside the corpus. out, Raises: as `prepare` has them.
     """
-    home = corpus_folder(config, out)
+    home = manifest.corpus_folder(config, out)
     home = home.with_name(f"speech-{home.name.rpartition('-')[0]}")
-    jobs = clip_jobs(dataclasses.replace(config, max_s=0.0), home)
+    jobs = manifest.clip_jobs(dataclasses.replace(config, max_s=0.0), home)
     data = _filled(home, jobs, lambda todo: ((job, preprocess.read_speech(job)) for job in todo))
     return [utterance.speech for utterance in data.utterances]
 

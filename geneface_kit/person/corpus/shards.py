@@ -21,14 +21,8 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from geneface_kit import runs
-from geneface_kit.person.corpus.manifest import (
-    SCHEMA,
-    Arrays,
-    ClipJob,
-    Outcome,
-    encoder_version,
-    read_settings,
-)
+from geneface_kit.person.corpus import manifest
+from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.files import Facts
 
@@ -154,9 +148,9 @@ def pack(
         broken = [entry for entry in ordered if "reason" in entry]
         config = jobs[0].config
         index = {
-            "schema": SCHEMA,
-            "settings": read_settings(config),
-            "encoder_version": encoder_version(config.encoder),
+            "schema": manifest.SCHEMA,
+            "settings": manifest.read_settings(config),
+            "encoder_version": manifest.encoder_version(config.encoder),
             "clips": [entry for entry in ordered if "shard" in entry],
             "broken": broken,
         }
@@ -191,7 +185,7 @@ def _read_index(home: Path) -> Facts | None:
         index = json.loads((home / INDEX).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return index if index.get("schema") == SCHEMA else None
+    return index if index.get("schema") == manifest.SCHEMA else None
 
 
 def _mapped(shard: Path) -> Arrays | None:
