@@ -21,6 +21,9 @@ from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.screen import adaptive_sampling
 
 Picture = UInt8[np.ndarray, "h w 3"]
+Window = Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."]
+Pose = Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"]
+Shift = Float[np.ndarray, " 2"] | Float[Tensor, " 2"]
 AHEAD = 4  # frames that a core may be ahead of who takes them
 
 
@@ -67,11 +70,7 @@ class Avatar:
         self.torso_shifts = torso_shifts
 
     def render_frame(
-        self,
-        window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
-        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-        *,
-        torso_shift: Float[np.ndarray, " 2"] | Float[Tensor, " 2"] | None = None,
+        self, window: Window, pose: Pose, *, torso_shift: Shift | None = None
     ) -> Frame:
         """One frame: head + (1 - head opacity) * (torso over background).
 
@@ -83,11 +82,7 @@ class Avatar:
         """
         return self.composed(self.head_image(window, pose), pose, torso_shift)
 
-    def head_image(
-        self,
-        window: Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."],
-        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-    ) -> HeadImage:
+    def head_image(self, window: Window, pose: Pose) -> HeadImage:
         """The head of a frame alone, see `render_frame`."""
         window, pose = self._tensor(window), self._tensor(pose)
         for name, values in ((self.driven_by, window), ("pose", pose)):
@@ -97,22 +92,11 @@ class Avatar:
         window = windows_of(window, torch.tensor([len(window) // 2]), width)[0]
         return self.renderer.image(window, pose, self.focal, self.size)
 
-    def composed(
-        self,
-        head: HeadImage,
-        pose: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-        torso_shift: Float[np.ndarray, " 2"] | Float[Tensor, " 2"] | None = None,
-    ) -> Frame:
+    def composed(self, head: HeadImage, pose: Pose, torso_shift: Shift | None = None) -> Frame:
         """The frame of a head that is rendered, see `render_frame`."""
         shift = None if torso_shift is None else self._tensor(torso_shift)
-        torso, torso_alpha = torso_image(
-            self._prepared_torso,
-            self.renderer.config,
-            self._tensor(pose),
-            head,
-            shift,
-            self._baked_torso,
-        )
+        field, config, pose = self._prepared_torso, self.renderer.config, self._tensor(pose)
+        torso, torso_alpha = torso_image(field, config, pose, head, shift, self._baked_torso)
         behind = torch.addcmul(torso, (1 - torso_alpha)[..., None], self.background)
         rgb = torch.addcmul(head.colour, (1 - head.alpha)[..., None], behind).clamp_(0, 1)
         return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
@@ -155,8 +139,7 @@ class Avatar:
     def driving(
         self, landmarks: Float[np.ndarray, "t 68 3"], speech: Speech
     ) -> Float[Tensor, "t ..."]:
-        """The track of a performance for `render`: its landmarks, or for a head that speech drives
-        the features of its speech, as `dataset.driving` gives them."""
+        """The track of a performance for `render`, see `dataset.driving`."""
         features = self._tensor(speech.features)
         return driving(self.driven_by, self._tensor(landmarks), features)
 
@@ -201,22 +184,17 @@ def torso_image(
         colour, alpha = torso(unit_pixels(pixels, size), pose[None], appearance, seen, None, shifts)
         return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
 
+    how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
     with record_function("torso"):
-        values = adaptive_sampling(
-            evaluate,
-            mask,
-            n_channels=4,
-            tolerance=config.tolerance,
-            stride=sampling_stride(config, size),
-        )
+        values = adaptive_sampling(evaluate, mask, n_channels=4, **how)
     return values[..., :3], values[..., 3]
 
 
 def in_parallel(make: Callable[[int], Picture], frames: Sequence[int]) -> Iterator[Picture]:
     """make(frame) of every frame, in their order, as many at a time as torch may use threads.
 
-    Each is made by one thread with one core: a picture's many small operations share out badly
-    over cores, whole pictures share well. At most AHEAD pictures per core wait to be taken.
+    Each by one thread on one core: a picture's many small operations share out badly over cores,
+    whole pictures well. At most AHEAD pictures per core wait to be taken.
     """
     n_threads = torch.get_num_threads()
     if n_threads == 1 or len(frames) < 2:

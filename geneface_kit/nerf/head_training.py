@@ -38,6 +38,8 @@ class HeadTask(training.Task):
     and keeps the number of field samples, not of rays, constant.
     """
 
+    kept = ("n_rays",)
+
     def __init__(
         self, field: HeadField, dataset: RayDataset, avatar_config: AvatarConfig | None = None
     ):
@@ -107,8 +109,7 @@ class HeadTask(training.Task):
         loss.backward()
         self.optimizers["adam"].step()
         n_samples = int(found.n_samples.sum())
-        growth = 0.8 + 0.2 * config.n_samples / max(n_samples, 1)
-        self.n_rays = min(max(self.n_rays * growth, 256.0), float(config.n_samples))
+        self.n_rays = adapted(self.n_rays, n_samples, config.n_samples)
         terms = {"loss": loss, "image": image, "ambient": ambient}
         terms |= {"depth_variance": depth_variance} | ({"lips": lips} if n_patches else {})
         measures = {name: float(value.detach()) for name, value in terms.items()}
@@ -138,12 +139,6 @@ class HeadTask(training.Task):
             self.on_snapshot(index + 1, picture, psnr)
         quality = layer_quality(pictures, dataset, frames, head_alone=True)
         return {name: quality[name] for name in ("head_psnr", "lip_psnr") if name in quality}
-
-    def state(self) -> dict[str, Tensor]:
-        return {"n_rays": torch.tensor(self.n_rays, dtype=torch.float64)}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.n_rays = float(state["n_rays"])
 
     def field_of(self, pixels: RayBatch) -> Callable:
         """The field under what drives each pixel's frame. Lip pixels take the mean
@@ -193,9 +188,7 @@ class HeadTask(training.Task):
         condition = field.condition(dataset.windows(frame, config))
         threshold = 0.1 * BOX / config.step_length  # a tenth of an optical depth per step
         field.occupancy.update(
-            lambda points: field.density(points, condition),
-            generator=generator,
-            threshold=threshold,
+            lambda at: field.density(at, condition), generator=generator, threshold=threshold
         )
         if rays is None:
             rays = dataset.rays(dataset.draw(config.n_frames, 4096, (0.0, 0.3), generator))
@@ -204,6 +197,11 @@ class HeadTask(training.Task):
         mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
         if cull:
             field.occupancy.cull_invisible()
+
+
+def adapted(n_rays: float, n_samples: int, wanted: int) -> float:
+    """The number of rays after an update with some samples, nearer to as many as wanted."""
+    return min(max(n_rays * (0.8 + 0.2 * wanted / max(n_samples, 1)), 256.0), float(wanted))
 
 
 def _in_lips_stage(config: HeadConfig, index: int) -> bool:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from geneface_kit.nerf import losses
 from geneface_kit.nerf.config import JointConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch, RayDataset
-from geneface_kit.nerf.head_training import HeadTask
+from geneface_kit.nerf.head_training import HeadTask, adapted
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.person import camera
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
@@ -54,6 +54,8 @@ class JointTask(training.Task):
     head: its task, whose field has had its start; torso_shifts: (t, 2) of the shoulders in each
     frame, None to predict them from the pose.
     """
+
+    kept = ("n_rays",)
 
     def __init__(
         self,
@@ -124,15 +126,8 @@ class JointTask(training.Task):
         loss.backward()
         self.optimizers["adam"].step()
         n_samples = int(found.n_samples.sum())
-        growth = 0.8 + 0.2 * own.n_samples / max(n_samples, 1)
-        self.n_rays = min(max(self.n_rays * growth, 256.0), float(own.n_samples))
+        self.n_rays = adapted(self.n_rays, n_samples, own.n_samples)
         return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
-
-    def state(self) -> dict[str, Tensor]:
-        return {"n_rays": torch.tensor(self.n_rays, dtype=torch.float64)}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.n_rays = float(state["n_rays"])
 
     def _drawn(self, generator: torch.Generator) -> tuple[RayBatch, UInt8[Tensor, " n"]]:
         """The pixels of an update, and what the labels say of them."""

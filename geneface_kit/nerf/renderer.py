@@ -1,9 +1,8 @@
 """Renderer: a head, a pose, a size -> its image, fast or exactly.
 
 The one way a head is rendered: in validation, behind the torso's training, in delivered frames.
-The fast way looks only where a finished head is ever seen to be (pruned occupancy), ends rays early
-and evaluates fewer pixels where neighbours agree (`adaptive_sampling`). It remembers nothing from
-frame to frame: the same input gives the same bytes.
+The fast way looks only where a finished head is ever seen (pruned occupancy), ends rays early and
+evaluates fewer pixels where neighbours agree. The same input gives the same bytes.
 """
 
 import copy
@@ -117,19 +116,12 @@ class HeadRenderer:
                     backend=config.backend,
                 )
                 count += int(found.n_samples.sum())
-                parts.append(
-                    torch.cat([found.colour, found.alpha[:, None], found.depth[:, None]], -1)
-                )
+                values = (found.colour, found.alpha[:, None], found.depth[:, None])
+                parts.append(torch.cat(values, -1))
             return torch.cat(parts)
 
-        values = adaptive_sampling(
-            evaluate,
-            mask,
-            n_channels=5,
-            n_watched=4,
-            tolerance=config.tolerance,
-            stride=sampling_stride(config, size),
-        )
+        how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
+        values = adaptive_sampling(evaluate, mask, n_channels=5, n_watched=4, **how)
         alpha = values[..., 3]
         depth = BOX * values[..., 4] / alpha.clamp(min=1e-6)
         return HeadImage(values[..., :3], alpha, depth, count)
