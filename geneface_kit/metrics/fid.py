@@ -12,19 +12,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from geneface_kit.metrics.formulas import frechet_distance
+from geneface_kit.metrics.formulas import Frames, frechet_distance
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.metrics.perceptual import channels_first, scripted
 
 BATCH = 16  # frames that go through a network at once (ours: memory)
 BLOCKS = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+    *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+    *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
 )
 """Widening, channels, repeats, first stride: table 2 of the paper."""
 SIZE = 224
@@ -33,9 +28,7 @@ SPREAD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's colours, which the network was trained with."""
 
 
-def fid(
-    predicted: UInt8[np.ndarray, "n h w 3"], truth: UInt8[np.ndarray, "m _ _ 3"]
-) -> float | NotMeasured:
+def fid(predicted: Frames, truth: Frames) -> float | NotMeasured:
     """FID (Heusel et al. 2017): Frechet distance of the public Inception-v3 of 2015-12-05 (2048-d).
 
     Frames go in as they are, 0..255: the published TorchScript resizes to 299 x 299 itself, as
@@ -46,14 +39,11 @@ def fid(
     if isinstance(path, NotMeasured):
         return path
     model = scripted(path)
-    return _distance(
-        lambda frames: model(channels_first(frames), return_features=True), predicted, truth
-    )
+    features = lambda frames: model(channels_first(frames), return_features=True)  # noqa: E731
+    return _distance(features, predicted, truth)
 
 
-def fd_mobilenet(
-    predicted: UInt8[np.ndarray, "n h w 3"], truth: UInt8[np.ndarray, "m _ _ 3"]
-) -> float | NotMeasured:
+def fd_mobilenet(predicted: Frames, truth: Frames) -> float | NotMeasured:
     """FD-MobileNetV2: Frechet distance of pooled ImageNet MobileNetV2 features (1280-d).
 
     Not FID: another network, another scale. Frames are resized to 224 x 224 (bilinear,

@@ -6,6 +6,10 @@ Pictures are uint8 stacks (t, h, w, 3) as they were stored, before any codec.
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+Frames = UInt8[np.ndarray, "_ _ _ 3"]  # (t, h, w, 3); that two sets fit is told in words
+Mask = Bool[np.ndarray, "_ _ _"] | None  # (t, h, w), the pixels that count; None counts all
+Points = Float[np.ndarray, "_ _ 2"]  # (t, n, 2)
+
 
 def pearson(
     a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"], *, still: float = np.nan
@@ -33,16 +37,10 @@ def psnr_of_error(squared_error: float, *, peak: float = 1.0, floor: float = 1e-
         return float(20 * np.log10(peak) - 10 * np.log10(max(squared_error, floor)))
 
 
-def psnr(
-    predicted: UInt8[np.ndarray, "t h w 3"],
-    truth: UInt8[np.ndarray, "_ _ _ 3"],
-    *,
-    mask: Bool[np.ndarray, "_ _ _"] | None = None,
-) -> float:
+def psnr(predicted: Frames, truth: Frames, *, mask: Mask = None) -> float:
     """Mean over frames of the peak signal-to-noise ratio, dB (`psnr_of_error` with peak 255).
 
-    mask: (t, h, w), pixels that count (head only, for example); None counts all. Two frames that
-    differ by 51 everywhere give 20 log10(255 / 51) = 13.979 dB; equal frames give infinity.
+    Two frames that differ by 51 everywhere give 20 log10(255 / 51) = 13.979 dB; equal ones infinity.
     Raises: ValueError for sets of different length or size, or a frame without counted pixels.
     """
     same_frames(predicted, truth)
@@ -51,40 +49,26 @@ def psnr(
     return float(np.mean([psnr_of_error(one, peak=255.0, floor=0.0) for one in per_frame]))
 
 
-def ssim(
-    predicted: UInt8[np.ndarray, "t h w 3"],
-    truth: UInt8[np.ndarray, "_ _ _ 3"],
-    *,
-    mask: Bool[np.ndarray, "_ _ _"] | None = None,
-) -> float:
+def ssim(predicted: Frames, truth: Frames, *, mask: Mask = None) -> float:
     """Mean over frames of the structural similarity, 1 for equal frames.
 
     Wang et al. 2004: Gaussian window of sigma 1.5, population covariance, mean over channels.
-    mask: (t, h, w), pixels over which the map of similarities is averaged; a window at the edge
-    of the mask sees its neighbours outside. None takes the usual mean, without the frame's border.
+    mask: where the map of similarities is averaged; a window at its edge sees its neighbours
+    outside. None takes the usual mean, without the frame's border.
     """
     from skimage.metrics import structural_similarity
 
     same_frames(predicted, truth)
-    options = dict(
-        channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, full=mask is not None
-    )
-    found = [
-        structural_similarity(a, b, use_sample_covariance=False, **options)
-        for a, b in zip(predicted, truth, strict=True)
-    ]
+    options = {"channel_axis": -1, "data_range": 255, "gaussian_weights": True, "sigma": 1.5}
+    options |= {"use_sample_covariance": False, "full": mask is not None}
+    pairs = zip(predicted, truth, strict=True)
+    found = [structural_similarity(a, b, **options) for a, b in pairs]
     if mask is None:
         return float(np.mean(found))
     return float(_masked_means(np.stack([whole.mean(axis=-1) for _, whole in found]), mask).mean())
 
 
-def lmd(
-    predicted: Float[np.ndarray, "t n 2"],
-    truth: Float[np.ndarray, "_ n 2"],
-    size: int,
-    *,
-    centred: bool = False,
-) -> float:
+def lmd(predicted: Points, truth: Points, size: int, *, centred: bool = False) -> float:
     """Landmark distance: mean Euclidean distance of points, in pixels of a 512 px picture.
 
     LMD of Chen et al. 2018 (Lip movements generation at a glance), GeneFace section 4.
@@ -105,9 +89,8 @@ def frechet_distance(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "m c"]) -
 
     FID (Heusel et al. 2017) is this distance of Inception-v3's features. Biased upwards, the more
     the fewer rows: two sets of n rows drawn from one Gaussian of c independent features of
-    variance 1 are about (2 c + c (c + 1) / 2) / n apart when n is much larger than c. So a
-    distance is only compared with distances of as many frames, and its n stands beside it in
-    every table.
+    variance 1 are about (2 c + c (c + 1) / 2) / n apart when n is much larger than c. So only
+    distances of as many frames are compared, and n stands beside them in every table.
     """
     return frechet_of_gaussians(*gaussian(a), *gaussian(b))
 
@@ -141,10 +124,7 @@ def gaussian(
 
 
 def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:
-    """Refuses sets that cannot be compared frame by frame.
-
-    Raises: ValueError that says whether the number of frames or their size differs.
-    """
+    """Raises ValueError where two sets differ in number or size of frames, or hold none."""
     if len(predicted) != len(truth):
         raise ValueError(
             f"the two sets must hold the same frames, got {len(predicted)} and {len(truth)}"
@@ -158,9 +138,7 @@ def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:
         raise ValueError("the two sets hold no frames")
 
 
-def _masked_means(
-    values: Float[np.ndarray, "t h w"], mask: Bool[np.ndarray, "_ _ _"] | None
-) -> Float[np.ndarray, " t"]:
+def _masked_means(values: Float[np.ndarray, "t h w"], mask: Mask) -> Float[np.ndarray, " t"]:
     if mask is None:
         return values.mean(axis=(1, 2))
     if mask.shape != values.shape:

@@ -9,16 +9,14 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.metrics.formulas import same_frames
+from geneface_kit.metrics.formulas import Frames, same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
 Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
 SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
 
 
-def identity(
-    predicted: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "_ _ _ 3"]
-) -> float | NotMeasured:
+def identity(predicted: Frames, truth: Frames) -> float | NotMeasured:
     """SFace identity: mean cosine of the faces of the same frame in both sets, in [-1, 1].
 
     Faces are found by YuNet and turned upright by its five points; frames without a face in
@@ -30,9 +28,8 @@ def identity(
         if isinstance(path, NotMeasured):
             return path
     tools = _tools(*paths)
-    pairs = [
-        (_embedding(tools, a), _embedding(tools, b)) for a, b in zip(predicted, truth, strict=True)
-    ]
+    frames = zip(predicted, truth, strict=True)
+    pairs = [tuple(_embedding(tools, one) for one in pair) for pair in frames]
     both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
     if not both:
         return NotMeasured("YuNet finds no face in any pair of frames")

@@ -38,9 +38,8 @@ class NotMeasured:
 class Network:
     """A file with the weights of a measuring network.
 
-    file: its name in the folder. source: who made it, under which terms. address: where its
-    authors publish it; package, member: the pinned package that carries it, and its place in
-    there. sha256: "" where nobody states one that we could check.
+    source: who made it, under which terms. address: where its authors publish it; package, member:
+    the pinned package that carries it, and its place in there. sha256: "" where none is stated.
     """
 
     file: str

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.metrics.formulas import same_frames
+from geneface_kit.metrics.formulas import Frames, same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
@@ -22,9 +22,7 @@ Weights = list[list[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
-def lpips(
-    predicted: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "_ _ _ 3"]
-) -> float | NotMeasured:
+def lpips(predicted: Frames, truth: Frames) -> float | NotMeasured:
     """LPIPS distance with VGG-16 (Zhang et al. 2018), mean over frames; 0 for equal frames.
 
     Frames go in as they are, not resized. Published numbers are mostly those of AlexNet's LPIPS,
@@ -44,9 +42,7 @@ def lpips(
 
 
 @torch.no_grad()
-def vgg_hed(
-    predicted: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "_ _ _ 3"]
-) -> float | NotMeasured:
+def vgg_hed(predicted: Frames, truth: Frames) -> float | NotMeasured:
     """VGG-HED distance, mean over frames; 0 for equal frames. Not LPIPS.
 
     VGG-16 as fine-tuned for edges (HED, Xie and Tu 2015); the sum over the last layer of its five

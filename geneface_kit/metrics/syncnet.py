@@ -1,8 +1,7 @@
 """SyncNet: frames and sound -> LSE-C and LSE-D (Chung and Zisserman 2016; Prajwal et al. 2020).
 
-The layers carry the names of the published checkpoint, which is read weights-only. The checkpoint
-was never at hand here: the layout, the sound features and the scores follow the published code's
-facts and are tested without it, the numbers of a real run are not.
+The layers carry the names of the published checkpoint, which was never at hand here: layout, sound
+features and scores follow the published code's facts and are tested without it.
 """
 
 from dataclasses import dataclass
@@ -157,7 +156,6 @@ def cepstra(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 13"]:
     """MFCC of sound in [-1, 1]: 13 liftered cepstra, 100 a second; the first is the log energy.
 
     The recipe of python_speech_features with its defaults, which the published evaluation calls.
-
     The last window is filled up with zeros, so that n samples give 1 + ceil((n - 400) / 160).
     """
     whole = np.clip(np.round(audio.astype(np.float64) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
