@@ -40,7 +40,7 @@ def psnr_of_error(squared_error: float, *, peak: float = 1.0, floor: float = 1e-
 def psnr(predicted: Frames, truth: Frames, *, mask: Mask = None) -> float:
     """Mean over frames of the peak signal-to-noise ratio, dB (`psnr_of_error` with peak 255).
 
-    Two frames that differ by 51 everywhere give 20 log10(255 / 51) = 13.979 dB; equal ones infinity.
+    Frames that differ by 51 everywhere give 20 log10(255 / 51) = 13.979 dB, equal ones infinity.
     Raises: ValueError for sets of different length or size, or a frame without counted pixels.
     """
     same_frames(predicted, truth)

@@ -1,8 +1,6 @@
 """Composite: volume rendering of densities and colours along rays -> colour, opacity, depth.
 
-The kit's one place of alpha compositing along rays (`Rendering.over` puts a background behind).
-The public function, its Warp kernels forward and backward, and below them the torch twin, which
-is their specification.
+The public function, its Warp kernels, and below them the torch twin, which is their specification.
 """
 
 from dataclasses import dataclass
@@ -21,9 +19,9 @@ from geneface_kit.render.kernels import array, backend_for, launch
 class Composite:
     """What the samples of each ray add up to.
 
-    colour: (r, 3) already multiplied by opacity; alpha: (r,) opacity in [0, 1];
-    depth: (r,) sum of weight * distance, not divided by opacity; depth_variance: (r,) sum of
-    weight * (distance - mean distance)^2, 0 for a sharp surface; weights: (n,) of the samples.
+    colour: already multiplied by opacity; alpha: opacity in [0, 1];
+    depth: sum of weight * distance, not divided by opacity; depth_variance: sum of
+    weight * (distance - mean distance)^2, 0 for a sharp surface; weights: of the samples.
     """
 
     colour: Float[Tensor, "r 3"]
@@ -48,10 +46,9 @@ def composite(
     w_i = T_i (1 - exp(-sigma_i d_i)),  T_i = exp(-sum_{j<i} sigma_j d_j).
 
     NeRF (Mildenhall et al. 2020, Eq. 3, after Max 1995), as GeneFace renders its head (sec. 3.4).
-    densities: (n,) sigma >= 0; lengths: (n,) d; distances: (n,) from the origin, for the depth;
-    ray_index: (n,) ascending, samples of one ray from near to far. A ray without samples has
-    colour, opacity and depth 0. The kernels are of float32; other types go to the twin. They give
-    gradients to densities and colours, of the sums.
+    densities: sigma >= 0; lengths: d; distances: from the origin, for the depth; ray_index:
+    ascending, samples of one ray from near to far. A ray without samples has colour, opacity and
+    depth 0. Gradients flow to densities and colours. Other types than float32 go to the twin.
     Example: sigma d = ln 2 twice gives weights 1/2 and 1/4 and opacity 3/4.
     """
     parts = (densities, colours, lengths, distances)
@@ -198,11 +195,8 @@ def transmittance(
     ray_index: Int[Tensor, " n"],
     n_rays: int,
 ) -> Float[Tensor, " n"]:
-    """The share of light that reaches each sample: T_i = exp(-sum_{j<i} sigma_j d_j).
-
-    One running sum over all rays in float64, from which each ray's start is taken off: float32
-    would lose the faint samples of late rays.
-    """
+    """The share of light that reaches each sample: T_i = exp(-sum_{j<i} sigma_j d_j)."""
+    # one running sum over all rays: float32 would lose the faint samples of late ones
     optical = (densities * lengths).double()
     running = torch.cumsum(optical, 0) - optical
     counts = torch.bincount(ray_index, minlength=n_rays)

@@ -1,7 +1,7 @@
 """Fused: rays through a baked field of two grids, in one pass without tensors between.
 
-Deformation, both grids, the networks and compositing of sixteen rays side by side, whose numbers
-stay in a core's cache; a ray ends where its light has. For pictures on a CPU. `render_rays` with a
+Deformation, grids, networks and compositing of sixteen rays side by side, whose numbers stay in a
+core's cache; a ray ends where its light has. For pictures on a CPU. `render_rays` with a
 `TwoPassField` is the specification, and what CUDA uses; the kernel is `fused.h`.
 """
 
@@ -40,10 +40,10 @@ class FusedField:
     density network -> density; its last hidden layer -> colour network -> sigmoid -> colour. Made
     by `of`, and for each frame by `under` and `warped`.
 
-    tables: rows of both grids; levels: of both, six numbers each; weights: of all layers in the
-    order of their use; biases: (3, hidden) of the networks' first layers; lines: (m, 11), none
-    where nothing is warped; far, fade: as in `line_warp`; scale: of exp(output), per box length;
-    of_direction: what a direction's harmonics add to the first layer of the colour network.
+    tables, levels: of both grids; weights: of all layers in the order of their use; biases: of the
+    networks' first layers; lines: none where nothing is warped; far, fade: as in `line_warp`;
+    scale: of exp(output), per box length; of_direction: what a direction's harmonics add to the
+    first layer of the colour network.
     """
 
     tables: tuple[Tensor, Tensor]
@@ -130,7 +130,7 @@ def render_fused(
     """Colour (3) times opacity, opacity, depth, depth variance, number of samples of each ray.
 
     As `render_rays`. Neighbours on the screen should be neighbours here: they look at the same
-    rows. A sample is asked for its colour where its weight is above `faint` times the larger of
+    rows. Samples are asked for their colour where they weigh more than `faint` times the larger of
     `least` and the ray's opacity so far; others get the mean of those.
     """
     with record_function("fused"):
@@ -181,9 +181,9 @@ def packed(
     numbers, widths = [], []
     for layers, groups in zip(networks, blocks, strict=True):
         first, *rest = (weight.detach().float() for weight in layers)
-        first = torch.cat(
-            [functional.pad(part, (0, -n % columns)) for part, n in _split(first, groups)], 1
-        )
+        parts = first.split(list(groups), dim=1)
+        parts = [functional.pad(part, (0, -part.shape[1] % columns)) for part in parts]
+        first = torch.cat(parts, 1)
         outs = [padded_width(len(weight), amx) for weight in layers[:-1]] + [len(layers[-1])]
         widths.append(outs)
         for weight, n_out, n_in in zip([first, *rest], outs, [first.shape[1], *outs], strict=False):
@@ -203,10 +203,6 @@ def grid_rows(grid: GridEncoding, amx: bool) -> Int[Tensor, " numbers"]:
     """A grid's table as kernels read it: pairs of bfloat16 beside AMX, else of float32."""
     dtype = torch.bfloat16 if amx else torch.float32
     return grid.table.detach().to(dtype).contiguous().view(torch.int32).flatten()
-
-
-def _split(weight: Tensor, groups: Sequence[int]) -> list[tuple[Tensor, int]]:
-    return list(zip(weight.split(list(groups), dim=1), groups, strict=True))
 
 
 def tiles(weight: Tensor, amx: bool = False) -> Tensor:

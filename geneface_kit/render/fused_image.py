@@ -1,7 +1,7 @@
 """Fused image: pixels of a canonical image that networks bend, in one pass on a CPU.
 
-Encoded place and what is seen before it -> deformation network -> 2D grid -> colour network, for
-sixteen pixels side by side. The networks one after the other in torch are the specification.
+Encoded place and what is seen before it -> deformation network -> 2D grid -> colour network. The
+networks one after the other in torch are the specification.
 """
 
 from collections.abc import Sequence
@@ -53,15 +53,13 @@ class FusedImage:
             "LEVELS": grid.layout.n_levels,
             "HIDDEN": max(*seen_out, *bend_out, *colour_out),
             "ENCODED": encoded,
-            "SEEN_1": seen_out[0],
-            "SEEN_2": seen_out[1],
-            "SEEN_3": seen_out[2],
             "BEND": bend_out[0],
             "PATTERNS": bend_out[2] // 2,
             "COLOUR": colour_out[0],
             "PIXELS": PIXELS,
             "AMX": int(amx),
         }
+        sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
         table = grid_rows(grid, amx)
         return FusedImage(table, grid_levels(grid.layout), weights, tuple(sizes.items()))
 
@@ -79,8 +77,7 @@ class FusedImage:
 
         columns, rows: the encodings of x of each column and y of each row, x and y first;
         strengths: of the patterns; biases: what inputs that all pixels share add to the first
-        layers of the deformation and the colour network; seen_colour, seen_alpha: what lies
-        before the image.
+        layers of deformation and colour network; seen_colour, seen_alpha: before the image.
         """
         values, hidden = torch.empty(len(pixels), 4), dict(self.sizes)["HIDDEN"]
         shared = [functional.pad(bias.float(), (0, hidden - len(bias))) for bias in biases]

@@ -1,9 +1,9 @@
 """Fused training: samples through a field of two grids and back, without tensors between.
 
-Deformation, both grids and the networks of sixteen samples side by side; backwards a packet's
-numbers are made again instead of kept. For training on a CPU. The networks and grids one after the
-other, as `GridField` asks them, are the specification, and what CUDA uses; the kernels are
-`fused_training.h` and `grid_gradient.h`. Repeats to the bit for one number of threads.
+Sixteen samples side by side; backwards a packet's numbers are made again instead of kept. For
+training on a CPU. The networks and grids one after the other, as `GridField` asks them, are the
+specification, and what CUDA uses; the kernels are `fused_training.h` and `grid_gradient.h`. Repeats
+to the bit for one number of threads.
 """
 
 from collections.abc import Sequence
@@ -96,18 +96,15 @@ class _Fused(torch.autograd.Function):
         sets = [positions.new_zeros(n_parts, len(biases[0]), hidden) for _ in range(2)]
         by_ray = positions.new_zeros(len(biases[2]), hidden)
         features = positions.new_empty(2 * n_levels, n, 2)
-        _launch(
-            saved,
-            ctx.space,
-            points,
-            *gradients,
-            n_parts=n_parts,
-            weight_gradient=by_part.view(-1),
-            ambient_bias_gradient=sets[0].view(-1),
-            density_bias_gradient=sets[1].view(-1),
-            colour_bias_gradient=by_ray.view(-1),
-            feature_gradient=features.view(-1),
-        )
+        back = {
+            "weight_gradient": by_part,
+            "ambient_bias_gradient": sets[0],
+            "density_bias_gradient": sets[1],
+            "colour_bias_gradient": by_ray,
+            "feature_gradient": features,
+        }
+        back = {name: values.view(-1) for name, values in back.items()}
+        _launch(saved, ctx.space, points, *gradients, n_parts=n_parts, **back)
         of_tables = [torch.zeros_like(table) for table in tables]
         for number, gradient in enumerate(of_tables):
             sizes = {"DIMS": 3 - number, "START": 3 * number}

@@ -1,8 +1,7 @@
 """Grid: points of the unit box -> trained features of L levels, from coarse to fine.
 
 The multiresolution hash encoding of instant-ngp (Mueller et al. 2022, sec. 3), or its tiled
-variant. The public function, its gradient, and the torch twin, which specifies the Warp kernels of
-`grid_kernels`: same names, same order of arguments.
+variant: the public function, its gradient, and the torch twin, which specifies the kernels.
 """
 
 import math
@@ -166,14 +165,13 @@ class _GridEncode(torch.autograd.Function):
         wants_points = int(ctx.needs_input_grad[0])
         # one slice per level: no two threads ever add to the same number
         levels = layout.n_levels if wants_points else 1
-        points_gradient = points.new_zeros(
-            levels, len(points) if wants_points else 1, points.shape[1]
-        )
+        n_points = len(points) if wants_points else 1
+        points_gradient = points.new_zeros(levels, n_points, points.shape[1])
         device = points.device
         vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
         inputs = [*_inputs(points, table, layout), kernels.array(gradient, wp.vec2), wants_points]
         inputs += [int(device.type == "cpu"), kernels.array(table_gradient, wp.vec2)]
-        inputs += [kernels.array(points_gradient, vector)]
+        inputs.append(kernels.array(points_gradient, vector))
         _launch_backward(len(points), layout, inputs, device)
         return points_gradient.sum(0) if wants_points else None, table_gradient, None
 
@@ -227,9 +225,7 @@ def grid_encode_torch(
         cell = torch.where(inside, cell, 0).long()
         total = 0
         for corner in range(2**layout.n_dims):
-            bit = torch.tensor(
-                [(corner >> axis) & 1 for axis in range(layout.n_dims)], device=points.device
-            )
+            bit = torch.tensor([corner >> axis & 1 for axis in range(layout.n_dims)]).to(cell)
             at = cell + bit
             if hashed:
                 row = at[:, 0]

@@ -4,9 +4,8 @@ One source serves both. Warp carries its compilers: nothing but the wheel is nee
 compiled once is kept in Warp's cache on the machine.
 
 On CUDA the same calls launch the same kernels, one thread per ray, sample or cell; table gradients
-are summed with atomics there, so that trainings repeat only on a CPU. This is what is expected:
-they have been compiled for CUDA (tests), and not yet run on a GPU. The fused passes (`fused`,
-`fused_image`, `fused_training`) are for CPUs alone; CUDA goes kernel by kernel.
+are summed with atomics there, so that trainings repeat only on a CPU. They have been compiled for
+CUDA (tests), and not yet run on a GPU. The fused passes are for CPUs alone.
 """
 
 import contextlib

@@ -124,9 +124,8 @@ def warp_kernel(lanes: int) -> wp.Kernel:
             if start + j <= last:
                 p = positions[start + j]
                 share = wp.clamp((p[2] - fade_start) * fade_slope, 0.0, 1.0) / weights[j]
-                warped[start + j] = wp.vec3(
-                    p[0] - share * total_x[j], p[1] - share * total_y[j], p[2]
-                )
+                x_now, y_now = p[0] - share * total_x[j], p[1] - share * total_y[j]
+                warped[start + j] = wp.vec3(x_now, y_now, p[2])
 
     return warp_points
 

@@ -1,8 +1,8 @@
 """March: rays of the unit box -> packed samples at equal steps, empty cells skipped.
 
-The public function, its Warp kernels, and below them the torch twin, which is their
-specification. Samples lie at (k + offset) * step from a ray's origin, k whole: where a range
-begins does not move them, so that a tighter range or grid leaves samples out and changes none.
+The public function, its Warp kernel, and the torch twin, which is its specification. Samples lie at
+(k + offset) * step from a ray's origin, k whole: a tighter range or grid leaves samples out and
+moves none.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from geneface_kit.render.occupancy import Occupancy, cell_index
 class Samples:
     """Samples of many rays, packed: those of ray 0 from near to far, then those of ray 1, ...
 
-    positions: (n, 3) in the unit box; distances: (n,) from the ray's origin; ray_index: (n,);
-    rank: (n,) number of the sample on its ray, from 0; step: length that each stands for.
+    positions: in the unit box; distances: from the ray's origin; rank: number of the sample on its
+    ray, from 0; step: length that each stands for.
     """
 
     positions: Float[Tensor, "n 3"]
@@ -54,9 +54,9 @@ def march(
 ) -> Samples:
     """Samples every `step` (box lengths) wherever the occupancy grid is set.
 
-    offsets: (r,) where in a step the samples of each ray lie, in [0, 1); the middle if not given.
+    offsets: where in a step the samples of each ray lie, in [0, 1); the middle if not given.
     max_samples: how many samples a ray may have (the nearest are kept); 0 means all.
-    ranges: (r, 2) near and far distance to look at, if known better than the occupied box.
+    ranges: near and far distance to look at, if known better than the occupied box.
     """
     with record_function("march"):
         if ranges is None:
@@ -101,11 +101,8 @@ def _march_warp(origins, directions, occupancy, step, offsets, max_samples, rang
 def box_range(
     origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], bounds: Float[Tensor, "2 3"]
 ) -> Float[Tensor, "r 2"]:
-    """Distances at which rays enter and leave a box; both 0 where they miss it.
-
-    So a distance is never larger than the scene: a march in float32 steps would not get on at the
-    distance where a ray nearly parallel to a side meets its plane.
-    """
+    """Distances at which rays enter and leave a box; both 0 where they miss it, so that no distance
+    is larger than the scene: a march in float32 steps would not get on there."""
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
     at = (bounds[:, None] - origins) / safe  # (2, r, 3)
     near = at.amin(0).amax(-1).clamp(min=0)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import record_function
 
+Part = tuple[Tensor, Tensor | None]
+"""(values (k, c), index (n,) or None): row i of an input holds values[index[i]]."""
 ROWS = 1024  # finished networks are given a multiple of so many points, see `padded_rows`
 
 
@@ -19,18 +21,15 @@ class MLP(nn.Module):
         pairs = zip(sizes[:-1], sizes[1:], strict=True)
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
 
-    def forward(
-        self, parts: list[tuple[Tensor, Tensor | None]], dtype: torch.dtype = torch.float32
-    ) -> Tensor:
+    def forward(self, parts: list[Part], dtype: torch.dtype = torch.float32) -> Tensor:
         """Applies the network to the parts side by side, without building that wide matrix.
 
-        parts: (values (k, c), index (n,) or None): row i of the input holds values[index[i]].
         A part of one row holds for all points. What belongs to a ray is so multiplied once a ray.
         """
         with record_function("mlp"):
             return self._forward(parts, dtype)
 
-    def _forward(self, parts: list[tuple[Tensor, Tensor | None]], dtype: torch.dtype) -> Tensor:
+    def _forward(self, parts: list[Part], dtype: torch.dtype) -> Tensor:
         weight, column = self.layers[0].weight.to(dtype), 0
         rows, wide = [], []  # what holds for all points, and what each has of its own
         for values, index in parts:
@@ -85,12 +84,9 @@ def trunc_exp(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 
 def padded_rows(n: int) -> int:
-    """The number of rows, n or a few more, in which n points best go through a finished network.
-
-    A CPU's bfloat16 products are compiled anew for each number of rows that comes along. Where
-    it changes from picture to picture, that takes several times as long as the products.
-    Example: 1 point goes in 1024 rows, 1025 go in 2048, and none in none.
-    """
+    """The number of rows in which n points best go through a finished network: 1 in 1024, 1025 in
+    2048, none in none. A CPU's bfloat16 products are compiled anew for each number that comes
+    along, which takes several times as long as the products."""
     return -(-n // ROWS) * ROWS
 
 

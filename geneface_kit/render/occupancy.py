@@ -19,10 +19,8 @@ rounding: without slack, chance decides whether anything of it is looked at, and
 class Occupancy(nn.Module):
     """A grid of cells over the unit box, learned along with a field.
 
-    allowed: cells that may hold matter at all (what every camera sees as the object).
-    density: running maximum of the field's density per cell, decaying.
-    visible: cells that light reaches from a camera; what lies behind a surface is skipped.
-    bits: what the march looks at.
+    allowed: cells that may hold matter at all; density: running maximum of the field's, decaying;
+    visible: cells that light reaches from a camera; bits: what the march looks at.
     """
 
     allowed: Bool[Tensor, "n n n"]

@@ -54,14 +54,12 @@ def max_cell_weights(
     """The largest weight that some ray gathers in each cell, `weights` of earlier calls included.
 
     occupancy: the loose grid that the field was trained with. A picture through the cells above a
-    threshold differs by at most the weights left out. Cells should not be much smaller than a
-    step, or rays step over them.
+    threshold differs by at most the weights left out. Rays step over cells much smaller than one.
     """
     samples = march(origins, directions, occupancy, step=step)
     found = field(samples.positions, directions, samples.ray_index)
     lengths = torch.full_like(samples.distances, step)
-    gathered = composite(
-        found.density, found.colour, lengths, samples.distances, samples.ray_index, len(origins)
-    ).weights
+    rest = (lengths, samples.distances, samples.ray_index, len(origins))
+    gathered = composite(found.density, found.colour, *rest).weights
     cells = cell_index(samples.positions, len(weights))
     return weights.flatten().scatter_reduce(0, cells, gathered, "amax").view_as(weights)

@@ -26,10 +26,8 @@ LEAST = 1 / 16  # opacity from which on that share counts; of thinner rays, 1/16
 
 @dataclass(frozen=True)
 class FieldSamples:
-    """What a field says of n points: density per box length, colour in [0, 1], and one number
-    per point that is summed along the ray unweighted (how far the point lies from the origin of the
-    ambient coordinates, for a penalty on them; zeros if none).
-    """
+    """What a field says of n points: density per box length, colour in [0, 1], and a number that is
+    summed along the ray unweighted (for a penalty on ambient coordinates; zeros if none)."""
 
     density: Float[Tensor, " n"]
     colour: Float[Tensor, "n 3"]
@@ -56,10 +54,8 @@ class TwoPassField:
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rays rendered: colour (r, 3) times opacity, alpha (r,), depth (r,) in box lengths (sum of
-    weight * distance), depth_variance (r,) as in `Composite` (within rounds), ambient (r,) summed
-    over samples, n_samples (r,) evaluated per ray.
-    """
+    """Rays rendered: as in `Composite` (depth_variance within rounds), lengths those of the box;
+    ambient: summed over samples; n_samples: evaluated per ray."""
 
     colour: Float[Tensor, "r 3"]
     alpha: Float[Tensor, " r"]
@@ -106,16 +102,8 @@ def render_rays(
         colour, alpha, depth, depth_variance, n_samples = sums.split([3, 1, 1, 1, 1], dim=1)
         one = [values[:, 0] for values in (alpha, depth, depth_variance)]
         return Rendering(colour, *one, torch.zeros_like(one[0]), n_samples[:, 0].long())
-    samples = march(
-        origins,
-        directions,
-        occupancy,
-        step=step,
-        offsets=offsets,
-        max_samples=max_samples,
-        ranges=ranges,
-        backend=backend,
-    )
+    how = {"offsets": offsets, "max_samples": max_samples, "ranges": ranges, "backend": backend}
+    samples = march(origins, directions, occupancy, step=step, **how)
     n_rays = len(origins)
     if not stop:
         return _render_samples(field, directions, samples, n_rays, backend)

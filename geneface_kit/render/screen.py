@@ -1,7 +1,6 @@
 """Screen: which pixels of a picture are rendered at all, how deep, and which are interpolated.
 
-What a field shows is mostly smooth at the scale of a pixel: between equal neighbours nothing new
-is found. Edges are evaluated pixel by pixel.
+Between equal neighbours nothing new is found; edges are evaluated pixel by pixel.
 """
 
 import math
@@ -46,9 +45,9 @@ def screen_bounds(
 ) -> ScreenBounds:
     """Where cells may be seen in a picture, and how far away.
 
-    seen: (n, 2) where the cells' centres are seen, pixels; distances: (n,) from the camera;
-    edge: of a cell, same unit; width: of a cell in pixels, at the nearest; size: of the picture.
-    Cells are splatted on tiles at least as wide as a cell; a tile takes in its neighbours'.
+    seen: where the cells' centres are seen, pixels; distances: from the camera; edge: of a cell,
+    same unit; width: of a cell in pixels, at the nearest; size: of the picture. Cells are splatted
+    on tiles at least as wide as a cell; a tile takes in its neighbours'.
     """
     tile = max(2, math.ceil(width))
     n_tiles = -(-size // tile) + 2
@@ -85,9 +84,8 @@ def adaptive_sampling(
         raise ValueError(f"stride must be a power of two, got {stride}")
     height, width = mask.shape
     picture = torch.zeros(height, width, n_channels, device=mask.device)
-    top, left, mask = _cropped(
-        functional.pad(mask, (0, -width % stride, 0, -height % stride)), stride
-    )
+    padded = functional.pad(mask, (0, -width % stride, 0, -height % stride))
+    top, left, mask = _cropped(padded, stride)
 
     def filled(values: Tensor, wanted: Tensor) -> Tensor:
         row, column = _by_tiles(wanted)
@@ -116,10 +114,8 @@ def _by_tiles(wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cropped(mask: Tensor, stride: int) -> tuple[int, int, Tensor]:
-    """Row and column at which the part of a mask with anything in it begins, and that part.
-
-    It begins at multiples of the stride, and ends one behind the last pixel's.
-    """
+    """Row and column, multiples of the stride, at which the part of a mask with anything in it
+    begins, and that part, one stride longer than it."""
     starts, parts = [], []
     for dim in (1, 0):
         found = mask.any(dim).nonzero()[:, 0]
