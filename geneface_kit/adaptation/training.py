@@ -5,7 +5,7 @@ GeneFace (arXiv:2301.13430), sec. 3.3; the settings are `AdaptationConfig`'s.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -241,10 +241,7 @@ class AdaptationTask(Task):
 
 def speech_part(speech: Speech, start: int, stop: int) -> Speech:
     """The speech of frames [start, stop)."""
-    steps = slice(2 * start, 2 * stop)
-    return replace(
-        speech, features=speech.features[steps], f0=speech.f0[steps], mel=speech.mel[steps]
-    )
+    return speech.each(lambda values: values[2 * start : 2 * stop])
 
 
 def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
@@ -267,10 +264,9 @@ def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
 
 def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
     """Every k-th recording, with the least k for which they last no longer; one at least."""
-    lengths = [len(speech) / 2 / FPS for speech in speeches]
-    every = next(
-        k for k in range(1, len(lengths) + 1) if sum(lengths[::k]) <= seconds or k == len(lengths)
-    )
+    every, lengths = 1, [len(speech) / 2 / FPS for speech in speeches]
+    while sum(lengths[::every]) > seconds and every < len(lengths):
+        every += 1
     return list(speeches[::every])
 
 

@@ -1,7 +1,7 @@
 """Background and torso picture: what a frame shows behind the head.
 
-The background without the person comes from many frames when it stands still. When it moves,
-every pixel from its own moment would make a patchwork: the best single moment.
+The background comes from many frames when it stands still. When it moves, every pixel from its own
+moment would make a patchwork: the best single moment.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,12 +27,9 @@ DARKENING = 0.98  # factor on the colour per painted row of a picture of 512 (of
 
 @dataclass(frozen=True)
 class Background:
-    """A background picture, where it was really seen, the share of it that moves and its kind.
-
-    moving: share of the background pixels that change over time; still_frame: the index among
-    the given frames of the one that was taken because the background moves, -1 when the background
-    was put together from all of them.
-    """
+    """A background picture, and where it was really seen. moving: share of its pixels that change
+    over time; still_frame: the index of the frame that was taken because the background moves, -1
+    when it was put together from all of them."""
 
     picture: UInt8[np.ndarray, "h w 3"]
     seen: Bool[np.ndarray, "h w"]
@@ -58,10 +55,10 @@ def background_motion(
 ) -> float:
     """Share of the background pixels whose colour moves over time, 0 to 1.
 
-    Only pixels that are background, with their neighbourhood, in at least half of the frames
-    are judged. A frame's overall brightness is taken out first (exposure is not motion), then
-    a pixel moves when its brightness, averaged over 5 x 5 pixels, strays from its median over
-    time by more than `MOVING_LEVEL` in a tenth of the frames.
+    Judged are pixels that are background, with their neighbourhood, in at least half of the frames.
+    A frame's overall brightness is taken out first (exposure is not motion); a pixel moves when its
+    brightness, averaged over 5 x 5, strays from its median by more than `MOVING_LEVEL` in a tenth
+    of the frames.
     """
     free = []
     for one in labels:
@@ -84,11 +81,8 @@ def background_motion(
 def medoid_frame(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
 ) -> int:
-    """Index of the frame whose background is nearest to that of all frames (their medoid).
-
-    Nearest: the smallest mean absolute difference to the other frames over the pixels that are
-    background in both; so the pictures whose background it replaces change the least.
-    """
+    """Index of the frame whose background is nearest to that of all frames (their medoid): with the
+    smallest mean absolute difference over the pixels that are background in both."""
     small = [frame[::2, ::2].astype(np.int16) for frame in frames]
     free = [one[::2, ::2] == BACKGROUND for one in labels]
     cost = np.zeros(len(frames))
@@ -107,12 +101,10 @@ def background_from(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """The background without the person, and where it was really seen.
 
-    pictures: (frame, labels) pairs. Every pixel is the median of the `VOTES` frames in
-    which it is farthest from the person, if all of these are more than `LEAST_DISTANCE`: one
-    wrong mask puts nobody's hair there. Of fewer than 10 frames a vote, fewer vote. The other
-    pixels (always covered) copy the nearest seen one and are then blurred, the more the farther
-    they are from it.
-    Differs from the official code, which takes the farthest frame alone.
+    pictures: (frame, labels) pairs. Every pixel is the median of the `VOTES` frames (fewer of less
+    than 10 frames a vote) in which it is farthest from the person, if all are farther than
+    `LEAST_DISTANCE`: one wrong mask puts nobody's hair there; the official code takes the farthest
+    alone. The other pixels copy the nearest seen one and are blurred, the more the farther it is.
     """
     frames, distances = [], []
     for frame, labels in pictures:
@@ -140,21 +132,17 @@ def background_from(
 def torso_image(
     frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 4"]:
-    """Neck and torso as RGBA, painted on upwards behind the chin (official code, as AD-NeRF).
-
-    In each column the top torso pixel under the head is copied upwards, then the neck's (whose
-    colour is taken a little inside), darkened per row, so there is body behind a moving chin.
-    Colour is 0 where alpha is 0.
-    """
+    """Neck and torso as RGBA, painted on upwards behind the chin (official code, as AD-NeRF): in
+    each column the top torso pixel under the head is copied upwards, then the neck's (its colour
+    taken a little inside), darkened per row. Colour is 0 where alpha is 0."""
     scale = len(frame) / 512
     body = (labels == NECK) | (labels == TORSO)
     colour = np.where(body[..., None], frame, 0).astype(np.float32)
     covered = body.copy()
-    torso_rows, neck_rows, inside = (
-        max(1, round(n * scale)) for n in (TORSO_FILL, NECK_FILL, NECK_INSIDE)
-    )
-    _paint_up(colour, covered, labels, TORSO, n_rows=torso_rows, inside=0)
-    painted = _paint_up(colour, covered, labels, NECK, n_rows=neck_rows, inside=inside)
+    sizes = (TORSO_FILL, NECK_FILL, NECK_INSIDE)
+    torso_rows, neck_rows, inside = (max(1, round(n * scale)) for n in sizes)
+    _paint_up(colour, covered, labels, TORSO, torso_rows, 0)
+    painted = _paint_up(colour, covered, labels, NECK, neck_rows, inside)
     width = 2 * max(1, round(2 * scale)) + 1
     weight = cv2.blur(covered.astype(np.float32), (width, width))[..., None]
     soft = cv2.blur(colour, (width, width)) / np.maximum(weight, 1e-6)
@@ -181,13 +169,7 @@ def _blurred_where_unseen(
 
 
 def _paint_up(
-    colour: np.ndarray,
-    covered: np.ndarray,
-    labels: np.ndarray,
-    part: int,
-    *,
-    n_rows: int,
-    inside: int,
+    colour: np.ndarray, covered: np.ndarray, labels: np.ndarray, part: int, n_rows: int, inside: int
 ) -> np.ndarray:
     """Paint each column's top `part` pixel under the head upwards, in place; what was painted."""
     darkening = DARKENING ** (512 / len(labels))

@@ -23,10 +23,7 @@ BOX_HALF = 2.2  # half the edge of the head box, iod: hair, ears and chin fit wi
 
 @dataclass(frozen=True)
 class Rays:
-    """Rays in the head frame.
-
-    origins: (n, 3), directions: (n, 3) of unit length.
-    """
+    """Rays in the head frame, directions of unit length."""
 
     origins: Float[Tensor, "n 3"]
     directions: Float[Tensor, "n 3"]
@@ -38,12 +35,8 @@ class Rays:
 def pose_from_head(
     rotation: Float[np.ndarray, "t 3 3"], translation: Float[np.ndarray, "t 3"]
 ) -> Float[np.ndarray, "t 4 4"]:
-    """Camera-to-world poses from the head's own motion in the camera frame.
-
-    rotation, translation: the head point X sits at rotation @ X + translation in the camera
-    frame (x right, y up, looking along -z), so the inverse [R^T | -R^T t] is the camera's pose
-    in the head frame.
-    """
+    """Camera-to-world poses from the head's motion in the camera frame (x right, y up, looking
+    along -z): there the head point X sits at R X + t, so the camera's pose is [R^T | -R^T t]."""
     poses = np.tile(np.eye(4, dtype=np.float32), (len(rotation), 1, 1))
     poses[:, :3, :3] = rotation.transpose(0, 2, 1)
     poses[:, :3, 3] = -np.einsum("tji,tj->ti", rotation, translation)
@@ -74,10 +67,7 @@ def project(
 
 
 def rays(pose: Float[Tensor, "4 4"], focal: float, size: int, pixels: Int[Tensor, "n 2"]) -> Rays:
-    """Rays through the centres of pixels.
-
-    pixels: (n, 2) integer columns and rows of a picture of `size` x `size`.
-    """
+    """Rays through the centres of pixels, columns and rows of a picture of `size` x `size`."""
     if not bool(torch.isfinite(pose).all()):
         raise ValueError("pose holds NaN or infinite values; prepare the person again")
     offset = pixels.to(pose.dtype) + 0.5 - size / 2

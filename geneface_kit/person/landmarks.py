@@ -62,11 +62,8 @@ class Mesh:
 
 
 def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "mediapipe") -> Mesh:
-    """The largest face of every frame, each frame on its own (no memory, so no lag on lips).
-
-    frames: any iterable, so a long video streams through. Among several faces the one that is
-    large and near the last position is followed.
-    """
+    """The largest face of every frame, each frame on its own (no memory, so no lag on lips). Among
+    several the one that is large and near the last position is followed."""
     if detector not in DETECTORS:
         raise ValueError(f"detector must be one of {DETECTORS}, got {detector!r}")
     n_points = 478 if detector == "mediapipe" else 68
@@ -110,11 +107,8 @@ def fill_gaps(mesh: Mesh) -> Mesh:
 def spans(
     found: Bool[np.ndarray, " t"], max_gap: int, cuts: tuple[int, ...] = ()
 ) -> list[tuple[int, int]]:
-    """First frame and end of every stretch that starts and ends with a face, in order of time.
-
-    max_gap: the longest run of missing frames inside a stretch; cuts: frames at which a new
-    shot starts, rising.
-    """
+    """First frame and end of every stretch that starts and ends with a face, in order of time, with
+    gaps of at most max_gap frames. cuts: frames at which a new shot starts, rising."""
     seen = np.flatnonzero(found)
     shots = np.searchsorted(cuts, seen, side="right")
     starts = 1 + np.flatnonzero((np.diff(seen) > max_gap + 1) | (np.diff(shots) > 0))
@@ -195,9 +189,8 @@ def _mediapipe_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
         square = np.zeros((side, side, 3), np.uint8)
         square[:height, :width] = frame
         found = network.process(square).multi_face_landmarks or []
-        return [
-            np.array([[p.x, p.y, p.z] for p in face.landmark], np.float32) * side for face in found
-        ]
+        faces = [[[p.x, p.y, p.z] for p in face.landmark] for face in found]
+        return [side * np.array(face, np.float32) for face in faces]
 
     with network:
         yield find_faces

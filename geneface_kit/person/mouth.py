@@ -23,23 +23,16 @@ ROWS = (
     "....####...",
     "....###....",
     "......#....",
-    "...........",
-    "...........",
-    "...........",
-    "...........",  # 0.36 eye distances and more
+    *4 * ("...........",),  # the last: 0.36 eye distances and more
 )
 COMMON_SHAPES: Bool[np.ndarray, "10 11"] = np.array([list(row) for row in ROWS]) == "#"
-"""Shapes that at least 4 of 8 speakers showed in 5 to 20 s of real speech each (97 s in all).
-
-Counted with this module on clips tracked by this kit, a shape being shown by two frames or more.
-"""
+"""Shapes that at least 4 of 8 speakers showed, in two frames or more, in 5 to 20 s of real speech
+each (97 s in all), tracked by this kit."""
 
 
 def mouth_opening(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, " t"]:
-    """Height of the gap between the inner lips (62 over 66), inter-ocular distances.
-
-    landmarks: head frame of `camera`, y up. About 0 with closed lips, 0.3 wide open.
-    """
+    """Height of the gap between the inner lips (62 over 66), inter-ocular distances, of landmarks
+    in the head frame: about 0 with closed lips, 0.3 wide open."""
     return landmarks[:, 62, 1] - landmarks[:, 66, 1]
 
 
@@ -57,22 +50,16 @@ def mouth_shape(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, "t 
 def seen_opening(
     points: Float[np.ndarray, "t 68 2"], *, pairs: Sequence[tuple[int, int]] = INNER_LIPS
 ) -> Float[np.ndarray, " t"]:
-    """Opening of the mouth in a picture, in seen inter-ocular distances (outer corners 36, 45).
-
-    points: pixels. The mean gap over `pairs` of the inner lips. A head that turns or comes
-    nearer changes it little.
-    """
+    """Opening of the mouth in a picture, in seen inter-ocular distances (outer corners 36, 45): the
+    mean gap over `pairs` of the inner lips. A head that turns or comes nearer changes it little."""
     upper, lower = np.array(pairs).T
     gaps = np.linalg.norm(points[:, upper] - points[:, lower], axis=-1).mean(axis=1)
     return gaps / np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)
 
 
 def mouth_cells(mouth: Float[np.ndarray, "t 2"]) -> Int[np.ndarray, "t 2"]:
-    """The cell of each frame's mouth: opening from closed, width against the clip's median.
-
-    mouth: opening and width in eye distances (`mouth_shape`). A mouth 0.09 open at its
-    usual width lies in cell (2, 5).
-    """
+    """The cell of each frame's mouth (`mouth_shape`): opening from closed, width against the clip's
+    median. A mouth 0.09 open at its usual width lies in cell (2, 5)."""
     opening = np.clip(np.floor(mouth[:, 0] / CELL), 0, N_OPENING - 1)
     side = N_WIDTH // 2
     width = np.clip(np.round((mouth[:, 1] - np.median(mouth[:, 1])) / CELL), -side, side) + side

@@ -20,10 +20,8 @@ FROZEN_CHANGE, FROZEN_FRAMES = 0.05, 10
 def hidden_mouth(
     frames: Iterable[UInt8[np.ndarray, "h w 3"]], points: Float[np.ndarray, "t 68 2"]
 ) -> Bool[np.ndarray, " t"]:
-    """Frames whose mouth does not look like the clip's: something is before it.
-
-    points: landmarks in pixels, which a detector also puts where it sees no mouth.
-    """
+    """Frames whose mouth does not look like the clip's: something is before it. points: landmarks,
+    pixels, which a detector also puts where it sees no mouth."""
     eyes = [points[:, 36:42].mean(1), points[:, 42:48].mean(1)]
     places = np.stack([*eyes, points[:, 8]], axis=1).astype(np.float32)
     seen = []

@@ -72,20 +72,10 @@ def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
 
 
 @functools.cache
-def _mel_bands() -> np.ndarray:
-    """Slaney-normalised triangles (80, 257)."""
+def _mel_bands() -> Float[np.ndarray, "80 257"]:
+    """Slaney-normalised triangles."""
+    from transformers.audio_utils import mel_filter_bank
 
-    def to_mel(f: np.ndarray) -> np.ndarray:  # linear to 1 kHz, logarithmic above
-        return np.where(
-            f < 1000, 3 * f / 200, 15 + 27 * np.log(np.maximum(f, 1) / 1000) / np.log(6.4)
-        )
-
-    def to_hz(m: np.ndarray) -> np.ndarray:
-        return np.where(m < 15, 200 * m / 3, 1000 * np.exp((m - 15) * np.log(6.4) / 27))
-
-    edges = to_hz(np.linspace(to_mel(np.array(80.0)), to_mel(np.array(7600.0)), 82))
-    bins = np.linspace(0, SAMPLE_RATE / 2, 257)
-    rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    bands = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
-    return bands.astype(np.float32)
+    scale = {"norm": "slaney", "mel_scale": "slaney"}
+    bands = mel_filter_bank(257, 80, 80.0, 7600.0, SAMPLE_RATE, **scale)
+    return bands.T.astype(np.float32)

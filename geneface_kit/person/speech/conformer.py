@@ -44,19 +44,18 @@ class Conformer(nn.Module):
         audio: mono 16 kHz in [-1, 1], at least 201 samples; step i is centred on sample 320 i,
         s = ceil((n // 160 + 1) / 2).
         """
-        x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
-        outputs = []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
-        return torch.stack(outputs), torch.log_softmax(self.proj(x), dim=-1)
+        outputs = self._through(audio, N_BLOCKS)
+        return torch.stack(outputs), torch.log_softmax(self.proj(outputs[-1]), dim=-1)
 
     def hidden(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "s 144"]:
         """The hidden states alone; blocks above HIDDEN_BLOCK are not computed."""
-        x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T  # (s, 144)
-        for block in self.blocks[:HIDDEN_BLOCK]:
-            x = block(x)
-        return x
+        return self._through(audio, HIDDEN_BLOCK)[-1]
+
+    def _through(self, audio: Tensor, n_blocks: int) -> list[Tensor]:
+        outputs = [F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T]  # (s, 144)
+        for block in self.blocks[:n_blocks]:
+            outputs.append(block(outputs[-1]))
+        return outputs[1:]
 
     def log_mel(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "m 80"]:
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""
@@ -131,11 +130,8 @@ class FeedForward(nn.Module):
 
 @functools.cache
 def load_conformer() -> Conformer:
-    """The Conformer with the weights of the installed `hama` package, ready for use.
-
-    The global random stream is left alone: who seeded it cannot know what is loaded already.
-    """
-    with torch.random.fork_rng(devices=[]):
+    """The Conformer with the weights of the installed `hama` package, ready for use."""
+    with torch.random.fork_rng(devices=[]):  # who seeded it cannot know what is loaded already
         model = Conformer()
     model.load_state_dict(_state(read_hama_file(_hama_file())), strict=True)
     return model.eval().requires_grad_(False)

@@ -28,9 +28,9 @@ class SpeechEncoder(Protocol):
     """A speech encoder: the settings `person.encoder` and `corpus.encoder` name its class.
 
     The name is one of ENCODERS or an import path, "package.module:Class", and is kept with all
-    that is made from the features. The class is called with one argument, a folder of weights
-    (`person.encoder_weights`, "" for the encoder's own choice). What that gives is called with
-    sound and returns features, and has a `version` that changes when the features do.
+    that is made from the features. The class is called with a folder of weights
+    (`person.encoder_weights`, "" for its own choice). What that gives is called with sound and
+    returns features, and has a `version` that changes when the features do.
     """
 
     version: str
@@ -58,15 +58,14 @@ class Speech:
     def __len__(self) -> int:
         return len(self.features)
 
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> "Speech":
+        """The speech with features, f0 and mel changed alike."""
+        changed = {name: change(getattr(self, name)) for name in ("features", "f0", "mel")}
+        return replace(self, **changed)
+
     def cut(self, n_frames: int) -> "Speech":
         """Exactly 2 * n_frames steps: cut, or the last step repeated."""
-        n_steps = 2 * n_frames
-        return replace(
-            self,
-            features=fit_length(self.features, n_steps),
-            f0=fit_length(self.f0, n_steps),
-            mel=fit_length(self.mel, n_steps),
-        )
+        return self.each(lambda values: fit_length(values, 2 * n_frames))
 
 
 def encode(
@@ -180,12 +179,8 @@ class HubertLarge:
         return np.concatenate(parts)
 
 
-ENCODERS: dict[str, Callable[[str], SpeechEncoder]] = {
-    "hama": Hama,
-    "mel": Mel,
-    "hubert-large": HubertLarge,
-}
-"""Name of a speech encoder -> its class."""
+ENCODERS: dict[str, Callable[[str], SpeechEncoder]]  # name -> class
+ENCODERS = {"hama": Hama, "mel": Mel, "hubert-large": HubertLarge}
 
 
 def levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:

@@ -45,11 +45,8 @@ class Offset:
 
 @dataclass(frozen=True)
 class SyncedAudio:
-    """The sound of a span in step with the picture.
-
-    sound: 16 kHz; speech: two steps a frame; offset: as found; rms: loudness of the clip's sound,
-    full scale 1; notes: what was repaired or is doubtful, a sentence each.
-    """
+    """The sound of a span in step with the picture, and its features. offset: as found; rms:
+    loudness of the clip's sound, full scale 1; notes: what was repaired or is doubtful."""
 
     sound: Float[np.ndarray, " n"]
     speech: Speech
@@ -94,11 +91,9 @@ def in_context(features: Float[np.ndarray, "s c"]) -> Float[np.ndarray, "t d"]:
 
 
 def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]) -> Offset:
-    """The lag at which a predicted mouth (opening, width) goes with the seen one best.
-
-    The maximum of the curve of correlations, refined by a parabola. Confidence falls with the
-    highest rival more than 3 frames away, and is 0 at the ends of the search.
-    """
+    """The lag at which a predicted mouth (opening, width) goes with the seen one best: the maximum
+    of the correlations, refined by a parabola. Confidence falls with the highest rival more than 3
+    frames away, and is 0 at the ends of the search."""
     reach = min(round(MAX_OFFSET_S * FPS), max(LEAST_REACH, (len(seen) - 10) // 3))
     lags = np.arange(-reach, reach + 1)
     curve = np.zeros(len(lags), np.float32)
@@ -123,10 +118,7 @@ def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]
 
 
 def read_sound(source: Path, choice: str = "auto") -> Sound:
-    """The clip's whole sound, see `clip.chosen_sound`.
-
-    Raises: ValueError when the clip has no sound.
-    """
+    """The clip's whole sound, see `clip.chosen_sound`. Raises: ValueError when it has none."""
     sound = chosen_sound(source, choice)
     if sound is None:
         raise ValueError(
@@ -150,10 +142,8 @@ def covered_span(sound: Sound, start: int, stop: int) -> tuple[int, int, list[st
 
 
 def drift(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> float:
-    """By how many seconds the offset grows from the first to the last third of a clip.
-
-    0 for a short clip, other features than "hama", and thirds that are not clear.
-    """
+    """By how many seconds the offset grows from the first to the last third of a clip; 0 for a
+    short one, other features than "hama", and thirds that are not clear."""
     n_frames = min(len(landmarks), len(speech) // 2)
     if speech.encoder != "hama" or n_frames < DRIFT_FRAMES:
         return 0.0
