@@ -1,7 +1,7 @@
 """Artefact: a prepared person as the other stages see it, read from its folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, speech
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
+from geneface_kit.person.spans import ONE, held_out_from, stretches
 from geneface_kit.runs.files import Facts
 
-SCHEMA = 4
+SCHEMA = 5
 
 TRACKS = (
     "poses",
@@ -23,6 +24,7 @@ TRACKS = (
     "face_rects",
     "lip_rects",
     "found",
+    "spans",
 )
 
 
@@ -34,9 +36,10 @@ class Person:
     background: the background; poses: camera-to-world, see `camera`; focal: pixels;
     landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
     std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; found: (t,) whether a frame
-    shows the whole face: only such train head and torso; speech: 2t steps and audio: t / 25 s at
+    shows the whole face: only such train head and torso; spans: (k,) first frame of each stretch,
+    across whose joints no frames are neighbours; speech: 2t steps and audio: t / 25 s at
     16 kHz, both with the offset corrected; n_train: the first frames that train, the rest is held
-    out; data_kind: "synthetic" or "real"; report: see person.json;
+    out, see `held_out_from`; data_kind: "synthetic" or "real"; report: see person.json;
     consent: the subject's statement, from NAME.consent.txt beside the clip, "" without one.
     """
 
@@ -62,9 +65,14 @@ class Person:
     n_train: int
     report: Facts
     consent: str = ""
+    spans: Int[np.ndarray, " k"] = field(default_factory=ONE.copy)
 
     def __len__(self) -> int:
         return len(self.poses)
+
+    def stretches(self, start: int = 0, stop: int | None = None) -> list[slice]:
+        """The parts of frames start .. stop - 1, all if not given, that hold no joint."""
+        return stretches(self.spans, len(self) if stop is None else stop, start)
 
     def gt_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """Frame with its background replaced by the still background."""
@@ -127,7 +135,7 @@ def assemble(folder: Path, facts: Facts) -> Person:
         **{key: tracks[key] for key in TRACKS},
         speech=speech.Speech(**heard),
         audio=clip.read_audio(folder / "audio.wav"),
-        n_train=10 * n_frames // 11,
+        n_train=held_out_from(tracks["spans"], n_frames),
         report=facts["report"],
         consent=facts["consent"],
     )

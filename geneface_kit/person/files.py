@@ -3,7 +3,8 @@
 Pictures are written and read one at a time, so that memory does not grow with the clip.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from geneface_kit.person.segmentation import (
     refine_mask,
     smooth_labels,
 )
+from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 
@@ -29,36 +31,50 @@ PIECE = 200
 
 
 def write_frames(
-    source: Path,
+    scan: framing.Scan,
     folder: Path,
-    span: tuple[int, int],
+    taken: Sequence[tuple[int, int]],
     crop: framing.Crop,
-    scanned_width: int,
     size: int,
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Second pass: the square crop of every frame of the span, from full-resolution pictures."""
-    start, stop = span
+    """Second pass: the square crop of every frame that is taken, from full-resolution pictures."""
+    wanted = np.concatenate([np.arange(*span) for span in taken])
+
+    def pictures() -> Iterator[np.ndarray]:
+        for source, first, end in scan.parts():
+            own = wanted[(wanted >= first) & (wanted < end)] - first
+            if len(own):
+                some, start = set(own.tolist()), int(own[0])
+                found = clip.stream_frames(source, max_s=(own[-1] + 1) / clip.FPS, first=start)
+                yield from (one for number, one in enumerate(found, start) if number in some)
 
     def cropped() -> Iterator[np.ndarray]:
-        for picture in clip.stream_frames(source, max_s=stop / clip.FPS, first=start):
-            left, top, side = crop.scaled(picture.shape[1] / scanned_width)
+        for picture in pictures():
+            left, top, side = crop.scaled(picture.shape[1] / scan.width)
             square = picture[top : top + side, left : left + side]
             shrink = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
             yield cv2.resize(square, (size, size), interpolation=shrink)
 
-    return _write_pictures(folder / "frames.npy", cropped(), (stop - start, size, size, 3))
+    return _write_pictures(folder / "frames.npy", cropped(), (len(wanted), size, size, 3))
 
 
-def write_labels(folder: Path, points: Float[np.ndarray, "t 68 2"]) -> UInt8[np.ndarray, "t h w"]:
+def write_labels(
+    folder: Path, points: Float[np.ndarray, "t 68 2"], spans: Int[np.ndarray, " k"] = ONE
+) -> UInt8[np.ndarray, "t h w"]:
     """Labels of every frame of frames.npy, each agreed with its neighbours in time.
 
     points: landmarks in pixels.
     """
-    frames = pictures_of(folder / "frames.npy")
-    raw = _labels_alone(folder, points)
-    steady = smooth_labels(zip(frames, raw, strict=True))
+
+    def steady() -> Iterator[np.ndarray]:
+        pairs = zip(
+            pictures_of(folder / "frames.npy"), _labels_alone(folder, points, spans), strict=True
+        )
+        for part in stretches(spans, len(points)):
+            yield from smooth_labels(itertools.islice(pairs, part.stop - part.start))
+
     shape = np.load(folder / "frames.npy", mmap_mode="r").shape[:3]
-    return _write_pictures(folder / "labels.npy", steady, shape)
+    return _write_pictures(folder / "labels.npy", steady(), shape)
 
 
 def write_background(
@@ -84,8 +100,14 @@ def write_torso(folder: Path) -> None:
     _write_pictures(folder / "torso.npy", torsos, (*shape, 4))
 
 
-def write_tracks(folder: Path, tracked: Track, found: Bool[np.ndarray, " t"], size: int) -> None:
-    """Poses, landmarks, their statistics and rectangles as tracks.npz."""
+def write_tracks(
+    folder: Path,
+    tracked: Track,
+    found: Bool[np.ndarray, " t"],
+    spans: Int[np.ndarray, " k"],
+    size: int,
+) -> None:
+    """Poses, landmarks, their statistics and rectangles, and the spans, as tracks.npz."""
     write_npz(
         folder / "tracks.npz",
         poses=tracked.poses,
@@ -97,6 +119,7 @@ def write_tracks(folder: Path, tracked: Track, found: Bool[np.ndarray, " t"], si
         lip_rects=_rects(tracked.landmarks2d[:, 48:60], size, margin=0.15, square=True),
         error_px=tracked.error_px,
         found=found,
+        spans=spans,
     )
 
 
@@ -105,11 +128,11 @@ def evenly_spaced(n_frames: int, n: int) -> Int[np.ndarray, " _"]:
     return np.unique(np.linspace(0, n_frames - 1, min(n_frames, n)).astype(int))
 
 
-def pictures_of(path: Path) -> Iterator[np.ndarray]:
+def pictures_of(path: Path, part: slice = slice(None)) -> Iterator[np.ndarray]:
     """The pictures of an npy file one after another, without holding the file in memory."""
-    n_pictures = len(np.load(path, mmap_mode="r"))
-    for start in range(0, n_pictures, PIECE):
-        piece = np.load(path, mmap_mode="r")[start : start + PIECE]
+    first, end, _ = part.indices(len(np.load(path, mmap_mode="r")))
+    for start in range(first, end, PIECE):
+        piece = np.load(path, mmap_mode="r")[start : min(start + PIECE, end)]
         for picture in piece:
             yield np.array(picture)
 
@@ -120,7 +143,9 @@ def write_npz(path: Path, **arrays: np.ndarray | str) -> None:
         np.savez(partial, **arrays)
 
 
-def _labels_alone(folder: Path, points: np.ndarray) -> Iterator[UInt8[np.ndarray, "h w"]]:
+def _labels_alone(
+    folder: Path, points: np.ndarray, spans: np.ndarray
+) -> Iterator[UInt8[np.ndarray, "h w"]]:
     """Labels of every frame on its own."""
     with landmarks.person_mask() as person_of:
         frames = np.load(folder / "frames.npy", mmap_mode="r")
@@ -128,15 +153,19 @@ def _labels_alone(folder: Path, points: np.ndarray) -> Iterator[UInt8[np.ndarray
         samples = ((np.array(frames[t]), person_of(frames[t]), points[t]) for t in some)
         palette = learn_palette(samples)
         del frames
-        for t, (frame, mask) in enumerate(_masked(folder / "frames.npy", person_of)):
-            person = refine_mask(mask, frame)
-            yield label_frame(frame, person, points[t], palette)
+        for part in stretches(spans, len(points)):
+            pairs = _masked(pictures_of(folder / "frames.npy", part), person_of)
+            for t, (frame, mask) in enumerate(pairs, part.start):
+                person = refine_mask(mask, frame)
+                yield label_frame(frame, person, points[t], palette)
 
 
-def _masked(path: Path, person_of: Callable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _masked(
+    pictures: Iterable[np.ndarray], person_of: Callable
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every frame with its person probability, weighted 1-2-1 over its neighbours in time."""
     before = frame = mask = None
-    for following in pictures_of(path):
+    for following in pictures:
         ahead = person_of(following).copy()
         if frame is not None:
             yield frame, (before + 2 * mask + ahead) / 4

@@ -1,11 +1,13 @@
-"""Framing: a clip -> the stretches of it and the square of its picture that show one head well.
+"""Framing: clips -> the faces in them on one clock, and the square of the picture that shows the
+head well.
 
-First pass over a video, at reduced size: faces, shots, gaps, rivals.
+First pass over the videos, at reduced size.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,24 +21,26 @@ DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (
 FEW_FACES, SMALL_FACE = 0.9, 0.2
 """Share of frames with a face below which it may be too small for the detector, where those that
 are found are no higher than this share of the pictures (ours)."""
+MIN_S = 1.0
+"""Seconds of the shortest clip or stretch that is used (ours)."""
 LEAST_PART, AROUND = 240, 4.0
 """Side of the smallest parts of a picture that are searched, pixels; the square that is then looked
 at, in heights of the face (ours)."""
-BLACK = 12  # mean value of a line of pixels, of 255, up to which it is black (ours)
-MIN_S, MAX_GAP_S = 1.0, 0.4
-"""Seconds of the shortest usable stretch, and of the longest gap in it that is filled (ours)."""
-RIVAL, CROWDED_SHARE = 0.65, 0.1
-"""Relative size of a second face that makes a frame ambiguous; share of such frames that is an
-error (ours)."""
-HEAD_SHARE = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop (ours)
-SQUARE_SHARE = 0.45  # a square picture is cropped where a crop is smaller by this factor (ours)
+BLACK = 12
+"""Mean value of a line of pixels, of 255, up to which it is black (ours)."""
+HEAD_SHARE = 0.5
+"""Face height (1.5 x brows to chin) over the side of a fresh crop (ours)."""
+SQUARE_SHARE = 0.45
+"""A square picture is cropped where a crop is smaller by this factor (ours)."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Faces of a clip at 25 fps, in pixels of pictures of width x height, and small pictures.
+    """Faces of clips at 25 fps, in pixels of pictures of width x height, and small pictures.
 
-    bars: black bars at the left, top, right and bottom of the pictures, pixels.
+    source: what the first clip says of itself; bars: black bars at the left, top, right and bottom
+    of the pictures, pixels; clips, firsts: the files, one after the other on one clock, and the
+    frame at which each begins.
     """
 
     mesh: landmarks.Mesh
@@ -45,6 +49,48 @@ class Scan:
     height: int
     source: clip.Probe
     bars: tuple[int, int, int, int] = (0, 0, 0, 0)
+    clips: tuple[Path, ...] = (Path("clip"),)
+    firsts: tuple[int, ...] = (0,)
+
+    def parts(self) -> list[tuple[Path, int, int]]:
+        """Each clip, its first frame and its end."""
+        ends = (*self.firsts[1:], len(self.mesh))
+        return list(zip(self.clips, self.firsts, ends, strict=True))
+
+    @functools.cached_property
+    def cuts(self) -> tuple[int, ...]:
+        """Frames at which another shot starts inside a clip."""
+        return tuple(
+            first + cut
+            for _, first, stop in self.parts()
+            for cut in landmarks.find_cuts(self.thumbnails[first:stop], self.mesh.cut(first, stop))
+        )
+
+    def shot(self, start: int, stop: int) -> tuple[int, int | None]:
+        """First frame of the shot, or clip, around a stretch, and its end; None: of the clip."""
+        first, end = next((a, b) for _, a, b in self.parts() if a <= start < b)
+        before = [cut for cut in self.cuts if first < cut <= start]
+        after = [cut for cut in self.cuts if stop <= cut < end]
+        return max(before, default=first), min(after, default=None)
+
+    def within(self, frame: int) -> tuple[int, int]:
+        """The number of the clip that a frame lies in, and the frame's own there."""
+        number = int(np.searchsorted(self.firsts, frame, side="right")) - 1
+        return number, frame - self.firsts[number]
+
+    def time(self, frame: int) -> str:
+        """ "1.20 s", after the clip's name where there are several."""
+        number, own = self.within(frame)
+        name = f"{self.clips[number].name} " if len(self.clips) > 1 else ""
+        return f"{name}{own / clip.FPS:.2f} s"
+
+    def times(self, spans: Sequence[tuple[int, int]]) -> str:
+        """ "0.00 to 1.20 s, 3.00 to 4.00 s", at most five of them, each after its clip's name."""
+        words = []
+        for start, stop in spans[:5]:
+            number, own = self.within(start)
+            words.append(f"{self.time(start)[:-2]} to {(own + stop - start) / clip.FPS:.2f} s")
+        return ", ".join([*words, "..."] if len(spans) > 5 else words)
 
 
 @dataclass(frozen=True)
@@ -96,7 +142,37 @@ def scan(source: Path, *, max_s: float = 0.0, detector: str = "mediapipe") -> Sc
             close = landmarks.detect(parts, detector=detector)
             mesh = close.moved(-left * zoom, -top * zoom, scale / zoom)
     bars = black_bars(brightest)
-    return Scan(mesh, np.stack(thumbnails), shape[1], shape[0], about, bars)
+    return Scan(mesh, np.stack(thumbnails), shape[1], shape[0], about, bars, (source,))
+
+
+def scan_all(sources: Sequence[Path], *, max_s: float = 0.0, detector: str = "mediapipe") -> Scan:
+    """`scan` of several clips, one after the other. max_s: seconds read of all together, 0 = all;
+    no clip is begun with less than MIN_S left.
+
+    Raises: ValueError when one has pictures of another shape.
+    """
+    scans: list[Scan] = []
+    for source in sources:
+        left_s = max_s - sum(len(one.mesh) for one in scans) / clip.FPS
+        if scans and 0 < max_s and left_s < MIN_S:
+            break
+        one = scan(source, max_s=left_s if max_s > 0 else 0.0, detector=detector)
+        scans.append(one)
+        if (one.width, one.height) != (scans[0].width, scans[0].height):
+            raise ValueError(
+                f"{source.name} is {one.source.width} x {one.source.height}, {sources[0].name} "
+                f"{scans[0].source.width} x {scans[0].source.height}: clips of one person must "
+                "have pictures of one shape; crop them alike, or leave one out"
+            )
+    firsts = np.cumsum([0, *(len(one.mesh) for one in scans[:-1])]).tolist()
+    return replace(
+        scans[0],
+        mesh=landmarks.in_a_row([one.mesh for one in scans]),
+        thumbnails=np.concatenate([one.thumbnails for one in scans]),
+        bars=tuple(max(widths) for widths in zip(*(one.bars for one in scans), strict=True)),
+        clips=tuple(path for one in scans for path in one.clips),
+        firsts=tuple(firsts),
+    )
 
 
 def black_bars(brightest: UInt8[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
@@ -152,53 +228,6 @@ def _resized(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
     return cv2.resize(picture, (DETECT_SIDE, DETECT_SIDE), interpolation=how)
 
 
-def usable_spans(found: Scan, *, min_s: float = MIN_S) -> list[tuple[int, int]]:
-    """First frame and end of every stretch of at least min_s with one face, the longest first.
-
-    A stretch holds one shot and no gap longer than MAX_GAP_S; equal ones stand in order of time.
-    """
-    cuts = landmarks.find_cuts(found.thumbnails, found.mesh)
-    stretches = landmarks.spans(found.mesh.found, round(MAX_GAP_S * clip.FPS), cuts)
-    long_enough = [(a, b) for a, b in stretches if b - a >= min_s * clip.FPS]
-    return sorted(long_enough, key=lambda span: span[0] - span[1])
-
-
-def usable_span(found: Scan, number: int = 0) -> tuple[int, int, list[str]]:
-    """First frame and end of the usable stretch of a number, and warnings about the rest.
-
-    Raises: ValueError when the clip is too short, shows no face, two alike, or only flashes, or
-    has no stretch of that number.
-    """
-    mesh, n_frames = found.mesh, len(found.mesh)
-    if n_frames < MIN_S * clip.FPS:
-        raise ValueError(
-            f"the clip lasts {n_frames / clip.FPS:.2f} s; at least {MIN_S:g} s are needed"
-        )
-    if not mesh.found.any():
-        raise ValueError("no face was found in any frame; use a clip that shows one face")
-    crowded = float((mesh.rival > RIVAL).mean())
-    if crowded > CROWDED_SHARE:
-        raise ValueError(
-            f"two faces of similar size are in {crowded:.0%} of the frames; crop the clip so "
-            "that one person is left"
-        )
-    spans = usable_spans(found)
-    if not spans:
-        every = usable_spans(found, min_s=0.0)
-        longest = (every[0][1] - every[0][0]) / clip.FPS
-        raise ValueError(
-            f"the longest stretch with a face lasts {longest:.2f} s; at least "
-            f"{MIN_S:g} s are needed"
-        )
-    if not 0 <= number < len(spans):
-        raise ValueError(
-            f"span {number} does not exist; the clip has {len(spans)} usable stretch(es), "
-            f"counted from 0: {_times(spans)}"
-        )
-    start, stop = spans[number]
-    return start, stop, _warnings(found, spans, number)
-
-
 def square_crop(
     mesh: landmarks.Mesh, width: int, height: int, bars: tuple[int, int, int, int] = (0, 0, 0, 0)
 ) -> Crop:
@@ -225,41 +254,3 @@ def square_crop(
     middle = float(np.median((brow + chin) / 2))
     top = np.clip(min(middle - 0.47 * side, highest), 0, height - side)
     return Crop(float(left), float(top), side)
-
-
-def _warnings(found: Scan, spans: list[tuple[int, int]], chosen: int) -> list[str]:
-    """What the reader should know about the clip and the stretches that are not used."""
-    start, stop = spans[chosen]
-    cuts = landmarks.find_cuts(found.thumbnails, found.mesh)
-    warnings = []
-    if abs(found.source.fps - clip.FPS) > 0.01:
-        warnings.append(f"frame rate {found.source.fps:.2f} resampled to {clip.FPS} by time stamps")
-    if (found.mesh.rival > 0).mean() > 0.05:
-        warnings.append("a second, smaller face is in the picture; the largest one is followed")
-    if any(found.bars):
-        warnings.append("black bars around the picture are left out")
-    if cuts:
-        times = ", ".join(f"{cut / clip.FPS:.2f}" for cut in cuts[:5])
-        warnings.append(f"{len(cuts)} cut(s), at {times} s; one shot is used")
-    if stop - start < len(found.mesh):
-        word = "usable" if len(spans) == 1 else "used"
-        warnings.append(
-            f"only {start / clip.FPS:.2f} to {stop / clip.FPS:.2f} s of "
-            f"{len(found.mesh) / clip.FPS:.2f} s are {word}"
-        )
-    if len(spans) > 1:
-        others = [span for index, span in enumerate(spans) if index != chosen]
-        warnings.append(
-            f"{len(others)} other usable stretch(es), {_times(others)}: chosen by "
-            f"person.span, which is {chosen}"
-        )
-    missing = int((~found.mesh.found[start:stop]).sum())
-    if missing:
-        warnings.append(f"the face is missing in {missing} frame(s); interpolated and flagged")
-    return warnings
-
-
-def _times(spans: list[tuple[int, int]]) -> str:
-    """ "0.00 to 1.20 s, 3.00 to 4.00 s", at most five of them."""
-    words = [f"{start / clip.FPS:.2f} to {stop / clip.FPS:.2f} s" for start, stop in spans[:5]]
-    return ", ".join([*words, "..."] if len(spans) > 5 else words)

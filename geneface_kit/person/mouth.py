@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from geneface_kit.person.clip import FPS
+from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.runs.files import Facts
 
 LIPS = slice(48, 68)  # the 20 points of the outer and the inner lips among the 68
@@ -67,7 +68,11 @@ def mouth_cells(mouth: Float[np.ndarray, "t 2"]) -> Int[np.ndarray, "t 2"]:
 
 
 def mouth_coverage(
-    mouth: Float[np.ndarray, "t 2"], *, enough: float = 0.9, most_windows: int = 8
+    mouth: Float[np.ndarray, "t 2"],
+    spans: Int[np.ndarray, " k"] = ONE,
+    *,
+    enough: float = 0.9,
+    most_windows: int = 8,
 ) -> Facts:
     """What a person's report says of the mouth shapes of a clip, opening and width given.
 
@@ -75,13 +80,17 @@ def mouth_coverage(
     _missing: what the absent common shapes have in common, a few words or "". mouth_windows_s:
     where the one-second windows start, best first, that together show the share
     mouth_windows_reach of the clip's own shapes. Their choice is greedy: they start at multiples of
-    a fifth of a second; each next one adds the most shapes that are not yet shown, until `enough`
-    of them are, or `most_windows` are chosen.
+    a fifth of a second of a stretch and end in it; each next one adds the most shapes that are not
+    yet shown, until `enough` of them are, or `most_windows` are chosen.
     """
     cells = mouth_cells(mouth) @ np.array([N_WIDTH, 1])
     counts = np.bincount(cells, minlength=N_OPENING * N_WIDTH)
     shown = counts >= 2
-    starts = range(0, max(1, len(cells) - FPS + 1), FPS // 5)
+    starts = [
+        start
+        for part in stretches(spans, len(cells))
+        for start in range(part.start, max(part.start, part.stop - FPS) + 1, FPS // 5)
+    ]
     sets = {start: set(cells[start : start + FPS]) & set(np.flatnonzero(shown)) for start in starts}
     windows: list[int] = []
     seen: set[int] = set()

@@ -3,12 +3,12 @@
 Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from geneface_kit.person import clip, framing, landmarks
 from geneface_kit.person.background import Background
@@ -28,14 +28,16 @@ MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shape
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a preparation found: the scan, the span and crop taken from it, track, audio, pictures.
+    """What a preparation found: the scan, the parts and crop taken from it, track, audio, pictures.
 
-    span: first frame and end; spans: all usable stretches; frames, labels: memory maps.
+    taken, usable: first frame and end of the stretches that are used, and that could be; spans: of
+    those used; frames, labels: memory maps.
     """
 
     scan: framing.Scan
-    span: tuple[int, int]
-    spans: tuple[tuple[int, int], ...]
+    taken: Sequence[tuple[int, int]]
+    usable: Sequence[tuple[int, int]]
+    spans: Int[np.ndarray, " k"]
     crop: framing.Crop
     tracked: Track
     audio: SyncedAudio
@@ -198,13 +200,24 @@ def flicker(
 
 
 def _clip_measures(found: Evidence) -> Facts:
-    scan, (start, stop) = found.scan, found.span
-    cuts = landmarks.find_cuts(scan.thumbnails, scan.mesh)
+    scan, used = found.scan, np.concatenate([np.arange(*span) for span in found.taken])
+
+    def seconds(spans: Iterable[tuple[int, int]], first: int, stop: int) -> list[list[float]]:
+        here = [span for span in spans if first <= span[0] < stop]
+        return [[(frame - first) / clip.FPS for frame in span] for span in here]
+
     return {
-        "seconds": round((stop - start) / clip.FPS, 2),
-        "span_s": [start / clip.FPS, stop / clip.FPS],
-        "spans_s": [[a / clip.FPS, b / clip.FPS] for a, b in found.spans],
-        "cuts_s": [cut / clip.FPS for cut in cuts],
+        "seconds": round(len(used) / clip.FPS, 2),
+        "clips": [
+            {
+                "file": path.name,
+                "seconds": (stop - first) / clip.FPS,
+                "taken_s": seconds(found.taken, first, stop),
+                "usable_s": seconds(found.usable, first, stop),
+                "cuts_s": [(cut - first) / clip.FPS for cut in scan.cuts if first <= cut < stop],
+            }
+            for path, first, stop in scan.parts()
+        ],
         "source": {
             "width": scan.source.width,
             "height": scan.source.height,
@@ -213,14 +226,14 @@ def _clip_measures(found: Evidence) -> Facts:
         "crop": [
             round(v / scan.width, 4) for v in (found.crop.left, found.crop.top, found.crop.side)
         ],
-        "detection_rate": float(scan.mesh.found[start:stop].mean()),
-        "chin_margin": _chin_margin(scan, start, stop),
+        "detection_rate": float(scan.mesh.found[used].mean()),
+        "chin_margin": _chin_margin(scan, used[scan.mesh.found[used]]),
     }
 
 
-def _chin_margin(scan: framing.Scan, start: int, stop: int) -> float:
+def _chin_margin(scan: framing.Scan, frames: np.ndarray) -> float:
     """How far the chin stays above the picture's lower border, heights of the face; the median."""
-    points = landmarks.to_68(scan.mesh)[start:stop][scan.mesh.found[start:stop]]
+    points = landmarks.to_68(scan.mesh)[frames]
     chin, brow = points[:, :17, 1].max(1), points[:, 17:27, 1].min(1)
     room = scan.height - scan.bars[3] - chin
     return float(np.median(room) / max(np.median(chin - brow), 1.0))
@@ -253,7 +266,7 @@ def _picture_measures(found: Evidence) -> Facts:
     heads = [_rows(labels[t]) for t in some]
     light = [_brightness(frames[t], labels[t]) for t in some]
     low, high = np.percentile(light, [5, 95])
-    pairs = [(t, t + 1) for t in some if t + 1 < len(frames)]
+    pairs = [(t, t + 1) for t in some if t + 1 < len(frames) and t + 1 not in found.spans]
     return {
         "head_px": float(np.median(heads)),
         "head_in_picture": float(np.mean([_is_inside(labels[t]) for t in some])),
@@ -275,13 +288,13 @@ def _mouth_measures(found: Evidence) -> Facts:
     return {
         "loudness_rms": found.audio.rms,
         "silent": clip.is_silent(found.audio.sound),
-        "sound_drift_s": drift(found.audio.speech, found.tracked.landmarks),
+        "sound_drift_s": drift(found.audio.speech, found.tracked.landmarks, found.spans),
         "offset_s": round(offset.seconds, 3),
         "offset_confidence": round(offset.confidence, 3),
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
         "offset_curve": [round(float(value), 4) for value in offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
-    } | mouth_coverage(mouth)
+    } | mouth_coverage(mouth, found.spans)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

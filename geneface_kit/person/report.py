@@ -71,9 +71,9 @@ def rows(report: Facts) -> list[tuple[str, str, str]]:
     how_background = "one moment is kept, the medoid" if still else "put together from all moments"
     return [
         ("source", f"{source['width']} x {source['height']}, {source['fps']:g} fps", ""),
-        ("taken", _spans([report["span_s"]]), "the longest usable stretch"),
-        ("usable stretches", _spans(report["spans_s"]), "one face, gaps of at most 0.4 s, no cut"),
-        ("cuts", ", ".join(f"{t:.2f} s" for t in report["cuts_s"]) or "none", ""),
+        ("taken", _of_clips(report, "taken_s"), "one person, one framing"),
+        ("usable stretches", _of_clips(report, "usable_s"), "one face, gaps up to 0.4 s, no cut"),
+        ("cuts", _of_clips(report, "cuts_s"), "no window in time crosses one"),
         ("detection", f"{report['detection_rate']:.1%}", "frames in which a face is found"),
         ("face", f"{report['source_face_px']:.0f} px", "brows to chin in the source; 120 and more"),
         ("head", f"{report['head_px']:.0f} px", "hair to chin in the prepared picture"),
@@ -134,8 +134,15 @@ def rows(report: Facts) -> list[tuple[str, str, str]]:
     ]
 
 
-def _spans(spans: list[list[float]]) -> str:
-    return ", ".join(f"{start:.2f} to {stop:.2f} s" for start, stop in spans)
+def _of_clips(report: Facts, name: str) -> str:
+    """Times or stretches of every clip, after its file's name where there are several."""
+    words = []
+    for one in report["clips"]:
+        spans = [span if isinstance(span, list) else [span] for span in one[name]]
+        times = [f"{' to '.join(f'{t:.2f}' for t in span)} s" for span in spans]
+        if times:
+            words.append(f"{one['file']} " * (len(report["clips"]) > 1) + ", ".join(times))
+    return "; ".join(words) or "none"
 
 
 def _list(title: str, items: list[str], otherwise: str) -> str:

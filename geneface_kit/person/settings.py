@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from geneface_kit.person.takes import ALL
 from geneface_kit.person.tracking.track import TrackingConfig
 
 
@@ -11,7 +12,7 @@ class PersonConfig:
 
     size: int = 128  # side of the square pictures, pixels; the method has 512
     max_s: float = 0.0  # seconds read from the clip; 0 = all
-    span: int = 0  # which usable stretch of the clip: 0 the longest, 1 the second longest, ...
+    span: int = ALL  # all usable stretches of one framing; 0 the longest alone, 1 the second, ...
     sound: str = "auto"  # track, the video's own; beside, NAME.wav; auto, whichever speaks
     detector: str = "mediapipe"  # landmarks.DETECTORS
     encoder: str = "hama"  # a name of speech.ENCODERS or "package.module:Class"; method: HuBERT

@@ -1,11 +1,12 @@
-"""Person: a talking video -> one validated artefact that the other stages trust.
+"""Person: talking videos -> one validated artefact that the other stages trust.
 
-Reads the clip; writes frames, labels, background, torso, tracks, speech, audio, then person.json.
+Reads the clips; writes frames, labels, background, torso, tracks, speech, audio, then person.json.
 """
 
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,21 @@ from geneface_kit.person import (
     quality,
     report,
     speech,
+    takes,
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
 from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
 from geneface_kit.person.settings import PersonConfig
-from geneface_kit.person.speech.offset import covered_span, read_sound, span_of, synchronise
+from geneface_kit.person.spans import firsts_of, stretches
+from geneface_kit.person.speech.offset import (
+    SAMPLES,
+    Heard,
+    covered_span,
+    features_of,
+    read_sound,
+    synchronise,
+)
 from geneface_kit.person.tracking.track import track
 
 STEPS = (
@@ -48,38 +58,40 @@ def make(run: runs.Run, config: PersonConfig) -> None:
 
 
 def inputs(subject: str, config: PersonConfig) -> list[Path]:
-    """The files the stage reads: the clip; its sound and the subject's consent, if beside it."""
+    """The files the stage reads: the clips; their sound and the subject's consent, if beside."""
     source = find(subject)
-    beside, consent = clip.beside_of(source), _consent_file(source)
-    return [source, *filter(None, [beside]), *[consent] * consent.is_file()]
+    videos = clips_of(source)
+    beside = filter(None, [clip.beside_of(path) for path in videos])
+    return [*videos, *beside, *_consent_files(source)]
 
 
 def name_of(subject: str) -> str:
-    """What a person is called, however its clip is named: by its path, with or without its ending,
-    in any case."""
+    """What a person is called, however its clip or folder is named: by its path, with or without
+    its ending, in any case."""
     given = Path(subject)
-    if given.is_dir():
-        return given.resolve().name
     try:
-        return find(subject).stem
+        found = given if given.is_dir() else find(subject)
     except FileNotFoundError:
         return given.stem
+    return found.resolve().name if found.is_dir() else found.stem
 
 
 def find(name: str) -> Path:
-    """The video of a person, looked for in this order.
+    """The video of a person, or the folder of its videos, looked for in this order.
 
-    A file's path; a folder's path ("clips/" or "./ada") that holds one video; a clip called NAME,
-    in any case, in data/persons or GENEFACE_KIT_DATA; a known person, fetched into data/persons
-    unless GENEFACE_KIT_OFFLINE is set; the embedded demo.
+    A file's path; a folder's path ("clips/" or "./ada") that holds videos; a clip or such a folder
+    called NAME, in any case, in data/persons or GENEFACE_KIT_DATA; a known person, fetched into
+    data/persons unless GENEFACE_KIT_OFFLINE is set; the embedded demo.
     Raises: FileNotFoundError, in one sentence that says where to put the video; ValueError when
-    a folder holds several, or a fetched clip was changed.
+    a folder that is named holds none, or a fetched clip was changed.
     """
     given = Path(name)
     if given.is_file() and (given.suffix or given.parent.name):
         return given
     if given.is_dir() and os.sep in name:
-        return _only_video(given)
+        if not clips_of(given):
+            raise ValueError(f"{given} holds no video; put the clips of one person into it")
+        return given
     at_home = runs.root() / "data" / "persons"
     folders = [at_home]
     if "GENEFACE_KIT_DATA" in os.environ:
@@ -97,31 +109,37 @@ def find(name: str) -> Path:
         return demo.clip_path(name)
     published = f" (published by {entry.source})" if entry else ""
     raise FileNotFoundError(
-        f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in "
-        f"the project's folder, or into the folder that GENEFACE_KIT_DATA names{published}"
+        f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in the project's "
+        f"folder (several: into data/persons/{given.stem}/), or into the folder that "
+        f"GENEFACE_KIT_DATA names{published}"
     )
 
 
 def _named(folder: Path, name: str) -> Path | None:
-    """The video of a name in a folder, written with or without its ending, in any case; the exact
-    spelling first, then the order of clip.SUFFIXES."""
+    """The video, or folder of videos, of a name in a folder, written with or without its ending, in
+    any case; the exact spelling first, then the order of clip.SUFFIXES, folders last."""
     videos = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         suffix = path.suffix.lower()
         if suffix in clip.SUFFIXES and name.lower() in (path.stem.lower(), path.name.lower()):
             rank = (name not in (path.stem, path.name), clip.SUFFIXES.index(suffix))
             videos[rank, path.name] = path
+        elif path.name.lower() == name.lower() and path.is_dir() and clips_of(path):
+            videos[(path.name != name, len(clip.SUFFIXES)), path.name] = path
     return videos[min(videos)] if videos else None
 
 
-def _only_video(folder: Path) -> Path:
-    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in clip.SUFFIXES)
-    if len(videos) == 1:
-        return videos[0]
-    found = ", ".join(path.name for path in videos[:5]) or "none"
-    raise ValueError(
-        f"{folder} holds {len(videos)} videos ({found}); one is needed, name it by its path"
-    )
+def clips_of(source: Path) -> list[Path]:
+    """The videos of a person: the file itself, or those of a folder, "clip2" before "clip10"."""
+    if not source.is_dir():
+        return [source]
+    videos = [path for path in source.iterdir() if path.suffix.lower() in clip.SUFFIXES]
+    return sorted(videos, key=lambda path: (_natural(path.name.lower()), path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by their value."""
+    return [(int(digits or -1), text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
 
 
 def prepare(
@@ -132,7 +150,8 @@ def prepare(
     name: str = "",
     step: Callable[[str], None] = log.debug,
 ) -> Person:
-    """Turn a video into a person artefact in `folder` (person.json is written last).
+    """Turn a video, or a folder of them, into a person artefact in `folder` (person.json is written
+    last).
 
     step: called with the name of each step of STEPS as it begins. A clip whose verdict is "not
     usable" gets its artefact and its report all the same; `load` refuses it later.
@@ -143,53 +162,47 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "person.json").unlink(missing_ok=True)
     step("scan")
-    scan = framing.scan(source, max_s=config.max_s, detector=config.detector)
-    start, stop, warnings = framing.usable_span(scan, config.span)
-    sound = read_sound(source, config.sound)
-    start, stop, left_out = covered_span(sound, start, stop)
-    warnings += [*sound.notes, *left_out]
-    if stop - start < framing.MIN_S * clip.FPS:
-        raise ValueError(
-            f"only {(stop - start) / clip.FPS:.2f} s show a face and have sound ("
-            f"{'; '.join(left_out)}); at least {framing.MIN_S:g} s are needed"
-        )
-    spans = tuple(framing.usable_spans(scan))
-    mesh = landmarks.fill_gaps(scan.mesh.cut(start, stop))
+    scan = framing.scan_all(clips_of(source), max_s=config.max_s, detector=config.detector)
+    taken, warnings = takes.chosen(scan, config.span)
+    taken, heard, notes = _heard(scan, taken, config.sound)
+    warnings += notes
+    spans = firsts_of(taken)
+    mesh = landmarks.in_a_row([landmarks.fill_gaps(scan.mesh.cut(*span)) for span in taken])
     crop = framing.square_crop(mesh, scan.width, scan.height, scan.bars)
     step("frames")
-    frames = files.write_frames(source, folder, (start, stop), crop, scan.width, config.size)
+    frames = files.write_frames(scan, folder, taken, crop, config.size)
     step("tracking")
     placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
-    tracked = track(placed, config.size, config.tracking, pictures=frames)
+    tracked = track(placed, config.size, config.tracking, pictures=frames, spans=spans)
     hidden, still = hidden_mouth(frames, tracked.landmarks2d), frozen(frames)
-    files.write_tracks(folder, tracked, mesh.found & ~hidden & ~still, config.size)
-    warnings += left_out_of(hidden, "the mouth is hidden") + left_out_of(
-        still, "the picture stands"
-    )
+    files.write_tracks(folder, tracked, mesh.found & ~hidden & ~still, spans, config.size)
+    for flags, why in ((hidden, "the mouth is hidden"), (still, "the picture stands")):
+        warnings += left_out_of(flags, why, scan, taken)
     step("speech")
-    spoken = speech.encode(span_of(sound.samples, start, stop - start)).cut(stop - start)
+    spoken = features_of([one.shifted() for one in heard])
     step("offset")
-    offset = speech.estimate_offset(spoken, tracked.landmarks)
+    offset = speech.estimate_offset(spoken, tracked.landmarks, spans)
     audio = synchronise(
-        sound.samples, spoken, start, offset, encoder=config.encoder, weights=config.encoder_weights
+        heard, spoken, offset, encoder=config.encoder, weights=config.encoder_weights
     )
     files.write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)
     step("labels")
-    labels = files.write_labels(folder, tracked.landmarks2d)
+    labels = files.write_labels(folder, tracked.landmarks2d, spans)
     step("background")
     background = files.write_background(folder, frames, labels)
     step("torso")
     files.write_torso(folder)
     step("report")
+    usable = takes.usable_spans(scan)
     found = quality.Evidence(
-        scan, (start, stop), spans, crop, tracked, audio, background, frames, labels
+        scan, taken, usable, spans, crop, tracked, audio, background, frames, labels
     )
     measured = quality.measure(found)
     measured |= quality.verdict(measured, warnings + list(audio.notes))
     facts = {
         "schema": SCHEMA,
-        "name": name or source.stem,
+        "name": name or name_of(str(source)),
         "data_kind": "synthetic" if source.parent == demo.clip_path("demo").parent else "real",
         "size": config.size,
         "focal": tracked.focal,
@@ -215,21 +228,51 @@ def prepare(
     return person
 
 
-def left_out_of(flags: Bool[np.ndarray, " t"], why: str) -> list[str]:
-    """The sentence about frames that do not train, with their times in the used part; or none."""
-    times = [f"{a / clip.FPS:.2f} to {b / clip.FPS:.2f} s" for a, b in runs_of(flags)]
-    return (
-        [f"{why} at {', '.join(times[:5])} of the used part: left out of what trains"]
-        if times
-        else []
-    )
+def left_out_of(
+    flags: Bool[np.ndarray, " t"], why: str, scan: framing.Scan, taken: Sequence[tuple[int, int]]
+) -> list[str]:
+    """The sentence about frames that do not train, with their times; or none.
+
+    flags: of the frames that are taken, one stretch after the other.
+    """
+    runs = [
+        (start + a, start + b)
+        for (start, _), part in zip(taken, stretches(firsts_of(taken), len(flags)), strict=True)
+        for a, b in runs_of(flags[part])
+    ]
+    return [f"{why} at {scan.times(runs)}: left out of what trains"] if runs else []
+
+
+def _heard(
+    scan: framing.Scan, taken: Sequence[tuple[int, int]], choice: str
+) -> tuple[list[tuple[int, int]], list[Heard], list[str]]:
+    """What of the stretches has sound, that sound, and notes about it."""
+    kept, heard, notes = [], [], {}
+    sounds = [read_sound(path, choice) for path in scan.clips]
+    for start, stop in taken:
+        number, own = scan.within(start)
+        sound, first = sounds[number], start - own
+        covered, end, left_out = covered_span(sound, own, own + stop - start)
+        name = f"{scan.clips[number].name}: " if len(scan.clips) > 1 else ""
+        notes |= dict.fromkeys(f"{name}{note}" for note in (*sound.notes, *left_out))
+        if end - covered < framing.MIN_S * clip.FPS:
+            continue
+        begin, cut = (None if edge is None else edge - first for edge in scan.shot(start, stop))
+        inside = slice(begin * SAMPLES, None if cut is None else cut * SAMPLES)
+        kept.append((first + covered, first + end))
+        heard.append(Heard(sound.samples[inside], (covered - begin) * SAMPLES, end - covered))
+    if not kept:
+        raise ValueError(
+            f"less than {framing.MIN_S:g} s on end show a face and have sound ({'; '.join(notes)})"
+        )
+    return kept, heard, list(notes)
 
 
 def _consent(source: Path) -> str:
-    """The statement in NAME.consent.txt beside the clip, if there is one."""
-    path = _consent_file(source)
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    """The statements in NAME.consent.txt beside the clips, if there are any."""
+    return "\n".join(path.read_text(encoding="utf-8").strip() for path in _consent_files(source))
 
 
-def _consent_file(source: Path) -> Path:
-    return source.with_suffix(".consent.txt")
+def _consent_files(source: Path) -> list[Path]:
+    beside = [source.parent / f"{source.stem}.consent.txt"]
+    return [path for path in [*beside, *sorted(source.glob("*.consent.txt"))] if path.is_file()]

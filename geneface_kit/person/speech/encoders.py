@@ -6,7 +6,7 @@ its weights are, "mel" (80) is the spectrum itself. Any other is named by its im
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -66,6 +66,18 @@ class Speech:
     def cut(self, n_frames: int) -> "Speech":
         """Exactly 2 * n_frames steps: cut, or the last step repeated."""
         return self.each(lambda values: fit_length(values, 2 * n_frames))
+
+    def part(self, frames: slice) -> "Speech":
+        """The steps of some frames."""
+        steps = slice(2 * frames.start, 2 * frames.stop)
+        return replace(self, features=self.features[steps], f0=self.f0[steps], mel=self.mel[steps])
+
+    @staticmethod
+    def in_a_row(parts: "Sequence[Speech]") -> "Speech":
+        """Speech of one encoder, one after the other."""
+        columns = ("features", "f0", "mel")
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in columns}
+        return replace(parts[0], **joined)
 
 
 def encode(
@@ -185,10 +197,15 @@ ENCODERS = {"hama": Hama, "mel": Mel, "hubert-large": HubertLarge}
 
 def levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:
     """Sound about 0, at full peak, its own if none is given, and long enough for every encoder."""
+    peak = peak_of(audio) if peak is None else peak
     audio = audio - audio.mean(dtype=np.float64)
-    peak = float(np.abs(audio).max()) if peak is None else peak
     level = (audio / peak if peak > 1e-4 else audio).astype(np.float32)
     return np.pad(level, (0, max(0, 3 * STEP - len(level))))
+
+
+def peak_of(audio: Float[np.ndarray, " n"]) -> float:
+    """The largest sample of a sound, a constant in it not counted."""
+    return float(np.abs(audio - audio.mean(dtype=np.float64)).max())
 
 
 def in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:

@@ -4,19 +4,24 @@ The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mout
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.clip import FPS, SAMPLE_RATE, Sound, chosen_sound
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.speech.encoders import Speech, encode
+from geneface_kit.person.spans import ONE, stretches
+from geneface_kit.person.speech.encoders import Speech, encode, peak_of
 
-CONTEXT = 3  # frames on both sides that the mouth prediction sees (ours)
+SAMPLES = SAMPLE_RATE // FPS
+"""Samples of sound per frame."""
+CONTEXT = 3
+"""Frames on both sides that the mouth prediction sees (ours)."""
 MAX_OFFSET_S = 1.0
 """Longest offset between sound and lips that is looked for, seconds; a third of a short clip, but
 at least LEAST_REACH (ours)."""
@@ -45,8 +50,11 @@ class Offset:
 
 @dataclass(frozen=True)
 class SyncedAudio:
-    """The sound of a span in step with the picture, and its features. offset: as found; rms:
-    loudness of the clip's sound, full scale 1; notes: what was repaired or is doubtful."""
+    """The sound of a person in step with the picture.
+
+    sound: 16 kHz; speech: two steps a frame; offset: as found; rms: loudness of the sound,
+    full scale 1; notes: what was repaired or is doubtful, a sentence each.
+    """
 
     sound: Float[np.ndarray, " n"]
     speech: Speech
@@ -55,25 +63,30 @@ class SyncedAudio:
     notes: tuple[str, ...]
 
 
-def mouth_from_speech(speech: Speech) -> Float[np.ndarray, "t 2"]:
+def mouth_from_speech(
+    speech: Speech, spans: Int[np.ndarray, " k"] = ONE
+) -> Float[np.ndarray, "t 2"]:
     """Opening and width, minus their mean, that a regression predicts from the sound alone.
 
     Trained on the "hama" features of other speakers; one row per video frame.
     """
     if speech.encoder != "hama":
         raise ValueError(f'the mouth regression reads "hama" features, got {speech.encoder!r}')
-    return predict_ridge(_mouth_ridge(), in_context(speech.features))
+    parts = [speech.part(part).features for part in stretches(spans, len(speech) // 2)]
+    return predict_ridge(_mouth_ridge(), np.concatenate([in_context(part) for part in parts]))
 
 
-def estimate_offset(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> Offset:
+def estimate_offset(
+    speech: Speech, landmarks: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
+) -> Offset:
     """How late the sound is, from the lag at which it predicts the tracked mouth best.
 
-    speech: the clip's sound from its first frame on; landmarks: pose-free. Lags of up to
-    MAX_OFFSET_S are tried. A video in which the lips never move has confidence 0.
+    speech: the clip's sound from its first frame on; landmarks: pose-free; spans: of the frames.
+    Lags of up to MAX_OFFSET_S are tried. A video in which the lips never move has confidence 0.
     """
     n_frames = min(len(landmarks), len(speech) // 2)
-    predicted = mouth_from_speech(speech)[:n_frames]
-    return best_lag(predicted, mouth_shape(landmarks[:n_frames]))
+    predicted = mouth_from_speech(speech, spans)[:n_frames]
+    return best_lag(predicted, mouth_shape(landmarks[:n_frames]), spans)
 
 
 def predict_ridge(
@@ -90,17 +103,30 @@ def in_context(features: Float[np.ndarray, "s c"]) -> Float[np.ndarray, "t d"]:
     return np.concatenate([padded[k : k + len(frames)] for k in range(2 * CONTEXT + 1)], axis=1)
 
 
-def best_lag(predicted: Float[np.ndarray, "t 2"], seen: Float[np.ndarray, "_ 2"]) -> Offset:
-    """The lag at which a predicted mouth (opening, width) goes with the seen one best: the maximum
-    of the correlations, refined by a parabola. Confidence falls with the highest rival more than 3
-    frames away, and is 0 at the ends of the search."""
-    reach = min(round(MAX_OFFSET_S * FPS), max(LEAST_REACH, (len(seen) - 10) // 3))
+def best_lag(
+    predicted: Float[np.ndarray, "t 2"],
+    seen: Float[np.ndarray, "_ 2"],
+    spans: Int[np.ndarray, " k"] = ONE,
+) -> Offset:
+    """The lag at which a predicted mouth (opening, width) goes with the seen one best.
+
+    All stretches are shifted alike, each compared with itself alone.
+    The maximum of the curve of correlations, refined by a parabola. Confidence falls with the
+    highest rival more than 3 frames away, and is 0 at the ends of the search.
+    """
+    parts = stretches(spans, min(len(predicted), len(seen)))
+    common = [
+        sum(max(0, part.stop - part.start - lag) for part in parts)
+        for lag in range(round(MAX_OFFSET_S * FPS) + 1)
+    ]
+    reach = max(k for k, n in enumerate(common) if k <= LEAST_REACH or n >= 2 * k + 10)
     lags = np.arange(-reach, reach + 1)
     curve = np.zeros(len(lags), np.float32)
-    if len(seen) > 2 * reach + 10:
+    if common[reach] > reach + 10:
         for index, lag in enumerate(lags):
             # the sound of frame t + lag belongs to the picture of frame t
-            sound, picture = _shifted(predicted, seen, int(lag))
+            shifted = [_shifted(predicted[part], seen[part], int(lag)) for part in parts]
+            sound, picture = (np.concatenate(side) for side in zip(*shifted, strict=True))
             pairs = zip(sound.T, picture.T, strict=True)
             curve[index] = np.mean([pearson(*pair, still=0.0) for pair in pairs])
     best = int(curve.argmax())
@@ -141,36 +167,67 @@ def covered_span(sound: Sound, start: int, stop: int) -> tuple[int, int, list[st
     return start, stop, notes
 
 
-def drift(speech: Speech, landmarks: Float[np.ndarray, "t 68 3"]) -> float:
-    """By how many seconds the offset grows from the first to the last third of a clip; 0 for a
-    short one, other features than "hama", and thirds that are not clear."""
+def drift(
+    speech: Speech, landmarks: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
+) -> float:
+    """By how many seconds the offset grows from the first to the last third of a clip.
+
+    0 for a short clip, other features than "hama", and thirds that are not clear.
+    """
     n_frames = min(len(landmarks), len(speech) // 2)
     if speech.encoder != "hama" or n_frames < DRIFT_FRAMES:
         return 0.0
-    third, predicted = n_frames // 3, mouth_from_speech(speech)[:n_frames]
+    third, predicted = n_frames // 3, mouth_from_speech(speech, spans)[:n_frames]
     seen = mouth_shape(landmarks[:n_frames])
-    ends = [best_lag(predicted[part], seen[part]) for part in (np.s_[:third], np.s_[-third:])]
+    ends = [
+        best_lag(predicted[first:][:third], seen[first:][:third], np.maximum(spans - first, 0))
+        for first in (0, n_frames - third)
+    ]
     if min(end.confidence for end in ends) < CLEAR_CONFIDENCE:
         return 0.0
     return ends[1].seconds - ends[0].seconds
 
 
-def synchronise(
-    sound: Float[np.ndarray, " n"],
-    spoken: Speech,
-    start: int,
-    offset: Offset,
-    *,
-    encoder: str,
-    weights: str,
-) -> SyncedAudio:
-    """Sound and features of the span with a clear offset corrected.
+@dataclass(frozen=True)
+class Heard:
+    """The sound of a stretch.
 
-    sound: the clip's; spoken: features of its span as it stands; offset: of `spoken` against the
-    tracked lips; encoder, weights: see `encode`, of the features that are kept.
+    shot: 16 kHz, of all that its shot or clip holds; first: sample at which the stretch begins in
+    it; n_frames: of the stretch.
     """
-    n_frames = len(spoken) // 2
-    rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) if len(sound) else 0.0
+
+    shot: Float[np.ndarray, " n"]
+    first: int
+    n_frames: int
+
+    def shifted(self, by_s: float = 0.0) -> Float[np.ndarray, " m"]:
+        """The stretch's sound, taken by_s later; silence outside the shot."""
+        first, n_samples = self.first + round(by_s * SAMPLE_RATE), self.n_frames * SAMPLES
+        padded = np.pad(self.shot, (max(0, -first), max(0, first + n_samples - len(self.shot))))
+        return padded[max(first, 0) :][:n_samples].astype(np.float32)
+
+
+def features_of(
+    sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama", *, weights: str = ""
+) -> Speech:
+    """Speech of stretches in a row, each heard alone, all with one peak; see `encode`."""
+    peak = max(peak_of(sound) for sound in sounds)
+    return Speech.in_a_row(
+        [
+            encode(sound, encoder, weights=weights, peak=peak).cut(len(sound) // SAMPLES)
+            for sound in sounds
+        ]
+    )
+
+
+def synchronise(
+    heard: Sequence[Heard], spoken: Speech, offset: Offset, *, encoder: str, weights: str
+) -> SyncedAudio:
+    """Sound and features of all stretches with a clear offset corrected.
+
+    spoken: their features as they stand; offset: of `spoken` against the tracked lips; encoder,
+    weights: see `encode`, of the features that are kept.
+    """
     notes = []
     clear = offset.confidence >= CLEAR_CONFIDENCE
     shift_s = offset.seconds if clear and abs(offset.seconds) >= LEAST_OFFSET_S else 0.0
@@ -181,23 +238,17 @@ def synchronise(
         notes.append(
             f"the audio-video offset is uncertain (confidence {offset.confidence:.2f}); left as is"
         )
-    moved = span_of(sound, start, n_frames, shift_s)
+    moved = [one.shifted(shift_s) for one in heard]
     if encoder != "hama" or shift_s:
-        spoken = encode(moved, encoder, weights=weights)
-    return SyncedAudio(moved, spoken.cut(n_frames), offset, rms, tuple(notes))
-
-
-def span_of(sound: np.ndarray, start: int, n_frames: int, shift_s: float = 0.0) -> np.ndarray:
-    """Sound of n_frames frames from frame `start`, taken shift_s later; silence outside."""
-    first = round((start / FPS + shift_s) * SAMPLE_RATE)
-    n_samples = n_frames * SAMPLE_RATE // FPS
-    padded = np.pad(sound, (max(0, -first), max(0, first + n_samples - len(sound))))
-    return padded[max(first, 0) :][:n_samples].astype(np.float32)
+        spoken = features_of(moved, encoder, weights=weights)
+    sound = np.concatenate(moved)
+    rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
+    return SyncedAudio(sound, spoken, offset, rms, tuple(notes))
 
 
 def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
     n = min(len(sound), len(picture))
-    start, stop = max(0, -lag), min(n, n - lag)
+    start, stop = max(0, -lag), max(0, -lag, min(n, n - lag))
     return sound[start + lag : stop + lag], picture[start:stop]
 
 

@@ -10,6 +10,8 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
+from geneface_kit.person.spans import ONE, each, stretches
+
 # fmt: off
 RIGID = np.array([
     33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8, 127, 356, 234, 454, 93, 323,
@@ -87,10 +89,16 @@ def unproject(
     return np.stack([x, y, -points[..., 2]], axis=-1).astype(np.float64)
 
 
-def smooth_upper_face(points: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, "t 68 3"]:
-    """Brows, nose and eyes lightly smoothed in time; jaw and lips untouched."""
+def smooth_upper_face(
+    points: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
+) -> Float[np.ndarray, "t 68 3"]:
+    """Brows, nose and eyes lightly smoothed in time, stretch by stretch; jaw and lips untouched."""
+
+    def softened(part: np.ndarray) -> np.ndarray:
+        return gaussian_filter1d(part, SMOOTH_FRAMES, axis=0, mode="nearest")
+
     smooth = points.copy()
-    smooth[:, 17:48] = gaussian_filter1d(points[:, 17:48], SMOOTH_FRAMES, axis=0, mode="nearest")
+    smooth[:, 17:48] = each(softened, points[:, 17:48], spans)
     return smooth
 
 
@@ -100,17 +108,17 @@ def solve_pnp(
     focal: float,
     size: int,
     *,
-    linked: bool = True,
+    spans: Int[np.ndarray, " k"] | None = ONE,
 ) -> tuple[Float[np.ndarray, "t 3"], Float[np.ndarray, "t 3"]]:
     """Rotation vectors and translations of the head in the camera, radians and eye distances.
 
     shape: rigid points in the head frame; points: the same ones seen, pixels and depth of the
-    mesh; linked: the frames follow each other in time.
+    mesh; spans: of the frames that follow each other in time, None when none do.
     """
     solid = unproject(points, slice(None), focal, size)
     pixels, depths = points[..., :2], solid[..., 2] - solid[..., 2].mean(1, keepdims=True)
     start = _far_camera_poses(shape, solid, pixels, focal, size)
-    poses = _refine(shape, pixels, start, focal, size, depths=depths, linked=linked)
+    poses = _refine(shape, pixels, start, focal, size, depths=depths, spans=spans)
     return poses[:, :3], poses[:, 3:]
 
 
@@ -140,7 +148,7 @@ def estimate_focal(
         shape, _ = mean_shape(solid, rigid, eyes)
         shape = shape[rigid]
         poses = _far_camera_poses(shape, solid[:, rigid], pixels, focal, size)
-        poses = _refine(shape, pixels, poses, focal, size, linked=False)
+        poses = _refine(shape, pixels, poses, focal, size)
         errors = np.linalg.norm(_residuals(shape, pixels, poses, focal, size), axis=-1)
         doubt = np.log(focal / (prior * size)) / spread
         costs.append(FOCAL_EVIDENCE * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
@@ -188,9 +196,9 @@ def _refine(
     size: int,
     *,
     depths: np.ndarray | None = None,
-    linked: bool = True,
+    spans: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Gauss-Newton with Huber weights on all poses; linked: second differences are small too."""
+    """Gauss-Newton with Huber weights on all poses; in spans, second differences are small too."""
     noise = NOISE_PX * size / 256
     limit = OUTLIER_PX * size / 256
     stiff = np.array([1 / np.radians(TURN_NOISE)] * 3 + [1 / SHIFT_NOISE] * 3)
@@ -208,8 +216,8 @@ def _refine(
             hessian += np.einsum("tni,tn,tnj->tij", slope, weight, slope)
             gradient += np.einsum("tni,tn,tn->ti", slope, weight, residual)
         hessian += 1e-6 * np.eye(6)
-        if linked and len(poses) > 2:
-            step = _linked_step(hessian, gradient, poses, stiff)
+        if spans is not None and len(poses) > 2:
+            step = _linked_step(hessian, gradient, poses, stiff, spans)
         else:
             step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         poses = poses - step
@@ -217,15 +225,22 @@ def _refine(
 
 
 def _linked_step(
-    hessian: np.ndarray, gradient: np.ndarray, poses: np.ndarray, stiff: np.ndarray
+    hessian: np.ndarray,
+    gradient: np.ndarray,
+    poses: np.ndarray,
+    stiff: np.ndarray,
+    spans: np.ndarray,
 ) -> np.ndarray:
     """Newton step of the data term plus |stiff * second difference|^2 (banded, exact)."""
     n_frames = len(poses)
+    linked = np.zeros(n_frames - 2)  # whether frames k, k + 1, k + 2 lie in one stretch
+    for part in stretches(spans, n_frames):
+        linked[part.start : max(part.start, part.stop - 2)] = 1
     second = np.zeros((n_frames, 3))  # band of D^T D: diagonal, first, second off-diagonal
-    for offset, row in enumerate(_second_difference_bands(n_frames)):
+    for offset, row in enumerate(_second_difference_bands(linked)):
         second[: len(row), offset] = row
     bend = np.zeros_like(poses)
-    bend[2:] += (curve := np.diff(poses, 2, axis=0))
+    bend[2:] += (curve := linked[:, None] * np.diff(poses, 2, axis=0))
     bend[1:-1] -= 2 * curve
     bend[:-2] += curve
     band = np.zeros((18, n_frames * 6))  # lower form: band[d, j] = H[j + d, j]
@@ -238,10 +253,10 @@ def _linked_step(
     return solveh_banded(band, right, lower=True).reshape(n_frames, 6)
 
 
-def _second_difference_bands(n: int) -> list[np.ndarray]:
-    """Diagonals 0, 1, 2 of D^T D for the (n - 2, n) second-difference matrix D."""
-    each = np.ones(n - 2)  # a row of D is 1, -2, 1
-    return [np.convolve(each, [1.0, 4.0, 1.0]), np.convolve(each, [-2.0, -2.0]), each]
+def _second_difference_bands(linked: np.ndarray) -> list[np.ndarray]:
+    """Diagonals 0, 1, 2 of D^T D for the (n - 2, n) second-difference matrix D of linked rows."""
+    # a row of D is 1, -2, 1
+    return [np.convolve(linked, [1.0, 4.0, 1.0]), np.convolve(linked, [-2.0, -2.0]), linked]
 
 
 def _in_camera(shape: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import camera
 from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, to_68
 from geneface_kit.person.mouth import LIPS, mouth_opening
+from geneface_kit.person.spans import ONE
 from geneface_kit.person.tracking.calibration import N_PICTURES, Response, calibrate
 from geneface_kit.person.tracking.pnp import (
     RIGID,
@@ -63,12 +64,13 @@ def track(
     config: TrackingConfig | None = None,
     *,
     pictures: UInt8[np.ndarray, "t h h 3"] | None = None,
+    spans: Int[np.ndarray, " k"] = ONE,
 ) -> Track:
     """Pose, focal length and pose-free landmarks of a clip of one head.
 
     mesh: pixels of `size` x `size` pictures, gaps filled (`landmarks.fill_gaps`). pictures: the
     same t pictures; given them, the detector's response to turns is measured and taken out (only
-    for the mesh of 478 points).
+    for the mesh of 478 points). spans: only frames of one stretch are neighbours in time.
     """
     config = config or TrackingConfig()
     if not np.isfinite(mesh.points).all():
@@ -86,7 +88,7 @@ def track(
     )
     solid = unproject(points, rigid, focal, size)
     shape, aligned = mean_shape(solid, rigid, eyes)
-    turns, shifts = solve_pnp(shape[rigid], points[:, rigid], focal, size)
+    turns, shifts = solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=spans)
     landmarks = aligned[:, MESH_TO_68] if dense else aligned
     if pictures is not None and dense:
         response = _response(pictures, shape, aligned, turns, shifts, focal, size, config)
@@ -99,7 +101,7 @@ def track(
     return Track(
         poses=poses.astype(np.float32),
         focal=float(focal),
-        landmarks=smooth_upper_face(landmarks).astype(np.float32),
+        landmarks=smooth_upper_face(landmarks, spans).astype(np.float32),
         landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
         error_px=error.astype(np.float32),
         unsmoothed=landmarks.astype(np.float32),
@@ -170,7 +172,7 @@ def _response(
         rotations = np.tile(np.eye(3), (len(seen), 1, 1))
         landmarks = np.zeros((len(seen), 68, 3))
         if len(points):
-            found, _ = solve_pnp(shape[RIGID], points[:, RIGID], focal, size, linked=False)
+            found, _ = solve_pnp(shape[RIGID], points[:, RIGID], focal, size, spans=None)
             rotations[seen.found] = Rotation.from_rotvec(found).as_matrix()
             solid = unproject(points, RIGID, focal, size)
             landmarks[seen.found] = align(solid, shape, RIGID)[:, MESH_TO_68]

@@ -1,0 +1,46 @@
+"""Spans: the stretches that a person's frames come in, a clip or shot each; none sees another.
+
+They are given by the first frame of each, `spans`, rising from 0. Between two of them is a joint:
+the frames on its two sides follow each other in the files, but not in time.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+ONE: Int[np.ndarray, " 1"] = np.zeros(1, np.int64)
+"""Spans of a recording without a joint."""
+HELD_OUT = 1 / 11
+"""Share of the frames that is held out, at the end (official code)."""
+
+
+def stretches(spans: Int[np.ndarray, " k"], stop: int, start: int = 0) -> list[slice]:
+    """The parts of frames start .. stop - 1 that hold no joint, in order."""
+    edges = [start, *(int(first) for first in spans if start < first < stop), stop]
+    return [slice(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+
+def firsts_of(parts: Sequence[tuple[int, int]]) -> Int[np.ndarray, " k"]:
+    """Spans of frames that are taken from parts of clips, start and stop of each, in a row."""
+    lengths = [stop - start for start, stop in parts]
+    return np.cumsum([0, *lengths[:-1]])
+
+
+def each(
+    change: Callable[[np.ndarray], np.ndarray], values: np.ndarray, spans: Int[np.ndarray, " k"]
+) -> np.ndarray:
+    """What a function makes of every stretch of some values over time, one after the other."""
+    return np.concatenate([change(values[part]) for part in stretches(spans, len(values))])
+
+
+def held_out_from(spans: Int[np.ndarray, " k"], n_frames: int) -> int:
+    """The first frame that is held out.
+
+    The last whole stretches, where such are HELD_OUT of the frames up to twice as much; else as
+    many frames as that.
+    """
+    most = n_frames * 10 // 11
+    whole = [int(first) for first in spans if n_frames * (1 - 2 * HELD_OUT) <= first <= most]
+    return max(whole, default=most)
