@@ -1,6 +1,5 @@
 """Lips: talks and persons -> what a figure of mouths shows: grids, strips, opening over time."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,13 +7,14 @@ import pandas as pd
 from geneface_kit_figures.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 from jaxtyping import Float, UInt8
 
+from geneface_kit.evaluation.protocols import own_plan
 from geneface_kit.person import camera, speech
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.runs import Run
 from geneface_kit.talk.config import TalkConfig
-from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
+from geneface_kit.talk.plan import Actor, Plan, load_actor
 from geneface_kit.talk.postprocess import postprocess
 
 __all__ = [
@@ -148,8 +148,7 @@ def opening_data(actor: Actor, config: TalkConfig, run: Run) -> pd.DataFrame:
     is flat where the tracked curve moves is the mean-face effect.
     """
     person = actor.person
-    whole = dataclasses.replace(config, max_s=0.0)
-    planned = plan(actor, person.audio, whole, run.generator("opening"))
+    planned = own_plan(actor, config, run.generator("opening"))
     n = min(len(planned.landmarks), len(person.landmarks))
     tracked = mouth_opening(person.landmarks[:n])
     columns = {
@@ -159,7 +158,7 @@ def opening_data(actor: Actor, config: TalkConfig, run: Run) -> pd.DataFrame:
         "kit": mouth_opening(planned.landmarks[:n]),
     }
     if planned.speech.encoder == "hama":  # the features that the ridge reads
-        heard = speech.mouth_from_speech(planned.speech)[:n, 0]
+        heard = speech.mouth_from_speech(planned.speech, person.spans)[:n, 0]
         columns["ridge"] = heard - heard.mean() + tracked[: person.n_train].mean()
     columns["mean"] = np.full(n, tracked[: person.n_train].mean())
     return pd.DataFrame(columns).round(5)

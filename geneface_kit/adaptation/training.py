@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geneface_kit.adaptation.losses import (
@@ -33,6 +33,7 @@ HELD_OUT = 0.2  # share at the end of every corpus recording that only validates
 TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
 """Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
 memory and time do not grow with the corpus (ours)."""
+POSTNET_REACH = 7  # frames that the post-net sees on both sides of one
 DECAY = 250_000  # updates in which the post-net's learning rate falls to a tenth (code)
 DISCRIMINATOR_LR = 1e-4  # learning rate of the discriminator's RMSprop (code)
 LEAST_MOTION = 0.3  # variance ratio of the mouth below which a run has collapsed (ours)
@@ -79,8 +80,8 @@ class AdaptationTask(Task):
         config: AdaptationConfig,
     ) -> None:
         self.generator, self.config = generator, config
-        self.own_speech = speech_part(who.speech, 0, who.n_train)
-        self.train_speech, self.unheard = _split([*foreign, self.own_speech])
+        self.own_speech = [who.speech.part(part) for part in who.stretches(0, who.n_train)]
+        self.train_speech, self.unheard = _split([*foreign, *self.own_speech])
         if config.pitch and generator.vae.pitch is None:
             raise ValueError("adaptation.pitch needs a generator trained with motion.pitch=true")
         pitch = generator.vae.pitch.embedding if config.pitch else None
@@ -99,8 +100,9 @@ class AdaptationTask(Task):
         displaced = (who.landmarks - mean) / generator.unit
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
         self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
+        self.own_inside = _far_from_joints(who.spans, who.n_train)
         self.moments = MomentsLoss(self.own)
-        self.held_out_speech = speech_part(who.speech, who.n_train, len(own))
+        self.held_out_speech = [who.speech.part(part) for part in who.stretches(who.n_train)]
         draw = torch.Generator().manual_seed(0)
         if config.transport_noise:
             heard = _at_most(TRANSPORT_S, self.train_speech)
@@ -108,8 +110,8 @@ class AdaptationTask(Task):
             noise = config.transport_noise / generator.unit
             self.adapter.transport.fit(raw, self.own, noise=noise)
         self.unheard = _at_most(UNHEARD_S, self.unheard)
-        self.own_still = self._raw(self.own_speech)
-        self.own_held_out_still = self._raw(self.held_out_speech)
+        self.own_still = [self._raw(one) for one in self.own_speech]
+        self.own_held_out_still = [self._raw(one) for one in self.held_out_speech]
         self.unheard_raw = [self._raw(one, config.talk_temperature, draw) for one in self.unheard]
         self.before = self._measures(adapted=False)
         self.n_collapsed = 0
@@ -155,10 +157,13 @@ class AdaptationTask(Task):
         if config.moments_weight:
             losses["moments"] = self.moments(fake.flatten(0, 1))
         if config.mse_weight:
-            raw = self.own_still
+            raw, inside = self.own_still, self.own_inside
             if config.own_temperature:
-                raw = self._raw(self.own_speech, config.own_temperature, generator)
-            losses["mse"] = mse_loss(self.adapter(raw, f0_of(self.own_speech))[0], self.own)
+                raw = [self._raw(s, config.own_temperature, generator) for s in self.own_speech]
+            # one pass, for the statistics of batch norms; what sees over a joint does not count
+            f0 = torch.cat([f0_of(one) for one in self.own_speech], dim=1)
+            adapted = self.adapter(torch.cat(raw, dim=1), f0)[0]
+            losses["mse"] = mse_loss(adapted[inside], self.own[inside])
         return losses, fake.flatten(0, 1)
 
     def validate(self, index: int) -> dict[str, float]:
@@ -189,20 +194,22 @@ class AdaptationTask(Task):
 
     def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
         """Motion for the held-out corpus speech, network units, before or after adaptation."""
-        pairs = zip(self.unheard_raw, self.unheard, strict=True)
-        return [self._moved(raw, heard, adapted) for raw, heard in pairs]
+        return self._moved(self.unheard_raw, self.unheard, adapted)
 
     def held_out(self, *, adapted: bool) -> Float[Tensor, "t 204"]:
         """Motion for the person's own held-out sound, network units, before or after adaptation."""
-        return self._moved(self.own_held_out_still, self.held_out_speech, adapted)
+        return torch.cat(self._moved(self.own_held_out_still, self.held_out_speech, adapted))
 
     @torch.no_grad()
-    def _moved(self, raw: Tensor, heard: Speech, adapted: bool) -> Float[Tensor, "t 204"]:
-        return (self.adapter(raw, f0_of(heard)) if adapted else raw)[0]
+    def _moved(
+        self, raw: Sequence[Tensor], heard: Sequence[Speech], adapted: bool
+    ) -> list[Float[Tensor, "_ 204"]]:
+        pairs = zip(raw, heard, strict=True)
+        return [(self.adapter(r, f0_of(h)) if adapted else r)[0] for r, h in pairs]
 
     @torch.no_grad()
     def _measures(self, *, adapted: bool) -> dict[str, float]:
-        still = self._moved(self.own_still, self.own_speech, adapted)
+        still = torch.cat(self._moved(self.own_still, self.own_speech, adapted))
         moved = self.predictions(adapted=adapted)
         share, expert = max(8, self.config.sync_windows // len(moved)), self.generator.expert
         frames = torch.cat(moved)
@@ -216,18 +223,19 @@ class AdaptationTask(Task):
         }
 
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random pieces of corpus speech, all of one length: the shortest clip or `frames`."""
+        """Random pieces of corpus speech, all of one length: `frames`, or less if more than a tenth
+        of the speech lies in shorter recordings, so that those can be drawn."""
         config = self.config
-        shortest = min(len(speech) for speech in self.train_speech) // 8 * 8
-        n_steps = min(2 * config.frames, shortest)
-        lengths = torch.tensor([float(len(speech)) for speech in self.train_speech])
+        n_steps = min(2 * config.frames, _common_length(self.train_speech) // 8 * 8)
+        speeches = [speech for speech in self.train_speech if len(speech) >= n_steps]
+        lengths = torch.tensor([float(len(speech)) for speech in speeches])
         picks = torch.multinomial(lengths, config.batch, replacement=True, generator=generator)
         features, f0 = [], []
         for pick in picks.tolist():
-            last = (len(self.train_speech[pick]) - n_steps) // 2
+            last = (len(speeches[pick]) - n_steps) // 2
             start = 2 * int(torch.randint(last + 1, (1,), generator=generator))
-            features.append(self.train_speech[pick].features[start : start + n_steps])
-            f0.append(self.train_speech[pick].f0[start : start + n_steps])
+            features.append(speeches[pick].features[start : start + n_steps])
+            f0.append(speeches[pick].f0[start : start + n_steps])
         return torch.from_numpy(np.stack(features)).float(), torch.from_numpy(np.stack(f0)).float()
 
     def _raw(
@@ -244,6 +252,14 @@ def speech_part(speech: Speech, start: int, stop: int) -> Speech:
     return speech.each(lambda values: values[2 * start : 2 * stop])
 
 
+def _far_from_joints(spans: Int[np.ndarray, " k"], n_frames: int) -> Bool[Tensor, " t"]:
+    """The frames whose neighbours that a post-net sees lie all in one stretch."""
+    inside = torch.ones(n_frames, dtype=torch.bool)
+    for joint in spans[(spans > 0) & (spans < n_frames)]:
+        inside[max(0, joint - POSTNET_REACH) : joint + POSTNET_REACH] = False
+    return inside
+
+
 def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
     """What trains, and the last part of each recording, which does not; too short ones left out."""
     train, unheard = [], []
@@ -251,9 +267,9 @@ def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
         n_frames = len(speech) // 2
         start = round((1 - HELD_OUT) * n_frames)
         if start >= WINDOW:
-            train.append(speech_part(speech, 0, start))
+            train.append(speech.part(slice(0, start)))
         if n_frames - start >= WINDOW:
-            unheard.append(speech_part(speech, start, n_frames))
+            unheard.append(speech.part(slice(start, n_frames)))
     if not train or not unheard:
         raise ValueError(
             "the corpus holds no recording of a second or more; name a folder of talking clips "

@@ -5,6 +5,7 @@ sound of others (cross-driven). Landmark-driven is ours: what the renderer alone
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from jaxtyping import Float, Int, UInt8
 
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
 from geneface_kit.talk.audio import SAMPLES
 from geneface_kit.talk.config import TalkConfig
-from geneface_kit.talk.plan import Actor, Plan, plan
+from geneface_kit.talk.plan import Actor, Plan, in_a_row, plan
 
 
 def held_out(person: Person, n_frames: int) -> Int[np.ndarray, " n"]:
@@ -33,11 +35,7 @@ def landmark_driven(actor: Actor, chosen: Int[np.ndarray, " n"]) -> UInt8[np.nda
 
     A head that speech drives gets their own sound instead.
     """
-    person, avatar = actor.person, actor.avatar
-    track = avatar.driving(person.landmarks, person.speech)
-    frames = avatar.render(
-        track, person.poses, only=chosen.tolist(), torso_shifts=avatar.torso_shifts
-    )
+    frames = _rendered(actor, actor.person.landmarks, actor.person.speech, chosen)
     return np.stack(list(live.progress(frames, "landmark-driven", len(chosen))))
 
 
@@ -48,21 +46,47 @@ def self_driven(
 
     The landmarks come from speech alone; the eyes are replayed from frames of training.
     """
-    person, avatar = actor.person, actor.avatar
     planned = held_out_plan(actor, config, generator)
-    there = slice(person.n_train, person.n_train + len(planned.landmarks))
-    torso_shifts = None if avatar.torso_shifts is None else avatar.torso_shifts[there]
-    track = avatar.driving(planned.landmarks, planned.speech)
-    only = (chosen - person.n_train).tolist()
-    frames = avatar.render(track, person.poses[there], only=only, torso_shifts=torso_shifts)
+    first = actor.person.n_train
+    frames = _rendered(actor, planned.landmarks, planned.speech, chosen, first)
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
 
 
 def held_out_plan(actor: Actor, config: TalkConfig, generator: torch.Generator) -> Plan:
     """What the face does for all of the person's own held-out sound, from speech alone."""
-    person = actor.person
-    sound = person.audio[person.n_train * SAMPLES : len(person.landmarks) * SAMPLES]
-    return plan(actor, sound, dataclasses.replace(config, max_s=0.0), generator)
+    return own_plan(actor, config, generator, actor.person.n_train)
+
+
+def own_plan(actor: Actor, config: TalkConfig, generator: torch.Generator, first: int = 0) -> Plan:
+    """What the face does for the person's own sound from a frame on, each stretch heard alone."""
+    whole = dataclasses.replace(config, max_s=0.0)
+    sounds = [
+        actor.person.audio[part.start * SAMPLES : part.stop * SAMPLES]
+        for part in actor.person.stretches(first)
+    ]
+    return in_a_row([plan(actor, sound, whole, generator) for sound in sounds])
+
+
+def _rendered(
+    actor: Actor,
+    landmarks: Float[np.ndarray, "t 68 3"],
+    heard: Speech,
+    chosen: Int[np.ndarray, " n"],
+    first: int = 0,
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Frames `chosen` of the clip, on its poses and shoulders; no stretch sees another.
+
+    landmarks, heard: from the clip's frame `first` on.
+    """
+    person, avatar = actor.person, actor.avatar
+    for part in person.stretches(first):
+        own = slice(part.start - first, part.stop - first)
+        yield from avatar.render(
+            avatar.driving(landmarks[own], heard.part(own)),
+            person.poses[part],
+            only=(chosen[(chosen >= part.start) & (chosen < part.stop)] - part.start).tolist(),
+            torso_shifts=None if avatar.torso_shifts is None else avatar.torso_shifts[part],
+        )
 
 
 def cross_driven(

@@ -19,6 +19,7 @@ from geneface_kit.person import landmarks, speech
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
+from geneface_kit.person.spans import ONE
 from geneface_kit.runs.record import Run
 from geneface_kit.talk.audio import SAMPLES
 from geneface_kit.talk.plan import Actor, Plan
@@ -90,7 +91,7 @@ def score_pictures(
     faces = detected(frames)
     found |= _faces(faces, detected(truth), person.size)
     first, last = chosen[0] * SAMPLES, (chosen[-1] + 1) * SAMPLES
-    found |= _lse(chosen, frames, person.audio[first:last], faces)
+    found |= _lse(chosen, frames, person.audio[first:last], faces, person.spans)
     return found
 
 
@@ -179,12 +180,15 @@ def _lse(
     frames: UInt8[np.ndarray, "t h w 3"],
     audio: Float[np.ndarray, " n"],
     faces: Detected,
+    spans: Int[np.ndarray, " k"] = ONE,
 ) -> Scores:
     """SyncNet's two scores, where its file is there and it can see a mouth move in time."""
     measured = network("syncnet")
     if not isinstance(measured, NotMeasured):
         if (np.diff(places) != 1).any():
             measured = NotMeasured("SyncNet needs frames in a row: set evaluation.n_frames=0")
+        elif np.isin(places[1:], spans).any():
+            measured = NotMeasured("SyncNet needs frames of one clip, these come from several")
         elif not faces.found.all():
             measured = NotMeasured("SyncNet needs a face in every frame")
         else:

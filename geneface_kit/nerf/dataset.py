@@ -70,6 +70,10 @@ class RayDataset:
         self.poses = torch.tensor(person.poses, dtype=torch.float32, device=self.device)
         self.landmarks = torch.tensor(person.landmarks, dtype=torch.float32, device=self.device)
         self._tracks = {"landmarks": self.landmarks}
+        edges = [(part.start, part.stop - 1) for part in person.stretches()]
+        lengths = torch.tensor([last - first + 1 for first, last in edges])
+        self.ends = torch.tensor(edges).repeat_interleave(lengths, dim=0)
+        """(t, 2) first and last frame of the stretch that each frame lies in."""
         self.face_rects = self._clipped(person.face_rects)
         self.lip_rects = self._clipped(person.lip_rects)
         self.head_rects = self._clipped(_label_rects(person.labels, margin=self.size // 32))
@@ -178,13 +182,20 @@ class RayDataset:
     def track(self, driven_by: str) -> Float[Tensor, "t ..."]:
         """What drives every frame, see `driving`."""
         if driven_by not in self._tracks:
-            speech = torch.tensor(np.asarray(self.person.speech.features), dtype=torch.float32)
-            self._tracks[driven_by] = driving(driven_by, self.landmarks, speech.to(self.device))
+            heard = torch.tensor(np.asarray(self.person.speech.features), dtype=torch.float32)
+            heard = heard.to(self.device)
+            parts = [
+                driving(driven_by, self.landmarks[part], heard[2 * part.start : 2 * part.stop])
+                for part in self.person.stretches()
+            ]
+            self._tracks[driven_by] = torch.cat(parts)
         return self._tracks[driven_by]
 
     def windows(self, frames: Int[Tensor, " b"], config: HeadConfig) -> Float[Tensor, "b w ..."]:
-        """What a head of these settings is given in frames: parts of its track."""
-        return windows_of(self.track(config.driven_by), frames, config.attention_frames)
+        """What a head of these settings is given in frames: parts of its track, none over a
+        joint."""
+        track = self.track(config.driven_by)
+        return windows_of(track, frames, config.attention_frames, self.ends[frames.cpu()])
 
     def background(self) -> Float[Tensor, "h w 3"]:
         """The picture behind the person, in [0, 1]."""
@@ -219,12 +230,20 @@ def driving(
 
 
 def windows_of(
-    track: Float[Tensor, "t ..."], frames: Int[Tensor, " b"], width: int
+    track: Float[Tensor, "t ..."],
+    frames: Int[Tensor, " b"],
+    width: int,
+    ends: Int[Tensor, "_ 2"] | None = None,
 ) -> Float[Tensor, "b w ..."]:
-    """Windows of a track, one entry a frame, centred on frames, the ends repeated."""
+    """Windows of a track, one entry a frame, centred on frames, the ends repeated.
+
+    ends: the first and the last entry that each window may see; those of the track if not given.
+    """
+    ends = torch.tensor([[0, len(track) - 1]]) if ends is None else ends
+    first, last = ends.to(track.device)[:, :, None].unbind(1)
     reach = torch.arange(width, device=track.device) - width // 2
     numbers = frames.to(track.device)[:, None] + reach
-    return track[numbers.clamp(0, len(track) - 1)]
+    return track[numbers.maximum(first).minimum(last)]
 
 
 def _inside(at: Tensor, rects: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def _torso(
     torso_shifts = None
     if task.seen is not None:
         predicted = task.field.predicted_shift(dataset.poses).cpu().numpy()
-        torso_shifts = track(task.seen, predicted, dataset.n_train)
+        torso_shifts = track(task.seen, predicted, dataset.n_train, dataset.person.spans)
         with replacing(run.folder / TORSO_MOTION) as partial:
             np.save(partial, torso_shifts)
     _train(run, "torso", task, dataset.person, generator=generator)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.segmentation import TORSO
+from geneface_kit.person.spans import ONE, each
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def learn(person: Person, n_train: int) -> TorsoMotion | None:
     followed in fewer than FEWEST of the training frames.
     """
     n_frames = len(person.frames)
-    frames = np.unique(np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int))
+    frames = np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int)
+    frames = np.union1d(frames, person.spans)
     shifts = torch.from_numpy(measure(person, frames)) * (2 / max(1, person.size - 1))
     found = shifts.isfinite().all(-1)
     trains = found & torch.from_numpy(frames < n_train)
@@ -74,12 +76,20 @@ def learn(person: Person, n_train: int) -> TorsoMotion | None:
     )
     log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", moves, left)
     shifts = torch.where(found[:, None], shifts, predicted).numpy()
-    between = [np.interp(np.arange(n_frames), frames, column) for column in shifts.T]
-    return TorsoMotion(torch.from_numpy(np.stack(between, axis=-1)).float(), weights)
+    between = np.empty((n_frames, 2), np.float32)
+    for part in person.stretches():
+        own = (frames >= part.start) & (frames < part.stop)
+        for axis in (0, 1):
+            numbers = np.arange(part.start, part.stop)
+            between[part, axis] = np.interp(numbers, frames[own], shifts[own, axis])
+    return TorsoMotion(torch.from_numpy(between), weights)
 
 
 def track(
-    seen: TorsoMotion, predicted: Float[np.ndarray, "t 2"], n_train: int
+    seen: TorsoMotion,
+    predicted: Float[np.ndarray, "t 2"],
+    n_train: int,
+    spans: Int[np.ndarray, " k"] = ONE,
 ) -> Float[np.ndarray, "t 2"]:
     """Where the shoulders are in each frame of the clip: as predicted, and what drifts beside it.
 
@@ -88,7 +98,7 @@ def track(
     each axis, the share by which its variance in the training frames exceeds that of the rest.
     """
     beside = seen.shifts.numpy() - predicted
-    slow = gaussian_filter1d(beside, SLOW, axis=0, mode="nearest")
+    slow = each(lambda part: gaussian_filter1d(part, SLOW, axis=0, mode="nearest"), beside, spans)
     noise, drift = (beside - slow)[:n_train].var(axis=0), slow[:n_train].var(axis=0)
     share = np.clip(1 - noise / np.maximum(drift, 1e-12), 0, 1)
     return (predicted + share * slow).astype(np.float32)
@@ -98,19 +108,25 @@ def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, 
     """Shift of the torso in each frame against the middle one of them, pixels right and down.
 
     The torso pixels of consecutive frames are laid onto the middle frame by the shift of highest
-    correlation (Evangelidis and Psarakis 2008), starting from that of the nearest frame followed.
-    NaN where that fails.
+    correlation (Evangelidis and Psarakis 2008), starting from that of the nearest frame followed;
+    over a joint, where the person may sit elsewhere, from how far the face has moved. NaN where
+    that fails.
     """
     scale = WIDTH / person.size if person.size > WIDTH else 1.0
     middle = len(frames) // 2
     reference, _ = _gray(person, int(frames[middle]), scale)
     shifts = np.full((len(frames), 2), np.nan, np.float32)
     shifts[middle] = 0
+    stretch_of = np.searchsorted(person.spans, frames, side="right")
+    faces = np.asarray(person.landmarks2d)[frames].mean(1)
     rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, PASSES, TOLERANCE)
     for side in (range(middle + 1, len(frames)), range(middle - 1, -1, -1)):
-        warp = np.eye(2, 3, dtype=np.float32)
+        warp, stretch = np.eye(2, 3, dtype=np.float32), stretch_of[middle]
         for slot in side:
             picture, torso = _gray(person, int(frames[slot]), scale)
+            if stretch_of[slot] != stretch:
+                stretch = stretch_of[slot]
+                warp[:, 2] = scale * (faces[slot] - faces[middle])
             try:
                 found = cv2.findTransformECC(
                     reference, picture, warp.copy(), cv2.MOTION_TRANSLATION, rule, torso, SMOOTH

@@ -31,7 +31,7 @@ MESH_TO_68: Int[np.ndarray, " 68"] = np.array([
 SURPRISE = 8.2
 """How much picture and face together surprise at a cut within one framing, standard deviations. Of
 15 such cuts none is below 8.4; of 120 clips of talking people two have a frame above 8.2 (ours)."""
-FAINT = (1e-3, 2e-3)
+FAINT = (2e-3, 2e-3)
 """Changes of the picture, of full scale, and of the face, eye distances, that are none (ours)."""
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def _surprise(
     beside = [near[:-4], near[1:-3], near[3:-1], near[4:], far[:-3], far[3:]]
     over = np.log(np.maximum(near[2:-2], faint) / np.maximum(np.max(beside, axis=0), faint))
     away = over - np.median(over)
-    spread = max(1.4826 * np.median(np.abs(away)), 0.1)
+    spread = max(1.4826 * np.median(np.abs(away)), 0.15)
     return np.pad(away / spread, 2, constant_values=-np.inf)
 
 

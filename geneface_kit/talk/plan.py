@@ -1,8 +1,8 @@
 """Plan: an actor and a recording -> what the face does, before a picture is drawn."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -91,11 +91,20 @@ def plan(
         displacements=np.asarray(displacements, np.float32),
         adapted=adapted,
         landmarks=postprocess(adapted, silent, person, config),
-        poses=pose_path(person.poses, n_frames, config.head_motion),
+        poses=pose_path(person.poses, n_frames, config.head_motion, person.spans),
         loudness=loud,
         silent=silent,
-        torso_shifts=torso_shift_path(torso_shifts, n_frames, config.head_motion),
+        torso_shifts=torso_shift_path(torso_shifts, n_frames, config.head_motion, person.spans),
     )
+
+
+def in_a_row(plans: Sequence[Plan]) -> Plan:
+    """Plans one after the other as one."""
+    columns: dict[str, np.ndarray | None] = {}
+    for name in (one.name for one in fields(Plan) if one.name != "speech"):
+        values = [getattr(one, name) for one in plans]
+        columns[name] = None if values[0] is None else np.concatenate(values)
+    return Plan(speech=Speech.in_a_row([one.speech for one in plans]), **columns)
 
 
 def _near_own(landmarks: np.ndarray, person: Person, share: float) -> np.ndarray:

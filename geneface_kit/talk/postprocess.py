@@ -3,12 +3,15 @@
 All functions are plain numpy on landmarks (t, 68, 3) of the head frame, 25 per second.
 """
 
+import itertools
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening
+from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 
@@ -16,6 +19,7 @@ JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 LEAD = 3  # frames by which lips part before a sound after silence (ours; about 0.1 s measured)
 CLOSED_SHARE = 0.25  # share of the person's frames whose mouth counts as closed (ours)
 POSE_WINDOW = 7  # frames averaged along the head's path (official code)
+BEND = 12  # frames on both sides of a joint in which a replayed path bends to meet (ours)
 
 
 def postprocess(
@@ -48,7 +52,7 @@ def postprocess(
             landmarks[:, part] += weight * (rest[part] - landmarks[:, part])
     if config.blinks == "clip":
         frames = ping_pong(len(person.landmarks), len(landmarks))
-        landmarks[:, EYES] = person.landmarks[frames][:, EYES]
+        landmarks[:, EYES] = without_jumps(person.landmarks[:, EYES], person.spans)[frames]
     elif config.blinks != "none":
         raise ValueError(f"blinks must be 'clip' or 'none', got {config.blinks!r}")
     return landmarks.astype(np.float32)
@@ -61,10 +65,27 @@ def ping_pong(n_clip: int, n_frames: int) -> Int[np.ndarray, " t"]:
     return np.minimum(phase, period - phase) if n_clip > 1 else np.zeros(n_frames, int)
 
 
+def without_jumps(
+    path: Float[np.ndarray, "c ..."], spans: Int[np.ndarray, " k"]
+) -> Float[np.ndarray, "c ..."]:
+    """A path whose stretches meet: before and after a joint it bends, softly, to the middle."""
+    joined = path.astype(np.float64)
+    for before, after in itertools.pairwise(stretches(spans, len(path))):
+        jump = joined[after.start] - joined[before.stop - 1]
+        for part, share in ((joined[before][::-1], 0.5), (joined[after], -0.5)):
+            n = min(BEND, len(part) // 2)
+            fade = 0.5 + 0.5 * np.cos(np.pi * np.arange(n) / max(n, 1))
+            part[:n] += share * np.multiply.outer(fade, jump)
+    return joined
+
+
 def pose_path(
-    poses: Float[np.ndarray, "c 4 4"], n_frames: int, head_motion: str
+    poses: Float[np.ndarray, "c 4 4"],
+    n_frames: int,
+    head_motion: str,
+    spans: Int[np.ndarray, " k"] = ONE,
 ) -> Float[np.ndarray, "t 4 4"]:
-    """Camera poses for t frames from a person's own path of c frames.
+    """Camera poses for t frames from a person's own path of c frames in stretches.
 
     "clip" walks the path to its end and back (ping-pong), then averages translations and
     rotations over POSE_WINDOW frames, so that the turns are smooth too. "still" holds the pose
@@ -76,7 +97,7 @@ def pose_path(
         return np.repeat(poses[middle : middle + 1], n_frames, axis=0).astype(np.float32)
     if head_motion != "clip":
         raise ValueError(f"head_motion must be 'clip' or 'still', got {head_motion!r}")
-    path = poses[ping_pong(len(poses), n_frames)].astype(np.float64)
+    path = without_jumps(poses, spans)[ping_pong(len(poses), n_frames)]
     path = uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest")
     # The rotation nearest to a mean of rotations: U V^T of its singular value decomposition.
     left, _, right = np.linalg.svd(path[:, :3, :3])
@@ -85,7 +106,10 @@ def pose_path(
 
 
 def torso_shift_path(
-    torso_shifts: Float[np.ndarray, "c 2"] | None, n_frames: int, head_motion: str
+    torso_shifts: Float[np.ndarray, "c 2"] | None,
+    n_frames: int,
+    head_motion: str,
+    spans: Int[np.ndarray, " k"] = ONE,
 ) -> Float[np.ndarray, "t 2"] | None:
     """The shoulders' shifts for t frames, along with the head's `pose_path`.
 
@@ -93,7 +117,7 @@ def torso_shift_path(
     """
     if torso_shifts is None or head_motion != "clip":
         return None
-    path = torso_shifts[ping_pong(len(torso_shifts), n_frames)]
+    path = without_jumps(torso_shifts, spans)[ping_pong(len(torso_shifts), n_frames)]
     return uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest").astype(np.float32)
 
 

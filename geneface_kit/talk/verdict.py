@@ -73,7 +73,8 @@ def judge(planned: Plan, actor: Actor, flicker: float) -> tuple[Check, ...]:
     own = mouth_opening(person.landmarks).std()
     moves = float(mouth_opening(planned.landmarks).std() / max(own, 1e-6))
     steady = Flicker()
-    for frame in person.frames[:N_OWN]:
+    longest = max(person.stretches(), key=lambda part: part.stop - part.start)
+    for frame in person.frames[longest][:N_OWN]:
         steady.add(frame)
     trembles = flicker / steady.value if steady.value else None
     return (

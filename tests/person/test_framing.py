@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geneface_kit.person import clip, framing, landmarks
+from geneface_kit.person import clip, framing, landmarks, takes
 
 
 def face_at(centres: np.ndarray, height: float) -> landmarks.Mesh:
@@ -37,30 +37,36 @@ def three_stretches() -> framing.Scan:
 
 
 def test_all_usable_stretches_by_length(three_stretches):
-    assert framing.usable_spans(three_stretches) == [(50, 100), (120, 160), (0, 30)]
+    assert takes.usable_spans(three_stretches) == [(50, 100), (120, 160), (0, 30)]
 
 
 def test_a_gap_of_0_4_s_is_bridged_a_longer_one_splits():
     found = np.ones(80, bool)
     found[30:40] = False  # 10 frames are 0.4 s
-    assert framing.usable_spans(scan_of(found)) == [(0, 80)]
+    assert takes.usable_spans(scan_of(found)) == [(0, 80)]
     found[40] = False
-    assert framing.usable_spans(scan_of(found)) == [(41, 80), (0, 30)]
+    assert takes.usable_spans(scan_of(found)) == [(41, 80), (0, 30)]
 
 
 @pytest.mark.parametrize(("number", "span"), [(0, (50, 100)), (1, (120, 160)), (2, (0, 30))])
 def test_a_stretch_is_chosen_by_its_number(three_stretches, number, span):
-    start, stop, warnings = framing.usable_span(three_stretches, number)
-    assert (start, stop) == span
+    taken, warnings = takes.chosen(three_stretches, number)
+    assert taken == [span]
     others = next(text for text in warnings if "other usable stretch" in text)
     assert f"which is {number}" in others
     assert ("2.00 to 4.00 s" in others) == (number != 0)
 
 
-@pytest.mark.parametrize("number", [3, -1])
+def test_all_stretches_that_are_alike_are_taken_in_order_of_time(three_stretches):
+    taken, warnings = takes.chosen(three_stretches)
+    assert taken == [(0, 30), (50, 100), (120, 160)]
+    assert warnings == ["only 0.00 to 1.20 s, 2.00 to 4.00 s, 4.80 to 6.40 s of 8.00 s are usable"]
+
+
+@pytest.mark.parametrize("number", [3, -2])
 def test_a_stretch_that_does_not_exist_is_one_sentence(three_stretches, number):
     with pytest.raises(ValueError, match=rf"span {number} does not exist.*has 3 usable") as caught:
-        framing.usable_span(three_stretches, number)
+        takes.chosen(three_stretches, number)
     assert "\n" not in str(caught.value)
 
 

@@ -114,15 +114,30 @@ def test_videos_are_found_in_order(tmp_path, monkeypatch):
     assert person.find("demo") == demo.clip_path("demo")
 
 
-def test_a_folder_that_is_named_gives_its_only_video(tmp_path):
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ValueError, match="holds 0 videos"):
-        person.find(f"{tmp_path}/")
-    (tmp_path / "a.MOV").write_bytes(b"")
-    assert person.find(f"{tmp_path}/") == tmp_path / "a.MOV"
-    (tmp_path / "b.webm").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"holds 2 videos \(a\.MOV, b\.webm\)"):
-        person.find(str(tmp_path))
+def test_a_folder_of_videos_is_one_person_in_the_natural_order_of_their_names(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    monkeypatch.delenv("GENEFACE_KIT_DATA", raising=False)
+    folder = tmp_path / "data" / "persons" / "ada"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("")
+    with pytest.raises(ValueError, match="holds no video"):
+        person.find(f"{folder}/")
+    with pytest.raises(FileNotFoundError, match="no video of person 'ada'"):
+        person.find("ada")
+    for name in ("clip10.mp4", "clip2.MOV", "Clip1.webm"):
+        (folder / name).write_bytes(b"")
+    for name in ("ada", "Ada", f"{folder}", f"{folder}/"):
+        assert person.find(name) == folder and person.name_of(name) == "ada"
+    names = [path.name for path in person.clips_of(folder)]
+    assert names == ["Clip1.webm", "clip2.MOV", "clip10.mp4"]
+    (folder / "clip2.wav").write_bytes(b"")
+    (folder.parent / "ada.consent.txt").write_text("yes")
+    read = [path.name for path in person.inputs("ada", person.PersonConfig())]
+    assert read == [*names, "clip2.wav", "ada.consent.txt"]
+    (folder.parent / "ada.mp4").write_bytes(b"")
+    assert person.find("ada") == folder.parent / "ada.mp4"
 
 
 @pytest.mark.parametrize("name", ["nobody", "obama"])

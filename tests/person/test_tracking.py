@@ -107,10 +107,11 @@ def test_the_slopes_are_those_of_the_residuals():
         assert np.abs(measured - slopes[..., k]).max() < 1e-3
 
 
-def test_the_temporal_term_is_the_matrix_of_second_differences():
-    matrix = np.diff(np.eye(7), 2, axis=0)
+@pytest.mark.parametrize("linked", [(1, 1, 1, 1, 1), (1, 0, 0, 1, 1)])
+def test_the_temporal_term_is_the_matrix_of_second_differences(linked):
+    matrix = np.diag(linked) @ np.diff(np.eye(7), 2, axis=0)
     expected = matrix.T @ matrix
-    for offset, band in enumerate(solver._second_difference_bands(7)):
+    for offset, band in enumerate(solver._second_difference_bands(np.array(linked, float))):
         assert np.allclose(band, np.diagonal(expected, offset))
 
 
