@@ -13,9 +13,9 @@ from jaxtyping import Float, Int, UInt8
 
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.clip import SAMPLES
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
-from geneface_kit.talk.audio import SAMPLES
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan, in_a_row, plan
 

@@ -17,11 +17,11 @@ from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
 from geneface_kit.person import landmarks, speech
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.clip import SAMPLES
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
 from geneface_kit.person.spans import ONE
 from geneface_kit.runs.record import Run
-from geneface_kit.talk.audio import SAMPLES
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.verdict import sync_scores
 

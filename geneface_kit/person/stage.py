@@ -31,7 +31,6 @@ from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.spans import firsts_of, stretches
 from geneface_kit.person.speech.offset import (
-    SAMPLES,
     Heard,
     covered_span,
     features_of,
@@ -258,9 +257,9 @@ def _heard(
         if end - covered < framing.MIN_S * clip.FPS:
             continue
         begin, cut = (None if edge is None else edge - first for edge in scan.shot(start, stop))
-        inside = slice(begin * SAMPLES, None if cut is None else cut * SAMPLES)
+        inside = slice(begin * clip.SAMPLES, None if cut is None else cut * clip.SAMPLES)
         kept.append((first + covered, first + end))
-        heard.append(Heard(sound.samples[inside], (covered - begin) * SAMPLES, end - covered))
+        heard.append(Heard(sound.samples[inside], (covered - begin) * clip.SAMPLES, end - covered))
     if not kept:
         raise ValueError(
             f"less than {framing.MIN_S:g} s on end show a face and have sound ({'; '.join(notes)})"

@@ -8,11 +8,10 @@ from jaxtyping import Bool, Float
 from scipy.signal import resample_poly
 
 from geneface_kit.person import demo
-from geneface_kit.person.clip import FPS, SAMPLE_RATE
+from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
 from geneface_kit.person.clip.audio import SILENCE_RMS
 from geneface_kit.person.occlusion import in_runs
 
-SAMPLES = SAMPLE_RATE // FPS  # samples of sound per frame
 SILENCE_DB = -35.0  # below the loud parts by this much is silence, dB (ours)
 FAINT, STEADY_DB = 3e-3, 6.0
 """A recording that is nowhere louder than this share of full scale, and nearly everywhere within so

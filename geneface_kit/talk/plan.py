@@ -16,10 +16,10 @@ from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.clip import SAMPLE_RATE
+from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
 from geneface_kit.person.speech import Speech, encode
 from geneface_kit.runs.record import Run
-from geneface_kit.talk.audio import SAMPLES, loudness, silent_frames
+from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.postprocess import pose_path, postprocess, torso_shift_path
 

@@ -45,6 +45,35 @@ def train(task: AdaptationTask, steps: int) -> list[dict[str, float]]:
     return rows
 
 
+def test_a_persons_stretches_are_heard_and_judged_one_by_one():
+    """88 frames in stretches of 30, 54 and 4; 80 train. The post-net sees 7 frames beside one."""
+    who = dataclasses.replace(made_up_person(), spans=np.array([0, 30, 84]))
+    config = adaptation.AdaptationConfig(**FAST)
+    generator, foreign = made_up_generator(), [made_up_speech(60, seed=9)[0]]
+    task = AdaptationTask(generator, who, foreign, config)
+    assert [len(one) // 2 for one in task.own_speech] == [30, who.n_train - 30]
+    alone = generator.vae.generate(who.speech.part(slice(0, 30)))
+    assert np.array_equal(task.own_still[0][0].numpy(), alone)
+    outside = np.flatnonzero(~task.own_inside.numpy())
+    assert outside.tolist() == list(range(23, 37)) and len(task.own_inside) == who.n_train
+    assert [len(one) // 2 for one in task.held_out_speech] == [4, 4]
+    held_out = [who.speech.part(part) for part in who.stretches(who.n_train)]
+    expected = np.concatenate([generator.vae.generate(one) for one in held_out])
+    assert np.array_equal(task.held_out(adapted=False).numpy(), expected)
+    assert np.isfinite([row["total"] for row in train(task, 2)]).all()
+
+
+def test_a_short_recording_does_not_shorten_what_is_drawn():
+    """One of 40 frames among 200: pieces have 24 frames of FAST; one of 12 frames is not drawn."""
+    foreign = [made_up_speech(n, seed=n)[0] for n in (200, 15)]
+    config = adaptation.AdaptationConfig(**FAST)
+    torch.manual_seed(0)
+    task = AdaptationTask(made_up_generator(), made_up_person(), foreign, config)
+    speech, _ = task._foreign_batch(torch.Generator().manual_seed(0))
+    assert min(len(one) // 2 for one in task.train_speech) == 12
+    assert speech.shape[1] == 2 * config.frames
+
+
 def test_fresh_postnet_changes_nothing_and_padding_stays_zero():
     postnet = PostNet().eval()
     x = torch.randn(1, 9, 204, generator=torch.Generator().manual_seed(0))

@@ -63,6 +63,29 @@ def test_landmark_driven_renders_the_tracked_landmarks(actor):
     assert frames[:, 0, 0, 0].tolist() == [int(255 * value) for value in opening]
 
 
+def test_held_out_clips_are_heard_and_rendered_one_by_one(actor, monkeypatch):
+    """Frames 36 to 43 of two clips that meet at 40: no track and no sound goes over it."""
+    person = replace(actor.person, n_train=36, spans=np.array([0, 20, 40]))
+    actor = replace(actor, person=person)
+    sounds, tracks = [], []
+    whole, render = plan_module.encode, actor.avatar.render
+    monkeypatch.setattr(
+        plan_module, "encode", lambda sound, name: sounds.append(len(sound)) or whole(sound, name)
+    )
+    monkeypatch.setattr(
+        actor.avatar,
+        "render",
+        lambda track, poses, **k: tracks.append(len(track)) or render(track, poses, **k),
+    )
+    chosen = held_out(person, 0)
+    plan, frames = self_driven(actor, chosen, TALK, torch.Generator())
+    assert sounds == [4 * 640, 4 * 640] and tracks == [4, 4]
+    assert len(plan.landmarks) == len(plan.silent) == len(frames) == 8
+    assert len(plan.speech) == 16 and plan.torso_shifts is None
+    landmark_driven(actor, np.array([19, 20, 43]))
+    assert tracks[2:] == [20, 20, 4]
+
+
 def test_self_driven_hears_only_held_out_sound(actor):
     chosen = held_out(actor.person, 0)
     generator = torch.Generator()

@@ -149,6 +149,15 @@ def test_windows_repeat_the_ends():
     assert windows[:, :, 0, 0].tolist() == [[0, 0, 0, 1, 2], [1, 2, 3, 3, 3]]
 
 
+def test_windows_do_not_see_over_a_joint():
+    person = dataclasses.replace(puppet(), spans=np.array([0, 9]))
+    dataset = RayDataset(person)
+    config = dataclasses.replace(SMALL, attention_frames=5)
+    seen = dataset.windows(torch.tensor([8, 9, 20]), config)
+    expected = [[6, 7, 8, 8, 8], [9, 9, 9, 10, 11], [18, 19, 20, 21, 21]]
+    assert torch.equal(seen, dataset.landmarks[torch.tensor(expected)])
+
+
 def test_condition_of_a_still_face_is_that_of_one_frame():
     # attention weights sum to one, so equal frames give their common code
     torch.manual_seed(0)

@@ -50,6 +50,20 @@ def test_a_frame_hears_the_steps_around_it():
     assert track[19, :, 0].tolist() == list(range(31, 40)) + [39] * 7
 
 
+def test_a_frame_hears_nothing_of_another_stretch():
+    person = dataclasses.replace(talking_puppet(), spans=np.array([0, 9]))
+    other = person.speech.features.copy()
+    other[18:] = 5.0
+    changed = dataclasses.replace(person.speech, features=other)
+    tracks = [
+        RayDataset(one).track("speech")
+        for one in (person, dataclasses.replace(person, speech=changed))
+    ]
+    assert torch.equal(tracks[0][:9], tracks[1][:9])
+    assert torch.equal(tracks[0][8, -7:], tracks[0][8, -8].expand(7, -1))
+    assert not torch.equal(tracks[0][9:], tracks[1][9:])
+
+
 def test_strides_bring_sixteen_steps_to_one():
     torch.manual_seed(0)
     net = ConditionNet(4, 8, 3, SPEECH_STEPS)

@@ -149,6 +149,29 @@ def test_the_shift_of_a_torso_is_measured():
     np.testing.assert_allclose(found, place - place[len(place) // 2], atol=0.1)
 
 
+def test_a_torso_is_found_again_where_the_next_clip_sits_elsewhere():
+    """14 pixels away: tracking that starts where the last clip ended may not get there."""
+    person, place = moving_shirt()
+    frames, points = person.frames.copy(), person.landmarks2d.copy()
+    frames[11:] = np.roll(frames[11:], 14, axis=2)
+    frames[11:, :, :14] = frames[11:, :, 14:15]
+    points[11:] += (14, 0)
+    person = dataclasses.replace(person, frames=frames, landmarks2d=points, spans=np.array([0, 11]))
+    found = torso_motion.measure(person, np.arange(len(place)))
+    place = place + np.where(np.arange(len(place)) >= 11, 14, 0)[:, None] * (1, 0)
+    np.testing.assert_allclose(found, place - place[len(place) // 2], atol=0.2)
+
+
+def test_slow_drift_of_the_shoulders_does_not_cross_a_joint():
+    shifts = torch.zeros(40, 2)
+    shifts[20:] = 1.0
+    seen = torso_motion.TorsoMotion(shifts, torch.zeros(7, 2))
+    predicted = np.zeros((40, 2), np.float32)
+    apart = torso_motion.track(seen, predicted, 40, np.array([0, 20]))
+    assert np.abs(apart - shifts.numpy()).max() < 1e-6
+    assert np.abs(torso_motion.track(seen, predicted, 40) - shifts.numpy()).max() > 0.2
+
+
 def test_the_pose_predicts_the_shift_of_frames_that_were_not_measured():
     person, place = moving_shirt()
     learned = torso_motion.learn(person, 14)

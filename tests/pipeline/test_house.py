@@ -24,8 +24,9 @@ MODULES = {
     ): path
     for path in sorted(FOLDER.rglob("*.py"))
 }
-MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 17_600, 120, 12, 350, 40
-"""Lines should become 15,000; fused training and the joint one raised what was 16,850 before."""
+MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 18_140, 120, 12, 350, 40
+"""Lines should become 15,000; fused and joint training and persons from several clips raised what
+was 16,850 before."""
 
 
 def imported(source: str) -> set[str]:

@@ -18,7 +18,7 @@ from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.marking import provenance
 from geneface_kit.talk.plan import plan
-from geneface_kit.talk.postprocess import ping_pong, pose_path, postprocess
+from geneface_kit.talk.postprocess import BEND, ping_pong, pose_path, postprocess, without_jumps
 from geneface_kit.talk.stage import inputs, talk
 from geneface_kit.talk.verdict import verdict_lines
 
@@ -149,6 +149,31 @@ def test_pose_path_stays_a_rotation_and_turns_smoothly(actor):
     assert step[10:30] == pytest.approx(0.01, abs=1e-6)
     assert np.abs(np.diff(step)).max() < 0.004
     assert np.array_equal(path[10, :3, 3], path[10 + 86, :3, 3])
+
+
+def test_a_replayed_path_has_no_jump_where_clips_meet():
+    """Two clips at 0 and at 1: half way each, within BEND frames; elsewhere as it was."""
+    path = np.repeat([0.0, 1.0], 40)[:, None].astype(np.float32)
+    bent = without_jumps(path, np.array([0, 40]))[:, 0]
+    assert bent[39] == bent[40] == pytest.approx(0.5)
+    assert np.abs(np.diff(bent)).max() < 1.6 / (2 * BEND)
+    assert (bent[: 40 - BEND] == 0).all() and (bent[40 + BEND :] == 1).all()
+    assert (without_jumps(path, np.array([0])) == path).all()
+    short = without_jumps(path[37:43], np.array([0, 3]))[:, 0]
+    assert short.tolist() == pytest.approx([0, 0, 0.5, 0.5, 1, 1])
+
+
+def test_a_head_that_sat_elsewhere_in_another_clip_moves_there_softly(actor):
+    poses = actor.person.poses.copy()
+    poses[22:, 0, 3] += 2.0
+    spans = np.array([0, 22])
+    path = pose_path(poses, 120, "clip", spans)
+    assert np.linalg.det(path[:, :3, :3].astype(float)) == pytest.approx(1, abs=1e-5)
+    assert np.abs(np.diff(path[:, 0, 3])).max() < 0.2
+    assert np.abs(np.diff(pose_path(poses, 120, "clip")[:, 0, 3])).max() > 0.28
+    person = replace(actor.person, poses=poses, spans=spans)
+    made = planned(replace(actor, person=person), acting.sound(2.0))
+    assert np.array_equal(made.poses[:45], path[:45])
 
 
 def test_still_head_and_unknown_motion(actor):

@@ -12,5 +12,5 @@ from geneface_kit.person.clip.audio import (
     sound_of,
     write_audio,
 )
-from geneface_kit.person.clip.container import FPS, SAMPLE_RATE, SUFFIXES, Probe, probe
+from geneface_kit.person.clip.container import FPS, SAMPLE_RATE, SAMPLES, SUFFIXES, Probe, probe
 from geneface_kit.person.clip.video import stream_frames, write_video

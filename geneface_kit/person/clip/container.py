@@ -9,6 +9,7 @@ import av
 
 FPS = 25  # frames per second everywhere in the kit (official code)
 SAMPLE_RATE = 16_000  # samples per second of all sound, mono (official code)
+SAMPLES = SAMPLE_RATE // FPS  # samples of sound per frame
 SUFFIXES = (
     *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),

@@ -13,13 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.person.clip import FPS, SAMPLE_RATE, Sound, chosen_sound
+from geneface_kit.person.clip import FPS, SAMPLE_RATE, SAMPLES, Sound, chosen_sound
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.person.speech.encoders import Speech, encode, peak_of
 
-SAMPLES = SAMPLE_RATE // FPS
-"""Samples of sound per frame."""
 CONTEXT = 3
 """Frames on both sides that the mouth prediction sees (ours)."""
 MAX_OFFSET_S = 1.0
