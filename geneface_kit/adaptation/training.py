@@ -260,6 +260,12 @@ def _far_from_joints(spans: Int[np.ndarray, " k"], n_frames: int) -> Bool[Tensor
     return inside
 
 
+def _common_length(speeches: Sequence[Speech]) -> int:
+    """The largest number of steps with which nine tenths of the speech are in pieces as long."""
+    lengths = np.sort([len(speech) for speech in speeches])[::-1]
+    return int(lengths[np.searchsorted(lengths.cumsum(), 0.9 * lengths.sum())])
+
+
 def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
     """What trains, and the last part of each recording, which does not; too short ones left out."""
     train, unheard = [], []
