@@ -43,6 +43,7 @@ def puppet() -> Person:
         focal=FOCAL,
         frames=frames,
         labels=labels,
+        kinds=np.where(labels == 1, 1, 2).astype(np.uint8),
         torso=torso,
         background=np.full((SIZE, SIZE, 3), WALL, np.uint8),
         poses=poses,

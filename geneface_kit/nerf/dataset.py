@@ -3,27 +3,27 @@
 Reads a person (frames stay memory-mapped); writes nothing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation import HEAD
+from geneface_kit.person.segmentation import HEAD, SURE_NOT
 
 BOX = 2 * camera.BOX_HALF  # edge of the head box in inter-ocular distances (iod)
 
 SPEECH_STEPS = 16  # steps of speech that drive a frame, 0.32 s about it (AD-NeRF)
-OUTER = (2.1, 2.2, 1.6)  # radii, iod, of an ellipsoid about the box's centre that any head fits in
-INNER = (0.5, 0.8, 0.6)  # radii of one that lies inside any skull: nothing of it is ever seen
-DEPTH_BEHIND = -1.6  # z behind which nothing is seen of a person who looks at the camera
+INNER = (0.5, 0.8, 0.6)  # radii, iod, of an ellipsoid inside any skull: nothing of it is ever seen
+DEPTHS = (-1.6, 0.8)
+"""z behind which nothing is seen of a person who looks at the camera, and before which no head
+reaches."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class RayBatch:
     """Pixels drawn from several frames, those of one frame together.
 
     frames: (b,) frame numbers; frame_of_pixel: (n,) index into `frames`; at: (n, 2) column, row;
-    colour: (n, 3) of the video; is_head: (n,); in_face, in_lips: (n,) inside those rectangles.
+    colour: (n, 3) of the video; kinds: (n,) FREE, SURE_HEAD or SURE_NOT; in_face, in_lips: (n,)
+    inside those rectangles.
     """
 
     frames: Int[Tensor, " b"]
     frame_of_pixel: Int[Tensor, " n"]
     at: Int[Tensor, "n 2"]
     colour: Float[Tensor, "n 3"]
-    is_head: Bool[Tensor, " n"]
+    kinds: UInt8[Tensor, " n"]
     in_face: Bool[Tensor, " n"]
     in_lips: Bool[Tensor, " n"]
 
@@ -125,10 +126,10 @@ class RayDataset:
         numbers = frames[frame_of_pixel]
         where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
         colour = torch.from_numpy(self.person.frames[where]).float() / 255
-        is_head = torch.from_numpy(np.asarray(self.person.labels[where] == HEAD))
+        kinds = torch.from_numpy(np.asarray(self.person.kinds[where]))
         in_face = _inside(at, self.face_rects[numbers])
         in_lips = _inside(at, self.lip_rects[numbers])
-        parts = (frames, frame_of_pixel, at, colour, is_head, in_face, in_lips)
+        parts = (frames, frame_of_pixel, at, colour, kinds, in_face, in_lips)
         return RayBatch(*(part.to(self.device) for part in parts))
 
     def rays(self, pixels: RayBatch) -> camera.Rays:
@@ -144,25 +145,29 @@ class RayDataset:
             torch.cat([part.directions for part in parts]),
         )
 
+    def behind(self, pixels: RayBatch) -> Float[Tensor, "n 3"]:
+        """What is known to lie behind the head: the painted torso over the background."""
+        numbers = pixels.frames[pixels.frame_of_pixel].cpu().numpy()
+        columns, rows = pixels.at.cpu().numpy().T
+        torso = torch.from_numpy(self.person.torso[numbers, rows, columns])
+        wall = torch.from_numpy(self.person.background[rows, columns])
+        return torch.where(torso[:, 3:] > 0, torso[:, :3], wall).to(self.device).float() / 255
+
     def hull(
-        self,
-        points: Float[Tensor, "n 3"],
-        reach: float,
-        masks: Mapping[int, Bool[np.ndarray, "h w"]] | None = None,
+        self, points: Float[Tensor, "n 3"], reach: float, *, free: bool = False
     ) -> Bool[Tensor, " n"]:
         """Which head-frame points the cameras see as head: inside the mask in nearly every frame.
 
-        reach: how far outside the mask a point may fall, inter-ocular distances. masks: of training
-        frames, wider than the head's label, which is taken if there are none; long hair may then
-        leave the ellipsoid that any head fits in.
+        The mask is the head's label or, with `free`, all that is not surely something else.
+        reach: how far outside the mask a point may fall, inter-ocular distances.
         """
-        frames = self.usable.numpy() if masks is None else np.array(sorted(masks))
+        frames = self.usable.numpy()
         frames = frames[np.linspace(0, len(frames) - 1, min(48, len(frames))).astype(int)]
         seen_in, head_in = torch.zeros(len(points)), torch.zeros(len(points))
         world = points.numpy()
         for frame in frames:
-            mask = np.asarray(self.person.labels[frame] == HEAD) if masks is None else masks[frame]
-            mask = torch.from_numpy(mask).float()
+            kinds, labels = self.person.kinds[frame], self.person.labels[frame]
+            mask = torch.from_numpy(kinds != SURE_NOT if free else labels == HEAD).float()
             distance = float(np.linalg.norm(self.person.poses[frame][:3, 3]))
             radius = max(1, round(self.focal * reach / distance))
             mask = functional.max_pool2d(mask[None, None], 2 * radius + 1, 1, radius)[0, 0]
@@ -173,10 +178,9 @@ class RayDataset:
             seen_in += inside
             head_in += inside & (mask.flatten()[at] > 0)
         from_centre = points - torch.tensor(camera.BOX_CENTRE)
-        near_enough = (from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1
-        near_enough |= torch.tensor(masks is not None)
         outside_skull = (from_centre / torch.tensor(INNER)).norm(dim=-1) > 1
-        shell = near_enough & outside_skull & (points[:, 2] > DEPTH_BEHIND)
+        depth = points[:, 2]
+        shell = outside_skull & (depth > DEPTHS[0]) & (depth < DEPTHS[1])
         return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
 
     def track(self, driven_by: str) -> Float[Tensor, "t ..."]:

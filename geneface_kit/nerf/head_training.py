@@ -19,6 +19,7 @@ from geneface_kit.nerf.held_out import layer_quality
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.pruning import mark_visible
 from geneface_kit.runs import live, replacing, training
@@ -34,8 +35,9 @@ class HeadTask(training.Task):
     """Trains a head field on a person's dataset.
 
     Each update draws rays of a few frames, more of them at the lips and the face; puts a random
-    colour behind the head, so that opacity is learned from the mask and not from the background;
-    and keeps the number of field samples, not of rays, constant.
+    colour behind the head, so that opacity is learned from the mask and not from the background,
+    but where the labels leave it free what lies there, so that any opacity is right that gives the
+    picture; and keeps the number of field samples, not of rays, constant.
     """
 
     kept = ("n_rays",)
@@ -91,9 +93,11 @@ class HeadTask(training.Task):
             self.update_occupancy(generator)
         pixels, n_patches = self._drawn(index, generator)
         offsets = torch.rand(len(pixels.at), generator=generator).to(dataset.device)
-        behind = torch.rand(len(pixels.at), 3, generator=generator).to(dataset.device)
+        noise = torch.rand(len(pixels.at), 3, generator=generator).to(dataset.device)
+        is_free = (pixels.kinds == FREE)[:, None]
+        behind = torch.where(is_free, dataset.behind(pixels), noise)
         found = self.field.render(dataset.rays(pixels), self.field_of(pixels), offsets)
-        target = torch.where(pixels.is_head[:, None], pixels.colour, behind)
+        target = torch.where((pixels.kinds == SURE_NOT)[:, None], behind, pixels.colour)
         drawn = found.over(behind)
         image = losses.photometric_loss(drawn, target)
         entropy = losses.opacity_entropy(found.alpha)

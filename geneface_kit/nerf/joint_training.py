@@ -7,26 +7,21 @@ with the head is explained by the head, what rests on the shoulders by the torso
 a free band in which the picture alone decides.
 """
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit.nerf import losses
 from geneface_kit.nerf.config import JointConfig
-from geneface_kit.nerf.dataset import BOX, RayBatch, RayDataset
+from geneface_kit.nerf.dataset import BOX, RayBatch
 from geneface_kit.nerf.head_training import HeadTask, adapted
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.person import camera
-from geneface_kit.person.segmentation import BACKGROUND, HEAD
+from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
 from geneface_kit.runs import training
 
-FREE, SURE_HEAD, SURE_NOT = 0, 1, 2
-"""What a pixel's label says of the head: nothing, that it is there, that it is not."""
-BAND = 6 / 256
-"""How far from the border of the head's label a pixel is free, of the picture's edge."""
 MOST_FRAMES = 600
 """Frames that are trained on, spread over the clip; of longer clips not all."""
 SHARES = (0.28, 0.20, 0.32)
@@ -81,8 +76,8 @@ class JointTask(training.Task):
         dataset = self.dataset
         n = min(MOST_FRAMES, len(dataset.usable))
         self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
-        self.kinds = np.stack([label_kinds(dataset, int(frame)) for frame in self.frames])
-        self.bands = [torch.from_numpy(np.argwhere(k == FREE)[:, ::-1].copy()) for k in self.kinds]
+        free = (np.argwhere(dataset.person.kinds[frame] == FREE) for frame in self.frames.tolist())
+        self.bands = [torch.from_numpy(at[:, ::-1].astype(np.int64)) for at in free]
         self.background = dataset.background()
         self.shifts = None
         if torso_shifts is not None:
@@ -94,9 +89,9 @@ class JointTask(training.Task):
         ramp = index / max(1, config.steps)
         for group, rate in zip(self.optimizers["adam"].param_groups, self.rates, strict=True):
             group["lr"] = RATE * rate * RATE_FINAL**ramp * min(1.0, (index + 1) / WARMUP)
-        pixels, kinds = self._drawn(generator)
+        pixels = self._drawn(generator)
         if index % (8 if index < 200 else 32) == 0:
-            rays = dataset.rays(self._drawn(generator)[0])
+            rays = dataset.rays(self._drawn(generator))
             # the last look leaves in all that is dense: no hole in a pose that no frame showed
             self.head_task.update_occupancy(generator, rays, cull=index + 32 < config.steps)
         n = len(pixels.at)
@@ -108,12 +103,12 @@ class JointTask(training.Task):
         colour, alpha = self._torso_at(pixels, seen)
         behind = losses.over(colour, alpha, self.background[pixels.at[:, 1], pixels.at[:, 0]])
         fade = 1 - (1 - PRIOR_FINAL) * ramp
-        is_sure = kinds != FREE
-        wanted = torch.where((kinds == SURE_HEAD)[:, None], pixels.colour, noise)
+        is_sure = pixels.kinds != FREE
+        wanted = torch.where((pixels.kinds == SURE_HEAD)[:, None], pixels.colour, noise)
         terms = {
             "image": losses.photometric_loss(found.over(behind), pixels.colour),
             "prior": fade * losses.masked_error(found.over(noise), wanted, is_sure),
-            "torso": fade * self._torso_prior(pixels, kinds, colour, alpha),
+            "torso": fade * self._torso_prior(pixels, colour, alpha),
             "entropy": (ENTROPY[0] + (ENTROPY[1] - ENTROPY[0]) * ramp)
             * losses.opacity_entropy(found.alpha)
             + ENTROPY[0] * losses.opacity_entropy(alpha),
@@ -129,8 +124,8 @@ class JointTask(training.Task):
         self.n_rays = adapted(self.n_rays, n_samples, own.n_samples)
         return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
 
-    def _drawn(self, generator: torch.Generator) -> tuple[RayBatch, UInt8[Tensor, " n"]]:
-        """The pixels of an update, and what the labels say of them."""
+    def _drawn(self, generator: torch.Generator) -> RayBatch:
+        """The pixels of an update."""
         dataset, n = self.dataset, self.head.config.n_frames
         places = torch.randint(len(self.frames), (n,), generator=generator)
         frames = self.frames[places]
@@ -148,9 +143,7 @@ class JointTask(training.Task):
             if len(band):
                 at.append(band[torch.randint(len(band), (n_band,), generator=generator)])
         frame_of_pixel = torch.arange(n).repeat_interleave(per_frame)
-        pixels = dataset.read(frames, frame_of_pixel, torch.cat(at))
-        where = (places[frame_of_pixel].numpy(), *torch.cat(at).flip(-1).T.numpy())
-        return pixels, torch.from_numpy(self.kinds[where]).to(dataset.device)
+        return dataset.read(frames, frame_of_pixel, torch.cat(at))
 
     def _torso_at(self, pixels: RayBatch, seen: Tensor) -> tuple[Tensor, Tensor]:
         torso, frames = self.torso, pixels.frames
@@ -160,9 +153,7 @@ class JointTask(training.Task):
         colour, alpha = torso(at, poses, appearance, seen, pixels.frame_of_pixel, shifts)
         return colour, alpha * torso.occupied[pixels.at[:, 1], pixels.at[:, 0]]
 
-    def _torso_prior(
-        self, pixels: RayBatch, kinds: Tensor, colour: Tensor, alpha: Tensor
-    ) -> Float[Tensor, ""]:
+    def _torso_prior(self, pixels: RayBatch, colour: Tensor, alpha: Tensor) -> Float[Tensor, ""]:
         """Clear where there is surely background, solid where there is surely body; behind the
         head, which no frame shows, as it was painted."""
         dataset = self.dataset
@@ -170,10 +161,10 @@ class JointTask(training.Task):
         where = (numbers, *pixels.at.flip(-1).cpu().T.numpy())
         label = torch.from_numpy(np.asarray(dataset.person.labels[where])).to(dataset.device)
         painted = torch.from_numpy(np.asarray(dataset.person.torso[where])).to(colour) / 255
-        is_sure = kinds == SURE_NOT
+        is_sure = pixels.kinds == SURE_NOT
         clear, solid = is_sure & (label == BACKGROUND), is_sure & (label != BACKGROUND)
         opacity = (alpha * clear + (1 - alpha) * solid).mean()
-        under = (kinds == SURE_HEAD) & (painted[:, 3] > 0.5)
+        under = (pixels.kinds == SURE_HEAD) & (painted[:, 3] > 0.5)
         missed = (colour - painted[:, :3]).square().mean(-1) + 0.3 * (1 - alpha)
         return TORSO_WEIGHT * opacity + UNDER_WEIGHT * (missed * under).mean()
 
@@ -182,31 +173,9 @@ class JointTask(training.Task):
         """The head may be wherever the free band is seen, the torso a little beyond its border."""
         occupancy, dataset = self.head.occupancy, self.dataset
         cell = BOX / occupancy.resolution
-        by_frame = {int(f): k != SURE_NOT for f, k in zip(self.frames, self.kinds, strict=True)}
         points = camera.from_box(occupancy.centres()).cpu()
-        allowed = dataset.hull(points, reach=cell, masks=by_frame).to(dataset.device)
+        allowed = dataset.hull(points, reach=cell, free=True).to(dataset.device)
         occupancy.allow(allowed)
         reach = 2 * round(BAND / 2 * dataset.size) + 1
         wide = functional.max_pool2d(self.torso.occupied[None].float(), reach, 1, reach // 2)
         self.torso.occupied.copy_(wide[0] > 0)
-
-
-def label_kinds(dataset: RayDataset, frame: int) -> UInt8[np.ndarray, "h w"]:
-    """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT.
-
-    Within BAND of the label's border they say nothing, except inside the hull of the face.
-    """
-    is_head = np.asarray(dataset.person.labels[frame]) == HEAD
-    band = BAND * dataset.size
-    points = np.asarray(dataset.person.landmarks2d[frame])
-    hull = cv2.convexHull(points.round().astype(np.int32))
-    face = cv2.fillConvexPoly(np.zeros(is_head.shape, np.uint8), hull, 1)
-    face = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
-    inside = (_distance(is_head) > band) | (face & is_head)
-    outside = _distance(~is_head) > band
-    return np.where(inside, SURE_HEAD, np.where(outside, SURE_NOT, FREE)).astype(np.uint8)
-
-
-def _distance(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """How far each pixel of a mask lies inside it, pixels."""
-    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)

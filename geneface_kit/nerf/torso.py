@@ -17,6 +17,7 @@ from geneface_kit.nerf.config import TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.nerf.vanilla import positional_encoding
+from geneface_kit.person.segmentation import FREE
 from geneface_kit.render.fused import has_amx
 from geneface_kit.render.fused_image import FusedImage
 from geneface_kit.render.grid import GridEncoding, GridLayout
@@ -182,7 +183,8 @@ class TorsoTask(training.Task):
 
     The head of some frames is rendered as it is delivered. As in the head's training the
     background is random; the torso pictures of the person (painted over behind the head) are the
-    target. config.renew_every puts another frame in the place of the oldest.
+    target, and where they are empty but the labels leave it free, the torso may go on.
+    config.renew_every puts another frame in the place of the oldest.
     """
 
     def __init__(
@@ -246,8 +248,10 @@ class TorsoTask(training.Task):
         n = config.n_pixels
         slot = torch.randint(len(self.frames), (n,), generator=generator)
         at = self.pixels[torch.randint(len(self.pixels), (n,), generator=generator)]
-        rgba = dataset.person.torso[self.frames[slot].numpy(), at[:, 1].numpy(), at[:, 0].numpy()]
+        where = (self.frames[slot].numpy(), at[:, 1].numpy(), at[:, 0].numpy())
+        rgba, is_free = dataset.person.torso[where], dataset.person.kinds[where] == FREE
         target = torch.from_numpy(rgba).to(dataset.device).float() / 255
+        counts = torch.from_numpy((rgba[:, 3] > 0) | ~is_free).to(dataset.device)
         told = torch.rand(n, 1, generator=generator) < 0.5  # half learn to do without (official)
         seen = torch.zeros(n, 4)
         if config.head_aware:
@@ -263,8 +267,8 @@ class TorsoTask(training.Task):
             slot,
             None if self.seen is None else self.seen.shifts[self.frames].to(dataset.device),
         )
-        image = losses.photometric_loss(
-            losses.over(*found, behind), losses.over(target[:, :3], target[:, 3], behind)
+        image = losses.masked_error(
+            losses.over(*found, behind), losses.over(target[:, :3], target[:, 3], behind), counts
         )
         loss = image + ENTROPY_WEIGHT * losses.opacity_entropy(found[1])
         self.optimizers["adam"].zero_grad(set_to_none=True)

@@ -32,7 +32,8 @@ TRACKS = (
 class Person:
     """A prepared person; pictures are memory maps, t frames at 25 fps of size x size pixels.
 
-    labels: 0 background, 1 head, 2 neck, 3 torso; torso: RGBA painted on behind the chin;
+    labels: 0 background, 1 head, 2 neck, 3 torso; kinds: whether a label is sure, see
+    `segmentation.label_kinds`; torso: RGBA painted on behind the chin;
     background: the background; poses: camera-to-world, see `camera`; focal: pixels;
     landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
     std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; found: (t,) whether a frame
@@ -50,6 +51,7 @@ class Person:
     focal: float
     frames: UInt8[np.ndarray, "t h w 3"]
     labels: UInt8[np.ndarray, "t h w"]
+    kinds: UInt8[np.ndarray, "t h w"]
     torso: UInt8[np.ndarray, "t h w 4"]
     background: UInt8[np.ndarray, "h w 3"]
     poses: Float[np.ndarray, "t 4 4"]
@@ -118,7 +120,7 @@ def assemble(folder: Path, facts: Facts) -> Person:
         heard[word] = str(heard[word])
     pictures = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r")
-        for name in ("frames", "labels", "torso")
+        for name in ("frames", "labels", "kinds", "torso")
     }
     n_frames = facts["n_frames"]
     if any(len(picture) != n_frames for picture in pictures.values()):

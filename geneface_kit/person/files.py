@@ -13,9 +13,11 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, framing, landmarks
 from geneface_kit.person.background import Background, make_background, torso_image
+from geneface_kit.person.palette import Palette, learn_palette
 from geneface_kit.person.segmentation import (
+    PERSON_THRESHOLD,
     label_frame,
-    learn_palette,
+    label_kinds,
     refine_mask,
     smooth_labels,
 )
@@ -61,20 +63,30 @@ def write_frames(
 def write_labels(
     folder: Path, points: Float[np.ndarray, "t 68 2"], spans: Int[np.ndarray, " k"] = ONE
 ) -> UInt8[np.ndarray, "t h w"]:
-    """Labels of every frame of frames.npy, each agreed with its neighbours in time.
+    """Labels of every frame of frames.npy, each agreed with its neighbours in time; and of what
+    they are sure, as kinds.npy.
 
     points: landmarks in pixels.
     """
-
-    def steady() -> Iterator[np.ndarray]:
-        pairs = zip(
-            pictures_of(folder / "frames.npy"), _labels_alone(folder, points, spans), strict=True
+    frames = np.load(folder / "frames.npy", mmap_mode="r")
+    shape = frames.shape[:3]
+    with landmarks.person_mask() as person_of:
+        some = evenly_spaced(len(frames), PALETTE_FRAMES)
+        palette = learn_palette(
+            (np.array(frames[t]), person_of(frames[t]) > PERSON_THRESHOLD, points[t]) for t in some
         )
-        for part in stretches(spans, len(points)):
-            yield from smooth_labels(itertools.islice(pairs, part.stop - part.start))
 
-    shape = np.load(folder / "frames.npy", mmap_mode="r").shape[:3]
-    return _write_pictures(folder / "labels.npy", steady(), shape)
+        def steady() -> Iterator[np.ndarray]:
+            raw = _labels_alone(folder, person_of, points, palette, spans)
+            pairs = zip(pictures_of(folder / "frames.npy"), raw, strict=True)
+            for part in stretches(spans, len(points)):
+                yield from smooth_labels(itertools.islice(pairs, part.stop - part.start))
+
+        labels = _write_pictures(folder / "labels.npy", steady(), shape)
+    pictures = (pictures_of(folder / f"{name}.npy") for name in ("frames", "labels"))
+    kinds = (label_kinds(*given, palette) for given in zip(*pictures, points, strict=True))
+    _write_pictures(folder / "kinds.npy", kinds, shape)
+    return labels
 
 
 def write_background(
@@ -144,20 +156,13 @@ def write_npz(path: Path, **arrays: np.ndarray | str) -> None:
 
 
 def _labels_alone(
-    folder: Path, points: np.ndarray, spans: np.ndarray
+    folder: Path, person_of: Callable, points: np.ndarray, palette: Palette, spans: np.ndarray
 ) -> Iterator[UInt8[np.ndarray, "h w"]]:
     """Labels of every frame on its own."""
-    with landmarks.person_mask() as person_of:
-        frames = np.load(folder / "frames.npy", mmap_mode="r")
-        some = evenly_spaced(len(frames), PALETTE_FRAMES)
-        samples = ((np.array(frames[t]), person_of(frames[t]), points[t]) for t in some)
-        palette = learn_palette(samples)
-        del frames
-        for part in stretches(spans, len(points)):
-            pairs = _masked(pictures_of(folder / "frames.npy", part), person_of)
-            for t, (frame, mask) in enumerate(pairs, part.start):
-                person = refine_mask(mask, frame)
-                yield label_frame(frame, person, points[t], palette)
+    for part in stretches(spans, len(points)):
+        pairs = _masked(pictures_of(folder / "frames.npy", part), person_of)
+        for t, (frame, mask) in enumerate(pairs, part.start):
+            yield label_frame(frame, refine_mask(mask, frame), points[t], palette)
 
 
 def _masked(

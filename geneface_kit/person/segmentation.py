@@ -7,15 +7,19 @@ agree in time where the picture does not change.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
+
+from geneface_kit.person.palette import Palette, eye_distance, hull, jaw_rows
 
 BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
 """The labels; head: face, hair and ears."""
+FREE, SURE_HEAD, SURE_NOT = 0, 1, 2
+"""What a pixel's label says of the head: nothing, that it is there, that it is not."""
+BAND = 6 / 256
+"""How far from the border of the head's label a pixel is free, of the picture's edge (ours)."""
 PERSON_THRESHOLD = 0.5
 """Probability above which a pixel is the person (ours)."""
 EDGE_RADIUS = 10.0
@@ -30,31 +34,18 @@ NECK_LEAST = 0.12
 """Neck that is always granted below the jaw, eye distances (ours)."""
 NECK_FILL_GAP = 0.5
 """Torso between head and neck that is shaded neck, eye distances (ours)."""
-LONG_HAIR = 0.2
-"""Width beside the jaw that only hair can have, eye distances (ours)."""
-HAIR_PROBABILITY = 0.7
-"""Least colour probability of hair against clothes (ours)."""
+HAIR_PROBABILITY, HAIR_DOUBTFUL = 0.6, 0.35
+"""Least colour probability of hair, and above the shoulders, where clothes are unlikely (ours)."""
 HAIR_REACH = 1.0
-"""How far below the chin hair is followed, eye distances (ours)."""
+"""How far below the chin hair is the head's, eye distances: its box ends there (ours)."""
+HAIR_GAP = 0.2
+"""Gap that may part hair from the head's lower edge beside the jaw, eye distances (ours)."""
+PIECE_SHARE = 0.1
+"""Size of what may hang from a head by itself, over the head's (ours)."""
 VOTE_FRAMES = 2
 """Frames before and after that vote on a label (ours)."""
 VOTE_COLOUR = 8.0
 """Colour change at which a neighbour's vote fades, of 255 (ours)."""
-
-
-@dataclass(frozen=True)
-class Palette:
-    """A person's colours: skin as a Gaussian in chroma, hair against clothes as a table.
-
-    skin_mean (2,) and skin_precision (2, 2): Cr, Cb in [0, 255]; hair: (16, 16, 16) probability
-    that an RGB colour (in steps of 16) at the side of the head is hair and not clothes;
-    long_hair (2,): whether hair hangs below the mouth at the picture's left, right side.
-    """
-
-    skin_mean: Float[np.ndarray, " 2"]
-    skin_precision: Float[np.ndarray, "2 2"]
-    hair: Float[np.ndarray, "16 16 16"]
-    long_hair: Bool[np.ndarray, " 2"]
 
 
 def refine_mask(
@@ -75,49 +66,6 @@ def refine_mask(
     return np.clip(cv2.blur(gain, window) * guide + cv2.blur(base, window), 0, 1)
 
 
-def learn_palette(
-    samples: Iterable[
-        tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "68 2"]]
-    ],
-) -> Palette:
-    """Colours of a person from some (frame, person probability, landmarks in pixels).
-
-    Skin is learnt on the cheeks, hair on the head above the brows and beside the face, clothes
-    well below the chin.
-    """
-    skin, widths = [], []
-    hair, clothes = np.full((16, 16, 16), 1e-9), np.full((16, 16, 16), 1e-9)
-    for frame, person, points in samples:
-        body = person > PERSON_THRESHOLD
-        cheeks = np.zeros(body.shape, np.uint8)
-        # jaw 1, 3, 5 and 15, 13, 11 towards the lip corner, nose wing and lower lid
-        for corners in ((1, 3, 5, 48, 31, 40), (15, 13, 11, 54, 35, 47)):
-            cv2.fillConvexPoly(cheeks, _hull(points[list(corners)]), 1)
-        skin.append(_chroma(frame)[cheeks > 0])
-        face = np.zeros(body.shape, np.uint8)
-        cv2.fillConvexPoly(face, _hull(points), 1)
-        eyes = _eye_distance(points)
-        rows = np.arange(len(frame))[:, None]
-        above = rows < points[17:27, 1].min() - 0.45 * eyes
-        beside = (rows < _jaw_rows(points, body.shape[1])) & (rows > points[27, 1])
-        hair += _histogram(frame[body & ~(face > 0) & (above | beside)])
-        clothes += _histogram(frame[body & (rows > points[8, 1] + 0.6 * eyes)])
-        widths.append(_widths_beside_jaw(body, points, eyes))
-    chroma = np.concatenate(skin) if skin else np.zeros((0, 2), np.float32)
-    if len(chroma) < 8:
-        raise ValueError("the face lies outside the pictures; crop the clip around the head")
-    mean = np.median(chroma, axis=0)
-    near = chroma[np.abs(chroma - mean).max(1) < 25]  # without hair, shadow edges, earrings
-    spread = np.cov(near.T) + 6.0 * np.eye(2)  # a neck is lit less evenly than cheeks
-    hair, clothes = (gaussian_filter(table / table.sum(), 0.7) + 1e-6 for table in (hair, clothes))
-    return Palette(
-        mean.astype(np.float32),
-        np.linalg.inv(spread).astype(np.float32),
-        (hair / (hair + clothes)).astype(np.float32),
-        np.median(widths, axis=0) > LONG_HAIR,
-    )
-
-
 def label_frame(
     frame: UInt8[np.ndarray, "h w 3"],
     person: Float[np.ndarray, "h w"],
@@ -132,7 +80,7 @@ def label_frame(
     """
     body = _largest_part(person > PERSON_THRESHOLD)
     rows = np.arange(len(frame))[:, None] + 0.5
-    jaw = _jaw_rows(points, frame.shape[1])  # (w,) row of the head's lower edge per column
+    jaw = jaw_rows(points, frame.shape[1])  # (w,) row of the head's lower edge per column
     head = body & (rows <= jaw)
     below = body & ~head
     neck = _neck(frame, below, points, jaw, palette)
@@ -141,6 +89,29 @@ def label_frame(
     labels = np.zeros(frame.shape[:2], np.uint8)
     labels[below], labels[neck], labels[head] = TORSO, NECK, HEAD
     return labels
+
+
+def label_kinds(
+    frame: UInt8[np.ndarray, "h w 3"],
+    labels: UInt8[np.ndarray, "h w"],
+    points: Float[np.ndarray, "68 2"],
+    palette: Palette,
+) -> UInt8[np.ndarray, "h w"]:
+    """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT.
+
+    They say nothing within BAND of the head's border, except inside the face, nor of hair that
+    may rest on the shoulders.
+    """
+    is_head, band = labels == HEAD, BAND * len(labels)
+    face = cv2.fillConvexPoly(np.zeros_like(labels), hull(points), 1)
+    face = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
+    depth, is_long, shoulder = _sides(frame, points, palette)
+    low = is_long & (depth > shoulder) & (depth < 1.5 * HAIR_REACH)
+    hair = low & (labels != BACKGROUND) & (palette.hair_probability(frame) > HAIR_DOUBTFUL)
+    resting = hair & _joined_to(is_head, is_head | hair) if hair.any() else hair
+    inside = (_distance(is_head) > band) & ~resting | (face & is_head)
+    outside = (_distance(~is_head) > band) & ~resting
+    return np.where(inside, SURE_HEAD, np.where(outside, SURE_NOT, FREE)).astype(np.uint8)
 
 
 def smooth_labels(
@@ -167,35 +138,28 @@ def smooth_labels(
         yield _vote(held, len(held) - 1 - left)
 
 
-def _jaw_rows(points: np.ndarray, width: int) -> np.ndarray:
-    """Row of the head's lower edge for each column: the jaw, level with its ends beyond it."""
-    jaw = points[3:14]  # from mouth level over the chin to mouth level
-    order = np.argsort(jaw[:, 0])
-    columns = np.arange(width) + 0.5
-    return np.interp(columns, jaw[order, 0], jaw[order, 1])
-
-
 def _neck(
     frame: np.ndarray, below: np.ndarray, points: np.ndarray, jaw: np.ndarray, palette: Palette
 ) -> np.ndarray:
     """Skin that joins the jaw between its corners, with the shadows that lie inside it."""
     rows, columns = _pixel_centres(frame)
-    eye_distance = _eye_distance(points)
+    eyes = eye_distance(points)
     between = (columns > points[3:6, 0].mean()) & (columns < points[11:14, 0].mean())
-    near = below & between & (rows < points[8, 1] + NECK_DEPTH * eye_distance)
-    away = _chroma(frame) - palette.skin_mean
-    skin_distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", away, palette.skin_precision, away))
-    like_skin = near & (skin_distance < SKIN_DISTANCE)
-    like_skin = binary_opening(like_skin, iterations=max(1, round(len(frame) / 256)))
-    touching = near & (rows < jaw[None] + NECK_LEAST * eye_distance)
+    near = below & between & (rows < points[8, 1] + NECK_DEPTH * eyes)
+    like_skin = near & (palette.skin_distance(frame) < SKIN_DISTANCE)
+    like_skin = _morphed(like_skin, cv2.MORPH_OPEN, 1)
+    touching = near & (rows < jaw[None] + NECK_LEAST * eyes)
     neck = _joined_to(touching, like_skin | touching)
-    return _with_shadows(neck, below, NECK_FILL_GAP * eye_distance)
+    return _with_shadows(neck, below, NECK_FILL_GAP * eyes)
 
 
 def _joined_to(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The connected parts of the mask that hold some of the seed."""
-    parts, _ = label(mask)
-    return np.isin(parts, np.setdiff1d(np.unique(parts[seed]), [0]))
+    parts = _parts(mask)
+    chosen = np.zeros(parts.max() + 1, bool)
+    chosen[parts[seed]] = True
+    chosen[0] = False
+    return chosen[parts]
 
 
 def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.ndarray:
@@ -214,56 +178,62 @@ def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.nda
 def _hanging_hair(
     frame: np.ndarray, below: np.ndarray, points: np.ndarray, jaw: np.ndarray, palette: Palette
 ) -> np.ndarray:
-    """Hair that goes on below the level of the mouth, beside the jaw."""
+    """Hair that goes on below the level of the mouth, beside the jaw.
+
+    Above the shoulders little else can hang there, so that doubtful colours do.
+    """
     rows, columns = _pixel_centres(frame)
-    eye_distance = _eye_distance(points)
-    left, right = palette.long_hair
-    beside = ((columns < points[3, 0]) & left) | ((columns > points[13, 0]) & right)
-    reach = rows < points[8, 1] + HAIR_REACH * eye_distance
-    r, g, b = np.moveaxis(frame // 16, -1, 0)
-    like_hair = below & reach & (palette.hair[r, g, b] > HAIR_PROBABILITY)
-    like_hair = binary_closing(like_hair, iterations=2) & below
-    like_hair = binary_opening(like_hair, iterations=max(1, round(len(frame) / 256)))
-    start = like_hair & beside & (rows < jaw[None] + 0.06 * eye_distance)
+    eyes = eye_distance(points)
+    depth, is_long, shoulder = _sides(frame, points, palette)
+    outside = (columns < points[4, 0]) | (columns > points[12, 0])
+    least = np.where(outside & (depth < shoulder), HAIR_DOUBTFUL, HAIR_PROBABILITY)
+    like_hair = palette.hair_probability(frame) > least
+    like_hair &= below & is_long & (depth < HAIR_REACH)
+    like_hair = _morphed(like_hair, cv2.MORPH_CLOSE, 2) & below
+    like_hair = _morphed(like_hair, cv2.MORPH_OPEN, 3)  # an edge in shadow is thinner
+    beside = (columns < points[3, 0]) | (columns > points[13, 0])
+    start = like_hair & beside & (rows < jaw[None] + HAIR_GAP * eyes)
     return _joined_to(start, like_hair)
 
 
-def _widths_beside_jaw(body: np.ndarray, points: np.ndarray, eyes: float) -> list[float]:
-    """How far the person goes on beyond the jaw, just below the mouth, left and right."""
-    columns = np.arange(body.shape[1])
-    rows = np.clip(points[[3, 13], 1] + 0.15 * eyes, 0, len(body) - 1).astype(int)
-    left = body[rows[0]] & (columns < points[4, 0] - 0.03 * eyes)
-    right = body[rows[1]] & (columns > points[12, 0] + 0.03 * eyes)
-    return [left.sum() / eyes, right.sum() / eyes]
+def _sides(
+    frame: np.ndarray, points: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far below the chin rows (h, 1) are, eye distances; and whether hair is long and where
+    the shoulder begins on the side of columns (1, w)."""
+    rows, columns = _pixel_centres(frame)
+    depth = (rows - points[8, 1]) / eye_distance(points)
+    is_right = (columns > points[8, 0]).astype(int)
+    return depth, palette.long_hair[is_right], palette.shoulders[is_right]
 
 
 def _hanging_pieces(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Pieces cut off by the jaw line that are not joined to the torso: ear lobes, curls.
+    """Pieces cut off by the jaw line that are not joined to the torso: ear lobes, curls, jewels.
 
-    A piece that reaches the lower border is torso: in a close picture the neck parts shoulders.
+    A piece that is large or reaches the lower border is torso: in a close picture the neck parts
+    shoulders.
     """
-    parts, n_parts = label(torso)
-    if n_parts < 2:
-        return np.zeros_like(torso)
-    largest = np.bincount(parts.ravel())[1:].argmax() + 1
+    parts = _parts(torso)
+    hanging = np.bincount(parts.ravel()) < PIECE_SHARE * head.sum()
     under_head = np.zeros_like(head)
     under_head[1:] = head[:-1]
-    touching = np.unique(parts[under_head & torso])
-    return np.isin(parts, np.setdiff1d(touching, [0, largest, *np.unique(parts[-1])]))
+    hanging &= np.isin(np.arange(len(hanging)), parts[under_head & torso])
+    hanging[parts[-1]] = False
+    return hanging[parts] & torso
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
     """The largest connected region, holes filled from the outside in."""
-    parts, n_parts = label(mask)
-    if not n_parts:
+    parts = _parts(mask)
+    if not parts.any():
         return mask
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     body = parts == sizes.argmax()
-    outside, _ = label(np.pad(~body, 1, constant_values=True))
+    outside = _parts(np.pad(~body, 1, constant_values=True))
     holes = (outside != outside[0, 0])[1:-1, 1:-1] & ~body
-    hole_parts, n_holes = label(holes)
-    sizes = np.bincount(hole_parts.ravel(), minlength=n_holes + 1)
+    hole_parts = _parts(holes)
+    sizes = np.bincount(hole_parts.ravel())
     small = sizes < mask.size / 1000  # a gap between hair and shoulder stays open
     small[0] = False
     return body | small[hole_parts]
@@ -287,9 +257,16 @@ def _vote(held: deque, at: int) -> np.ndarray:
     return steady
 
 
-def _eye_distance(points: np.ndarray) -> float:
-    """Distance of the outer eye corners, pixels."""
-    return float(np.linalg.norm(points[36] - points[45]))
+def _parts(mask: np.ndarray) -> np.ndarray:
+    """The number of each pixel's connected part, from 1; 0 outside the mask."""
+    return cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[1]
+
+
+def _morphed(mask: np.ndarray, operation: int, reach: int) -> np.ndarray:
+    """A mask opened or closed with a cross, `reach` pixels of a picture of 256."""
+    times = max(1, round(reach * len(mask) / 256))
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return cv2.morphologyEx(mask.astype(np.uint8), operation, cross, iterations=times) > 0
 
 
 def _pixel_centres(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -298,16 +275,6 @@ def _pixel_centres(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
 
 
-def _histogram(colours: np.ndarray) -> np.ndarray:
-    """Counts of (n, 3) uint8 colours in steps of 16."""
-    return np.histogramdd(colours, bins=16, range=((0, 256),) * 3)[0]
-
-
-def _chroma(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb)[..., 1:].astype(
-        np.float32
-    )
-
-
-def _hull(points: np.ndarray) -> np.ndarray:
-    return cv2.convexHull(points.round().astype(np.int32))
+def _distance(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """How far each pixel of a mask lies inside it, pixels."""
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
