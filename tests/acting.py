@@ -71,6 +71,7 @@ def person(folder: Path, n_frames: int = 44) -> Person:
         frames=frames,
         focal=64.0,
         labels=np.ones((n_frames, SIZE, SIZE), np.uint8),
+        kinds=np.ones((n_frames, SIZE, SIZE), np.uint8),
         torso=np.zeros((n_frames, SIZE, SIZE, 4), np.uint8),
         background=np.zeros((SIZE, SIZE, 3), np.uint8),
         landmarks2d=np.zeros((n_frames, 68, 2), np.float32),

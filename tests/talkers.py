@@ -126,6 +126,7 @@ def made_up_person(n_frames: int = 88, seed: int = 3) -> Person:
         focal=10.0,
         frames=pictures[..., :3],
         labels=pictures[..., 0],
+        kinds=pictures[..., 0],
         torso=pictures,
         background=pictures[0, ..., :3],
         poses=np.tile(np.eye(4, dtype=np.float32), (n_frames, 1, 1)),

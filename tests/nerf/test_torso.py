@@ -19,6 +19,7 @@ from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.nerf.torso import TorsoField, TorsoTask, euler, unit_pixels
 from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.person import camera
+from geneface_kit.person.segmentation import SURE_NOT
 from geneface_kit.render.fused import has_amx
 from geneface_kit.runs import training
 
@@ -139,6 +140,7 @@ def moving_shirt():
     torso[..., :3], torso[:, 40:, :, 3] = frames, 255
     background = np.zeros((size, size, 3), np.uint8)
     parts = {"frames": frames, "labels": labels[..., 0], "torso": torso, "background": background}
+    parts["kinds"] = np.full_like(parts["labels"], SURE_NOT)
     return dataclasses.replace(person, size=size, **parts), place
 
 
