@@ -1,7 +1,7 @@
 """Palette: a person's own colours of skin, hair and clothes, learnt from some frames of the clip.
 
 No parsing network says what hair is. What does: the colours above and beside the face, against
-those where hair hardly hangs, and the silhouette below the jaw. All ours.
+those where hair hardly hangs. All ours.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,6 @@ CLOTHES_DEPTH = 0.6
 """How far below the chin clothes begin, eye distances."""
 WEIGHTS = (1.0, 1.0, 0.5)
 """What colours of hair, clothes and cheeks count."""
-LOWEST_SHOULDER = 0.5
-"""How far below the chin shoulders begin where hair covers them, eye distances."""
-SHOULDER_STEP = 0.25
-"""A silhouette that widens by more than it falls, over such a way, is a shoulder, eye
-distances."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +29,13 @@ class Palette:
 
     skin_mean (2,) and skin_precision (2, 2): Cr, Cb in [0, 255]; hair: (16, 32, 32) probability
     that a colour (see _bins) is hair and neither clothes nor skin; long_hair (2,):
-    whether hair hangs below the mouth at the picture's left, right side; shoulders (2,): how far
-    below the chin a shoulder begins there, eye distances.
+    whether hair hangs below the mouth at the picture's left, right side.
     """
 
     skin_mean: Float[np.ndarray, " 2"]
     skin_precision: Float[np.ndarray, "2 2"]
     hair: Float[np.ndarray, "16 32 32"]
     long_hair: Bool[np.ndarray, " 2"]
-    shoulders: Float[np.ndarray, " 2"]
 
     def skin_distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """Mahalanobis distance of each pixel's chroma from that of skin."""
@@ -65,7 +58,7 @@ def learn_palette(
     Skin is learnt on the cheeks, hair on the head above the brows and beside the face, clothes
     below the chin where hair hardly hangs.
     """
-    skin, silhouettes = [], []
+    skin, widths = [], []
     tables = np.full((3, 16, 32, 32), 1e-9)
     for frame, body, points in samples:
         cheeks = np.zeros(body.shape, np.uint8)
@@ -86,7 +79,7 @@ def learn_palette(
         bins = _bins(frame)
         for table, mask in zip(tables, (head, body & bare & low, cheeks > 0), strict=True):
             table += np.bincount(bins[mask], minlength=table.size).reshape(table.shape)
-        silhouettes.append(_silhouette(body, points, eyes))
+        widths.append(_widths_beside_jaw(body, points, eyes))
     chroma = np.concatenate(skin) if skin else np.zeros((0, 2), np.float32)
     if len(chroma) < 8:
         raise ValueError("the face lies outside the pictures; crop the clip around the head")
@@ -95,13 +88,11 @@ def learn_palette(
     spread = np.cov(near.T) + 6.0 * np.eye(2)  # a neck is lit less evenly than cheeks
     soft = (gaussian_filter(table / table.sum(), (0.7, 1, 1)) + 1e-6 for table in tables)
     weighed = [table * weight for table, weight in zip(soft, WEIGHTS, strict=True)]
-    widths, shoulders = np.median(silhouettes, axis=0).T
     return Palette(
         mean.astype(np.float32),
         np.linalg.inv(spread).astype(np.float32),
         (weighed[0] / sum(weighed)).astype(np.float32),
-        widths > LONG_HAIR,
-        shoulders.astype(np.float32),
+        np.median(widths, axis=0) > LONG_HAIR,
     )
 
 
@@ -123,19 +114,13 @@ def hull(points: Float[np.ndarray, "k 2"]) -> np.ndarray:
     return cv2.convexHull(points.round().astype(np.int32))
 
 
-def _silhouette(body: np.ndarray, points: np.ndarray, eyes: float) -> list[tuple[float, float]]:
-    """Left and right: the width beside the jaw just below the mouth, and where a shoulder begins
-    below the chin, both in eye distances."""
-    found = []
-    for corner, inner, sign in ((points[3], points[4], -1), (points[13], points[12], 1)):
-        top = int(np.clip(corner[1] + 0.15 * eyes, 0, len(body) - 1))
-        away = sign * (np.arange(body.shape[1]) - inner[0]) / eyes
-        widths = np.where(body[top:], away, 0).max(1).clip(0)
-        step = max(1, round(SHOULDER_STEP * eyes))
-        wider = np.flatnonzero(widths[step:] - widths[:-step] > step / eyes)
-        depth = (top + wider[0] + step / 2 - points[8, 1]) / eyes if len(wider) else np.inf
-        found.append((widths[0], np.clip(depth, 0, LOWEST_SHOULDER)))
-    return found
+def _widths_beside_jaw(body: np.ndarray, points: np.ndarray, eyes: float) -> list[float]:
+    """How far the person goes on beyond the jaw, just below the mouth, left and right."""
+    columns = np.arange(body.shape[1])
+    rows = np.clip(points[[3, 13], 1] + 0.15 * eyes, 0, len(body) - 1).astype(int)
+    left = body[rows[0]] & (columns < points[4, 0] - 0.03 * eyes)
+    right = body[rows[1]] & (columns > points[12, 0] + 0.03 * eyes)
+    return [left.sum() / eyes, right.sum() / eyes]
 
 
 def _bins(frame: np.ndarray) -> np.ndarray:

@@ -308,10 +308,11 @@ def _rows(labels: np.ndarray) -> int:
 
 
 def _is_inside(labels: np.ndarray) -> bool:
-    """Whether the head touches neither the left, right nor upper border."""
-    return not (
-        (labels[0] == HEAD).any() or (labels[:, 0] == HEAD).any() or (labels[:, -1] == HEAD).any()
-    )
+    """Whether the head touches neither the upper nor, in its upper half, a side border: long hair
+    may leave the picture."""
+    head = labels == HEAD
+    upper = head[: head.any(1).nonzero()[0].sum() // max(1, head.any(1).sum())]
+    return not (head[0].any() or upper[:, [0, -1]].any())
 
 
 def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:

@@ -36,6 +36,8 @@ NECK_FILL_GAP = 0.5
 """Torso between head and neck that is shaded neck, eye distances (ours)."""
 HAIR_PROBABILITY, HAIR_DOUBTFUL = 0.6, 0.35
 """Least colour probability of hair, and above the shoulders, where clothes are unlikely (ours)."""
+SHOULDER = 0.25
+"""How far below the chin hair may rest on the shoulders, eye distances (ours)."""
 HAIR_REACH = 1.0
 """How far below the chin hair is the head's, eye distances: its box ends there (ours)."""
 HAIR_GAP = 0.2
@@ -105,9 +107,9 @@ def label_kinds(
     is_head, band = labels == HEAD, BAND * len(labels)
     face = cv2.fillConvexPoly(np.zeros_like(labels), hull(points), 1)
     face = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
-    depth, is_long, shoulder = _sides(frame, points, palette)
-    low = is_long & (depth > shoulder) & (depth < 1.5 * HAIR_REACH)
-    hair = low & (labels != BACKGROUND) & (palette.hair_probability(frame) > HAIR_DOUBTFUL)
+    probability, depth = _of_hair(frame, points, palette)
+    hair = (labels != BACKGROUND) & (probability > HAIR_DOUBTFUL)
+    hair &= (depth > SHOULDER) & (depth < 1.5 * HAIR_REACH)
     resting = hair & _joined_to(is_head, is_head | hair) if hair.any() else hair
     inside = (_distance(is_head) > band) & ~resting | (face & is_head)
     outside = (_distance(~is_head) > band) & ~resting
@@ -183,28 +185,24 @@ def _hanging_hair(
     Above the shoulders little else can hang there, so that doubtful colours do.
     """
     rows, columns = _pixel_centres(frame)
-    eyes = eye_distance(points)
-    depth, is_long, shoulder = _sides(frame, points, palette)
+    probability, depth = _of_hair(frame, points, palette)
     outside = (columns < points[4, 0]) | (columns > points[12, 0])
-    least = np.where(outside & (depth < shoulder), HAIR_DOUBTFUL, HAIR_PROBABILITY)
-    like_hair = palette.hair_probability(frame) > least
-    like_hair &= below & is_long & (depth < HAIR_REACH)
+    least = np.where(outside & (depth < SHOULDER), HAIR_DOUBTFUL, HAIR_PROBABILITY)
+    like_hair = below & (probability > least) & (depth < HAIR_REACH)
     like_hair = _morphed(like_hair, cv2.MORPH_CLOSE, 2) & below
     like_hair = _morphed(like_hair, cv2.MORPH_OPEN, 3)  # an edge in shadow is thinner
     beside = (columns < points[3, 0]) | (columns > points[13, 0])
-    start = like_hair & beside & (rows < jaw[None] + HAIR_GAP * eyes)
+    start = like_hair & beside & (rows < jaw[None] + HAIR_GAP * eye_distance(points))
     return _joined_to(start, like_hair)
 
 
-def _sides(
+def _of_hair(
     frame: np.ndarray, points: np.ndarray, palette: Palette
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far below the chin rows (h, 1) are, eye distances; and whether hair is long and where
-    the shoulder begins on the side of columns (1, w)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of hair, 0 on sides without long hair; how far below the chin, eye distances."""
     rows, columns = _pixel_centres(frame)
-    depth = (rows - points[8, 1]) / eye_distance(points)
-    is_right = (columns > points[8, 0]).astype(int)
-    return depth, palette.long_hair[is_right], palette.shoulders[is_right]
+    is_long = palette.long_hair[(columns > points[8, 0]).astype(int)]
+    return palette.hair_probability(frame) * is_long, (rows - points[8, 1]) / eye_distance(points)
 
 
 def _hanging_pieces(torso: np.ndarray, head: np.ndarray) -> np.ndarray:

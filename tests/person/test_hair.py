@@ -24,8 +24,8 @@ def dressed(
     """The drawn person with brown hair from the crown down to a row, in clothes of a colour, with
     something yellow: labels, kinds and palette.
 
-    Eyes are 32 px apart, mouth corners lie at row 68, the chin at 82; hair covers the shoulders,
-    which count from half an eye distance below it, row 98; it hangs in columns 29-41 and 86-98.
+    Eyes are 32 px apart, mouth corners lie at row 68, the chin at 82; hair hangs in columns 29-41
+    and 86-98, and may rest on the shoulders from row 90.
     """
     frame, person, points = drawn_person()
     frame[(frame == BLUE).all(-1)] = clothes
