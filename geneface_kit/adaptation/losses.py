@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 
 def adversarial_loss(score_fake: Float[Tensor, "n 1"]) -> Float[Tensor, ""]:
-    """L_adv of the post-net, LSGAN's of a generator: mean of (1 - D(P(l)))^2.
-
-    score_fake: the discriminator's, of adapted frames. Scores of 0.25 give 0.5625.
-    """
+    """L_adv of the post-net, LSGAN's of a generator: mean of (1 - D(P(l)))^2, of the
+    discriminator's scores of adapted frames. Scores of 0.25 give 0.5625."""
     return ((1 - score_fake) ** 2).mean()
 
 

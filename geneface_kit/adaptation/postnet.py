@@ -23,9 +23,8 @@ BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"  # import path of the paper
 class PostNet(nn.Module):
     """x + f(x): motion of any face -> motion of one person; f sees 7 frames on both sides.
 
-    extra: channels appended to the motion, 64 of pitch in the pitch variant (code), else 0.
-    f's last layer starts at zero, so a fresh post-net changes nothing (ours; the code starts it
-    at random).
+    extra: channels appended to the motion, 64 of pitch in the pitch variant (code), else 0. f's
+    last layer starts at zero, so a fresh post-net changes nothing (ours; at random in the code).
     """
 
     def __init__(self, *, motion: int = 204, extra: int = 0) -> None:
@@ -81,8 +80,8 @@ class Transport(nn.Module):
     """x -> mean_b + M (x - mean_a): the map that turns one Gaussian into another with the least
     movement, M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 for covariances A and B (Gelbrich 1990).
 
-    A fresh one changes nothing. Ours, not the paper's: the post-net starts where mean and
-    covariance agree already; its discriminator has only the rest to teach.
+    Ours, not the paper's: the post-net starts where mean and covariance agree already. A fresh one
+    changes nothing.
     """
 
     def __init__(self, *, motion: int = 204) -> None:
@@ -119,9 +118,7 @@ class Adapter(nn.Module):
     person's mean landmarks. unit: inter-ocular distances per network unit, see `motion.Motion`.
     """
 
-    def __init__(
-        self, postnet: nn.Module, pitch: nn.Embedding | None = None, *, unit: float
-    ) -> None:
+    def __init__(self, postnet: nn.Module, pitch: nn.Embedding | None = None, *, unit: float):
         super().__init__()
         self.transport = Transport()
         self.postnet = postnet
@@ -133,19 +130,16 @@ class Adapter(nn.Module):
         self, motion: Float[Tensor, "b t 204"], f0: Float[Tensor, "b _"] | None = None
     ) -> Float[Tensor, "b t 204"]:
         """Adapted displacements, network units. f0: Hz at 50 a second, for the pitch variant."""
-        extra = None
-        if self.pitch is not None:
-            extra = embed_pitch(self.pitch, f0[:, : 2 * motion.shape[1]])
+        hears = self.pitch is not None
+        extra = embed_pitch(self.pitch, f0[:, : 2 * motion.shape[1]]) if hears else None
         return self.postnet(self.transport(motion), extra)
 
     @torch.no_grad()
     def apply(
         self, displacements: Float[np.ndarray, "t 68 3"], speech: Speech | None = None
     ) -> Float[np.ndarray, "t 68 3"]:
-        """This person's canonical landmarks for the generator's displacements.
-
-        speech: only the pitch variant hears it (its f0).
-        """
+        """This person's canonical landmarks for the generator's displacements; only the pitch
+        variant hears the speech (its f0)."""
         if displacements.ndim != 3 or displacements.shape[1:] != (68, 3):
             raise ValueError(f"displacements must be (t, 68, 3), got {displacements.shape}")
         if self.pitch is not None and speech is None:
@@ -181,11 +175,11 @@ def project_onto_neighbours(
     share: float = 1.0,
     ridge: float = 0.0,
 ) -> Float[Tensor, "t m"]:
-    """Frames pulled onto the person's own: locally linear embedding (GeneFace++).
+    """Frames pulled onto the person's own: locally linear embedding (GeneFace++), the affine
+    combination of its nearest database frames that is closest to each.
 
-    Each frame is written as the affine combination (weights sum to 1) of its nearest database
-    frames that is closest to it. share: 0 keeps the frame, 1 takes the projection.
-    ridge: relative penalty that keeps weights tame when neighbours nearly coincide (ours).
+    share: 0 keeps the frame, 1 takes the projection. ridge: relative penalty that keeps weights
+    tame when neighbours nearly coincide (ours).
     """
     if len(database) < neighbours:
         raise ValueError(f"database must have at least {neighbours} frames, got {len(database)}")

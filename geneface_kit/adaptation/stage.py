@@ -62,29 +62,19 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
     for name, value in found.items():
         run.record(name, round(value, 5))
     if found["variance_ratio"] < LEAST_MOTION:
-        log.warning(
-            "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed",
-            who.name,
-            100 * found["variance_ratio"],
-        )
+        sentence = "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed"
+        log.warning(sentence, who.name, 100 * found["variance_ratio"])
     adapter = task.adapter.eval()
-    save_weights(
-        run.folder / "adaptation.safetensors",
-        adapter,
-        kind="adaptation",
-        encoder=generator.encoder,
-        unit=repr(adapter.unit),
-        person=who.name,
-        pitch=str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0),
-        postnet=config.postnet_class,
-    )
+    about = {"kind": "adaptation", "encoder": generator.encoder, "unit": repr(adapter.unit)}
+    about |= {"person": who.name, "postnet": config.postnet_class}
+    about["pitch"] = str(adapter.pitch.embedding_dim if adapter.pitch is not None else 0)
+    save_weights(run.folder / "adaptation.safetensors", adapter, **about)
 
 
 def _domains(task: AdaptationTask) -> dict[str, float]:
     """Before and after adaptation: distance (squared inter-ocular distances) and overlap of motion
     for held-out corpus speech and the person's own; Pearson r of the mouth's opening with the
-    tracked one on the person's held-out sound, nothing where the mouth is at rest throughout.
-    """
+    tracked one on the person's held-out sound, if the mouth moves there."""
     own, unit = task.own.numpy(), task.generator.unit
     found = {}
     for side, adapted in (("before", False), ("after", True)):

@@ -64,11 +64,8 @@ class AdaptationConfig:
 
 
 class AdaptationTask(Task):
-    """Post-net against discriminator: corpus speech must look like the person and stay in sync; the
-    person's own speech must give the person's own motion.
-
-    foreign: speech of the corpus, mapped from disk: a step reads only the pieces it draws.
-    """
+    """Post-net against discriminator: corpus speech (`foreign`) must look like the person and stay
+    in sync; the person's own speech must give the person's own motion."""
 
     kept = ("ended", "n_collapsed", "best_step", "best_score", "best_weights")
 
@@ -132,11 +129,8 @@ class AdaptationTask(Task):
             score_fake, score_real = self.discriminator(fake.detach()), self.discriminator(self.own)
             loss = discriminator_loss(score_fake, score_real)
             self.update(self.discriminator, self.optimizers["discriminator"], loss)
-            measures |= {
-                "discriminator": loss.item(),
-                "score_fake": score_fake.mean().item(),
-                "score_real": score_real.mean().item(),
-            }
+            measures |= {"discriminator": loss.item(), "score_fake": score_fake.mean().item()}
+            measures["score_real"] = score_real.mean().item()
         return measures | {"total": total.item()}
 
     def losses(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:

@@ -37,11 +37,8 @@ Scores = dict[str, float | NotMeasured]  # metric -> value, in the unit of its d
 
 @dataclass(frozen=True)
 class Detected:
-    """Faces of a set of frames.
-
-    points: (t, 68, 2), px. boxes: (t, 4), left, top, right, bottom of the whole face mesh, from
-    forehead to chin, px. found: (t,); where there is no face, points and boxes mean nothing.
-    """
+    """Faces of a set of frames, px; boxes: left, top, right, bottom of the whole face mesh, from
+    forehead to chin. Where there is no face, points and boxes mean nothing."""
 
     points: Float[np.ndarray, "t 68 2"]
     boxes: Float[np.ndarray, "t 4"]
@@ -90,9 +87,8 @@ def score_pictures(
     }
     faces = detected(frames)
     found |= _faces(faces, detected(truth), person.size)
-    first, last = chosen[0] * SAMPLES, (chosen[-1] + 1) * SAMPLES
-    found |= _lse(chosen, frames, person.audio[first:last], faces, person.spans)
-    return found
+    sound = person.audio[chosen[0] * SAMPLES : (chosen[-1] + 1) * SAMPLES]
+    return found | _lse(chosen, frames, sound, faces, person.spans)
 
 
 def score_landmarks(person: Person, planned: Plan) -> Scores:
@@ -109,17 +105,15 @@ def score_recording(
     opening = mouth_opening(planned.landmarks)
     own = float(mouth_opening(actor.person.landmarks).std())
     if frames is None:
-        missing = NotMeasured("the frames of this recording were not rendered")
-        present = network("syncnet")
-        why = present if isinstance(present, NotMeasured) else missing
+        why = network("syncnet")
+        if not isinstance(why, NotMeasured):
+            why = NotMeasured("the frames of this recording were not rendered")
         found = {"LSE-C": why, "LSE-D": why}
     else:
-        every = np.arange(len(frames))
-        found = _lse(every, frames, planned.audio, detected(frames))
+        found = _lse(np.arange(len(frames)), frames, planned.audio, detected(frames))
+    judge, mean = actor.motion, actor.person.landmark_mean
     found |= {
-        "sync expert": expert_score(
-            actor.motion.expert, actor.motion.unit, planned, actor.person.landmark_mean
-        ),
+        "sync expert": expert_score(judge.expert, judge.unit, planned, mean),
         "mouth correlation with speech": _heard(planned, opening),
         "mouth motion ratio": float(opening.std()) / max(own, 1e-6),
     }
@@ -145,10 +139,8 @@ def cost(parents: Mapping[str, Run]) -> dict[str, Scores]:
 def expert_score(
     expert: SyncExpert, unit: float, planned: Plan, mean: Float[np.ndarray, "68 3"]
 ) -> float:
-    """Mean cosine of our own sync expert over every window of a plan, in [0, 1].
-
-    unit: inter-ocular distances per network unit. Not comparable to LSE-C, which is SyncNet's.
-    """
+    """Mean cosine of our own sync expert over every window of a plan, in [0, 1]; not comparable to
+    LSE-C, which is SyncNet's. unit: inter-ocular distances per network unit."""
     motion = (planned.landmarks - mean) / unit
     n_windows = len(motion) - WINDOW + 1
     if n_windows < 1:
@@ -166,12 +158,9 @@ def _faces(seen: Detected, true: Detected, size: int) -> Scores:
     if not both.all():
         log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
     a, b = seen.points[both], true.points[both]
-    found = (
-        formulas.lmd(a, b, size),
-        formulas.lmd(a[:, LIPS], b[:, LIPS], size),
-        formulas.lmd(a[:, LIPS], b[:, LIPS], size, centred=True),
-        correlation(seen_opening(a), seen_opening(b)),
-    )
+    lips = (a[:, LIPS], b[:, LIPS], size)
+    found = [formulas.lmd(a, b, size), formulas.lmd(*lips), formulas.lmd(*lips, centred=True)]
+    found.append(correlation(seen_opening(a), seen_opening(b)))
     return dict(zip(names, found, strict=True)) | {"faces found": float(both.mean())}
 
 

@@ -22,12 +22,8 @@ from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import load_actor
 
 OF_LANDMARKS = (
-    "mouth correlation",
-    "sync expert",
-    "mouth correlation with speech",
-    "mouth motion ratio",
-)
-"""Metrics of planned landmarks; no picture is looked at."""
+    *("mouth correlation", "mouth correlation with speech", "mouth motion ratio", "sync expert"),
+)  # metrics of planned landmarks; no picture is looked at
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,9 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}
 
     def note(table: str, protocol: str, measured: Scores, n_frames: int) -> None:
-        scored[table] += rows_of(
-            run,
-            _told(measured, actor.avatar.driven_by),
-            table=table,
-            protocol=protocol,
-            method=config.method,
-            n_frames=n_frames,
-        )
+        place = {"table": table, "protocol": protocol, "method": config.method}
+        told = _told(measured, actor.avatar.driven_by)
+        scored[table] += rows_of(run, told, n_frames=n_frames, **place)
 
     started = time.perf_counter()
     frames = landmark_driven(actor, chosen)

@@ -47,32 +47,16 @@ class Row:
     data_kind: str
 
 
-def rows_of(
-    run: Run,
-    scores: Mapping[str, float | NotMeasured],
-    *,
-    table: str,
-    protocol: str,
-    method: str,
-    n_frames: int,
-    seed: int | None = None,
-) -> list[Row]:
-    """A row for each metric that was measured in a run; seed: of the run, if not given."""
+def rows_of(run: Run, scores: Mapping[str, float | NotMeasured], **place: str | int) -> list[Row]:
+    """A row for each metric that was measured in a run.
+
+    place: table, protocol, method and n_frames of a Row; also seed, where it is not the run's.
+    """
+    ids = tuple(parent.id for parent in run.parents.values()) + (run.id,)
+    of_run = {"person": run.subject, "runs": ids, "seed": run.seed}
+    shared = of_run | {"profile": run.profile, "data_kind": run.data_kind} | place
     return [
-        Row(
-            table=table,
-            person=run.subject,
-            protocol=protocol,
-            method=method,
-            metric=metric,
-            value=value,
-            unit=METRICS[metric].unit,
-            n_frames=n_frames,
-            runs=tuple(parent.id for parent in run.parents.values()) + (run.id,),
-            seed=run.seed if seed is None else seed,
-            profile=run.profile,
-            data_kind=run.data_kind,
-        )
+        Row(metric=metric, value=value, unit=METRICS[metric].unit, **shared)
         for metric, value in scores.items()
     ]
 

@@ -66,10 +66,8 @@ class ProjectedWaveNet(nn.Module):
 
 
 class Coupling(ProjectedWaveNet):
-    """One mean-only residual coupling: y = (x_0, x_1 + m(x_0, condition)).
-
-    The shift m starts at zero, so a fresh flow is the identity. No scale: log-determinant 0.
-    """
+    """One mean-only residual coupling: y = (x_0, x_1 + m(x_0, condition)). The shift m starts at
+    zero, so a fresh flow is the identity. No scale: log-determinant 0."""
 
     def __init__(self, channels: int, *, hidden: int, condition: int) -> None:
         half = channels // 2

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+Motion = Float[Tensor, "b t m"]
+Mask = Bool[Tensor, "b t"]
+Latents = Float[Tensor, "b z u"]
+
 
 def reconstruction_loss(
-    predicted: Float[Tensor, "b t m"],
-    true: Float[Tensor, "b t m"],
-    mask: Bool[Tensor, "b t"],
-    weight: Float[Tensor, " m"],
+    predicted: Motion, true: Motion, mask: Mask, weight: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
     """|l - l'|^2 of L_VAE: squared error over unmasked frames, sum / (frames * channels).
 
@@ -26,10 +27,7 @@ def reconstruction_loss(
 
 
 def continuity_loss(
-    predicted: Float[Tensor, "b t m"],
-    true: Float[Tensor, "b t m"],
-    mask: Bool[Tensor, "b t"],
-    weight: Float[Tensor, " m"],
+    predicted: Motion, true: Motion, mask: Mask, weight: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
     """Squared error of frame differences, plus that of frame 0, normalised like
     `reconstruction_loss` (official code, no part of the paper's L_VAE)."""
@@ -40,11 +38,7 @@ def continuity_loss(
 
 
 def kl_divergence(
-    z: Float[Tensor, "b z u"],
-    prior: Float[Tensor, "b z u"],
-    mean: Float[Tensor, "b z u"],
-    log_std: Float[Tensor, "b z u"],
-    mask: Float[Tensor, "b 1 u"],
+    z: Latents, prior: Latents, mean: Latents, log_std: Latents, mask: Float[Tensor, "b 1 u"]
 ) -> Float[Tensor, ""]:
     """KL(z || z') of L_VAE with the flow prior, in nats per latent step and channel.
 

@@ -1,8 +1,7 @@
 """Sync expert: do these lips belong to this sound? Trained first, then frozen; gives L_sync.
 
-A mouth window is 5 frames of the lips (48-67), a speech window the 10 feature steps beside it.
-The score is the cosine of two embeddings, in [0, 1] (arXiv:2301.13430, sec. 3.2; Prajwal et al.,
-2020).
+A mouth window is 5 frames of the lips, a speech window the 10 feature steps beside it. The score is
+the cosine of two embeddings, in [0, 1] (arXiv:2301.13430, sec. 3.2; Prajwal et al., 2020).
 """
 
 import functools
@@ -43,10 +42,8 @@ class SyncConfig:
 
 
 class Standardise(nn.Module):
-    """Features minus their mean, over their standard deviation, both of a corpus.
-
-    Ours: the official code feeds HuBERT as it is, which mean 0 and std 1 reproduce.
-    """
+    """Features minus their mean, over their standard deviation, both of a corpus. Ours: the
+    official code feeds HuBERT as it is, which mean 0 and std 1 reproduce."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -84,10 +81,8 @@ class ConvBlock(nn.Module):
 
 
 class SyncExpert(nn.Module):
-    """Two towers of 13 blocks; sizes as in the official code when width is 128.
-
-    speech: channels of the speech features; width: channels of the first blocks.
-    """
+    """Two towers of 13 blocks; sizes as in the official code when width is 128. speech: channels of
+    the features; width: of the first blocks."""
 
     def __init__(self, speech: int, *, width: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -163,10 +158,8 @@ def _tower(enter: int, first: int, width: int, strides: tuple[int, int]) -> nn.S
 
 
 class Pairs(NamedTuple):
-    """Speech and mouth windows and whether they belong together.
-
-    kind: 0 in sync, 1 another clip, 2 elsewhere in the same clip, 3 shifted by a few frames.
-    """
+    """Speech and mouth windows and whether they belong together; kind: 0 in sync, 1 another clip, 2
+    elsewhere in the same clip, 3 shifted by a few frames."""
 
     speech: Float[Tensor, "n 10 c"]
     mouth: Float[Tensor, "n 5 60"]
@@ -177,9 +170,8 @@ class Pairs(NamedTuple):
 def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pairs:
     """Half the pairs in sync, half not, all inside the unmasked frames.
 
-    Negatives come from another clip, from elsewhere in the same piece, or from a shift of
-    SHIFT_MIN..SHIFT_MAX frames. Differs from the official code, where a slip makes every
-    negative come from the same clip, and where "elsewhere" may be one frame away.
+    Negatives come from another clip (by a slip never in the official code), from elsewhere in the
+    same piece (there perhaps one frame away), or from a shift of SHIFT_MIN..SHIFT_MAX frames.
     """
     starts = batch.mask.sum(1) - WINDOW + 1  # how many window starts each piece has
     if int(starts.min()) < 2 * SHIFT_MAX:
@@ -196,8 +188,7 @@ def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pa
     kind[(kind == 1) & (other == piece)] = 2  # no other clip in this batch
     anywhere = (uniform() * starts[other]).long()
     elsewhere = _away(mouth_start, starts[piece], SHIFT_MIN, uniform())
-    spread = SHIFT_MAX - SHIFT_MIN + 1
-    size = SHIFT_MIN + (uniform() * spread).long()
+    size = SHIFT_MIN + (uniform() * (SHIFT_MAX - SHIFT_MIN + 1)).long()
     size = torch.where(uniform() < 0.5, size, -size)
     outside = (mouth_start + size < 0) | (mouth_start + size >= starts[piece])
     shifted = mouth_start + torch.where(outside, -size, size)
@@ -218,11 +209,8 @@ def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:
 
 
 class SyncTask(Task):
-    """Trains the sync expert on pairs drawn from random pieces.
-
-    train, held_out: (utterances, motions in network units); held_out may be empty. Several
-    processes share the pairs.
-    """
+    """Trains the sync expert on pairs drawn from random pieces; held_out may be empty. Several
+    processes share the pairs."""
 
     def __init__(
         self,

@@ -50,8 +50,7 @@ def train(
     """Trains the sync expert, then the generator, into a run's folder.
 
     Returns what is to be recorded: their measures on the held-out speakers, and who these are.
-    With `motion.devices` above 1 as many processes train them; each draws the same batches and
-    takes its share. A corpus on disk is opened by each process, one in memory is copied to each.
+    With `motion.devices` above 1 as many processes train them, each its share of the same batches.
     Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
     Raises: ValueError when a batch cannot be shared, or with the words of a process that failed.
     """
@@ -117,9 +116,8 @@ def _fit(
 class MotionTask(Task):
     """Trains a generator: reconstruction, continuity, KL and, once it makes sense, sync.
 
-    expert: the frozen sync expert, None without the sync loss. part, held_out: what trains and
-    what validates. n_windows: what the sync loss looks at in a step. Several processes share the
-    pieces of a batch.
+    expert: the frozen sync expert, None without the sync loss; n_windows: what it looks at in a
+    step. Several processes share the pieces of a batch.
     """
 
     kept = ("sync_on",)
@@ -151,9 +149,8 @@ class MotionTask(Task):
         config = self.config
         rate = warmed_up(config.lr, index, warmup=config.warmup, decay=config.decay)
         self.adam.param_groups[0]["lr"] = rate
-        batch = corpus.draw_batch(
-            *self.part, size=config.batch, frames=config.frames, generator=generator
-        )
+        sizes = {"size": config.batch, "frames": config.frames}
+        batch = corpus.draw_batch(*self.part, **sizes, generator=generator)
         losses = self.losses(batch, generator)
         total = sum(self.weights()[name] * loss for name, loss in losses.items())
         self.update(self.network, self.optimizer, total)
@@ -187,10 +184,8 @@ class MotionTask(Task):
         return losses
 
     def validate(self, index: int) -> dict[str, float]:
-        """Measures of held-out speakers at temperature 0, and the switch of the sync loss.
-
-        The switch looks at held-out speakers, or without any at the first training clips.
-        """
+        """Measures of held-out speakers at temperature 0; and the switch of the sync loss, which
+        looks at them, or without any at the first training clips."""
         measures = measure_motion(self.vae, *self.held_out) if self.held_out[0] else {}
         if self.config.sync_weight:
             heard = [one.speech for one in self.held_out[0] or self.part[0][:4]]
@@ -204,12 +199,9 @@ class MotionTask(Task):
 def measure_motion(
     vae: MotionVAE, utterances: Sequence[corpus.Utterance], motions: Sequence[corpus.Track]
 ) -> dict[str, float]:
-    """Means over clips, at temperature 0: Pearson r of mouth opening and width, variance ratio,
-    lip error.
-
-    variance_ratio: predicted over tracked variance of the opening (median over clips), 1 is
-    right and 0 the mean face; lip_error: network units. score: 2 - r_opening - r_width.
-    """
+    """Means over clips, at temperature 0, of r_opening and r_width, Pearson's r of the mouth; of
+    variance_ratio, predicted over tracked variance of the opening (the median; 1 is right, 0 the
+    mean face); of lip_error, network units. score: 2 - r_opening - r_width."""
     rows = []
     for utterance, true in zip(utterances, motions, strict=True):
         drawn = vae.generate(utterance.speech).reshape(-1, 68, 3)

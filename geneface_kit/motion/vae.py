@@ -35,11 +35,8 @@ class VAESizes:
 
 
 class SpeechCondition(nn.Module):
-    """Speech features at 50 Hz -> the condition at 25 Hz: conv, batch norm, GELU, conv.
-
-    Even steps are kept (nearest down-sampling, code), or with `both_steps` the two steps of a
-    frame become one step with twice the channels.
-    """
+    """Speech features at 50 Hz -> the condition at 25 Hz: conv, batch norm, GELU, conv; of even
+    steps (code), or with `both_steps` of both steps of a frame as one of twice the channels."""
 
     def __init__(self, speech: int, hidden: int, condition: int, *, both_steps: bool) -> None:
         super().__init__()
@@ -50,10 +47,7 @@ class SpeechCondition(nn.Module):
 
     def forward(self, speech: Float[Tensor, "b s c"]) -> Float[Tensor, "b g t"]:
         """The condition, channels first."""
-        if self.both_steps:
-            x = speech.unflatten(1, (-1, 2)).flatten(2)  # (b, t, 2c)
-        else:
-            x = speech[:, ::2]
+        x = speech.unflatten(1, (-1, 2)).flatten(2) if self.both_steps else speech[:, ::2]
         x = self.norm(self.enter(x.transpose(1, 2)))
         return self.leave(nn.functional.gelu(x))
 
@@ -166,11 +160,8 @@ class MotionVAE(nn.Module):
     def generate(
         self, speech: Speech, *, temperature: float = 0.0, generator: torch.Generator | None = None
     ) -> Float[np.ndarray, "t 204"]:
-        """Motion in network units for speech of any length, s // 2 frames.
-
-        Speech is padded to whole latent steps by repeating its last step, and the motion cut back.
-        Temperature 0 takes the prior's mode and draws nothing.
-        """
+        """Motion in network units for speech of any length, s // 2 frames. Temperature 0 takes the
+        prior's mode and draws nothing."""
         n_frames = len(speech.features) // 2
         n_latents = -(-n_frames // STRIDE)
         padded = speech.cut(n_latents * STRIDE)

@@ -90,13 +90,8 @@ def load(folder: Path = SHIPPED) -> Motion:
 def save(folder: Path, motion: Motion, origin: str) -> None:
     """Writes both networks. origin: the id of the run that trained them, or "shipped"."""
     sizes = {field.name: getattr(motion.vae.sizes, field.name) for field in fields(VAESizes)}
-    about = {
-        "encoder": motion.encoder,
-        "channels": str(motion.vae.standardise.mean.numel()),
-        "unit": repr(motion.unit),
-        "sizes": json.dumps(sizes),
-        "sync_width": str(motion.expert.width),
-        "origin": origin,
-    }
+    channels, width = motion.vae.standardise.mean.numel(), motion.expert.width
+    about = {"encoder": motion.encoder, "unit": repr(motion.unit), "sizes": json.dumps(sizes)}
+    about |= {"channels": str(channels), "sync_width": str(width), "origin": origin}
     save_weights(folder / MOTION, motion.vae, kind="motion", **about)
     save_weights(folder / SYNC, motion.expert, kind="sync", **about)

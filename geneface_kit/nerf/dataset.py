@@ -30,9 +30,8 @@ reaches."""
 class RayBatch:
     """Pixels drawn from several frames, those of one frame together.
 
-    frames: (b,) frame numbers; frame_of_pixel: (n,) index into `frames`; at: (n, 2) column, row;
-    colour: (n, 3) of the video; kinds: (n,) FREE, SURE_HEAD or SURE_NOT; in_face, in_lips: (n,)
-    inside those rectangles.
+    frames: their numbers; frame_of_pixel: index into `frames`; at: column, row; colour: of the
+    video; kinds: FREE, SURE_HEAD or SURE_NOT; in_face, in_lips: inside those rectangles.
     """
 
     frames: Int[Tensor, " b"]
@@ -82,31 +81,22 @@ class RayDataset:
     def draw(
         self, n_frames: int, n_pixels: int, shares: tuple[float, float], generator: torch.Generator
     ) -> RayBatch:
-        """Random training pixels.
-
-        shares: which parts of a frame's pixels come from its lip and from its face rectangle; the
-        rest from a rectangle around the head, hair included.
-        """
+        """Random training pixels. shares: which parts of a frame's come from its lip and from its
+        face rectangle; the rest from a rectangle around the head, hair included."""
         frames = self.usable[torch.randint(len(self.usable), (n_frames,), generator=generator)]
         per_frame = max(4, n_pixels // n_frames)
         n_lips, n_face = (round(share * per_frame) for share in shares)
-        rects = torch.cat(
-            [
-                self.lip_rects[frames, None].expand(-1, n_lips, -1),
-                self.face_rects[frames, None].expand(-1, n_face, -1),
-                self.head_rects[frames, None].expand(-1, max(0, per_frame - n_lips - n_face), -1),
-            ],
-            dim=1,
-        ).flatten(0, 1)
+        kinds = (self.lip_rects, self.face_rects, self.head_rects)
+        counts = (n_lips, n_face, max(0, per_frame - n_lips - n_face))
+        rects = [r[frames, None].expand(-1, n, -1) for r, n in zip(kinds, counts, strict=True)]
+        rects = torch.cat(rects, dim=1).flatten(0, 1)
         extent = (rects[:, 2:] - rects[:, :2]).clamp(min=1)
         at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
         return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
 
     def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> RayBatch:
-        """Square patches of the lip rectangles of random training frames, row by row.
-
-        size: edge of a patch, pixels; it lies about the middle of a rectangle that is smaller.
-        """
+        """Square patches of the lip rectangles of random training frames, row by row; size: edge of
+        a patch, pixels, which lies about the middle of a rectangle that is smaller."""
         frames = self.usable[torch.randint(len(self.usable), (n_frames,), generator=generator)]
         rects = self.lip_rects[frames]
         room = rects[:, 2:] - rects[:, :2] - size
@@ -115,9 +105,8 @@ class RayDataset:
         corners = corners.clamp(0, self.size - size)
         row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
         at = corners[:, None] + torch.stack([column, row], -1).view(1, -1, 2)
-        return self.read(
-            frames, torch.arange(n_frames).repeat_interleave(size**2), at.flatten(0, 1)
-        )
+        frame_of_pixel = torch.arange(n_frames).repeat_interleave(size**2)
+        return self.read(frames, frame_of_pixel, at.flatten(0, 1))
 
     def read(
         self, frames: Int[Tensor, " b"], frame_of_pixel: Int[Tensor, " n"], at: Int[Tensor, "n 2"]
@@ -134,16 +123,12 @@ class RayDataset:
 
     def rays(self, pixels: RayBatch) -> camera.Rays:
         """One ray per pixel, in the head frame."""
-        parts = [
-            camera.rays(
-                self.poses[frame], self.focal, self.size, pixels.at[pixels.frame_of_pixel == k]
-            )
-            for k, frame in enumerate(pixels.frames.tolist())
-        ]
-        return camera.Rays(
-            torch.cat([part.origins for part in parts]),
-            torch.cat([part.directions for part in parts]),
-        )
+        parts = []
+        for k, frame in enumerate(pixels.frames.tolist()):
+            at = pixels.at[pixels.frame_of_pixel == k]
+            parts.append(camera.rays(self.poses[frame], self.focal, self.size, at))
+        names = ("origins", "directions")
+        return camera.Rays(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def behind(self, pixels: RayBatch) -> Float[Tensor, "n 3"]:
         """What is known to lie behind the head: the painted torso over the background."""
@@ -219,11 +204,8 @@ class RayDataset:
 def driving(
     driven_by: str, landmarks: Float[Tensor, "t 68 3"], speech: Float[Tensor, "s c"]
 ) -> Float[Tensor, "t ..."]:
-    """What drives a head, frame by frame.
-
-    "landmarks": they themselves. "speech": the SPEECH_STEPS features around each frame, (t, 16, c),
-    which know nothing of landmarks: frame k hears steps 2k - 7 to 2k + 8, the ends repeated.
-    """
+    """What drives a head, frame by frame: "landmarks", they themselves; "speech", the SPEECH_STEPS
+    features around each frame, (t, 16, c): frame k hears steps 2k - 7 to 2k + 8, ends repeated."""
     if driven_by == "landmarks":
         return landmarks
     if len(speech) < 2:

@@ -1,8 +1,7 @@
 """Deformation: landmarks -> where points of the head would be on the mean face.
 
-The lines between neighbouring landmarks move the field with them. Landmarks alone lie too far
-apart on lids and lips: half-way between two of them the other lid pulls as strongly as the own
-one, and a closing eye stays open there, its lid line wavy.
+The lines between neighbouring landmarks move the field with them. Landmarks alone lie too far apart
+on lids and lips: half-way between two of them the other lid pulls as strongly as the own one.
 """
 
 import torch

@@ -1,7 +1,6 @@
 """Grid head: the head field on hash grids (RAD-NeRF's, which the official code renders with).
 
-Driven by landmarks, or by the sound itself: the idea of AD-NeRF (2021) and RAD-NeRF (2022), the
-baseline that GeneFace compares itself with.
+Driven by landmarks, or by the sound itself: the idea of AD-NeRF (2021) and RAD-NeRF (2022).
 """
 
 from collections.abc import Callable
@@ -44,12 +43,8 @@ class GridField(HeadField):
 
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__(config, n_frames)
-        grid = {
-            "n_levels": config.n_levels,
-            "finest": config.finest,
-            "log2_rows": config.log2_rows,
-            "kind": config.grid_kind,
-        }
+        grid = {name: getattr(config, name) for name in ("n_levels", "finest", "log2_rows")}
+        grid["kind"] = config.grid_kind
         hidden, features = config.hidden, 2 * config.n_levels
         self.position_grid = GridEncoding(GridLayout.make(3, **grid))
         self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
@@ -185,11 +180,9 @@ class GridField(HeadField):
 class SpeechGridField(GridField):
     """A grid field whose condition is the speech around a frame; no landmark reaches it.
 
-    Nothing is deformed and no movement of the lips is given: which sound looks like what is left
-    to the training, as in RAD-NeRF. Differs from it: the features are those of the kit's speech
-    encoder, standardised over the training frames, and what sound cannot tell (eyes, brows) has
-    no signal of its own.
-    n_channels: of the speech features.
+    Which sound looks like what is left to the training, as in RAD-NeRF. Differs from it: the
+    features are those of the kit's speech encoder, standardised over the training frames, and what
+    sound cannot tell (eyes, brows) has no signal of its own. n_channels: of the features.
     """
 
     def __init__(self, config: HeadConfig, n_frames: int, n_channels: int):
@@ -221,10 +214,9 @@ def bake(
 ) -> Callable[[Float[Tensor, "1 c"]], TwoPassField]:
     """The finished head with one appearance -> the head under a condition, to be asked for frames.
 
-    The networks of `GridField.at`, to rounding: what all points share (condition, appearance, the
-    direction that stands for all) becomes biases, and two linear maps with nothing between them
-    become one. The features of a point are the last hidden layer of the density network. On a
-    CPU the same is there as one fused pass.
+    The networks of `GridField.at`, to rounding: what all points share becomes biases, and two
+    linear maps with nothing between them become one. The features of a point are the last hidden
+    layer of the density network. On a CPU the same is there as one fused pass.
     """
     config, place = head.config, head.position_grid.n_features
     ambient, of_condition = _split(head.ambient_net, place)

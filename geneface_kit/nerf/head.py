@@ -4,6 +4,7 @@ A head field gives density and colour of points of the head box under a conditio
 speech. GeneFace, sec. 3.4: F(x, d, l) -> c, sigma.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -95,25 +96,21 @@ class HeadField(nn.Module):
         """Condition vectors of windows (b, w, 68, 3) of absolute canonical landmarks, iod.
 
         Differs from the official code: the middle frame's lip movements (`learn_statistics`) stand
-        beside what the network makes of the landmarks. In a short training the network has not
-        yet learned to tell mouths apart when the fields have already settled on a mean one. Behind
-        them come the middle frame's `landmarks_in_box`, which deform the space.
+        beside what the network makes of the landmarks: in a short training it cannot yet tell
+        mouths apart when the fields have settled on a mean one. Behind them come the middle
+        frame's `landmarks_in_box`, which deform the space.
         """
         check_windows(windows, (68, 3), "landmarks")
         moved = windows.flatten(2) - self.landmark_mean
         learned = self.condition_net((moved / self.landmark_std).clamp(-CLAMP, CLAMP))
         middle = moved.shape[1] // 2
         lips = (moved[:, middle] @ self.lip_modes).clamp(-CLAMP, CLAMP)
-        parts = [learned, lips]
-        if self.config.warp_reach:
-            parts.append(landmarks_in_box(windows[:, middle]))
-        return torch.cat(parts, dim=-1)
+        boxed = [landmarks_in_box(windows[:, middle])] if self.config.warp_reach else []
+        return torch.cat([learned, lips, *boxed], dim=-1)
 
     def learn_statistics(self, landmarks: Float[Tensor, "t 68 3"]) -> None:
-        """Takes mean and spread of landmarks, and the principal movements of the lips among them.
-
-        Each movement is scaled to unit variance, but none is divided by less than `STD_FLOOR`.
-        """
+        """Takes mean and spread of landmarks, and the principal movements of the lips among them,
+        scaled to unit variance (none divided by less than `STD_FLOOR`)."""
         flat = landmarks.flatten(1)
         self.landmark_mean.copy_(flat.mean(0))
         self.landmark_std.copy_(flat.std(0, correction=0).clamp(min=STD_FLOOR))
@@ -130,19 +127,11 @@ class HeadField(nn.Module):
         return self.appearance.mean(0, keepdim=True)
 
     def render(self, rays: camera.Rays, field: Callable, offsets: Tensor) -> Rendering:
-        """Rays of the head frame through a field of `at`, for training.
-
-        offsets: (r,) in [0, 1), by how much of a step the first sample of each ray is moved.
-        """
-        return render_rays(
-            field,
-            camera.to_box(rays.origins),
-            rays.directions,
-            self.occupancy,
-            step=self.config.step_length / BOX,
-            offsets=offsets,
-            max_samples=self.config.max_samples,
-        )
+        """Rays of the head frame through a field of `at`, for training; offsets as in
+        `render_rays`."""
+        how = {"step": self.config.step_length / BOX, "max_samples": self.config.max_samples}
+        origins = camera.to_box(rays.origins)
+        return render_rays(field, origins, rays.directions, self.occupancy, offsets=offsets, **how)
 
 
 class ConditionNet(nn.Module):
@@ -159,28 +148,20 @@ class ConditionNet(nn.Module):
     def __init__(self, n_inputs: int, n_channels: int, n_frames: int, n_steps: int = 1):
         super().__init__()
         if n_steps not in STRIDES:
-            raise ValueError(
-                f"n_steps must be one of {', '.join(map(str, STRIDES))}, got {n_steps}"
-            )
+            raise ValueError(f"n_steps must be one of {[*STRIDES]}, got {n_steps}")
         self.n_steps, stride = n_steps, STRIDES[n_steps]
         leaky = lambda: nn.LeakyReLU(0.02)  # noqa: E731
-        sizes = (n_inputs, 32, 32, 64, 64)
-        convolutions = [
-            layer
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-            for layer in (nn.Conv1d(a, b, 3, stride, padding=1), leaky())
-        ]
-        self.encode = nn.Sequential(*convolutions)
+
+        def convolutions(*sizes: int, stride: int = 1) -> nn.Sequential:
+            pairs = itertools.pairwise(sizes)
+            made = ((nn.Conv1d(a, b, 3, stride, padding=1), leaky()) for a, b in pairs)
+            return nn.Sequential(*itertools.chain.from_iterable(made))
+
+        self.encode = convolutions(n_inputs, 32, 32, 64, 64, stride=stride)
         self.project = nn.Sequential(nn.Linear(64, 64), leaky(), nn.Linear(64, n_channels))
         self.attend = None
         if n_frames > 1:
-            widths = (n_channels, 16, 8, 4, 2, 1)
-            layers = [
-                layer
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
-                for layer in (nn.Conv1d(a, b, 3, padding=1), leaky())
-            ]
-            self.attend = nn.Sequential(*layers)
+            self.attend = convolutions(n_channels, 16, 8, 4, 2, 1)
             self.weigh = nn.Linear(n_frames, n_frames)
         self._start()
 
@@ -229,9 +210,7 @@ def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadFiel
     if path is None:
         raise ValueError(f"head.driven_by=speech needs head.field=grid, got {config.field!r}")
     kind = imported(path, "head.field", HeadField)
-    return (
-        kind(config, n_frames, n_speech) if config.driven_by == "speech" else kind(config, n_frames)
-    )
+    return kind(config, n_frames, *[n_speech] * (config.driven_by == "speech"))
 
 
 def check_windows(windows: Tensor, shape: tuple[int, ...], driven_by: str) -> None:

@@ -34,10 +34,10 @@ MOST = 8  # snapshots that are kept; of more, every second one is dropped, the n
 class HeadTask(training.Task):
     """Trains a head field on a person's dataset.
 
-    Each update draws rays of a few frames, more of them at the lips and the face; puts a random
-    colour behind the head, so that opacity is learned from the mask and not from the background,
-    but where the labels leave it free what lies there, so that any opacity is right that gives the
-    picture; and keeps the number of field samples, not of rays, constant.
+    Each update draws rays of a few frames, more of them at lips and face. Behind the head is a
+    random colour, so that opacity is learned from the mask, but where the labels leave it free what
+    lies there: any opacity is right that gives the picture. The number of field samples, not of
+    rays, is kept constant.
     """
 
     kept = ("n_rays",)
@@ -120,10 +120,8 @@ class HeadTask(training.Task):
         return measures | {"rays": float(len(pixels.at)), "samples": float(n_samples)}
 
     def shares(self, index: int) -> tuple[float, float]:
-        """Parts of an update's rays that come from the lip and from the face rectangle.
-
-        In the lips stage the lips take theirs from face and rest alike.
-        """
+        """Parts of an update's rays that come from the lip and from the face rectangle; in the lips
+        stage the lips take theirs from face and rest alike."""
         of_lips = self.config.lip_share
         if not _in_lips_stage(self.config, index):
             return of_lips, FACE_SHARE
@@ -155,9 +153,8 @@ class HeadTask(training.Task):
     def _drawn(self, index: int, generator: torch.Generator) -> tuple[RayBatch, int]:
         """The pixels of an update, and how many patches of lips stand at their end.
 
-        In the lips stage the lips' share comes in patches, as far as whole ones go. Differs from
-        the official code, which then renders the whole lip rectangle of one frame, every second
-        update, without any pixel of the rest.
+        In the lips stage the lips' share comes in patches, as far as whole ones go; the official
+        code then renders the whole lip rectangle of one frame, every second update, and no rest.
         """
         n_rays, (of_lips, face) = int(self.n_rays), self.shares(index)
         n_patches = 0
@@ -182,11 +179,8 @@ class HeadTask(training.Task):
     def update_occupancy(
         self, generator: torch.Generator, rays: camera.Rays | None = None, *, cull: bool = True
     ) -> None:
-        """Density under one random frame's condition; then what light reaches in random frames.
-
-        rays: along which light is followed, of random pixels of the head if not given. cull: leave
-        out what it did not reach.
-        """
+        """Density under one random frame's condition; then what light reaches along `rays`, those
+        of random pixels of the head if not given. cull: leave out what it did not reach."""
         config, field, dataset = self.config, self.field, self.dataset
         frame = dataset.usable[torch.randint(len(dataset.usable), (1,), generator=generator)]
         condition = field.condition(dataset.windows(frame, config))
@@ -234,11 +228,8 @@ class Snapshot:
 
 
 class Snapshots:
-    """Keeps the snapshots of a training in its folder and shows each in a live notebook.
-
-    A training that goes on after it was cut goes on here too. Call it with what
-    `HeadTask.on_snapshot` gives. truth: the frame itself, shown beside.
-    """
+    """Keeps the snapshots of a training in its folder and shows each in a live notebook, beside the
+    frame itself, `truth`. Call it with what `HeadTask.on_snapshot` gives."""
 
     def __init__(self, folder: Path, truth: UInt8[np.ndarray, "h w 3"]):
         self.folder, self.truth, self.screen = folder, np.asarray(truth), live.Screen()
@@ -267,6 +258,5 @@ def load_snapshots(folder: Path) -> list[Snapshot]:
             parts = [file[name] for name in ("steps", "images", "psnrs")]
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it") from None
-    return [
-        Snapshot(int(step), image, float(psnr)) for step, image, psnr in zip(*parts, strict=True)
-    ]
+    rows = zip(*parts, strict=True)
+    return [Snapshot(int(step), image, float(psnr)) for step, image, psnr in rows]

@@ -33,12 +33,9 @@ def mouth_openings(
     poses: Float[np.ndarray, "t 4 4"],
     focal: float,
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    """Opening (t,) of the landmarks that frames were rendered from, and of the face found again in
-    the frames, NaN where none was: of the inner lips as they are seen, in units of the seen
-    distance of the outer eye corners.
-
-    focal: pixels. True frames with their tracked landmarks give the ceiling: what finding loses.
-    """
+    """`seen_opening` of the landmarks that frames were rendered from, and of the face found again
+    in them, NaN where none was. focal: pixels. True frames with their tracked landmarks give the
+    ceiling: what finding loses."""
     if not len(frames) == len(asked) == len(poses):
         raise ValueError(
             f"frames, landmarks and poses must be equally many, got {len(frames)}, {len(asked)} "
@@ -83,9 +80,8 @@ def layer_quality(
     """PSNR in dB of rendered frames, each of the mean squared error over all of them.
 
     frame_psnr: the whole picture; head_, neck_, torso_, background_psnr: the pixels of the true
-    label; border_psnr: `border_band`; lip_psnr: the lip rectangle. A layer that is in no frame has
-    no entry. head_alone: the pictures show no torso, so of the lip rectangle only pixels of the
-    head count.
+    label; border_psnr: `border_band`; lip_psnr: the lip rectangle, of which without a torso
+    (head_alone) only the head's pixels count. A layer that is in no frame has no entry.
     """
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
     for picture, frame in zip(rendered, frames, strict=True):
@@ -105,12 +101,10 @@ def layer_quality(
 def held_out_quality(
     avatar: Avatar, dataset: RayDataset, n_frames: int, folder: Path
 ) -> dict[str, float]:
-    """Measures on frames that were not trained on, rendered from their tracked landmarks.
-
-    The head's pose and the shoulders' shift are tracked too. PSNR in dB by layer
-    (`layer_quality`); the same of torso, neck and frame with the shift predicted from the
-    head's pose, which is all that the paper's renderer is given (..._by_pose); and whether the
-    mouth obeys. NaN is left out.
+    """Measures on frames that were not trained on, rendered from their tracked landmarks, poses and
+    shoulders: PSNR in dB by layer (`layer_quality`); the same of torso, neck and frame with the
+    shift predicted from the pose, all that the paper's renderer is given (..._by_pose); and whether
+    the mouth obeys. NaN is left out.
     mouth_r and mouth_gain: with each frame's own landmarks; mouth_r_exchanged: with those of
     another frame, so that no pose can tell the mouth; mouth_r_true: on the true pictures, what
     finding a mouth again loses by itself.

@@ -5,6 +5,7 @@ et al. 2022), which the official code renders with, or ours, as each says.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +17,7 @@ from geneface_kit.metrics.perceptual import edge_layers, edge_weights, layer_dis
 
 PatchLoss = Callable[[Tensor, Tensor], Tensor]
 """(pictures (n, 3, h, w) in [0, 1], true ones) -> one number that has a gradient; 0 if equal."""
+Colours = Float[Tensor, "r 3"]
 LIPS_LOSSES = ("pixels", "structure", "vgg-hed", "lpips")
 """What lips can be compared by: single pixels alone, or beside them one of the others."""
 NETWORKS = {"lpips": "vgg16", "vgg-hed": "vgg_hed"}
@@ -24,17 +26,13 @@ C1, C2 = 0.01**2, 0.03**2  # constants of SSIM for pictures in [0, 1] (Wang et a
 BLOCKS = 3  # blocks of VGG-16 that are compared; the deeper ones see more than the lips
 
 
-def photometric_loss(
-    rendered: Float[Tensor, "r 3"], true: Float[Tensor, "r 3"]
-) -> Float[Tensor, ""]:
+def photometric_loss(rendered: Colours, true: Colours) -> Float[Tensor, ""]:
     """Mean squared error of colours in [0, 1] (GeneFace, sec. 3.4; mean, not sum)."""
     _check("rendered and true colours", rendered, true)
     return functional.mse_loss(rendered, true)
 
 
-def masked_error(
-    rendered: Float[Tensor, "r 3"], true: Float[Tensor, "r 3"], mask: Bool[Tensor, " r"]
-) -> Float[Tensor, ""]:
+def masked_error(rendered: Colours, true: Colours, mask: Bool[Tensor, " r"]) -> Float[Tensor, ""]:
     """`photometric_loss` of the rays of a mask, the others counted as right (ours)."""
     _check("rendered and true colours", rendered, true)
     return ((rendered - true).square().mean(-1) * mask).mean()
@@ -79,11 +77,8 @@ def structure_loss(
 
 
 def lips_loss(name: str, device: torch.device) -> PatchLoss | None:
-    """The loss of patches of lips that LIPS_LOSSES names; None for single pixels.
-
-    The official code compares the lip rectangle by LPIPS in the last part of its training. Here
-    its network is taken where it is at hand, and what stands in for it is named.
-    """
+    """The loss of patches of lips that LIPS_LOSSES names; None for single pixels. The official code
+    compares the lip rectangle by LPIPS in the last part of its training."""
     if name == "pixels":
         return None
     if name == "structure":
@@ -112,9 +107,7 @@ def chosen_lips_loss(name: str) -> str:
     Raises: ValueError for an unknown name, or one whose network is not there.
     """
     if name == "auto":
-        found = (
-            loss for loss, net in NETWORKS.items() if not isinstance(network(net), NotMeasured)
-        )
+        found = (loss for loss, net in NETWORKS.items() if isinstance(network(net), Path))
         return next(found, "structure")
     if name not in LIPS_LOSSES:
         raise ValueError(
@@ -133,9 +126,10 @@ def over(
 
 
 def _lpips(model: torch.nn.Module, rendered: Tensor, true: Tensor) -> Tensor:
-    a = model(255 * rendered, resize_images=False, return_lpips=True)
+    how = {"resize_images": False, "return_lpips": True}
+    a = model(255 * rendered, **how)
     with torch.no_grad():
-        b = model(255 * true, resize_images=False, return_lpips=True)
+        b = model(255 * true, **how)
     return (a - b).square().sum(-1).mean()
 
 

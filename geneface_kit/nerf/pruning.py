@@ -33,12 +33,9 @@ MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)  # jaw, lip
 
 
 def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> HeadRenderer:
-    """A renderer with the fewest cells that keep the head's pictures.
-
-    Takes the first of LEAST at which each of some training frames is within FIDELITY of the
-    reference; without any such, the renderer as it was, and always when its config is not to prune.
-    Costs a few reference pictures.
-    """
+    """A renderer with the fewest cells that keep the head's pictures: by the first of LEAST at
+    which each of some training frames is within FIDELITY of the reference; the renderer as it was
+    without any such, and when its config is not to prune. Costs a few reference pictures."""
     head, config = renderer.trained, renderer.config
     if config.exact or not config.prune:
         return renderer
@@ -56,11 +53,9 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
 
 
 def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Float[Tensor, "n n n"]:
-    """The largest weight that each fine cell has in the pictures of some training frames.
-
-    The frames are spread over the clip, and those of the extremes of each coordinate of lips, jaw
-    and lids are among them, also exaggerated: what moves must have been seen where it goes.
-    """
+    """The largest weight that each fine cell has in the pictures of training frames: some spread
+    over the clip, and those of the extremes of lips, jaw and lids, also exaggerated: what moves
+    must have been seen where it goes."""
     step = head.config.step_length
     loose = head.occupancy.resolution
     n = loose * max(1, round(BOX / (CELL * step) / loose))  # whole parts of the loose cells
@@ -91,10 +86,8 @@ def save_occupancy(path: Path, renderer: HeadRenderer) -> None:
 
 
 def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRenderer:
-    """A renderer of a head with the cells of a file; with none the head's own, which takes longer.
-
-    Raises: ValueError when the file is damaged.
-    """
+    """A renderer of a head with the cells of a file; without one the head's own, which takes
+    longer. Raises: ValueError when it is damaged."""
     if not path.exists():
         return HeadRenderer(head, config)
     try:

@@ -97,23 +97,18 @@ class HeadRenderer:
             mask = bounds.mask(size)
         longest = math.ceil(math.sqrt(3) / self.step)  # samples of a ray through the whole box
         n_rays = max(1, MOST_SAMPLES // (longest if config.exact else min(ROUND, longest)))
-        count = 0
+        count, march = 0, {"step": self.step, "round_size": ROUND, "backend": config.backend}
+        march["stop"] = 0.0 if config.exact else config.stop
 
         def evaluate(pixels: Tensor) -> Tensor:
             nonlocal count
             parts = []
             for some in pixels.split(n_rays):
                 rays = camera.rays(pose, focal, size, some)
+                origins = camera.to_box(rays.origins)
+                ranges = None if bounds is None else bounds.at(some)
                 found = render_rays(
-                    field,
-                    camera.to_box(rays.origins),
-                    rays.directions,
-                    self.occupancy,
-                    step=self.step,
-                    stop=0.0 if config.exact else config.stop,
-                    round_size=ROUND,
-                    ranges=None if bounds is None else bounds.at(some),
-                    backend=config.backend,
+                    field, origins, rays.directions, self.occupancy, ranges=ranges, **march
                 )
                 count += int(found.n_samples.sum())
                 values = (found.colour, found.alpha[:, None], found.depth[:, None])

@@ -63,32 +63,26 @@ def make(
     if renderer.pruned is not None:
         save_occupancy(run.folder / OCCUPANCY, renderer)
     avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
-    run.record("backend", backend_for("auto", device))
-    run.record("precision", str(head.field.dtype).removeprefix("torch."))
-    run.record("device", str(device))
-    run.record("lips_loss", chosen_lips_loss(head_config.lips_loss))
-    quality = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
-    for name, value in quality.items():
-        run.record(name, value)
-    facts = {
-        "schema": SCHEMA,
-        "kind": KIND,
-        "person": person.name,
-        "data_kind": person.data_kind,
-        "size": dataset.size,
-        "focal": dataset.focal,
-        "n_train": dataset.n_train,
-        "head": dataclasses.asdict(head_config),
-        "torso": dataclasses.asdict(torso.config),
-        "joint": dataclasses.asdict(joint_config),
-        "avatar": dataclasses.asdict(avatar_config),
+    found = {
+        "backend": backend_for("auto", device),
+        "precision": str(head.field.dtype).removeprefix("torch."),
+        "device": str(device),
+        "lips_loss": chosen_lips_loss(head_config.lips_loss),
     }
+    found |= held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
+    for name, value in found.items():
+        run.record(name, value)
+    facts = {"schema": SCHEMA, "kind": KIND, "person": person.name, "data_kind": person.data_kind}
+    facts |= {name: getattr(dataset, name) for name in ("size", "focal", "n_train")}
+    configs = {"head": head_config, "torso": torso.config}
+    configs |= {"joint": joint_config, "avatar": avatar_config}
+    facts |= {name: dataclasses.asdict(config) for name, config in configs.items()}
     runs.write_json(run.folder / "avatar.json", facts)
 
 
 def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
-    """The avatar of a finished `nerf` run. together: False for head and torso as they were before
-    they learned whole frames together.
+    """The avatar of a finished `nerf` run; without `together` as before head and torso learned
+    whole frames together.
 
     Raises: FileNotFoundError without an avatar; ValueError when it is of another person or
     another picture size, or the files are damaged.

@@ -34,9 +34,9 @@ class TorsoField(nn.Module):
 
     (pixel, pose, appearance, head) -> shift of the pixel -> 2D grid -> opacity and colour.
 
-    Differs from the paper code when config.follow_pose: pose and appearance only shift pixels, as
-    strengths of smooth patterns of displacement, on top of one measured shift of the whole. Seen by
-    the networks themselves, a pose is a frame's name: a short clip is then learned by heart.
+    With config.follow_pose, unlike in the paper code, pose and appearance only shift pixels, as
+    strengths of smooth patterns of displacement, on top of one measured shift of the whole: to the
+    networks themselves a pose is a frame's name, by which a short clip is learned by heart.
     """
 
     def __init__(self, config: TorsoConfig, n_frames: int, size: int):
@@ -52,14 +52,8 @@ class TorsoField(nn.Module):
         self.deform_net = MLP(n_inputs, hidden, hidden, 2 * n_patterns)
         if config.follow_pose:
             self.deform_net.layers[-1].weight.data *= 0.01  # the measured shift comes first
-        layout = GridLayout.make(
-            2,
-            n_levels=config.n_levels,
-            finest=config.finest,
-            log2_rows=config.log2_rows,
-            kind=config.grid_kind,
-        )
-        self.grid = GridEncoding(layout)
+        grid = {name: getattr(config, name) for name in ("n_levels", "finest", "log2_rows")}
+        self.grid = GridEncoding(GridLayout.make(2, **grid, kind=config.grid_kind))
         n_features = self.grid.n_features + n_inputs
         self.colour_net = MLP(n_features, hidden // 2, hidden // 2, 4)
         self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, config.appearance_channels))
@@ -75,17 +69,13 @@ class TorsoField(nn.Module):
         return torso_motion.pose_features(poses) if self.config.follow_pose else euler(poses)
 
     def pose_numbers(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
-        """`raw_pose`, standardised over the training frames, within 3 standard deviations.
-
-        Differs from the official code, which feeds them raw: only their changes matter here.
-        """
+        """`raw_pose`, standardised over the training frames, within 3 standard deviations; raw in
+        the official code."""
         return ((self.raw_pose(poses) - self.pose_mean) / self.pose_std).clamp(-3, 3)
 
     def predicted_shift(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 2"]:
-        """Predicted shift of the torso, in pixel coordinates; zero without config.follow_pose.
-
-        At most twice the largest one seen in training: a viewpoint may be anywhere.
-        """
+        """Predicted shift of the torso, in pixel coordinates, at most twice the largest one seen in
+        training (a viewpoint may be anywhere); zero without config.follow_pose."""
         shift = torso_motion.pose_features(poses) @ self.shift_map[:6] + self.shift_map[6]
         return shift.clamp(-self.shift_limit, self.shift_limit)
 
@@ -117,9 +107,8 @@ class TorsoField(nn.Module):
         if self.config.follow_pose:
             shift = (shift.view(len(shift), 2, -1) * strengths[frame][:, None]).sum(-1)
         canonical = 0.5 * (place + shift).clamp(-1, 1) + 0.5
-        output = torch.sigmoid(
-            self.colour_net([(self.grid(canonical), None), *parts], self.dtype).float()
-        )
+        output = self.colour_net([(self.grid(canonical), None), *parts], self.dtype)
+        output = torch.sigmoid(output.float())
         return output[:, 1:], output[:, 0]
 
     def of_picture(
@@ -169,10 +158,8 @@ class TorsoField(nn.Module):
         each pixel has for itself and those that all share, which lie between them."""
         n_seen, found = 16, []
         for net, n_grid in ((self.deform_net, 0), (self.colour_net, self.grid.n_features)):
-            weight, start = (
-                net.layers[0].weight,
-                n_grid + 2 * (1 + 2 * self.config.pixel_frequencies),
-            )
+            weight = net.layers[0].weight
+            start = n_grid + 2 * (1 + 2 * self.config.pixel_frequencies)
             own = torch.cat([weight[:, :start], weight[:, -n_seen:]], dim=1)
             found.append((own, weight[:, start:-n_seen]))
         return found
@@ -181,9 +168,8 @@ class TorsoField(nn.Module):
 class TorsoTask(training.Task):
     """Trains a torso field behind a finished head.
 
-    The head of some frames is rendered as it is delivered. As in the head's training the
-    background is random; the torso pictures of the person (painted over behind the head) are the
-    target, and where they are empty but the labels leave it free, the torso may go on.
+    The head of some frames is rendered as it is delivered; the background is random, the target the
+    person's torso pictures; where they are empty but the labels leave it free, the torso may go on.
     config.renew_every puts another frame in the place of the oldest.
     """
 
@@ -213,10 +199,8 @@ class TorsoTask(training.Task):
     def make(
         config: TorsoConfig, dataset: RayDataset, head: HeadRenderer, generator: torch.Generator
     ) -> "TorsoTask":
-        """A new field: the statistics of the poses, and the pixels where a torso is ever seen.
-
-        A torso that cannot be followed is bent by the pose, as without follow_pose.
-        """
+        """A new field: the statistics of the poses, and the pixels where a torso is ever seen. One
+        that cannot be followed is bent by the pose, as without follow_pose."""
         seen = torso_motion.learn(dataset.person, dataset.n_train) if config.follow_pose else None
         config = dataclasses.replace(config, follow_pose=seen is not None)
         with torch.random.fork_rng(devices=[]):
@@ -258,15 +242,10 @@ class TorsoTask(training.Task):
             seen = told * self.heads[slot, at[:, 1], at[:, 0]].float() / 255
         behind = torch.rand(n, 3, generator=generator).to(dataset.device)
         slot, at, seen = (values.to(dataset.device) for values in (slot, at, seen))
-        appearance = self.field.appearance[self.frames.to(dataset.device)]
-        found = self.field(
-            unit_pixels(at, dataset.size),
-            dataset.poses[self.frames.to(dataset.device)],
-            appearance,
-            seen,
-            slot,
-            None if self.seen is None else self.seen.shifts[self.frames].to(dataset.device),
-        )
+        frames = self.frames.to(dataset.device)
+        shifts = None if self.seen is None else self.seen.shifts[self.frames].to(dataset.device)
+        of_frame = (dataset.poses[frames], self.field.appearance[frames])
+        found = self.field(unit_pixels(at, dataset.size), *of_frame, seen, slot, shifts)
         image = losses.masked_error(
             losses.over(*found, behind), losses.over(target[:, :3], target[:, 3], behind), counts
         )

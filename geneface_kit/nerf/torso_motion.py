@@ -37,11 +37,10 @@ RIDGE = 2e-3  # penalty on standardised coefficients, as a share of the number o
 
 @dataclass(frozen=True)
 class TorsoMotion:
-    """How a person's torso moves in the picture. Shifts are in pixel coordinates of [-1, 1].
+    """How a person's torso moves in the picture, in pixel coordinates of [-1, 1].
 
-    shifts: (t, 2) of the torso in each frame of the clip, right and down, about the mean of the
-    training frames; as predicted where it could not be followed. weights: (7, 2) the linear map
-    from [pose features, 1] to shifts.
+    shifts: in each frame of the clip, right and down, about the mean of the training frames; as
+    predicted where it could not be followed. weights: the map from [pose features, 1] to shifts.
     """
 
     shifts: Float[Tensor, "t 2"]
@@ -49,12 +48,10 @@ class TorsoMotion:
 
 
 def learn(person: Person, n_train: int) -> TorsoMotion | None:
-    """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train.
-
-    Frames between the compared ones are interpolated. Where the torso is in a held-out frame is
-    tracked, as the head's pose is; nothing is learned from it. None, with a warning, when it is
-    followed in fewer than FEWEST of the training frames.
-    """
+    """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train;
+    frames between are interpolated. None, with a warning, when the torso is followed in fewer than
+    FEWEST of the training frames. From held-out frames, tracked as poses are, nothing is
+    learned."""
     n_frames = len(person.frames)
     frames = np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int)
     frames = np.union1d(frames, person.spans)
@@ -146,14 +143,8 @@ def pose_features(poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
     """
     turn = poses[:, :3, :3].transpose(1, 2)  # head to camera
     place = -(turn @ poses[:, :3, 3:])[..., 0]
-    twist = torch.stack(
-        [
-            turn[:, 2, 1] - turn[:, 1, 2],
-            turn[:, 0, 2] - turn[:, 2, 0],
-            turn[:, 1, 0] - turn[:, 0, 1],
-        ],
-        dim=-1,
-    )
+    axes = ((2, 1), (0, 2), (1, 0))
+    twist = torch.stack([turn[:, i, j] - turn[:, j, i] for i, j in axes], dim=-1)
     angle = torch.acos(((turn.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2).clamp(-1 + 1e-7, 1 - 1e-7))
     return torch.cat([twist * (0.5 / torch.sinc(angle / torch.pi))[:, None], place], dim=-1)
 

@@ -40,14 +40,9 @@ class VanillaField(HeadField):
         density = nn.Linear(width, 1)
         sizes = [width + 3 * (1 + 2 * DIRECTION_WAVES)] + (COLOUR_LAYERS - 1) * [width // 2]
         colour = [nn.Linear(size, width // 2) for size in sizes]
-        self.net = nn.ModuleDict(
-            {
-                "trunk": nn.ModuleList(trunk),
-                "density": density,
-                "colour": nn.ModuleList(colour),
-                "shade": nn.Linear(width // 2, 3),
-            }
-        )
+        parts = {"trunk": nn.ModuleList(trunk), "density": density}
+        parts |= {"colour": nn.ModuleList(colour), "shade": nn.Linear(width // 2, 3)}
+        self.net = nn.ModuleDict(parts)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         return [], list(self.net.parameters()), list(self.condition_net.parameters())

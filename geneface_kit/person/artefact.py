@@ -16,15 +16,8 @@ from geneface_kit.runs.files import Facts
 SCHEMA = 5
 
 TRACKS = (
-    "poses",
-    "landmarks",
-    "landmarks2d",
-    "landmark_mean",
-    "landmark_std",
-    "face_rects",
-    "lip_rects",
-    "found",
-    "spans",
+    *("poses", "landmarks", "landmarks2d", "landmark_mean", "landmark_std"),
+    *("face_rects", "lip_rects", "found", "spans"),
 )
 
 
@@ -118,26 +111,20 @@ def assemble(folder: Path, facts: Facts) -> Person:
         heard = dict(stored)
     for word in {"encoder", "version"} & set(heard):
         heard[word] = str(heard[word])
-    pictures = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r")
-        for name in ("frames", "labels", "kinds", "torso")
-    }
+    names = ("frames", "labels", "kinds", "torso")
+    pictures = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
     n_frames = facts["n_frames"]
     if any(len(picture) != n_frames for picture in pictures.values()):
         raise ValueError(f"{folder} is not complete; run the stage person again")
     background = cv2.cvtColor(cv2.imread(str(folder / "background.png")), cv2.COLOR_BGR2RGB)
+    told = ("name", "data_kind", "size", "focal", "report", "consent")
     return Person(
         folder=folder,
-        name=facts["name"],
-        data_kind=facts["data_kind"],
-        size=facts["size"],
-        focal=facts["focal"],
-        **pictures,
         background=background,
-        **{key: tracks[key] for key in TRACKS},
         speech=speech.Speech(**heard),
         audio=clip.read_audio(folder / "audio.wav"),
         n_train=held_out_from(tracks["spans"], n_frames),
-        report=facts["report"],
-        consent=facts["consent"],
+        **pictures,
+        **{key: tracks[key] for key in TRACKS},
+        **{key: facts[key] for key in told},
     )

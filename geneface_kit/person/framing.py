@@ -107,11 +107,9 @@ class Crop:
 
 
 def scan(source: Path, *, max_s: float = 0.0, detector: str = "mediapipe") -> Scan:
-    """Stream a clip once: the face of every frame. max_s: seconds read, 0 = all.
-
-    Where hardly any face is found in pictures of DETECT_SIDE, one is looked for in parts of a few
-    full-sized pictures, and the clip is streamed again around it.
-    """
+    """Stream a clip once: the face of every frame. max_s: seconds read, 0 = all. Where hardly any
+    is found in pictures of DETECT_SIDE, one is looked for in parts of a few full-sized pictures,
+    and the clip is streamed again around it."""
     limit = max_s if max_s > 0 else None
     thumbnails: list[np.ndarray] = []
     brightest = np.zeros((0, 0), np.uint8)
@@ -176,11 +174,9 @@ def scan_all(sources: Sequence[Path], *, max_s: float = 0.0, detector: str = "me
 
 
 def black_bars(brightest: UInt8[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
-    """Widths of the bars at the left, top, right and bottom of pictures, pixels.
-
-    brightest: the largest value of each pixel over the clip. A bar is black all the time and ends
-    in a straight edge: a person before a black wall has none.
-    """
+    """Widths of the bars at the left, top, right and bottom of pictures, pixels. brightest: the
+    largest value of each pixel over the clip. A bar is black all the time and ends in a straight
+    edge: a person before a black wall has none."""
     found = []
     for lines in (brightest.T, brightest, brightest.T[::-1], brightest[::-1]):
         is_black = lines.mean(axis=1) < BLACK
@@ -204,9 +200,8 @@ def _small_face(source: Path, n_frames: int, detector: str) -> tuple[int, int, i
             parts = [_resized(frame[top : top + side, left : left + side]) for top, left in corners]
             found = landmarks.detect(parts, detector=detector)
             if found.found.any():
-                best = int(
-                    np.argmax(np.where(found.found, np.ptp(found.points[..., 1], axis=1), 0))
-                )
+                heights = np.where(found.found, np.ptp(found.points[..., 1], axis=1), 0)
+                best = int(heights.argmax())
                 points = found.points[best, :, :2] * side / DETECT_SIDE + corners[best][::-1]
                 face = float(np.ptp(points[:, 1]))
                 whole = round(min(AROUND * face, height, width))

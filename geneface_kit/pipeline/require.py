@@ -48,10 +48,7 @@ def locate(
     overrides: Overrides | str | None = None,
     out: Path | str = "",
 ) -> Path:
-    """The folder of the run that `require` would give, whether it is there or not.
-
-    It follows from settings, seed, inputs and parents alone; nothing is made.
-    """
+    """The folder of the run that `require` would give, there or not; nothing is made."""
     return _planned(stage, person, resolve(profile, overrides), seed, _home(out)).folder
 
 

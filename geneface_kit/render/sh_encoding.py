@@ -4,16 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-C0 = 0.28209479177387814
-C1 = 0.4886025119029199
-C2A = 1.0925484305920792
-C2B = 0.31539156525252005
-C2C = 0.5462742152960396
-C3A = 0.5900435899266435
-C3B = 2.890611442640554
-C3C = 0.4570457994644657
-C3D = 0.3731763325901154
-C3E = 1.445305721320277
+C0, C1 = 0.28209479177387814, 0.4886025119029199
+C2A, C2B, C2C = 1.0925484305920792, 0.31539156525252005, 0.5462742152960396
+C3A, C3B, C3C = 0.5900435899266435, 2.890611442640554, 0.4570457994644657
+C3D, C3E = 0.3731763325901154, 1.445305721320277
 """Constants of the degrees 0 to 3."""
 
 
@@ -25,24 +19,12 @@ def sh_encode(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
     """
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
-    return torch.stack(
-        [
-            torch.full_like(x, C0),
-            -C1 * y,
-            C1 * z,
-            -C1 * x,
-            C2A * x * y,
-            -C2A * y * z,
-            C2B * (3 * zz - 1),
-            -C2A * x * z,
-            C2C * (xx - yy),
-            C3A * y * (yy - 3 * xx),
-            C3B * x * y * z,
-            C3C * y * (1 - 5 * zz),
-            C3D * z * (5 * zz - 3),
-            C3C * x * (1 - 5 * zz),
-            C3E * z * (xx - yy),
-            C3A * x * (3 * yy - xx),
-        ],
-        dim=-1,
-    )
+    degrees = [
+        (torch.full_like(x, C0),),
+        (-C1 * y, C1 * z, -C1 * x),
+        (C2A * x * y, -C2A * y * z, C2B * (3 * zz - 1), -C2A * x * z, C2C * (xx - yy)),
+        (C3A * y * (yy - 3 * xx), C3B * x * y * z, C3C * y * (1 - 5 * zz)),
+        (C3D * z * (5 * zz - 3), C3C * x * (1 - 5 * zz)),
+        (C3E * z * (xx - yy), C3A * x * (3 * yy - xx)),
+    ]
+    return torch.stack([one for degree in degrees for one in degree], dim=-1)

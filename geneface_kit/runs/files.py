@@ -22,11 +22,8 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; it takes the name `path` when the block ends well.
-
-    It keeps the suffix, from which libraries tell the format. When the block raises or writes
-    nothing, nothing is left behind and what was at `path` stays as it was.
-    """
+    """A hidden name beside `path`, of the same suffix, to write to; it takes the name `path` when
+    the block ends well. Else nothing is left behind and what was at `path` stays as it was."""
     partial = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         yield partial
@@ -56,9 +53,9 @@ def download(
     """The file of an address at `path`, where it appears only once it is whole and accepted.
 
     digest: sha256 of the published bytes, "" when nobody states one. accept: called with a new file
-    before it gets its name; raises when it is not what it should be.
-    Asks for nothing when the file is there. Raises: FileNotFoundError when it cannot be had now,
-    ValueError when its bytes are others; one sentence each, and nothing is left behind.
+    before it gets its name; raises when it is not what it should be. Asks for nothing when the
+    file is there. Raises: FileNotFoundError when it cannot be had now, ValueError when its bytes
+    are others; nothing is left behind.
     """
     if path.is_file():
         return path

@@ -27,8 +27,8 @@ BESIDE = (".ipynb", "_clock.csv")  # lie beside a run's outputs, never twice ali
 class Run:
     """One execution of a stage: its folder, its settings and everything `run.json` says.
 
-    id, stage, subject (the person, or "speakers" for the motion stage), profile, seed, folder;
-    parents: upstream stage -> its Run; config: the resolved settings as plain values.
+    subject: the person, or "speakers" for the motion stage; parents: upstream stage -> its Run;
+    config: the resolved settings as plain values.
     """
 
     def __init__(self, folder: Path, facts: Facts, parents: dict[str, "Run"]):
@@ -148,12 +148,8 @@ def root() -> Path:
 
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
-    """On a CPU, the same work gives the same bytes inside.
-
-    Otherwise torch sums the gradient of gathered values (`values[index]`) on all threads at once,
-    in an order that is never twice the same. With CUDA nothing is changed: some of its kernels
-    have no repeatable form.
-    """
+    """On a CPU, the same work gives the same bytes inside: else torch sums the gradient of gathered
+    values on all threads, in any order. Some of CUDA's kernels have no repeatable form."""
     before = torch.are_deterministic_algorithms_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory
     if not torch.cuda.is_available():

@@ -34,19 +34,15 @@ Value = TypeVar("Value")
 
 
 class Task:
-    """What is trained: networks, optimisers and one step. Subclass it for each stage.
-
-    modules: name -> network; optimizers: name -> optimiser over their parameters.
-    fabric: what the step goes through, when several processes may train the task.
-    """
+    """What is trained: networks, optimisers and one step. Subclass it for each stage. fabric: what
+    the step goes through, when several processes may train the task."""
 
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
     fabric: MaybeFabric = None
     ended: str = ""  # set by `validate` to end the fit early: the reason, in a few words
     kept: tuple[str, ...] = ()
-    """Attributes beyond weights, optimisers and the generator that a restart must restore: tensors,
-    numbers and words, also in lists and dicts."""
+    """Further attributes that a restart must restore: what `save_nested` takes."""
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update. Every random draw comes from `generator`; returns the losses to record."""
@@ -92,9 +88,8 @@ class Task:
 class History:
     """What a fit recorded: one row per interval, measures of validation in the same rows.
 
-    seconds: how long the fit has trained, all its attempts together; updates alone count, no
-    validation, no files, nor what a killed attempt lost. row_seconds: that at each row. sums,
-    count: the losses since the last row, and of how many updates.
+    seconds: of updates alone, all attempts together; row_seconds: that at each row. sums, count:
+    the losses since the last row, and of how many updates.
     """
 
     rows: list[dict[str, float | int]] = field(default_factory=list)
@@ -123,8 +118,8 @@ class History:
         return self.rows[-1]
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes the rows as NAME_history.csv, which repeats to the bit, and apart from it the
-        seconds, which never do, as NAME_clock.csv."""
+        """Writes the rows as NAME_history.csv, and the seconds, which never repeat, as
+        NAME_clock.csv."""
         pairs = zip(self.rows, self.row_seconds, strict=True)
         clock = [{"step": row["step"], "seconds": seconds} for row, seconds in pairs]
         for kind, rows in (("history", self.rows), ("clock", clock)):
@@ -138,8 +133,7 @@ class History:
 def fabric_of(n_devices: int = 1) -> "lightning_fabric.Fabric":
     """A Lightning Fabric of CUDA devices when there are any, else of processes on the CPU.
 
-    Networks compute in bfloat16 under autocast on CUDA (weights, losses and updates stay
-    float32), in float32 on a CPU. Several devices train as torch's DistributedDataParallel does:
+    Networks compute in bfloat16 under autocast on CUDA, in float32 on a CPU. Of several devices
     gradients are averaged, batch norms take the statistics of their own process' rows.
     Raises: ValueError when there are fewer CUDA devices.
     """
@@ -180,13 +174,11 @@ def fit(
 ) -> History:
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
-    folder: receives what `History.save` writes and, until the run ends,
-    `NAME_checkpoint.safetensors`.
+    folder: receives what `History.save` writes and, until the run ends, a checkpoint.
     generator: the source of every draw; its state and that of torch's global generator (dropout)
-    travel with the checkpoint, so a killed and resumed fit gives the numbers of an uninterrupted
-    one.
-    When the task has a launched `fabric` of several processes, every one calls this with the same
-    task and generator; the first one validates and writes, and its weights are everyone's.
+    travel with the checkpoint: a killed and resumed fit gives the numbers of an uninterrupted one.
+    Of several processes of a task's `fabric` every one calls this with the same task and generator;
+    the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
     `ended`; Ctrl-C saves and raises.
     """

@@ -33,8 +33,8 @@ def driving_audio(name: str) -> Path:
 
 
 def say(text: str) -> Float[np.ndarray, " n"]:
-    """The text in the one English voice of hibari-tts, 16 kHz mono, with a little silence around
-    it; without the network, and the same text gives the same samples.
+    """The text in the one English voice of hibari-tts, offline, 16 kHz mono, with a little silence
+    around it; the same text gives the same samples.
 
     Raises: ModuleNotFoundError without the `voice` extra, ValueError for a text without a word.
     """
@@ -56,8 +56,7 @@ def say(text: str) -> Float[np.ndarray, " n"]:
 
 
 def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
-    """Root mean square of the sound in each 1/25 s, about its mean there: a constant is no sound. A
-    last incomplete frame counts as one."""
+    """Root mean square of the sound in each 1/25 s, a last incomplete one too, about its mean."""
     n_frames = -(-len(audio) // SAMPLES)
     padded = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
     return padded.reshape(n_frames, SAMPLES).std(axis=1).astype(np.float32)
@@ -66,9 +65,8 @@ def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
 def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
     """Frames inside a silence of at least SHORTEST frames, from their `loudness`.
 
-    Silence is SILENCE_DB below the 95 % quantile of the loudness: how loud a recording is as a
-    whole does not matter. Below SILENCE_RMS all is silent, and so is faint noise, told from faint
-    speech by being steady: speech falls and rises by far more than STEADY_DB.
+    Silence is SILENCE_DB below the 95 % quantile of the loudness, and below SILENCE_RMS in any
+    case; so is faint noise, told from faint speech by being steady within STEADY_DB.
     """
     low, high = (float(value) for value in np.quantile(loud, [0.1, 0.95]))
     is_noise = high < FAINT and low > high * 10 ** (-STEADY_DB / 20)

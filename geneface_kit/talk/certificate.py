@@ -6,6 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+Key = ec.EllipticCurvePrivateKey
 VALID_YEARS = 10  # life of the certificate (ours)
 
 
@@ -23,13 +24,7 @@ def fresh_keys() -> tuple[bytes, bytes]:
     return pem, secret
 
 
-def _certificate(
-    subject: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    *,
-    is_root: bool,
-) -> x509.Certificate:
+def _certificate(subject: str, key: Key, issuer_key: Key, *, is_root: bool) -> x509.Certificate:
     """An X.509 certificate with the extensions that C2PA asks of a signer."""
 
     def name(text: str) -> x509.Name:
@@ -38,17 +33,8 @@ def _certificate(
         return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
 
     now = datetime.datetime.now(datetime.UTC)
-    usage = dict.fromkeys(
-        (
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "encipher_only",
-            "decipher_only",
-        ),
-        False,
-    )
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    usage = dict.fromkeys((*others, "encipher_only", "decipher_only"), False)
     usage |= {"digital_signature": not is_root, "key_cert_sign": is_root, "crl_sign": is_root}
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = (

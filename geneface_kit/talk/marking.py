@@ -27,10 +27,8 @@ Notes = dict[str, object]  # what a video or its manifest says: names -> words, 
 
 
 def provenance(person: Person, audio: Float[np.ndarray, " n"]) -> Notes:
-    """What every video says of itself: synthetic, by which tool, from which person and sound.
-
-    The digest of the person covers person.json and tracks.npz of its folder.
-    """
+    """What every video says of itself: synthetic, by which tool, from which person (a digest of its
+    person.json and tracks.npz) and sound."""
     person_hash = hashlib.sha256()
     for name in ("person.json", "tracks.npz"):
         person_hash.update((person.folder / name).read_bytes())

@@ -58,13 +58,10 @@ class Plan:
 
 def load_actor(parents: Mapping[str, Run]) -> Actor:
     """The actor from the finished runs of the four stages upstream."""
-    person = person_stage.load(parents["person"].folder)
-    return Actor(
-        person,
-        motion_stage.load(parents["motion"].folder),
-        adaptation_stage.load(parents["adaptation"].folder),
-        nerf_stage.load(parents["nerf"].folder, person),
-    )
+    place = {name: run.folder for name, run in parents.items()}
+    person, motion = person_stage.load(place["person"]), motion_stage.load(place["motion"])
+    adapter = adaptation_stage.load(place["adaptation"])
+    return Actor(person, motion, adapter, nerf_stage.load(place["nerf"], person))
 
 
 def plan(
@@ -82,8 +79,7 @@ def plan(
     adapted = np.asarray(actor.adaptation.apply(displacements, speech), np.float32)
     if config.lle_share:
         adapted = _near_own(adapted, person, config.lle_share)
-    loud = loudness(audio)
-    silent = silent_frames(loud)
+    silent = silent_frames(loud := loudness(audio))
     torso_shifts = None if actor.avatar is None else actor.avatar.torso_shifts
     return Plan(
         audio=audio,

@@ -28,9 +28,7 @@ def postprocess(
     person: Person,
     config: TalkConfig,
 ) -> Float[np.ndarray, "t 68 3"]:
-    """Landmarks made fit for rendering: clamped, smoothed, at rest in silence, blinking.
-
-    silent: frames without speech.
+    """Landmarks made fit for rendering.
 
     1. Clamp: each coordinate of (landmarks - mean) / std stays within clamp_std; x and y of
        brows and eyes within half of it (official code).

@@ -29,11 +29,8 @@ STILLS = 8  # rendered frames that are kept as they were before compression
 
 @dataclass(frozen=True)
 class Talk:
-    """A finished video and how it came about.
-
-    stills: a few frames as rendered, before compression, and their indices. checks: of the
-    result. signed: whether the file carries a C2PA manifest.
-    """
+    """A finished video and how it came about; stills: a few frames as rendered, before compression;
+    signed: whether the file carries a C2PA manifest."""
 
     path: Path
     plan: Plan
@@ -83,8 +80,7 @@ def talk(
 ) -> Talk:
     """Writes the video of a person saying a recording, h264 and aac, 25 frames per second.
 
-    Frame k shows the time k/25 s of the recording. The file appears under its name only when it
-    is complete. The same generator state gives the same frames.
+    Frame k shows the time k/25 s of the recording. The same generator state gives the same frames.
     Raises: FileNotFoundError, ValueError for a recording that is missing or holds no sound.
     """
     planned = plan(actor, read_audio(driving_audio(str(audio))), config, generator)

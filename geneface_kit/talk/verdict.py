@@ -43,8 +43,8 @@ class Check:
 class Flicker:
     """Watches pictures go by: how much they tremble, against how much they move.
 
-    value: mean |second difference in time| over mean |first difference|. A steady movement gives
-    about 0, a picture that jumps to and fro in every frame gives 2.
+    value: mean |second difference in time| over mean |first difference|: about 0 for a steady
+    movement, 2 for a picture that jumps to and fro in every frame.
     """
 
     def __init__(self) -> None:
@@ -77,33 +77,21 @@ def judge(planned: Plan, actor: Actor, flicker: float) -> tuple[Check, ...]:
     for frame in person.frames[longest][:N_OWN]:
         steady.add(frame)
     trembles = flicker / steady.value if steady.value else None
+    remedies = [
+        "the adaptation stage (02): its mouth should move as the person's does",
+        "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std",
+        "the nerf stage (03): train longer, or smooth talk.smooth_frames more",
+    ]
+    if planned.silent.all():
+        moves, remedies[0] = None, "the recording is silent"
+    if trembles is None:
+        remedies[2] = "the clip does not move at all"
+    strange = _strangeness(planned.landmarks, person)
     return (
-        Check(
-            "mouth motion over the person's own",
-            None if planned.silent.all() else moves,
-            0.4,
-            2.5,
-            "the recording is silent"
-            if planned.silent.all()
-            else "the adaptation stage (02): its mouth should move as the person's does",
-        ),
+        Check("mouth motion over the person's own", moves, 0.4, 2.5, remedies[0]),
         _lag(planned, actor),
-        Check(
-            "distance to the person's own faces",
-            _strangeness(planned.landmarks, person),
-            0.0,
-            3.0,
-            "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std",
-        ),
-        Check(
-            "flicker over the clip's own",
-            trembles,
-            0.0,
-            1.5,
-            "the clip does not move at all"
-            if trembles is None
-            else "the nerf stage (03): train longer, or smooth talk.smooth_frames more",
-        ),
+        Check("distance to the person's own faces", strange, 0.0, 3.0, remedies[1]),
+        Check("flicker over the clip's own", trembles, 0.0, 1.5, remedies[2]),
     )
 
 
@@ -172,8 +160,7 @@ def _lag(planned: Plan, actor: Actor) -> Check:
 
 def _strangeness(landmarks: np.ndarray, person: Person) -> float:
     """How far lips and jaw are from the nearest tracked frame, over how far the person's held-out
-    frames are (medians). 1: as near as the person's own unseen faces.
-    """
+    frames are (medians)."""
     part = [*range(17), *range(68)[LIPS]]
     known = person.landmarks[: person.n_train, part].reshape(person.n_train, -1)
     tree = cKDTree(known)

@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Sound:
     """The sound of a clip: mono at 16 kHz, sample 0 at its first frame; starts_s: seconds before
-    which there is none; notes: what a reader should know of it, a sentence each.
-    """
+    which there is none; notes: what a reader should know of it."""
 
     samples: Float[np.ndarray, " n"]
     starts_s: float
@@ -55,10 +54,8 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound | None:
         if not is_silent(found.samples):
             notes = [f"sound stream {number + 1} of {about.n_sounds} is used"] * bool(number)
             if beside is not None:
-                notes.append(
-                    f"the video's own sound is used, not {beside.name} beside it; "
-                    "person.sound=beside takes that"
-                )
+                notes.append(f"the video's own sound is used, not {beside.name} beside it; ")
+                notes[-1] += "person.sound=beside takes that"
             return replace(found, notes=tuple(notes))
         silent = found if silent is None else silent
     if beside is not None and choice == "auto":
@@ -121,10 +118,7 @@ def _decoded(
     path: Path, start_s: float | None, number: int | None = None
 ) -> tuple[np.ndarray, float]:
     """Mono 16 kHz samples from start_s on (None: from the first sample), and how many seconds after
-    that they begin.
-
-    number: of the file's sound streams, None for the best one.
-    """
+    that they begin. number: of the file's sound streams, None for the best one."""
     with opened(path) as container:
         best = container.streams.best("audio")
         stream = best if number is None else container.streams.audio[number]

@@ -24,11 +24,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Probe:
-    """What a video file says about itself, and its first frame.
-
-    width, height: of the picture as shown; fps: average rate; n_sounds: how many sound streams;
-    start_s: time stamp of the first frame that can be decoded.
-    """
+    """What a video file says about itself: size as shown, average rate, number of sound streams,
+    time stamp of the first frame that can be decoded."""
 
     width: int
     height: int
@@ -38,10 +35,8 @@ class Probe:
 
 
 def probe(path: Path | str) -> Probe:
-    """Size (after rotation), average rate, number of sounds, time of the first frame.
-
-    Raises: FileNotFoundError without the file, ValueError when it holds no readable video.
-    """
+    """What a video says. Raises: FileNotFoundError without the file, ValueError when it holds no
+    readable video."""
     with opened(path) as container:
         stream = video_stream(container, path)
         for frame in readable(container, stream, path, warn=False):

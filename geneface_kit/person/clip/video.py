@@ -39,9 +39,8 @@ def stream_frames(
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
     Picture k is the latest frame stamped up to k / 25 s (and a little more) after the first one,
-    so variable and odd rates keep their timing. long_side: resize so that the longer side has
-    this many pixels. first: of the frames that are given; only what is given is converted.
-    A file that breaks off ends early with a logged warning.
+    so variable and odd rates keep their timing. long_side: pixels of the longer side. first: of the
+    frames that are given. A file that breaks off ends early with a logged warning.
     """
     n_frames = 0
     last = None  # (seconds since the first frame, picture to be)
@@ -70,9 +69,8 @@ def write_video(
 ) -> int:
     """Write an mp4 (h264 yuv420p, aac, 25 fps, index first) and give its number of frames.
 
-    frames: an iterable, so a video is never held in memory; odd sizes grow by one pixel.
-    audio: mono 16 kHz, starting with the first frame. metadata: text tags of the file.
-    The file appears under its name only when it is complete.
+    Odd sizes grow by one pixel. audio: mono 16 kHz, starting with the first frame. metadata: text
+    tags of the file, which appears under its name only when it is complete.
     """
     path = Path(path)
     flags = {"movflags": "+faststart+use_metadata_tags"}
@@ -120,12 +118,8 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
             if count and move_s <= 0:
                 continue  # a repeated or slightly backward time stamp
             stamp, seconds, count = time, seconds + move_s, count + 1
-            yield (
-                seconds,
-                functools.cache(
-                    functools.partial(_upright, frame, shown_size(frame, stream), long_side)
-                ),
-            )
+            upright = functools.partial(_upright, frame, shown_size(frame, stream), long_side)
+            yield seconds, functools.cache(upright)
         if n_jumps:
             log.warning("%s: the time stamps jump %d time(s); joined there", path, n_jumps)
         # an edit list shows fewer frames than the file holds
@@ -156,16 +150,13 @@ def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     for frame in frames:
         if graph is None and frame.interlaced_frame:
             graph = av.filter.Graph()
-            graph.link_nodes(
-                graph.add_buffer(
-                    width=frame.width,
-                    height=frame.height,
-                    format=frame.format,
-                    time_base=frame.time_base,
-                ),
+            names = ("width", "height", "format", "time_base")
+            source = graph.add_buffer(**{name: getattr(frame, name) for name in names})
+            filters = (
                 graph.add("bwdif", "mode=send_frame:deint=interlaced"),
                 graph.add("buffersink"),
-            ).configure()
+            )
+            graph.link_nodes(source, *filters).configure()
         if graph is None:
             yield frame
         else:

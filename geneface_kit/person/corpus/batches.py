@@ -15,11 +15,8 @@ from geneface_kit.person.corpus.shards import Utterance
 
 @dataclass(frozen=True)
 class Displacement:
-    """Landmarks minus a mean face, in network units; computed for the frames that are asked for.
-
-    A slice gives (n, 204) float32, np.asarray the whole utterance. So the motion of a corpus
-    takes no memory of its own.
-    """
+    """Landmarks minus a mean face, in network units; computed for the frames that are asked for, so
+    that the motion of a corpus takes no memory: a slice gives (n, 204), np.asarray the whole."""
 
     landmarks: Float[np.ndarray, "t 68 3"]
     mean: Float[np.ndarray, "68 3"]
@@ -41,11 +38,8 @@ Track = Displacement | Float[np.ndarray, "_ 204"]  # motion of an utterance, net
 
 @dataclass(frozen=True)
 class Sequences:
-    """A padded batch: b pieces of t frames, t a multiple of 4.
-
-    speech: (b, 2t, c); f0: (b, 2t) Hz, 0 unvoiced; motion: (b, t, 204), network units;
-    mask: (b, t), False on padding; clips: (b,) which clip each piece is from.
-    """
+    """A padded batch: b pieces of t frames, t a multiple of 4, s = 2t. f0: Hz, 0 unvoiced; motion:
+    network units; mask: False on padding; clips: which clip each piece is from."""
 
     speech: Float[Tensor, "b s c"]
     f0: Float[Tensor, "b s"]
@@ -61,9 +55,8 @@ class Sequences:
 def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list[Displacement]:
     """Motion targets of each utterance, in network units.
 
-    remove_identity: landmarks minus the mean over all frames of that speaker, so that the
-    generator learns motion and not faces. Differs from the official code, which subtracts one
-    mean face and keeps identity; False does that with the corpus' mean.
+    remove_identity: landmarks minus the mean of that speaker, so that the generator learns motion
+    and not faces; False subtracts the corpus' mean, as the official code.
     Raises: ValueError when landmarks are of another unit, see `check_unit`.
     """
     sums: dict[str, np.ndarray] = {}
@@ -75,17 +68,13 @@ def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list
     means = {key: (sums[key] / counts[key]).astype(np.float32) for key in sums}
     for key, mean in means.items():
         check_unit(mean, key or "the corpus")
-    return [
-        Displacement(utterance.landmarks, means[key], config.unit)
-        for key, utterance in zip(keys, utterances, strict=True)
-    ]
+    pairs = zip(keys, utterances, strict=True)
+    return [Displacement(one.landmarks, means[key], config.unit) for key, one in pairs]
 
 
 def check_unit(face: Float[np.ndarray, "68 3"], name: str) -> None:
-    """Raises ValueError when a mean face is not in inter-ocular distances.
-
-    The outer eye corners (36 and 45) of such a face are 1 apart; half to double passes.
-    """
+    """Raises ValueError when a mean face is not in inter-ocular distances: outer eye corners (36
+    and 45) that are 0.5 to 2 apart pass."""
     apart = float(np.linalg.norm(face[45] - face[36]))
     if not 0.5 < apart < 2:
         raise ValueError(
@@ -94,9 +83,7 @@ def check_unit(face: Float[np.ndarray, "68 3"], name: str) -> None:
         )
 
 
-def feature_statistics(
-    utterances: Sequence[Utterance],
-) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+def feature_statistics(utterances: Sequence[Utterance]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each speech channel over all steps, one utterance at a time.
 
     Two utterances are pooled by Chan's formula: M2 = M2a + M2b + d^2 na nb / (na + nb), where d
@@ -122,11 +109,8 @@ def draw_batch(
     frames: int,
     generator: torch.Generator,
 ) -> Sequences:
-    """Random pieces of at most `frames` frames; long clips are drawn more often, by length.
-
-    A clip shorter than `frames` is cut to a multiple of 4 and padded; the mask says where. Only
-    the drawn pieces are read from the corpus.
-    """
+    """Random pieces of at most `frames` frames; long clips are drawn more often, by length. A
+    shorter clip is cut to a multiple of 4 and padded; the mask says where."""
     lengths = torch.tensor([len(utterance) for utterance in utterances], dtype=torch.float32)
     picks = torch.multinomial(lengths, size, replacement=True, generator=generator).tolist()
     features, f0, motion = [], [], []

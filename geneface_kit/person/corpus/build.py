@@ -1,7 +1,7 @@
 """Build: every clip of a folder is read, in processes, and added to the shards of a corpus.
 
-Processes are joblib's. A dead one ends a run of joblib, so the clips under way are then read again,
-each alone; one that kills its process again is broken, and the others go on.
+Processes are joblib's, and a dead one ends its run: the clips under way are then read again, each
+alone; one that kills its process again is broken.
 """
 
 import contextlib
@@ -91,8 +91,8 @@ def each(
 ) -> Iterator[tuple[ClipJob, Outcome]]:
     """Runs read(job) for each job; gives the job with what is known of it, as they finish.
 
-    read: importable by name. A job is broken when its process dies or needs more than limit_s
-    seconds of wall time. Each process has one thread.
+    A job is broken when its process dies or needs more than limit_s seconds. Each process has one
+    thread.
     Raises: what `read` raises; OSError when no process can start. All processes are ended then,
     and also when the caller stops iterating or presses Ctrl-C.
     """
@@ -141,11 +141,8 @@ def _filled(
 def _run(
     read: Read, jobs: dict[int, ClipJob], limit_s: float, workers: int
 ) -> Iterator[tuple[int, Outcome]]:
-    """The numbers of the jobs and what is known of them, as they are done, by joblib's loky.
-
-    joblib runs a single job in the caller's own process, where a crash is the end of all; so one
-    at a time is two processes and one task.
-    """
+    """The numbers of the jobs and what is known of them, as they are done, by joblib's loky, which
+    runs a single job in the caller's own process: one at a time is two processes and one task."""
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(
             max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch=workers
@@ -178,12 +175,8 @@ def _alone(read: Read, job: ClipJob, limit_s: float) -> Outcome:
 
 
 def guarded(read: Read, number: int, job: ClipJob, limit_s: float) -> tuple[int, Outcome]:
-    """The task. When time is up it ends its process, whatever library hangs, and says where.
-
-    The cores are used by processes, so libraries keep to one thread (joblib sees to those that
-    read OMP_NUM_THREADS).
-    """
-    cv2.setNumThreads(1)
+    """The task. When time is up it ends its process, whatever library hangs, and says where."""
+    cv2.setNumThreads(1)  # of the others joblib takes care
     faulthandler.dump_traceback_later(limit_s, exit=True)
     try:
         return number, read(job)

@@ -38,9 +38,8 @@ class CorpusConfig:
 class ClipJob:
     """One clip to be read, on any core of any machine.
 
-    name: unique in the corpus; file: the video as named below its folder; speaker: whose it is;
-    key: digest of everything the result depends on; faces: where the tracked landmarks are kept,
-    which outlive a change of the speech settings.
+    name: unique in the corpus; file: as named below its folder; key: digest of all that the result
+    depends on; faces: where the tracked landmarks are kept, which outlive other speech settings.
     """
 
     name: str
@@ -73,11 +72,8 @@ def clip_paths(folder: str) -> list[Path]:
 
 
 def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
-    """Where the corpus of these settings lies: OUT/FOLDER-x/ENCODER-y.
-
-    out: the folder of all corpora; default: runs/corpus of the project. x follows from the place
-    of the videos, y from the settings that change what is read.
-    """
+    """Where the corpus of these settings lies: OUT/FOLDER-x/ENCODER-y, OUT by default runs/corpus;
+    x follows from the place of the videos, y from the settings that change what is read."""
     place = str(_find_folder(config.folder).resolve()) if config.folder else "demo"
     above = f"{Path(place).name}-{digest(place)[:8]}"
     below = f"{config.encoder.replace(':', '.')}-{digest(read_settings(config))[:8]}"
@@ -86,11 +82,8 @@ def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
 
 
 def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
-    """One job for each video of the folder, in the order of their names.
-
-    home: the folder of this corpus. A clip's speaker is the sub-folder it lies in, else its name
-    before "_clip".
-    """
+    """One job for each video of the folder, in the order of their names. home: the folder of this
+    corpus. A clip's speaker is the sub-folder it lies in, else its name before "_clip"."""
     paths = clip_paths(config.folder)
     place = _find_folder(config.folder) if config.folder else paths[0].parent
     names = Counter(path.with_suffix("") for path in paths)
@@ -100,17 +93,11 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
         file, above = path.relative_to(place).as_posix(), path.parent.relative_to(place).as_posix()
         seen = [FACES_SCHEMA, file, *_file_stamp(path), config.max_s]
         heard = [*_file_stamp(path.with_suffix(".wav")), encoder]
-        jobs.append(
-            ClipJob(
-                name=file if names[path.with_suffix("")] > 1 else file.removesuffix(path.suffix),
-                file=file,
-                path=path.absolute(),
-                speaker=path.stem.split("_clip")[0] if above == "." else above,
-                key=digest([seen, heard, home.name])[:16],
-                faces=home.parent / "faces" / f"{digest(seen)[:16]}.npy",
-                config=config,
-            )
-        )
+        name = file if names[path.with_suffix("")] > 1 else file.removesuffix(path.suffix)
+        speaker = path.stem.split("_clip")[0] if above == "." else above
+        key, faces = digest([seen, heard, home.name])[:16], f"{digest(seen)[:16]}.npy"
+        place = home.parent / "faces" / faces
+        jobs.append(ClipJob(name, file, path.absolute(), speaker, key, place, config))
     return jobs
 
 

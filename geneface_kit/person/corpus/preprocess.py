@@ -28,9 +28,8 @@ MIN_OFFSET_CONFIDENCE = 0.3  # below it the audio-visual offset is left at 0 (ou
 def read(job: ClipJob) -> Outcome:
     """What is known of a clip, and its features, f0, mel and landmarks at every speed.
 
-    A clip that cannot be read is never an error here, whatever a library raises: its facts are a
-    stage (sound, face, speech) and a reason. What is raised stops the whole corpus: a full disk,
-    missing weights of a speech encoder.
+    A clip that cannot be read is never an error: its facts are a stage (sound, face, speech) and a
+    reason. What is raised stops the corpus: a full disk, missing weights of a speech encoder.
     """
     least, stage = round(MIN_S * clip.FPS), "sound"
     try:
@@ -90,9 +89,7 @@ def in_step(audio: Float[np.ndarray, " n"], late_s: float) -> Float[np.ndarray, 
 def at_speed(
     audio: Float[np.ndarray, " n"], landmarks: Float[np.ndarray, "t 68 3"], rate: float
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "u 68 3"]]:
-    """Sound and landmarks played `rate` times as fast, on one clock; pitch moves along
-    (speed perturbation).
-    """
+    """Sound and landmarks played `rate` times as fast, on one clock (speed perturbation)."""
     n_frames = min(len(landmarks), round(len(audio) / clip.SAMPLE_RATE * clip.FPS))
     if rate == 1.0:
         return audio, landmarks[:n_frames]

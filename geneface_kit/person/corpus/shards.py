@@ -1,9 +1,8 @@
 """Shards: the corpus on disk. Safetensors files mapped into memory, and one json that says whose.
 
 A shard holds the arrays of many clips by name: KEY/features (s, c), KEY/f0 (s,), KEY/mel (s, 80)
-and KEY/landmarks (t, 68, 3), where KEY is the clip's; a copy at another speed has its suffix, as in
-KEY/f0@1.19. index.json lists the clips with their shards. Opening maps the shards; an utterance is
-a view into the maps, read when it is used.
+and KEY/landmarks (t, 68, 3), of a copy at another speed KEY/f0@1.19. index.json lists the clips
+with their shards. An utterance is a view into the mapped shards, read when it is used.
 """
 
 import csv
@@ -36,10 +35,8 @@ SHARD_BYTES = 128 * 2**20  # a shard is written when its arrays have reached thi
 
 @dataclass(frozen=True)
 class Utterance:
-    """One clip of one speaker, on one clock.
-
-    speech: 2t feature steps; landmarks: (t, 68, 3) canonical, inter-ocular distances, or (0, 68, 3)
-    where only speech was read. clip: the source clip; its copies at other speeds share it.
+    """One clip of one speaker, on one clock. speech: 2t steps; landmarks: canonical, inter-ocular
+    distances, none where only speech was read; clip: the source, shared by copies at other speeds.
     """
 
     name: str
@@ -72,10 +69,8 @@ class Corpus:
 
 
 def packed(home: Path) -> dict[str, Facts]:
-    """The clips and verdicts an intact corpus folder already holds: key -> entry of its index.
-
-    Entries of a shard that is missing or cut short are not among them: they are made anew.
-    """
+    """The clips and verdicts a corpus folder already holds, key -> entry of its index, without
+    those of a shard that is missing or cut short: they are made anew."""
     index = _read_index(home)
     if index is None:
         return {}

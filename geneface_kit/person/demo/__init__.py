@@ -20,9 +20,8 @@ FOLDER = Path(__file__).parent
 class Truth:
     """What is known exactly about a rendered clip, t frames of 256 x 256 at 25 fps.
 
-    landmarks: (t, 68, 3) iBUG points, head frame of camera.py. poses: (t, 4, 4) camera-to-world.
-    focal: px. landmarks2d: (t, 68, 2) px. labels: 0 background, 1 head, 2 neck, 3 torso.
-    phonemes: symbols (misaki alphabet, "_" silence) with starts_s and ends_s, in seconds.
+    landmarks: head frame of camera.py; poses: camera-to-world; focal, landmarks2d: px; labels: 0
+    background, 1 head, 2 neck, 3 torso; phonemes: misaki alphabet, "_" silence; times in seconds.
     """
 
     landmarks: Float[np.ndarray, "t 68 3"]
@@ -47,16 +46,13 @@ def truth(name: str, *, folder: Path | None = None) -> Truth:
     with np.load(path, allow_pickle=False) as held:
         t, h, w = (int(n) for n in held["labels_shape"])
         low, high = np.unpackbits(held["labels"], axis=-1, count=w)
+        arrays = ("landmarks", "poses", "landmarks2d", "starts_s", "ends_s")
         return Truth(
-            landmarks=held["landmarks"],
-            poses=held["poses"],
             focal=float(held["focal"]),
-            landmarks2d=held["landmarks2d"],
             labels=(low + 2 * high).reshape(t, h, w),
             phonemes=tuple(str(s) for s in held["phonemes"]),
-            starts_s=held["starts_s"],
-            ends_s=held["ends_s"],
             text=str(held["text"]),
+            **{name: held[name] for name in arrays},
         )
 
 
