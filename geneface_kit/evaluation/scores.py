@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
 
 from geneface_kit.metrics import fid, formulas, identity, perceptual, syncnet
+from geneface_kit.metrics.formulas import Frames
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
 from geneface_kit.person import landmarks, speech
@@ -45,7 +46,7 @@ class Detected:
     found: Bool[np.ndarray, " t"]
 
 
-def detected(frames: UInt8[np.ndarray, "t h w 3"]) -> Detected:
+def detected(frames: Frames) -> Detected:
     """The face of every frame, each frame on its own."""
     mesh = landmarks.detect(frames)
     flat = np.asarray(mesh.points, np.float32)[..., :2]
@@ -60,13 +61,9 @@ def correlation(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float
     return NotMeasured("a curve that does not move has no correlation") if np.isnan(r) else r
 
 
-def score_pictures(
-    person: Person, chosen: Int[np.ndarray, " n"], frames: UInt8[np.ndarray, "m h w 3"]
-) -> Scores:
-    """Rendered frames against the true frames `chosen` of a person.
-
-    Raises: ValueError when the frames are not as many, or not of the size, of the person's.
-    """
+def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames) -> Scores:
+    """Rendered frames against the true frames `chosen` of a person. Raises: ValueError when the
+    frames are not as many, or not of the size, of the person's."""
     truth = np.asarray(person.frames[chosen])
     try:
         formulas.same_frames(frames, truth)
@@ -98,9 +95,7 @@ def score_landmarks(person: Person, planned: Plan) -> Scores:
     return {"mouth correlation": r}
 
 
-def score_recording(
-    actor: Actor, planned: Plan, frames: UInt8[np.ndarray, "t h w 3"] | None = None
-) -> Scores:
+def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
     opening = mouth_opening(planned.landmarks)
     own = float(mouth_opening(actor.person.landmarks).std())
@@ -166,7 +161,7 @@ def _faces(seen: Detected, true: Detected, size: int) -> Scores:
 
 def _lse(
     places: Int[np.ndarray, " t"],
-    frames: UInt8[np.ndarray, "t h w 3"],
+    frames: Frames,
     audio: Float[np.ndarray, " n"],
     faces: Detected,
     spans: Int[np.ndarray, " k"] = ONE,

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from scipy.fft import dct
 from torch import Tensor, nn
 
+from geneface_kit.metrics.formulas import Frames
 from geneface_kit.metrics.networks import NotMeasured, network
 
 WINDOW = 5  # frames that the network sees at once: 0.2 s
@@ -99,9 +100,7 @@ def load(path: Path) -> SyncNet:
 
 
 def lse(
-    frames: UInt8[np.ndarray, "t h w 3"],
-    audio: Float[np.ndarray, " n"],
-    boxes: Float[np.ndarray, "t 4"],
+    frames: Frames, audio: Float[np.ndarray, " n"], boxes: Float[np.ndarray, "t 4"]
 ) -> Lse | NotMeasured:
     """How well a mouth follows a sound, by the published evaluation of SyncNet.
 

@@ -22,6 +22,7 @@ from geneface_kit.person.speech import Speech
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]  # utterances and their motions in network units
+Moved = Float[Tensor, "_ 204"]
 WINDOW = 5  # frames of a mouth window; a speech window has twice as many steps (code)
 PIECES, PIECE_FRAMES = 32, 100  # of a batch: 4 s, long enough for negatives "elsewhere"
 OTHER_CLIP, SAME_CLIP = 0.25, 0.375
@@ -124,11 +125,7 @@ class SyncExpert(nn.Module):
         return sync_loss(self(heard, _windows(lips(motion), piece, start, WINDOW)))
 
     def sync_loss_of_clips(
-        self,
-        speeches: Sequence[Speech],
-        motions: Iterable[Float[Tensor, "_ 204"]],
-        n_windows: int,
-        seed: int,
+        self, speeches: Sequence[Speech], motions: Iterable[Moved], n_windows: int, seed: int
     ) -> float:
         """Mean `sync_loss` of generated motion of whole clips, the same windows every time."""
         generator, device = torch.Generator().manual_seed(seed), self.standardise.mean.device

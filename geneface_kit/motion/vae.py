@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from geneface_kit.motion.flow import CouplingFlow, ProjectedWaveNet
+from geneface_kit.motion.losses import Latents, Mask, Motion
 from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
 
+Heard = Float[Tensor, "b s c"]
+Pitch = Float[Tensor, "b s"]
 STRIDE = 4  # frames per latent step (code)
 KERNEL = 5  # frames that a WaveNet layer of encoder and decoder sees (code)
 
@@ -104,7 +107,7 @@ class MotionVAE(nn.Module):
         self.decoder = ProjectedWaveNet(enter, motion, layers=sizes.decoder_layers, **shared)
 
     def condition(
-        self, speech: Float[Tensor, "b s c"], f0: Float[Tensor, "b s"]
+        self, speech: Heard, f0: Pitch
     ) -> tuple[Float[Tensor, "b g t"], Float[Tensor, "b g u"]]:
         """What encoder, prior and decoder see: at 25 Hz, and at the latent rate."""
         speech = self.dropout(self.standardise(speech).transpose(1, 2)).transpose(1, 2)
@@ -113,23 +116,13 @@ class MotionVAE(nn.Module):
             condition = torch.cat([condition, self.pitch(f0)], dim=1)
         return condition, self.to_latent_rate(condition)
 
-    def decode(
-        self,
-        z: Float[Tensor, "b z u"],
-        mask: Bool[Tensor, "b t"],
-        condition: Float[Tensor, "b g t"],
-    ) -> Float[Tensor, "b t m"]:
+    def decode(self, z: Latents, mask: Mask, condition: Float[Tensor, "b g t"]) -> Motion:
         """Latents and the 25 Hz condition -> motion, zero where the mask is False."""
         frames = mask[:, None].float()
         return (self.decoder(z, frames, condition) * frames).transpose(1, 2)
 
     def forward(
-        self,
-        speech: Float[Tensor, "b s c"],
-        f0: Float[Tensor, "b s"],
-        motion: Float[Tensor, "b t m"],
-        mask: Bool[Tensor, "b t"],
-        noise: Float[Tensor, "b z u"],
+        self, speech: Heard, f0: Pitch, motion: Motion, mask: Mask, noise: Latents
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The training pass: motion (b, t, m), then at the latent rate, (b, z, u), a draw z of the
         posterior, its mean and log standard deviation, and the flow's image of z.
@@ -143,12 +136,7 @@ class MotionVAE(nn.Module):
         predicted = self.decode(z, mask, condition)
         return predicted, z, mean, log_std, self.flow(z, slow_mask, slow)
 
-    def sample(
-        self,
-        speech: Float[Tensor, "b s c"],
-        f0: Float[Tensor, "b s"],
-        noise: Float[Tensor, "b z u"],
-    ) -> Float[Tensor, "b t m"]:
+    def sample(self, speech: Heard, f0: Pitch, noise: Latents) -> Motion:
         """Motion for speech from prior noise (temperature times N(0, 1)): inverse flow, decode,
         times the amplitude."""
         condition, slow = self.condition(speech, f0)

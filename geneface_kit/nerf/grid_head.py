@@ -7,13 +7,24 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from geneface_kit.nerf import deformation
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import BOX, SPEECH_STEPS
-from geneface_kit.nerf.head import CLAMP, LANDMARKS, ConditionNet, HeadField, check_windows
+from geneface_kit.nerf.head import (
+    CLAMP,
+    LANDMARKS,
+    Appearance,
+    Condition,
+    ConditionNet,
+    Conditions,
+    FrameOfRay,
+    HeadField,
+    Positions,
+    check_windows,
+)
 from geneface_kit.render.fused import FusedField, has_amx
 from geneface_kit.render.fused_training import Space, fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
@@ -65,9 +76,7 @@ class GridField(HeadField):
         motion = [*self.condition_net.parameters(), *self.ambient_net.parameters()]
         return tables, networks, motion
 
-    def density(
-        self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
-    ) -> Float[Tensor, " n"]:
+    def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:
         if not self._is_fused(positions):
             return self._geometry(positions, condition, None)[0]
         packet = torch.arange(len(positions), device=positions.device) // 512  # rays, so to speak
@@ -75,12 +84,7 @@ class GridField(HeadField):
         nobody = torch.zeros_like(self.mean_appearance())
         return self._fused(positions, directions, packet, condition, nobody, None).density
 
-    def at(
-        self,
-        conditions: Float[Tensor, "k c"],
-        appearance: Float[Tensor, "m d"],
-        frame_of_ray: Int[Tensor, " r"] | None,
-    ) -> Field:
+    def at(self, conditions: Conditions, appearance: Appearance, frame_of_ray: FrameOfRay) -> Field:
         def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
             if self._is_fused(positions) and torch.is_grad_enabled():
                 return self._fused(

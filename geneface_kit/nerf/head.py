@@ -21,6 +21,11 @@ from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
 from geneface_kit.runs.importing import imported
 
+Positions = Float[Tensor, "n 3"]
+Condition = Float[Tensor, "1 c"]
+Conditions = Float[Tensor, "k c"]
+Appearance = Float[Tensor, "m d"]
+FrameOfRay = Int[Tensor, " r"] | None
 STD_FLOOR = 0.03
 """Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
@@ -62,18 +67,11 @@ class HeadField(nn.Module):
         self.register_buffer("lip_modes", torch.zeros(LANDMARKS, config.lip_modes))
         self.dtype = precision(config.precision, torch.device("cpu"))
 
-    def density(
-        self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
-    ) -> Float[Tensor, " n"]:
+    def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:
         """Density per box length at positions of the unit box, under one condition."""
         raise NotImplementedError
 
-    def at(
-        self,
-        conditions: Float[Tensor, "k c"],
-        appearance: Float[Tensor, "m d"],
-        frame_of_ray: Int[Tensor, " r"] | None,
-    ) -> Field:
+    def at(self, conditions: Conditions, appearance: Appearance, frame_of_ray: FrameOfRay) -> Field:
         """The field under given conditions, as `render_rays` wants it.
 
         frame_of_ray: (r,) row of `conditions` of each ray; None when there is one row for all.

@@ -7,13 +7,22 @@ grid field is compared with.
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import BOX
-from geneface_kit.nerf.head import LANDMARKS, ConditionNet, HeadField
+from geneface_kit.nerf.head import (
+    LANDMARKS,
+    Appearance,
+    Condition,
+    ConditionNet,
+    Conditions,
+    FrameOfRay,
+    HeadField,
+    Positions,
+)
 from geneface_kit.render.rendering import Field, FieldSamples
 
 POSITION_WAVES, DIRECTION_WAVES = 10, 4  # frequencies 2^0 ... of each coordinate (official code)
@@ -47,17 +56,10 @@ class VanillaField(HeadField):
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         return [], list(self.net.parameters()), list(self.condition_net.parameters())
 
-    def density(
-        self, positions: Float[Tensor, "n 3"], condition: Float[Tensor, "1 c"]
-    ) -> Float[Tensor, " n"]:
+    def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:
         return self._density(positions, condition.expand(len(positions), -1))[0]
 
-    def at(
-        self,
-        conditions: Float[Tensor, "k c"],
-        appearance: Float[Tensor, "m d"],
-        frame_of_ray: Int[Tensor, " r"] | None,
-    ) -> Field:
+    def at(self, conditions: Conditions, appearance: Appearance, frame_of_ray: FrameOfRay) -> Field:
         def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
             if frame_of_ray is None:
                 condition = conditions.expand(len(positions), -1)

@@ -14,6 +14,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filte
 
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
 
+Picture = UInt8[np.ndarray, "h w 3"]
+Labels = UInt8[np.ndarray, "h w"]
 VOTES = 3  # frames that must see a pixel free of the person (ours)
 LEAST_DISTANCE = 10.0
 """Distance from the person of a free pixel, pixels of a picture of 512 (official code: 5; ours is
@@ -31,15 +33,13 @@ class Background:
     over time; still_frame: the index of the frame that was taken because the background moves, -1
     when it was put together from all of them."""
 
-    picture: UInt8[np.ndarray, "h w 3"]
+    picture: Picture
     seen: Bool[np.ndarray, "h w"]
     moving: float
     still_frame: int
 
 
-def make_background(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
-) -> Background:
+def make_background(frames: Sequence[Picture], labels: Sequence[Labels]) -> Background:
     """The background of some frames: `background_from` them, or from their `medoid_frame`."""
     moving = background_motion(frames, labels)
     if moving <= MOVING_SHARE:
@@ -50,9 +50,7 @@ def make_background(
     return Background(picture, seen, moving, best)
 
 
-def background_motion(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
-) -> float:
+def background_motion(frames: Sequence[Picture], labels: Sequence[Labels]) -> float:
     """Share of the background pixels whose colour moves over time, 0 to 1.
 
     Judged are pixels that are background, with their neighbourhood, in at least half of the frames.
@@ -78,9 +76,7 @@ def background_motion(
     return float((often > MOVING_LEVEL).mean())
 
 
-def medoid_frame(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], labels: Sequence[UInt8[np.ndarray, "h w"]]
-) -> int:
+def medoid_frame(frames: Sequence[Picture], labels: Sequence[Labels]) -> int:
     """Index of the frame whose background is nearest to that of all frames (their medoid): with the
     smallest mean absolute difference over the pixels that are background in both."""
     small = [frame[::2, ::2].astype(np.int16) for frame in frames]
@@ -97,8 +93,8 @@ def medoid_frame(
 
 
 def background_from(
-    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
-) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+    pictures: Iterable[tuple[Picture, Labels]],
+) -> tuple[Picture, Bool[np.ndarray, "h w"]]:
     """The background without the person, and where it was really seen.
 
     pictures: (frame, labels) pairs. Every pixel is the median of the `VOTES` frames (fewer of less
@@ -129,9 +125,7 @@ def background_from(
     return background, seen
 
 
-def torso_image(
-    frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 4"]:
+def torso_image(frame: Picture, labels: Labels) -> UInt8[np.ndarray, "h w 4"]:
     """Neck and torso as RGBA, painted on upwards behind the chin (official code, as AD-NeRF): in
     each column the top torso pixel under the head is copied upwards, then the neck's (its colour
     taken a little inside), darkened per row. Colour is 0 where alpha is 0."""

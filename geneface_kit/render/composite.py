@@ -14,6 +14,9 @@ from torch.profiler import record_function
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
+PerSample = Float[Tensor, " n"]
+Index = Int[Tensor, " n"]
+
 
 @dataclass(frozen=True)
 class Composite:
@@ -32,11 +35,11 @@ class Composite:
 
 
 def composite(
-    densities: Float[Tensor, " n"],
+    densities: PerSample,
     colours: Float[Tensor, "n 3"],
-    lengths: Float[Tensor, " n"],
-    distances: Float[Tensor, " n"],
-    ray_index: Int[Tensor, " n"],
+    lengths: PerSample,
+    distances: PerSample,
+    ray_index: Index,
     n_rays: int,
     *,
     backend: str = "auto",
@@ -171,11 +174,11 @@ def _backward(
 
 
 def composite_torch(
-    densities: Float[Tensor, " n"],
+    densities: PerSample,
     colours: Float[Tensor, "n 3"],
-    lengths: Float[Tensor, " n"],
-    distances: Float[Tensor, " n"],
-    ray_index: Int[Tensor, " n"],
+    lengths: PerSample,
+    distances: PerSample,
+    ray_index: Index,
     n_rays: int,
 ) -> Composite:
     """The torch twin of `composite`."""
@@ -190,11 +193,8 @@ def composite_torch(
 
 
 def transmittance(
-    densities: Float[Tensor, " n"],
-    lengths: Float[Tensor, " n"],
-    ray_index: Int[Tensor, " n"],
-    n_rays: int,
-) -> Float[Tensor, " n"]:
+    densities: PerSample, lengths: PerSample, ray_index: Index, n_rays: int
+) -> PerSample:
     """The share of light that reaches each sample: T_i = exp(-sum_{j<i} sigma_j d_j)."""
     # one running sum over all rays: float32 would lose the faint samples of late ones
     optical = (densities * lengths).double()
@@ -204,8 +204,6 @@ def transmittance(
     return torch.exp(running[starts] - running).to(densities.dtype)
 
 
-def segment_sum(
-    values: Float[Tensor, "n c"], ray_index: Int[Tensor, " n"], n_rays: int
-) -> Float[Tensor, "r c"]:
+def segment_sum(values: Float[Tensor, "n c"], index: Index, n_rays: int) -> Float[Tensor, "r c"]:
     """Sums the rows of each ray; rays without rows get zeros."""
-    return values.new_zeros(n_rays, values.shape[1]).index_add(0, ray_index, values)
+    return values.new_zeros(n_rays, values.shape[1]).index_add(0, index, values)

@@ -18,6 +18,9 @@ from torch.profiler import record_function
 from geneface_kit.render import kernels
 from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_kernel
 
+Points = Float[Tensor, "n d"]
+Table = Float[Tensor, "rows 2"]
+Features = Float[Tensor, "n c"]
 POINTS = 256  # points that a thread of a CPU looks up at a time
 
 
@@ -106,19 +109,15 @@ class GridEncoding(nn.Module):
     def n_features(self) -> int:
         return 2 * self.layout.n_levels
 
-    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+    def forward(self, points: Points) -> Features:
         if self.layout.scales.device != points.device:
             self.layout = self.layout.to(points.device)
         return grid_encode(points, self.table, self.layout, backend=self.backend)
 
 
 def grid_encode(
-    points: Float[Tensor, "n d"],
-    table: Float[Tensor, "rows 2"],
-    layout: GridLayout,
-    *,
-    backend: str = "auto",
-) -> Float[Tensor, "n c"]:
+    points: Points, table: Table, layout: GridLayout, *, backend: str = "auto"
+) -> Features:
     """Features of points, interpolated linearly between the corners of their cell in each level.
 
     points: (n, 2) or (n, 3); outside [0, 1] the features are 0. Returns (n, 2 * n_levels).
@@ -211,9 +210,7 @@ def _launch_backward(n: int, layout: GridLayout, inputs: list[Any], device: torc
     kernels.on_threads(part, n_parts)
 
 
-def grid_encode_torch(
-    points: Float[Tensor, "n d"], table: Float[Tensor, "rows 2"], layout: GridLayout
-) -> Float[Tensor, "n c"]:
+def grid_encode_torch(points: Points, table: Table, layout: GridLayout) -> Features:
     """The torch twin of `grid_encode`: the specification, slow and plain."""
     inside = ((points >= 0) & (points <= 1)).all(-1, keepdim=True)
     features = []

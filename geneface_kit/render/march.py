@@ -17,6 +17,9 @@ from torch.profiler import record_function
 from geneface_kit.render.kernels import array, backend_for, launch
 from geneface_kit.render.occupancy import Occupancy, cell_index
 
+Vectors = Float[Tensor, "r 3"]
+Ranges = Float[Tensor, "r 2"]
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -42,14 +45,14 @@ class Samples:
 
 
 def march(
-    origins: Float[Tensor, "r 3"],
-    directions: Float[Tensor, "r 3"],
+    origins: Vectors,
+    directions: Vectors,
     occupancy: Occupancy,
     *,
     step: float,
     offsets: Float[Tensor, " r"] | None = None,
     max_samples: int = 0,
-    ranges: Float[Tensor, "r 2"] | None = None,
+    ranges: Ranges | None = None,
     backend: str = "auto",
 ) -> Samples:
     """Samples every `step` (box lengths) wherever the occupancy grid is set.
@@ -98,9 +101,7 @@ def _march_warp(origins, directions, occupancy, step, offsets, max_samples, rang
     return Samples(*launched(ends - counts, n, fills=1), step)
 
 
-def box_range(
-    origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"], bounds: Float[Tensor, "2 3"]
-) -> Float[Tensor, "r 2"]:
+def box_range(origins: Vectors, directions: Vectors, bounds: Float[Tensor, "2 3"]) -> Ranges:
     """Distances at which rays enter and leave a box; both 0 where they miss it, so that no distance
     is larger than the scene: a march in float32 steps would not get on there."""
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
@@ -166,13 +167,13 @@ def _march_ray(
 
 
 def march_torch(
-    origins: Float[Tensor, "r 3"],
-    directions: Float[Tensor, "r 3"],
+    origins: Vectors,
+    directions: Vectors,
     occupancy: Occupancy,
     step: float,
     offsets: Float[Tensor, " r"],
     max_samples: int,
-    ranges: Float[Tensor, "r 2"],
+    ranges: Ranges,
 ) -> Samples:
     """The torch twin of `march`: every candidate of every ray is laid out, then sifted."""
     near, far = ranges.unbind(-1)

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from geneface_kit.render.kernels import array, backend_for, launch
 
+Cells = Float[Tensor, "n n n"]
+Flags = Bool[Tensor, "n n n"]
 SLACK = 1e-4
 """Share of the limit by which a cell may miss it. A fresh field is the same everywhere but for
 rounding: without slack, chance decides whether anything of it is looked at, and learns."""
@@ -23,10 +25,10 @@ class Occupancy(nn.Module):
     visible: cells that light reaches from a camera; bits: what the march looks at.
     """
 
-    allowed: Bool[Tensor, "n n n"]
-    density: Float[Tensor, "n n n"]
-    visible: Float[Tensor, "n n n"]
-    bits: Bool[Tensor, "n n n"]
+    allowed: Flags
+    density: Cells
+    visible: Cells
+    bits: Flags
 
     def __init__(self, resolution: int):
         super().__init__()
@@ -95,17 +97,9 @@ def cell_index(points: Float[Tensor, "*b 3"], n: int) -> Int[Tensor, "*b"]:
     return (x * n + y) * n + z
 
 
-def dilate(
-    density: Float[Tensor, "n n n"],
-    allowed: Bool[Tensor, "n n n"],
-    limit: float,
-    *,
-    backend: str = "auto",
-) -> Bool[Tensor, "n n n"]:
-    """Allowed cells that are, or touch (a corner suffices), a cell denser than `limit`.
-
-    Example: one dense cell in the middle of 3 x 3 x 3 allowed ones sets all 27.
-    """
+def dilate(density: Cells, allowed: Flags, limit: float, *, backend: str = "auto") -> Flags:
+    """Allowed cells that are, or touch (a corner suffices), a cell denser than `limit`. Example:
+    one dense cell in the middle of 3 x 3 x 3 allowed ones sets all 27."""
     if backend_for(backend, density.device) == "torch":
         return dilate_torch(density, allowed, limit)
     bits = torch.empty_like(allowed)
@@ -137,9 +131,7 @@ def _dilate(
     bits[cell] = found
 
 
-def dilate_torch(
-    density: Float[Tensor, "n n n"], allowed: Bool[Tensor, "n n n"], limit: float
-) -> Bool[Tensor, "n n n"]:
+def dilate_torch(density: Cells, allowed: Flags, limit: float) -> Flags:
     """The torch twin of `dilate`."""
     dense = (density > limit)[None, None].float()
     return (functional.max_pool3d(dense, 3, 1, 1)[0, 0] > 0) & allowed

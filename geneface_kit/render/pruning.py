@@ -6,12 +6,10 @@ the field from its cameras shows which cells contribute to pictures (`max_cell_w
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from geneface_kit.render.composite import composite, transmittance
-from geneface_kit.render.march import march
-from geneface_kit.render.occupancy import Occupancy, cell_index
+from geneface_kit.render.march import Vectors, march
+from geneface_kit.render.occupancy import Cells, Occupancy, cell_index
 from geneface_kit.render.rendering import Field
 
 DARK = 0.01  # transmittance up to which a cell counts as not reached by light
@@ -19,12 +17,7 @@ DARK = 0.01  # transmittance up to which a cell counts as not reached by light
 
 @torch.no_grad()
 def mark_visible(
-    occupancy: Occupancy,
-    origins: Float[Tensor, "r 3"],
-    directions: Float[Tensor, "r 3"],
-    *,
-    step: float,
-    decay: float = 0.9,
+    occupancy: Occupancy, origins: Vectors, directions: Vectors, *, step: float, decay: float = 0.9
 ) -> None:
     """Marks cells that light reaches along some rays, through the cells' own densities.
 
@@ -43,14 +36,14 @@ def mark_visible(
 
 @torch.no_grad()
 def max_cell_weights(
-    weights: Float[Tensor, "n n n"],
+    weights: Cells,
     field: Field,
-    origins: Float[Tensor, "r 3"],
-    directions: Float[Tensor, "r 3"],
+    origins: Vectors,
+    directions: Vectors,
     occupancy: Occupancy,
     *,
     step: float,
-) -> Float[Tensor, "n n n"]:
+) -> Cells:
     """The largest weight that some ray gathers in each cell, `weights` of earlier calls included.
 
     occupancy: the loose grid that the field was trained with. A picture through the cells above a

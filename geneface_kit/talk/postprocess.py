@@ -15,6 +15,7 @@ from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.config import TalkConfig
 
+Landmarks = Float[np.ndarray, "t 68 3"]
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 LEAD = 3  # frames by which lips part before a sound after silence (ours; about 0.1 s measured)
 CLOSED_SHARE = 0.25  # share of the person's frames whose mouth counts as closed (ours)
@@ -23,11 +24,8 @@ BEND = 12  # frames on both sides of a joint in which a replayed path bends to m
 
 
 def postprocess(
-    landmarks: Float[np.ndarray, "t 68 3"],
-    silent: Bool[np.ndarray, " t"],
-    person: Person,
-    config: TalkConfig,
-) -> Float[np.ndarray, "t 68 3"]:
+    landmarks: Landmarks, silent: Bool[np.ndarray, " t"], person: Person, config: TalkConfig
+) -> Landmarks:
     """Landmarks made fit for rendering.
 
     1. Clamp: each coordinate of (landmarks - mean) / std stays within clamp_std; x and y of

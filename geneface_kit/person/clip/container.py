@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+Container = av.container.InputContainer
 FPS = 25  # frames per second everywhere in the kit (official code)
 SAMPLE_RATE = 16_000  # samples per second of all sound, mono (official code)
 SAMPLES = SAMPLE_RATE // FPS  # samples of sound per frame
@@ -47,11 +48,9 @@ def probe(path: Path | str) -> Probe:
     raise ValueError(f"{path} has no readable video frame; use another file")
 
 
-def opened(path: Path | str) -> "av.container.InputContainer":
-    """The container of a file, to be used in a `with`.
-
-    Raises: FileNotFoundError without the file, ValueError when it is no media file.
-    """
+def opened(path: Path | str) -> Container:
+    """The container of a file, to be used in a `with`. Raises: FileNotFoundError without the file,
+    ValueError when it is no media file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name")
@@ -62,7 +61,7 @@ def opened(path: Path | str) -> "av.container.InputContainer":
         raise ValueError(f"{path} is not a readable media file ({reason})") from None
 
 
-def video_stream(container: "av.container.InputContainer", path: Path | str) -> av.VideoStream:
+def video_stream(container: Container, path: Path | str) -> av.VideoStream:
     """The picture of a container, not its cover art. Raises: ValueError when there is none."""
     stream = container.streams.best("video")
     if stream is None:
@@ -83,11 +82,7 @@ def shown_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
 
 
 def readable(
-    container: "av.container.InputContainer",
-    stream: "av.stream.Stream",
-    path: Path | str,
-    *,
-    warn: bool = True,
+    container: Container, stream: "av.stream.Stream", path: Path | str, *, warn: bool = True
 ) -> Iterator["av.frame.Frame"]:
     """Decoded frames of a stream; what cannot be read is left out with one warning."""
     n_broken, reason = 0, None

@@ -26,6 +26,7 @@ from geneface_kit.person.clip.container import (
 )
 from geneface_kit.runs import replacing
 
+Output = av.container.OutputContainer
 CRF = 18  # constant rate factor of written h264: hardly to be told from the frames (ours)
 EARLY_S = 0.0199  # a frame may be shown this much early: just under half a step at 25 fps
 BACK_S = 1.0  # a longer step back in time is a new start of the file's clock, seconds (ours)
@@ -176,9 +177,7 @@ def _filtered(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
             return
 
 
-def _add_video_stream(
-    container: av.container.OutputContainer, picture: np.ndarray
-) -> av.VideoStream:
+def _add_video_stream(container: Output, picture: np.ndarray) -> av.VideoStream:
     stream = container.add_stream("libx264", rate=FPS, options={"crf": str(CRF)})
     stream.height, stream.width = _even(picture).shape[:2]
     stream.pix_fmt = "yuv420p"
@@ -192,11 +191,7 @@ def _even(picture: np.ndarray) -> np.ndarray:
 
 
 def _write_sound(
-    container: av.container.OutputContainer,
-    stream: av.AudioStream,
-    audio: np.ndarray,
-    frame: int,
-    end: int | None,
+    container: Output, stream: av.AudioStream, audio: np.ndarray, frame: int, end: int | None
 ) -> None:
     """Encode the sound of frames [frame, end); end None: all that is left."""
     per_frame = SAMPLE_RATE // FPS

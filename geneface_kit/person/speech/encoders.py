@@ -19,6 +19,7 @@ from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
 from geneface_kit.person.speech.conformer import conformer_version, load_conformer
 from geneface_kit.runs.importing import imported
 
+Samples = Float[np.ndarray, " n"]
 HUBERT = "facebook/hubert-large-ls960-ft"
 PIECE_S, OVERLAP_S = 20, 2  # long sound is encoded in such pieces, so much heard around each (ours)
 
@@ -81,11 +82,7 @@ class Speech:
 
 
 def encode(
-    audio: Float[np.ndarray, " n"],
-    encoder: str = "hama",
-    *,
-    weights: str = "",
-    peak: float | None = None,
+    audio: Samples, encoder: str = "hama", *, weights: str = "", peak: float | None = None
 ) -> Speech:
     """Features, pitch and mel of mono 16 kHz sound; floor(n / 320) steps, at least one.
 
