@@ -29,9 +29,8 @@ from geneface_kit.render.fused import FusedField, has_amx
 from geneface_kit.render.fused_training import Space, fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.line_warp import line_table
-from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, trunc_exp
+from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, sh_encode, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
-from geneface_kit.render.sh_encoding import sh_encode
 
 FRONT = torch.tensor([[0.0, 0.0, -1.0]])  # stands for all directions where colours depend on none
 APPEARANCE_CHANNELS = 4  # numbers of a training frame's appearance embedding (official code)

@@ -22,25 +22,17 @@ from geneface_kit.person import camera
 from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
 from geneface_kit.runs import training
 
-MOST_FRAMES = 600
-"""Frames that are trained on, spread over the clip; of longer clips not all."""
+MOST_FRAMES = 600  # frames that are trained on, spread over the clip; of longer clips not all
 SHARES = (0.28, 0.20, 0.32)
 """Parts of the rays in the lip rectangle, the face rectangle and the free band; the others lie
 anywhere in the frame."""
-RATE = 0.3
-"""First learning rates over those of the separate starts."""
-RATE_FINAL = 0.1
-"""Last learning rate over the first."""
-WARMUP = 20
-"""Updates in which the rates rise from nothing: the starts are not to be shaken."""
-PRIOR_FINAL = 0.2
-"""What is left of the prior's weight in the end."""
-ENTROPY = (1e-4, 1e-3)
-"""Weight of the entropy of the head's opacity, at first and in the end."""
-TORSO_WEIGHT = 0.5
-"""Weight of the torso's opacity on sure pixels."""
-UNDER_WEIGHT = 0.1
-"""Weight of the torso as it was painted behind the head, where no frame shows it."""
+RATE = 0.3  # first learning rates over those of the separate starts
+RATE_FINAL = 0.1  # last learning rate over the first
+WARMUP = 20  # updates in which the rates rise from nothing: the starts are not to be shaken
+PRIOR_FINAL = 0.2  # what is left of the prior's weight in the end
+ENTROPY = (1e-4, 1e-3)  # weight of the entropy of the head's opacity, at first and in the end
+TORSO_WEIGHT = 0.5  # weight of the torso's opacity on sure pixels
+UNDER_WEIGHT = 0.1  # weight of the torso as it was painted behind the head, where no frame shows it
 
 
 class JointTask(training.Task):

@@ -28,8 +28,7 @@ from geneface_kit.runs import replacing
 PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
 """Frames that teach the person's colours (ours), and that are searched for the background
 (official code: every 20th frame)."""
-PIECE = 200
-"""Pictures after which a memory map is opened afresh, so that read pages are given back."""
+PIECE = 200  # pictures after which a memory map is opened afresh, so that read pages are given back
 
 
 def write_frames(

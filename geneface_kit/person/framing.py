@@ -21,17 +21,13 @@ DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (
 FEW_FACES, SMALL_FACE = 0.9, 0.2
 """Share of frames with a face below which it may be too small for the detector, where those that
 are found are no higher than this share of the pictures (ours)."""
-MIN_S = 1.0
-"""Seconds of the shortest clip or stretch that is used (ours)."""
+MIN_S = 1.0  # seconds of the shortest clip or stretch that is used (ours)
 LEAST_PART, AROUND = 240, 4.0
 """Side of the smallest parts of a picture that are searched, pixels; the square that is then looked
 at, in heights of the face (ours)."""
-BLACK = 12
-"""Mean value of a line of pixels, of 255, up to which it is black (ours)."""
-HEAD_SHARE = 0.5
-"""Face height (1.5 x brows to chin) over the side of a fresh crop (ours)."""
-SQUARE_SHARE = 0.45
-"""A square picture is cropped where a crop is smaller by this factor (ours)."""
+BLACK = 12  # mean value of a line of pixels, of 255, up to which it is black (ours)
+HEAD_SHARE = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop (ours)
+SQUARE_SHARE = 0.45  # a square picture is cropped where a crop is smaller by this factor (ours)
 
 
 @dataclass(frozen=True)

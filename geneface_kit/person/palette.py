@@ -12,15 +12,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter
 
-LONG_HAIR = 0.2
-"""Width beside the jaw that only hair can have, eye distances."""
+LONG_HAIR = 0.2  # width beside the jaw that only hair can have, eye distances
 CLOTHES_INSIDE, CLOTHES_OUTSIDE = 0.5, 1.6
 """Clothes are learnt nearer to the chin's column than the one, in front of the chest, and farther
 than the other, on the shoulders, eye distances: long hair hangs between them."""
-CLOTHES_DEPTH = 0.6
-"""How far below the chin clothes begin, eye distances."""
-WEIGHTS = (1.0, 1.0, 0.5)
-"""What colours of hair, clothes and cheeks count."""
+CLOTHES_DEPTH = 0.6  # how far below the chin clothes begin, eye distances
+WEIGHTS = (1.0, 1.0, 0.5)  # what colours of hair, clothes and cheeks count
 
 
 @dataclass(frozen=True)

@@ -14,40 +14,28 @@ from jaxtyping import Bool, Float, UInt8
 
 from geneface_kit.person.palette import Palette, eye_distance, hull, jaw_rows
 
-BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3
-"""The labels; head: face, hair and ears."""
+BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3  # the labels; head: face, hair and ears
 FREE, SURE_HEAD, SURE_NOT = 0, 1, 2
 """What a pixel's label says of the head: nothing, that it is there, that it is not."""
 BAND = 6 / 256
 """How far from the border of the head's label a pixel is free, of the picture's edge (ours)."""
-PERSON_THRESHOLD = 0.5
-"""Probability above which a pixel is the person (ours)."""
-EDGE_RADIUS = 10.0
-"""Window of the edge-aware refinement, pixels of a picture of 512 (ours)."""
-EDGE_SOFTNESS = 2e-3
-"""Contrast below which the refinement only blurs, squared (ours)."""
-SKIN_DISTANCE = 3.0
-"""Mahalanobis distance in chroma that is still skin (ours)."""
-NECK_DEPTH = 1.0
-"""How far below the chin a neck can reach, eye distances (ours)."""
-NECK_LEAST = 0.12
-"""Neck that is always granted below the jaw, eye distances (ours)."""
-NECK_FILL_GAP = 0.5
-"""Torso between head and neck that is shaded neck, eye distances (ours)."""
+PERSON_THRESHOLD = 0.5  # probability above which a pixel is the person (ours)
+EDGE_RADIUS = 10.0  # window of the edge-aware refinement, pixels of a picture of 512 (ours)
+EDGE_SOFTNESS = 2e-3  # contrast below which the refinement only blurs, squared (ours)
+SKIN_DISTANCE = 3.0  # Mahalanobis distance in chroma that is still skin (ours)
+NECK_DEPTH = 1.0  # how far below the chin a neck can reach, eye distances (ours)
+NECK_LEAST = 0.12  # neck that is always granted below the jaw, eye distances (ours)
+NECK_FILL_GAP = 0.5  # torso between head and neck that is shaded neck, eye distances (ours)
 HAIR_PROBABILITY, HAIR_DOUBTFUL = 0.6, 0.35
 """Least colour probability of hair, and above the shoulders, where clothes are unlikely (ours)."""
-SHOULDER = 0.25
-"""How far below the chin hair may rest on the shoulders, eye distances (ours)."""
+SHOULDER = 0.25  # how far below the chin hair may rest on the shoulders, eye distances (ours)
 HAIR_REACH = 1.0
 """How far below the chin hair is the head's, eye distances: its box ends there (ours)."""
 HAIR_GAP = 0.2
 """Gap that may part hair from the head's lower edge beside the jaw, eye distances (ours)."""
-PIECE_SHARE = 0.1
-"""Size of what may hang from a head by itself, over the head's (ours)."""
-VOTE_FRAMES = 2
-"""Frames before and after that vote on a label (ours)."""
-VOTE_COLOUR = 8.0
-"""Colour change at which a neighbour's vote fades, of 255 (ours)."""
+PIECE_SHARE = 0.1  # size of what may hang from a head by itself, over the head's (ours)
+VOTE_FRAMES = 2  # frames before and after that vote on a label (ours)
+VOTE_COLOUR = 8.0  # colour change at which a neighbour's vote fades, of 255 (ours)
 
 
 def refine_mask(

@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Int
 
-ONE: Int[np.ndarray, " 1"] = np.zeros(1, np.int64)
-"""Spans of a recording without a joint."""
-HELD_OUT = 1 / 11
-"""Share of the frames that is held out, at the end (official code)."""
+ONE: Int[np.ndarray, " 1"] = np.zeros(1, np.int64)  # spans of a recording without a joint
+HELD_OUT = 1 / 11  # share of the frames that is held out, at the end (official code)
 
 
 def stretches(spans: Int[np.ndarray, " k"], stop: int, start: int = 0) -> list[slice]:

@@ -12,13 +12,11 @@ from jaxtyping import Bool, Float
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.framing import MIN_S, Scan
 
-MAX_GAP_S = 0.4
-"""Seconds of the longest gap that is filled (ours)."""
+MAX_GAP_S = 0.4  # seconds of the longest gap that is filled (ours)
 RIVAL, CROWDED_SHARE = 0.65, 0.1
 """Relative size of a second face that makes a frame ambiguous; share of such frames that is an
 error (ours)."""
-ALL = -1
-"""Number of a stretch that stands for all that are alike."""
+ALL = -1  # number of a stretch that stands for all that are alike
 FACE_SIDE, FACE_PLACES = 24, np.array([[7, 9], [17, 9], [12, 18]], np.float32)
 """Edge of the small pictures of faces that are compared, pixels, and where eyes and mouth lie."""
 OTHER_FACE = 0.25

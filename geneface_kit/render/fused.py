@@ -17,8 +17,8 @@ from torch.profiler import record_function
 from geneface_kit.render.grid import GridEncoding, grid_levels
 from geneface_kit.render.kernels import launch_blocks, once, vectors
 from geneface_kit.render.line_warp import line_table
+from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.sh_encoding import sh_encode
 
 RAYS = 256  # rays that a thread takes at a time
 BLOCK = 8  # neurons that are summed up together, without AMX

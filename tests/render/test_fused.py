@@ -10,9 +10,9 @@ from geneface_kit.render.fused import RAYS, FusedField, has_amx, render_fused
 from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode_torch
 from geneface_kit.render.line_warp import line_warp_torch
 from geneface_kit.render.march import box_range
+from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import FieldSamples, TwoPassField, render_rays
-from geneface_kit.render.sh_encoding import sh_encode
 
 STEP, SCALE, REACH, FADE = 0.05, 3.0, 0.3, (0.1, 0.5)
 KINDS = [False, pytest.param(True, marks=pytest.mark.skipif(not has_amx(), reason="no AMX"))]

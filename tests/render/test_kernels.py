@@ -15,8 +15,8 @@ from geneface_kit.render.grid_kernels import gradient_kernel, lookup_kernel
 from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations
 from geneface_kit.render.line_warp import line_warp, warp_kernel
 from geneface_kit.render.march import march
+from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy, dilate
-from geneface_kit.render.sh_encoding import sh_encode
 
 DEVICES = [
     "cpu",
@@ -298,7 +298,7 @@ def test_threads_may_be_the_first_to_use_a_kernel():
 import sys, torch
 from concurrent.futures import ThreadPoolExecutor
 from geneface_kit.render.grid import GridEncoding, GridLayout
-from geneface_kit.render.sh_encoding import sh_encode
+from geneface_kit.render.mlp import sh_encode
 sys.setswitchinterval(1e-6)
 grid = GridEncoding(GridLayout.make(3, n_levels=2, finest=32, log2_rows=10, kind="tiled"))
 def work(seed):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from geneface_kit.render.sh_encoding import sh_encode
+from geneface_kit.render.mlp import sh_encode
 from notebooks.studies import official
 from notebooks.studies.official.renderer import morton_order
 

@@ -18,8 +18,7 @@ from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.person.speech.encoders import Speech, encode, peak_of
 
-CONTEXT = 3
-"""Frames on both sides that the mouth prediction sees (ours)."""
+CONTEXT = 3  # frames on both sides that the mouth prediction sees (ours)
 MAX_OFFSET_S = 1.0
 """Longest offset between sound and lips that is looked for, seconds; a third of a short clip, but
 at least LEAST_REACH (ours)."""
