@@ -19,7 +19,7 @@ from geneface_kit.person.mouth import LIPS
 from geneface_kit.render.mlp import precision
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
-from geneface_kit.runs.importing import imported
+from geneface_kit.runs.weights import imported
 
 Positions = Float[Tensor, "n 3"]
 Condition = Float[Tensor, "1 c"]
@@ -146,7 +146,9 @@ class ConditionNet(nn.Module):
     def __init__(self, n_inputs: int, n_channels: int, n_frames: int, n_steps: int = 1):
         super().__init__()
         if n_steps not in STRIDES:
-            raise ValueError(f"n_steps must be one of {[*STRIDES]}, got {n_steps}")
+            raise ValueError(
+                f"n_steps must be one of {', '.join(map(str, STRIDES))}, got {n_steps}"
+            )
         self.n_steps, stride = n_steps, STRIDES[n_steps]
         leaky = lambda: nn.LeakyReLU(0.02)  # noqa: E731
 

@@ -1,7 +1,8 @@
 """Weights: networks and checkpoints as safetensors files, never half written, never of another
-network: tensors beside words and numbers, no code (no pickles)."""
+network: tensors beside words and numbers, no code (no pickles). And classes by import path."""
 
 import json
+import pkgutil
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -89,3 +90,20 @@ def _load(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str
             found = metadata.get(key, "nothing")
             raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
     return tensors, metadata
+
+
+def imported(path: str, setting: str, kind: type = object) -> type:
+    """The class at an import path "package.module:Class".
+
+    setting: which setting names it, for the errors. kind: what it has to be a subclass of.
+    Raises: ValueError, in one sentence, when there is no such class or it is none of that kind.
+    """
+    try:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{setting}={path} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(
+            f"{setting}={path} must be a subclass of {kind.__module__}.{kind.__name__}"
+        )
+    return found
