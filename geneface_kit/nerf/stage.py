@@ -153,9 +153,11 @@ def _train(
 ) -> None:
     """Trains a task's field, or takes it from its file if an earlier attempt finished it."""
     path, field, steps = run.folder / f"{name}.safetensors", task.field, task.config.steps
-    if path.exists():
+    try:
         weights.load_weights(path, field, person=person.name)
-    else:
+    except (FileNotFoundError, ValueError) as error:
+        if path.exists():
+            log.warning("%s; it is trained again", error)
         generator = generator or run.generator(name)
         options = {"steps": steps, "generator": generator, "validate_every": validate_every}
         training.fit(task, run.folder, name=name, **options)

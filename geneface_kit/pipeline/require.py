@@ -15,7 +15,16 @@ from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, resolve
 from geneface_kit.pipeline.stages import STAGES, Stage
 from geneface_kit.runs.files import sha256
-from geneface_kit.runs.record import SCHEMA, Run, execute, machine, read_facts, root
+from geneface_kit.runs.record import (
+    SCHEMA,
+    Run,
+    damaged,
+    execute,
+    files_of,
+    machine,
+    read_facts,
+    root,
+)
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +97,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         "inputs": inputs,
         "parents": {name: str(one.folder.relative_to(home)) for name, one in parents.items()},
         "outputs": {},
+        "sizes": {},
         "metrics": {},
         "wall_s": 0.0,
         "peak_memory_mb": 0.0,
@@ -95,26 +105,36 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
     return Run(home / label / f"{stage}-{settings.profile}-{digest}", facts, parents)
 
 
-def _made(run: Run, settings: Settings) -> Run:
-    """The finished run of a planned one: found, or made after its parents."""
+def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
+    """The finished run of a planned one: found whole, or made after its parents.
+
+    read: another stage is about to read its files, so that not their sizes alone are compared.
+    """
     stage = STAGES[run.stage]
     if run.stage == "evaluation":
         methods.check(settings)
-    run.parents = {name: _made(one, settings) for name, one in run.parents.items()}
-    if any(one.data_kind == "synthetic" for one in run.parents.values()):
-        run.data_kind = "synthetic"
-    run.facts["machine"] = machine()
-    run.folder.mkdir(parents=True, exist_ok=True)
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(run.folder) + ".lock"):
         earlier = read_facts(run.folder)
-        if earlier is not None and earlier["status"] == "ok":
-            if all((run.folder / name).exists() for name in earlier["outputs"]):
-                return Run(run.folder, earlier, run.parents)
+        finished = earlier is not None and earlier["status"] == "ok"
+        wrong = damaged(Run(run.folder, earlier, {}), digests=read) if finished else []
+        makes = bool(wrong) or not finished
+        run.parents = {name: _made(one, settings, read=makes) for name, one in run.parents.items()}
+        if not makes:
+            return Run(run.folder, earlier, run.parents)
+        if wrong:
+            log.warning("%s: damaged or gone, and made again: %s", run.id, ", ".join(wrong))
+        for name in files_of(run.folder).keys() & wrong:
+            (run.folder / name).unlink()
+        if any(one.data_kind == "synthetic" for one in run.parents.values()):
+            run.data_kind = "synthetic"
+        run.facts["machine"] = machine()
+        run.folder.mkdir(exist_ok=True)
         if earlier is not None and earlier["status"] == "failed":
             shutil.rmtree(run.folder)
             run.folder.mkdir()
         elif earlier is not None:
-            run.facts["wall_s"] = earlier["wall_s"]
+            run.facts["wall_s"] = earlier.get("wall_s", 0.0)
             log.info("%s: going on with the run that was cut off", run.id)
         execute(run, lambda: stage.make(run, *_sections(stage, settings)))
     return run

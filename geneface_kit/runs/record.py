@@ -21,6 +21,10 @@ from geneface_kit.runs.files import Facts, plain, sha256, write_json
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+FACTS = frozenset(  # that a run.json says at least
+    ("schema", "id", "stage", "subject", "profile", "seed", "config", "data_kind", "status")
+    + ("parents", "outputs", "metrics")
+)
 BESIDE = (".ipynb", "_clock.csv")  # lie beside a run's outputs, never twice alike
 
 
@@ -102,17 +106,37 @@ def execute(run: Run, work: Callable[[], None]) -> None:
         if status == "ok":
             for path in run.folder.glob("*_checkpoint.safetensors"):
                 path.unlink()
-            run.facts["outputs"] = {
-                str(path.relative_to(run.folder)): sha256(path)
-                for path in sorted(run.folder.rglob("*"))
-                if path.is_file() and path.name != "run.json" and not path.name.endswith(BESIDE)
-            }
+            files = files_of(run.folder)
+            run.facts["outputs"] = {name: sha256(path) for name, path in files.items()}
+            run.facts["sizes"] = {name: path.stat().st_size for name, path in files.items()}
         try:
             run.save()
         except OSError as error:  # a full disk: the old run.json still says `running`
             log.error("%s: run.json could not be written: %s", run.id, error)
             if status == "ok":
                 raise
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """The outputs in a run's folder: their names below it, sorted -> their paths."""
+    return {
+        str(path.relative_to(folder)): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "run.json" and not path.name.endswith(BESIDE)
+    }
+
+
+def damaged(run: Run, *, digests: bool = False) -> list[str]:
+    """The outputs of a finished run that are gone, of another size than run.json says or, with
+    `digests`, of other bytes."""
+    files, sizes = files_of(run.folder), run.facts.get("sizes", {})
+    return [
+        name
+        for name, digest in run.facts["outputs"].items()
+        if name not in files
+        or files[name].stat().st_size != sizes.get(name)
+        or (digests and sha256(files[name]) != digest)
+    ]
 
 
 def open_run(folder: Path) -> Run:
@@ -130,9 +154,10 @@ def open_run(folder: Path) -> Run:
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     try:
-        return json.loads((folder / "run.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        facts = json.loads((folder / "run.json").read_text())
+    except (FileNotFoundError, ValueError):  # no text or no json
         return None
+    return facts if isinstance(facts, dict) and facts.keys() >= FACTS else None
 
 
 def root() -> Path:

@@ -185,8 +185,11 @@ def fit(
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, start, row_every = History(), 0, max(1, steps // ROWS)
     if checkpoint.exists():
-        history, start = _load_checkpoint(checkpoint, task, generator)
-        log.info("%s: resuming at step %d of %d", name, start, steps)
+        try:
+            history, start = _load_checkpoint(checkpoint, task, generator)
+            log.info("%s: resuming at step %d of %d", name, start, steps)
+        except ValueError as error:  # of the file, before anything is taken from it
+            log.warning("%s: it starts anew: %s", name, error)
     indices = range(start, steps)
     with _sigint() as signals:
         for index in live.progress(indices, f"training {name}") if task.is_first else indices:

@@ -57,14 +57,14 @@ def save_nested(path: Path, content: Facts) -> None:
         tensors[name] = tensor.detach().cpu().contiguous()
         return {"@tensor": name}
 
-    metadata = {"content": json.dumps(content, default=numbered)}
+    metadata = {"kind": "nested", "content": json.dumps(content, default=numbered)}
     with replacing(path) as partial:
         save_file(tensors, partial, metadata)
 
 
 def load_nested(path: Path) -> Facts:
     """What `save_nested` wrote. Raises: ValueError, in one sentence, when the file is damaged."""
-    tensors, metadata = _load(path)
+    tensors, metadata = _load(path, kind="nested")
 
     def restored(found: Facts) -> Facts | Tensor:
         return tensors[found["@tensor"]] if "@tensor" in found else found
@@ -83,7 +83,7 @@ def _load(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str
     except SafetensorError as error:
         raise ValueError(
             f"{path.name} is not a readable safetensors file ({error}): it is damaged or of "
-            "another kind; delete it and run its stage again"
+            "another kind; run its stage again"
         ) from None
     for key, value in expected.items():
         if metadata.get(key) != value:

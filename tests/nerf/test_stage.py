@@ -161,9 +161,10 @@ def test_damaged_weights_are_refused(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
+def test_a_run_cut_off_after_the_head_keeps_it_and_repairs_a_torso(made, tmp_path):
     folder, _ = made
     (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes())
+    (tmp_path / "torso.safetensors").write_bytes((folder / "torso.safetensors").read_bytes()[:-9])
     head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(person_stage, "load", lambda folder: puppet())
@@ -172,6 +173,9 @@ def test_a_run_cut_off_between_head_and_torso_keeps_the_head(made, tmp_path):
         folder / "head.safetensors"
     ).read_bytes()
     assert not (tmp_path / "head_history.csv").exists()
+    assert (tmp_path / "torso.safetensors").stat().st_size == (
+        folder / "torso.safetensors"
+    ).stat().st_size
     first, second = (
         np.array(next(nerf_stage.load(where, puppet()).render(puppet().landmarks, puppet().poses)))
         for where in (folder, tmp_path)

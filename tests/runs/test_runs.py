@@ -146,6 +146,49 @@ def test_a_run_with_a_missing_file_is_made_again(kitchen):
     assert kitchen.calls == ["bread", "toast", "toast"]
 
 
+def test_a_run_with_a_truncated_file_is_made_again_and_its_whole_files_stay(kitchen):
+    def toast(run, config):
+        for name in ("toast.txt", "butter.txt"):
+            if not (run.folder / name).exists():
+                kitchen.calls.append(name)
+                (run.folder / name).write_text("BBB")
+
+    kitchen.change("toast", make=toast)
+    run = require.require("toast", "anna", out=kitchen.out)
+    (run.folder / "butter.txt").write_text("BB")
+    again = require.require("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == ["bread", "toast.txt", "butter.txt", "butter.txt"]
+    assert again.status == "ok" and (run.folder / "butter.txt").read_text() == "BBB"
+
+
+def test_other_bytes_of_the_same_size_are_found_when_another_stage_reads_them(kitchen):
+    run = require.require("bread", "anna", out=kitchen.out)
+    (run.folder / "bread.txt").write_text("xbb")
+    require.require("bread", "anna", out=kitchen.out)
+    assert kitchen.calls == ["bread"]
+    toast = require.require("toast", "anna", out=kitchen.out)
+    assert kitchen.calls == ["bread", "bread", "toast"]
+    assert (toast.folder / "toast.txt").read_text() == "BBB"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"status": "ok"}'])
+def test_a_run_whose_run_json_cannot_be_read_is_made_again(kitchen, content):
+    run = require.require("bread", "anna", out=kitchen.out)
+    (run.folder / "run.json").write_bytes(content)
+    assert require.require("bread", "anna", out=kitchen.out).status == "ok"
+    assert kitchen.calls == ["bread", "bread"]
+
+
+def test_a_forged_run_json_deletes_nothing_outside_its_folder(kitchen):
+    beside = kitchen.out / "mine.txt"
+    beside.write_text("mine")
+    run = require.require("bread", "anna", out=kitchen.out)
+    run.facts["outputs"]["../../mine.txt"] = "0"
+    run.save()
+    require.require("bread", "anna", out=kitchen.out)
+    assert beside.read_text() == "mine"
+
+
 def test_a_run_is_located_before_it_is_made(kitchen):
     folder = require.locate("toast", "anna", out=kitchen.out)
     assert kitchen.calls == [] and list(kitchen.out.iterdir()) == []

@@ -108,6 +108,17 @@ def test_seconds_go_on_where_a_fit_was_cut(tmp_path, monkeypatch):
     assert seconds[10] == 20 and seconds[20] == 40 and seconds[60] == 120
 
 
+@pytest.mark.parametrize("content", [b"", b"no tensors", None])
+def test_a_damaged_checkpoint_is_no_dead_end(tmp_path, content, caplog):
+    whole, path = Line(), tmp_path / "line_checkpoint.safetensors"
+    run(whole, tmp_path)
+    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+    again = Line()
+    run(again, tmp_path)
+    assert torch.equal(weights_of(whole), weights_of(again))
+    assert "it starts anew: line_checkpoint.safetensors is not a readable" in caplog.text
+
+
 def test_a_finished_fit_is_not_repeated(tmp_path):
     first = Line()
     run(first, tmp_path)
