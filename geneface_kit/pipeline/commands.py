@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -57,7 +58,10 @@ def said(work: Callable[[], int | None], *, debug: bool = False) -> int:
     logging.getLogger("geneface_kit").setLevel(logging.INFO)
     try:
         check_system()
-        return work() or 0
+        from geneface_kit.runs.record import handled, interrupt
+
+        with handled(interrupt, signal.SIGTERM):
+            return work() or 0
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on where it stopped\n")
         return 130
@@ -161,7 +165,14 @@ def _in_checkout(name: str, *arguments: str) -> int:
     places = [str(root()), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     command = [sys.executable, "-m", *OF_THE_CHECKOUT[name], *arguments]
-    return subprocess.run(command, env=environment).returncode
+    with subprocess.Popen(command, env=environment) as process:
+        while process.returncode is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt as cut:  # Ctrl-C reached it too, and it saves first
+                if cut.args:
+                    process.terminate()
+    return process.returncode
 
 
 def _run(chosen: Chosen) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 
 from filelock import FileLock
@@ -42,7 +41,7 @@ def require(
 
     overrides: dotted settings, {"head.steps": 100} or "head.steps=100,talk.temperature=0".
     out: the folder of all runs; default: runs/ at the root. The same settings, seed, inputs and
-    parents give the same run; a run that was cut off goes on where it stopped.
+    parents give the same run; one that was cut off or failed goes on where it stopped.
     """
     settings = resolve(profile, overrides)
     return _made(_planned(stage, person, settings, seed, _home(out)), settings)
@@ -130,12 +129,9 @@ def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
             run.data_kind = "synthetic"
         run.facts["machine"] = machine()
         run.folder.mkdir(exist_ok=True)
-        if earlier is not None and earlier["status"] == "failed":
-            shutil.rmtree(run.folder)
-            run.folder.mkdir()
-        elif earlier is not None:
+        if earlier is not None:
             run.facts["wall_s"] = earlier.get("wall_s", 0.0)
-            log.info("%s: going on with the run that was cut off", run.id)
+            log.info("%s: going on after what is finished of it", run.id)
         execute(run, lambda: stage.make(run, *_sections(stage, settings)))
     return run
 

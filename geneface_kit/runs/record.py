@@ -8,7 +8,9 @@ import logging
 import os
 import platform
 import resource
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,13 +87,18 @@ class Run:
 
 
 def execute(run: Run, work: Callable[[], None]) -> None:
-    """Does the work of a run; run.json says `running` until it is `ok`, `failed`, `interrupted`."""
+    """Does the work of a run; run.json says `running` until it is `ok`, `failed`, `interrupted`.
+
+    Whatever was finished in its folder stays, for the next attempt. SIGTERM interrupts as Ctrl-C.
+    """
+    for path in run.folder.rglob(".*.part*"):  # of a process that was killed
+        path.unlink()
     start, before = time.perf_counter(), run.facts["wall_s"]
     run.save()
     log.info("%s: making", run.id)
     status = "failed"
     try:
-        with repeatable():
+        with handled(interrupt, signal.SIGTERM), repeatable():
             work()
         status = "ok"
     except KeyboardInterrupt:
@@ -115,6 +122,23 @@ def execute(run: Run, work: Callable[[], None]) -> None:
             log.error("%s: run.json could not be written: %s", run.id, error)
             if status == "ok":
                 raise
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, object], None], *numbers: signal.Signals) -> Iterator[None]:
+    """These signals go to `handler` inside; in another than the main thread nothing is changed."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if is_main}
+    try:
+        yield
+    finally:
+        for number, one in before.items():
+            signal.signal(number, one)
+
+
+def interrupt(number: int, frame: object) -> None:
+    """A handler that makes a signal what Ctrl-C is; the error holds the signal's number."""
+    raise KeyboardInterrupt(number)
 
 
 def files_of(folder: Path) -> dict[str, Path]:

@@ -7,7 +7,6 @@ import contextlib
 import csv
 import logging
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from geneface_kit.runs import live, replacing
 from geneface_kit.runs.files import Facts
+from geneface_kit.runs.record import handled
 from geneface_kit.runs.weights import load_nested, save_nested
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROWS = 200  # about how many rows a history keeps; losses between two rows are averaged
+CHECKPOINT_S = 30.0  # of work, after which a checkpoint is written (ours)
 CLIP = 1.0  # largest norm of a network's gradient (code)
 MaybeFabric = Optional["lightning_fabric.Fabric"]  # noqa: UP045
 """A Lightning Fabric (`fabric_of`); None is plain torch in this process alone."""
@@ -170,17 +171,17 @@ def fit(
     steps: int,
     generator: torch.Generator,
     validate_every: int = 0,
-    checkpoint_every: int = 500,
 ) -> History:
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
-    folder: receives what `History.save` writes and, until the run ends, a checkpoint.
+    folder: receives what `History.save` writes and, until the run ends, a checkpoint, new every
+    CHECKPOINT_S.
     generator: the source of every draw; its state and that of torch's global generator (dropout)
     travel with the checkpoint: a killed and resumed fit gives the numbers of an uninterrupted one.
     Of several processes of a task's `fabric` every one calls this with the same task and generator;
     the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
-    `ended`; Ctrl-C saves and raises.
+    `ended`; Ctrl-C or SIGTERM saves and raises.
     """
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, start, row_every = History(), 0, max(1, steps // ROWS)
@@ -190,16 +191,16 @@ def fit(
             log.info("%s: resuming at step %d of %d", name, start, steps)
         except ValueError as error:  # of the file, before anything is taken from it
             log.warning("%s: it starts anew: %s", name, error)
-    indices = range(start, steps)
-    with _sigint() as signals:
+    indices, saved = range(start, steps), time.perf_counter()
+    with _signals() as signals:
         for index in live.progress(indices, f"training {name}") if task.is_first else indices:
             _mode(task.modules, True)
             done, since = index + 1, time.perf_counter()
             history.add(task.step(index, generator), time.perf_counter() - since)
             stop, interrupted = task.of_first(((folder / "stop").exists(), bool(signals)))
-            ends, saves = stop or done == steps, done % checkpoint_every == 0
+            ends = stop or done == steps
             looks = bool(validate_every) and (ends or done % validate_every == 0)
-            if ends or looks or saves or done % row_every == 0:
+            if ends or looks or done % row_every == 0:
                 row = history.end_row(done)
                 if looks:
                     row |= _validate(task, index)
@@ -208,8 +209,9 @@ def fit(
                 reason = task.ended or "on request"
                 log.warning("%s: stopped after %d of %d steps, %s", name, done, steps, reason)
                 break
-            if saves or interrupted:
+            if interrupted or time.perf_counter() - saved >= CHECKPOINT_S:
                 _save_checkpoint(checkpoint, task, generator, history, done)
+                saved = time.perf_counter()
             if interrupted:
                 raise KeyboardInterrupt
     _mode(task.modules, False)
@@ -222,23 +224,18 @@ def fit(
 
 
 @contextlib.contextmanager
-def _sigint() -> Iterator[list[int]]:
-    """Ctrl-C fills the list instead of cutting an update in half; a second one raises at once."""
+def _signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM fill the list instead of cutting an update in half; a second one raises
+    at once."""
     seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
 
     def note(number, frame):
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
-    try:
+    with handled(note, signal.SIGINT, signal.SIGTERM):
         yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _mode(modules: dict[str, nn.Module], training: bool) -> None:

@@ -92,7 +92,7 @@ def test_weights_survive_a_file(trained, tmp_path):
     assert torch.equal(shot(other, task.dataset, 0.4).colour, image_of(task, 0.4).colour)
 
 
-def test_a_killed_training_resumes_exactly(tmp_path):
+def test_a_killed_training_resumes_exactly(tmp_path, monkeypatch):
     def task(generator):
         return HeadTask.make(SMALL, RayDataset(puppet()), generator)
 
@@ -110,7 +110,8 @@ def test_a_killed_training_resumes_exactly(tmp_path):
         return step(index, generator)
 
     cut.step = dying
-    options = {"name": "head", "steps": 24, "checkpoint_every": 8}
+    options = {"name": "head", "steps": 24}
+    monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
     with pytest.raises(RuntimeError):
         training.fit(cut, tmp_path / "b", generator=generator, **options)
     resumed_generator = torch.Generator().manual_seed(99)

@@ -1,6 +1,9 @@
 """The command line: every command reaches what it promises, and no torch is loaded for its help."""
 
+import contextlib
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 import types
@@ -96,16 +99,42 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
 def test_what_is_no_part_of_the_package_is_a_process_with_its_own_arguments(name, monkeypatch):
     seen = []
 
-    def run(command, **options):
-        seen.append(command)
-        return types.SimpleNamespace(returncode=5)
+    class Process(contextlib.nullcontext):
+        returncode = None
 
-    monkeypatch.setattr(subprocess, "run", run)
+        def __init__(self, command, **options):
+            super().__init__(self)
+            seen.append(command)
+
+        def wait(self):
+            self.returncode = 5
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
     assert main([name, "obama", "--seeds", "3"]) == 5
     module, *told = commands.OF_THE_CHECKOUT[name]
     assert told in ([], [name])
     assert seen == [[sys.executable, "-m", module, *told, "obama", "--seeds", "3"]]
     assert importlib.util.find_spec(f"{module}.__main__")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_no_part_of_the_package_is_asked_to_end_and_waited_for(number, monkeypatch, capfd):
+    """Ctrl-C reaches a whole terminal, SIGTERM the parent alone; the child then saves for 0.5 s."""
+    study = (
+        "import os, signal, sys, time\n"
+        "def save(*_): time.sleep(0.5); print('saved', flush=True); sys.exit(7)\n"
+        "signal.signal(signal.SIGINT, save); signal.signal(signal.SIGTERM, save)\n"
+        f"os.kill(os.getppid(), {number})\n"
+        f"if {number} == signal.SIGINT: os.kill(os.getpid(), {number})\n"
+        "time.sleep(30)"
+    )
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *_, **options: popen([sys.executable, "-c", study], **options)
+    )
+    assert main(["bench"]) == 7
+    assert capfd.readouterr().out == "saved\n"
 
 
 def test_a_study_needs_a_checkout(monkeypatch, tmp_path, capsys):

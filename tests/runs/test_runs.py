@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -95,9 +96,10 @@ def test_run_json_tells_the_whole_story(kitchen):
     assert runs.open_run(run.folder).parents["bread"].id == run.parents["bread"].id
 
 
-def test_a_failed_run_is_not_finished_and_starts_clean(kitchen):
+def test_a_failed_run_is_not_finished_and_goes_on_after_its_finished_parts(kitchen):
     def burn(run, config):
         (run.folder / "half.txt").write_text("half")
+        (run.folder / ".toast.part.txt").write_text("of a process that was killed")
         raise OSError(28, "No space left on device")
 
     good = kitchen.stages["toast"].make
@@ -108,13 +110,19 @@ def test_a_failed_run_is_not_finished_and_starts_clean(kitchen):
     assert json.loads(record.read_text())["status"] == "failed"
     kitchen.change("toast", make=good)
     run = require.require("toast", "anna", out=kitchen.out)
-    assert sorted(path.name for path in run.folder.iterdir()) == ["run.json", "toast.txt"]
+    names = ["half.txt", "run.json", "toast.txt"]
+    assert sorted(path.name for path in run.folder.iterdir()) == names
 
 
-def test_an_interrupted_run_keeps_its_checkpoints(kitchen):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_its_checkpoints(kitchen, number):
+    before = signal.getsignal(number)
+
     def stop(run, config):
         (run.folder / "toast_checkpoint.safetensors").write_text("half way")
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+
+        raise AssertionError("it was not interrupted")
 
     good, seen = kitchen.stages["toast"].make, []
     kitchen.change("toast", make=stop)
@@ -129,6 +137,7 @@ def test_an_interrupted_run_keeps_its_checkpoints(kitchen):
     run = require.require("toast", "anna", out=kitchen.out)
     assert seen == ["toast_checkpoint.safetensors"] and run.status == "ok"
     assert not list(run.folder.glob("*checkpoint*"))
+    assert signal.getsignal(number) == before
 
 
 def test_a_killed_run_is_made_again(kitchen):

@@ -16,17 +16,17 @@ from geneface_kit.runs import training, weights
 class Line(training.Task):
     """Fits y = 2x with noisy samples: every step draws, so resumes must restore the stream."""
 
-    def __init__(self, interrupt_at: int = -1, kill_at: int = -1):
+    def __init__(self, interrupt_at: int = -1, kill_at: int = -1, number=signal.SIGINT):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
         self.modules = {"net": net}
         self.optimizers = {"adam": torch.optim.Adam(net.parameters(), lr=0.02)}
-        self.interrupt_at, self.kill_at = interrupt_at, kill_at
+        self.interrupt_at, self.kill_at, self.number = interrupt_at, kill_at, number
         self.scores: list[float] = []
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         if index == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
         if index == self.kill_at:
             raise MemoryError("the process dies here")
         x = torch.randn(16, 1, generator=generator)
@@ -42,7 +42,7 @@ class Line(training.Task):
 
 
 def run(task, folder, **options):
-    options = {"steps": 60, "checkpoint_every": 10, **options}
+    options = {"steps": 60, **options}
     generator = torch.Generator().manual_seed(3)
     return training.fit(task, folder, name="line", generator=generator, **options)
 
@@ -58,8 +58,12 @@ def test_the_loss_falls(tmp_path):
     assert sum(losses[-10:]) < 0.2 * sum(losses[:10])
 
 
-@pytest.mark.parametrize("end", [{"interrupt_at": 25}, {"kill_at": 25}])
-def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, end):
+TERMINATED = {"interrupt_at": 25, "number": signal.SIGTERM}
+
+
+@pytest.mark.parametrize("end", [{"interrupt_at": 25}, TERMINATED, {"kill_at": 25}])
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = Line()
@@ -76,13 +80,31 @@ def test_a_fit_interrupted_between_two_rows_writes_the_same_history(tmp_path):
     """A row holds the mean of three updates here; the cut comes after the first of them."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    options = {"steps": 600, "checkpoint_every": 600}
+    options = {"steps": 600}
     run(Line(), tmp_path / "a", **options)
     with pytest.raises(KeyboardInterrupt):
         run(Line(interrupt_at=24), tmp_path / "b", **options)
     run(Line(), tmp_path / "b", **options)
     whole, cut = ((tmp_path / name / "line_history.csv").read_bytes() for name in "ab")
     assert whole == cut
+
+
+def test_a_checkpoint_comes_after_seconds_of_work_however_slow_an_update_is(tmp_path, monkeypatch):
+    now = SimpleNamespace(value=100.0)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now.value)
+    saved = []
+    keep = training.save_nested
+    monkeypatch.setattr(
+        training, "save_nested", lambda path, what: (saved.append(what["step"]), keep(path, what))
+    )
+
+    class Slow(Line):
+        def step(self, index, generator):
+            now.value += 8
+            return super().step(index, generator)
+
+    run(Slow(), tmp_path, steps=10)
+    assert saved == [4, 8, 10]
 
 
 def test_seconds_go_on_where_a_fit_was_cut(tmp_path, monkeypatch):
