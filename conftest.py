@@ -9,6 +9,11 @@ if WORKERS > 1:  # the processes share the cores; before OpenMP is loaded
 import geneface_kit  # noqa: E402, F401  (before torch: it sets how OpenMP threads wait)
 
 
+def pytest_addoption(parser):
+    """--renew: the tests that compare sources with a record write the record anew."""
+    parser.addoption("--renew", action="store_true")
+
+
 def pytest_collectstart(collector):
     """Outputs that differ from machine to machine are not compared by nbval."""
     if hasattr(collector, "skip_compare"):

@@ -5,6 +5,7 @@ person's own, while lips stay in sync (arXiv:2301.13430, sec. 3.3). Writes adapt
 """
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,9 +27,14 @@ from geneface_kit.runs import Run
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
-__all__ = ["AdaptationConfig", "load", "make"]
+__all__ = ["AdaptationConfig", "inputs", "load", "make"]
 
 log = logging.getLogger(__name__)
+
+
+def inputs(subject: str, speech_corpus: CorpusConfig, config: AdaptationConfig) -> dict[str, Path]:
+    """The files this stage reads besides its upstream runs: the corpus' clips, for their sound."""
+    return corpus.clip_files(speech_corpus.folder)
 
 
 def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> None:

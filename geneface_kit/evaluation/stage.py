@@ -17,6 +17,7 @@ from geneface_kit.evaluation.tables import Row, rows_of, write_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person.clip import read_audio
 from geneface_kit.runs import Run, replacing
+from geneface_kit.runs.files import named
 from geneface_kit.talk.audio import driving_audio
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import load_actor
@@ -36,11 +37,11 @@ class EvaluationConfig:
     method: str = "full"  # whose settings these are, a name of pipeline.methods (ours)
 
 
-def inputs(subject: str, spoken: TalkConfig, config: EvaluationConfig) -> list[Path]:
+def inputs(subject: str, spoken: TalkConfig, config: EvaluationConfig) -> dict[str, Path]:
     """The files read besides the upstream runs: recordings, and measuring networks if present."""
     found = [network(name) for name in NETWORKS]
     present = [path for path in found if not isinstance(path, NotMeasured)]
-    return [*recordings(config), *present]
+    return named([*recordings(config), *present])
 
 
 def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:

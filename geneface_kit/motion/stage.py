@@ -12,17 +12,18 @@ from geneface_kit.motion.weights import MOTION, SHIPPED, SYNC, Motion, load, sav
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.runs import Run
+from geneface_kit.runs.files import named
 
 __all__ = ["Motion", "MotionConfig", "inputs", "load", "make"]
 
 
 def inputs(
     subject: str, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig
-) -> list[Path]:
-    """The files this stage reads: the shipped weights, or the corpus' videos."""
+) -> dict[str, Path]:
+    """The files this stage reads: the shipped weights, or the corpus' clips."""
     if config.weights == "train":
-        return corpus.clip_paths(corpus_config.folder)
-    return [SHIPPED / SYNC, SHIPPED / MOTION]
+        return corpus.clip_files(corpus_config.folder)
+    return named([SHIPPED / SYNC, SHIPPED / MOTION])
 
 
 def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig) -> None:

@@ -38,6 +38,7 @@ from geneface_kit.person.speech.offset import (
     synchronise,
 )
 from geneface_kit.person.tracking.track import track
+from geneface_kit.runs.files import named
 
 STEPS = (
     *("scan", "frames", "tracking", "speech", "offset"),
@@ -56,12 +57,12 @@ def make(run: runs.Run, config: PersonConfig) -> None:
     run.record("report", person.report)
 
 
-def inputs(subject: str, config: PersonConfig) -> list[Path]:
+def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
     """The files the stage reads: the clips; their sound and the subject's consent, if beside."""
     source = find(subject)
     videos = clips_of(source)
     beside = filter(None, [clip.beside_of(path) for path in videos])
-    return [*videos, *beside, *_consent_files(source)]
+    return named([*videos, *beside, *_consent_files(source)])
 
 
 def name_of(subject: str) -> str:

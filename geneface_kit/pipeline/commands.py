@@ -224,7 +224,7 @@ def _check_video(video: Path, person: str, audio: str) -> None:
         raise ValueError(f"nothing can be written in {video.absolute().parent}: choose another")
     read = [Path(audio)] * bool(audio)
     with contextlib.suppress(FileNotFoundError):  # a finished person does without its clip
-        read += inputs(person, PersonConfig())
+        read += inputs(person, PersonConfig()).values()
     if video.exists() and any(path.exists() and path.samefile(video) for path in read):
         raise ValueError(f"{video} is what the talk reads: choose another name for the video")
 

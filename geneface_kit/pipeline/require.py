@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,8 +13,8 @@ from filelock import FileLock
 from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, resolve
-from geneface_kit.pipeline.stages import STAGES, Stage
-from geneface_kit.runs.files import sha256
+from geneface_kit.pipeline.stages import PATHS, STAGES, Stage
+from geneface_kit.runs.files import Facts, digests
 from geneface_kit.runs.record import (
     SCHEMA,
     Run,
@@ -40,8 +41,9 @@ def require(
     """The finished run of a stage for a person: found, or made together with all it needs.
 
     overrides: dotted settings, {"head.steps": 100} or "head.steps=100,talk.temperature=0".
-    out: the folder of all runs; default: runs/ at the root. The same settings, seed, inputs and
-    parents give the same run; one that was cut off or failed goes on where it stopped.
+    out: the folder of all runs; default: runs/ at the root. The same settings, seed, inputs,
+    parents and version of the stage give the same run; of inputs the content counts, not where
+    they lie. A run that was cut off or failed goes on where it stopped.
     """
     settings = resolve(profile, overrides)
     return _made(_planned(stage, person, settings, seed, _home(out)), settings)
@@ -73,20 +75,28 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
     label = name_of(subject) if spec.per_person else subject
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
     own_seed = seed if spec.seeded else 0
-    what = [SCHEMA, stage, label, config, own_seed]
-    try:
-        files = spec.inputs(subject, *_sections(spec, settings))
-        inputs = {path.name: sha256(path) for path in files}
-    except FileNotFoundError:
-        inputs = _inputs_of_old(home / label, f"{stage}-{settings.profile}", what)
-        if spec.parents or inputs is None:
-            raise
+    counted = {
+        f"{section}.{name}": value
+        for section, values in config.items()
+        for name, value in values.items()
+        if f"{section}.{name}" not in PATHS
+    }
+    what = [SCHEMA, stage, spec.version, label, counted, own_seed]
     parents = {name: _planned(name, person, settings, seed, home) for name in spec.parents}
-    digest = _digest([*what, inputs, [parent.id for parent in parents.values()]])
+    above = [parent.id for parent in parents.values()]
+    try:
+        inputs = digests(spec.inputs(subject, *_sections(spec, settings)), home / "digests.json")
+    except FileNotFoundError:
+        prefix = home / label / f"{stage}-{settings.profile}"
+        inputs = _inputs_of_old(prefix, config, lambda old: _digest([*what, old, above]))
+        if inputs is None:
+            raise
+    digest = _digest([*what, inputs, above])
     facts = {
         "schema": SCHEMA,
         "id": f"{stage}-{label}-{settings.profile}-{digest}",
         "stage": stage,
+        "version": spec.version,
         "subject": subject,
         "profile": settings.profile,
         "seed": own_seed,
@@ -136,15 +146,19 @@ def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
     return run
 
 
-def _inputs_of_old(folder: Path, prefix: str, what: list) -> dict[str, str] | None:
+def _inputs_of_old(
+    prefix: Path, config: Facts, digest: Callable[[Facts], str]
+) -> dict[str, str] | None:
     """What a finished run of these settings read: it is found when its clip is gone, too."""
-    for path in sorted(folder.glob(f"{prefix}-*/run.json"), key=os.path.getmtime, reverse=True):
+    spelled, runs = json.loads(json.dumps(config)), prefix.parent.glob(f"{prefix.name}-*/run.json")
+    for path in sorted(runs, key=os.path.getmtime, reverse=True):
         facts = read_facts(path.parent)
-        if facts is None or facts["status"] != "ok":
+        if facts is None or facts["status"] != "ok" or facts["config"] != spelled:
             continue
-        if path.parent.name == f"{prefix}-{_digest([*what, facts['inputs'], []])}":
+        inputs = facts.get("inputs", {})
+        if path.parent.name == f"{prefix.name}-{digest(inputs)}":
             log.info("%s: its inputs are gone; the finished run is used", facts["id"])
-            return facts["inputs"]
+            return inputs
     return None
 
 

@@ -12,28 +12,32 @@ from geneface_kit.person import stage as person
 from geneface_kit.talk import stage as talk
 
 
-def _nothing(subject: str, *sections: object) -> list[Path]:
-    return []
+def _nothing(subject: str, *sections: object) -> dict[str, Path]:
+    return {}
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage: who makes it, the sections of the settings it is given, what it needs upstream.
 
-    make(run, *sections) writes the run's files; inputs(subject, *sections) names the files it
-    reads besides its parents. notebook: its name. seeded: whether it draws at random; one that
-    does not is the same run under every seed.
+    make(run, *sections) writes the run's files; inputs(subject, *sections) gives the files it
+    reads besides its parents, by names that tell them apart. notebook: its name. seeded: whether
+    it draws at random; one that does not is the same run under every seed. version: raised by who
+    changes what its code gives, so that no run of the code before is found instead.
     """
 
     make: Callable[..., None]
     sections: tuple[str, ...]
     parents: tuple[str, ...]
-    inputs: Callable[..., list[Path]] = _nothing
+    inputs: Callable[..., dict[str, Path]] = _nothing
     notebook: str = ""
     per_person: bool = True
     seeded: bool = True
+    version: int = 1
 
 
+PATHS = frozenset(("corpus.folder", "talk.audio", "evaluation.recordings"))
+"""Settings that name inputs: what these hold tells runs apart, not how their paths are spelled."""
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
 STAGES = {
@@ -50,6 +54,7 @@ STAGES = {
         adaptation.make,
         ("corpus", "adaptation"),
         ("person", "motion"),
+        adaptation.inputs,
         notebook="02_domain_adaptation",
     ),
     "nerf": Stage(

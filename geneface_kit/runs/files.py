@@ -5,12 +5,15 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 OFFLINE = "GENEFACE_KIT_OFFLINE"  # environment variable that forbids every download when it is set
 TIMEOUT_S = 20  # seconds without a byte after which a connection counts as cut (ours)
+LARGE = 2**24  # bytes from which a file's digest is remembered (ours)
 Facts = dict[str, Any]  # what a json file says: names -> numbers, words, lists and dicts of them
 
 
@@ -18,6 +21,39 @@ def sha256(path: Path) -> str:
     """The digest of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names. Raises: ValueError where two bear the same."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        if path.name in files:
+            raise ValueError(f"two inputs are called {path.name}: give one of them another name")
+        files[path.name] = path
+    return files
+
+
+def digests(files: Mapping[str, Path], memory: Path) -> dict[str, str]:
+    """The sha256 of some files by their names.
+
+    memory: a json file that keeps those of LARGE files, which are read again only when their size
+    or a time of theirs has changed.
+    """
+    found, large = {}, {}
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+    for name, path in files.items():
+        stat = path.stat()
+        stamp = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        found[name] = known.get(stamp) or sha256(path)
+        if stat.st_size >= LARGE:
+            large[stamp] = found[name]
+    if not large.keys() <= known.keys() and memory.parent.is_dir():
+        with FileLock(f"{memory}.lock"):
+            write_json(memory, known | large)
+    return found
 
 
 @contextlib.contextmanager

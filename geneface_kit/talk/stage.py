@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 
 from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
 from geneface_kit.runs import Run, live, replacing
+from geneface_kit.runs.files import named
 from geneface_kit.talk.audio import driving_audio, say
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.marking import consent_of, labelled, provenance, sign
@@ -40,13 +41,13 @@ class Talk:
     signed: bool
 
 
-def inputs(subject: str, config: TalkConfig) -> list[Path]:
+def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
     """The files that a talk run reads besides its upstream runs: the recording, if any."""
     if config.text:
         if config.audio:
             raise ValueError("talk.audio and talk.text exclude each other; give one of them")
-        return []
-    return [driving_audio(config.audio)]
+        return {}
+    return named([driving_audio(config.audio)])
 
 
 def make(run: Run, config: TalkConfig) -> None:

@@ -269,7 +269,7 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
     }
     run = a_run(tmp_path / "evaluation", parents=parents)
     config = EvaluationConfig(n_frames=3, recordings=str(tmp_path / "voice.wav"))
-    assert evaluation.inputs("pretend", TALK, config) == [tmp_path / "voice.wav"]
+    assert evaluation.inputs("pretend", TALK, config) == {"voice.wav": tmp_path / "voice.wav"}
     evaluation.make(run, TALK, config)
     table = {name: tables.read_table(run.folder / f"table_{name}.csv") for name in "abd"}
     assert set(table["a"]["protocol"]) == {"landmark-driven", "self-driven"}

@@ -203,6 +203,17 @@ def test_same_names_in_sub_folders_do_not_clash(videos, seen):
     assert all(u.clip == u.name for u in data.utterances)
 
 
+def test_a_corpus_is_read_from_videos_and_sounds_named_below_its_folder(videos):
+    paths = [add(videos, name) for name in ("anna/1.mp4", "ivan/1.mp4", "ivan/1.wav")]
+    add(videos, "notes.txt")
+    assert manifest.clip_files(str(videos)) == {
+        "anna/1.mp4": paths[0],
+        "ivan/1.mp4": paths[1],
+        "ivan/1.wav": paths[2],
+    }
+    assert list(manifest.clip_files("")) == ["demo/demo.mp4", "demo/demo_b.mp4"]
+
+
 def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="no corpus folder"):
         corpus.prepare(CorpusConfig(folder=str(tmp_path / "nowhere")))

@@ -269,7 +269,7 @@ def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen):
     def inputs(subject, config):
         if not flour.exists():
             raise FileNotFoundError("no flour")
-        return [flour]
+        return {"flour.txt": flour}
 
     kitchen.change("bread", inputs=inputs)
     first = require.require("bread", "ada", out=kitchen.out)
@@ -280,6 +280,30 @@ def test_a_finished_run_is_found_when_its_inputs_are_gone(kitchen):
         require.require("bread", "ada", seed=1, out=kitchen.out)
     with pytest.raises(FileNotFoundError, match="no flour"):
         require.require("bread", "bob", out=kitchen.out)
+
+
+def test_content_of_inputs_tells_runs_apart_and_not_where_they_lie(kitchen, monkeypatch):
+    files = {"rye/grain.txt": kitchen.out / "grain.txt"}
+    kitchen.change("bread", inputs=lambda subject, config: files)
+    monkeypatch.setattr(require, "PATHS", {"toast.amount"})  # as if it named a file
+    files["rye/grain.txt"].write_text("grain")
+
+    def asked(**options):
+        return require.locate("toast", "anna", out=kitchen.out, **options).name
+
+    first = asked()
+    assert asked(overrides={"toast.amount": 4}) == first
+    files["rye/grain.txt"] = files["rye/grain.txt"].rename(kitchen.out / "moved.txt")
+    assert asked() == first
+    files["wheat/grain.txt"] = files["rye/grain.txt"]
+    assert asked() != first
+    del files["wheat/grain.txt"]
+    files["rye/grain.txt"].write_text("other")
+    assert asked() != first
+    files["rye/grain.txt"].write_text("grain")
+    assert asked() == first
+    kitchen.change("bread", version=2)
+    assert asked() != first
 
 
 def test_gradients_of_gathered_values_repeat_while_a_run_is_made():

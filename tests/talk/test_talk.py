@@ -280,7 +280,7 @@ def test_a_recording_and_a_text_exclude_each_other():
     config = resolve("smoke", {"talk.text": "hello", "talk.audio": "a.wav"}).talk
     with pytest.raises(ValueError, match="exclude each other"):
         inputs("demo", config)
-    assert inputs("demo", resolve("smoke", {"talk.text": "hello"}).talk) == []
+    assert inputs("demo", resolve("smoke", {"talk.text": "hello"}).talk) == {}
 
 
 def test_neighbours_take_away_what_the_person_never_does(actor):

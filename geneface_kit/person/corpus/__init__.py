@@ -15,5 +15,5 @@ from geneface_kit.person.corpus.batches import (
     feature_statistics,
 )
 from geneface_kit.person.corpus.build import cached_speech, prepare, summary
-from geneface_kit.person.corpus.manifest import CorpusConfig, clip_paths
+from geneface_kit.person.corpus.manifest import CorpusConfig, clip_files
 from geneface_kit.person.corpus.shards import Corpus, Utterance, open_corpus

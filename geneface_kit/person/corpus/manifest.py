@@ -71,6 +71,17 @@ def clip_paths(folder: str) -> list[Path]:
     return paths
 
 
+def clip_files(folder: str) -> dict[str, Path]:
+    """What a corpus is read from: names below its folder -> videos, and sounds beside them.
+
+    The demo's names differ from those of any folder: its clips are synthetic.
+    """
+    paths = clip_paths(folder)
+    place = _find_folder(folder) if folder else paths[0].parent.parent
+    files = [*paths, *filter(None, map(clip.beside_of, paths))]
+    return {path.relative_to(place).as_posix(): path for path in files}
+
+
 def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
     """Where the corpus of these settings lies: OUT/FOLDER-x/ENCODER-y, OUT by default runs/corpus;
     x follows from the place of the videos, y from the settings that change what is read."""
