@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 LAYERS = {"background": BACKGROUND, "head": HEAD, "neck": NECK, "torso": TORSO}  # a person's labels
 BAND = 3 / 256  # half the width of the band about the head's border, of the picture's edge (ours)
 LEAST_FACES = 8  # fewer found faces give no correlation worth a number
+LEAST_PSNR = 8.0  # below so many dB over the head's pixels nothing was learned (ours)
 
 
 def mouth_openings(
@@ -107,7 +108,8 @@ def held_out_quality(
     the mouth obeys. NaN is left out.
     mouth_r and mouth_gain: with each frame's own landmarks; mouth_r_exchanged: with those of
     another frame, so that no pose can tell the mouth; mouth_r_true: on the true pictures, what
-    finding a mouth again loses by itself.
+    finding a mouth again loses by itself. faces_found: the share of rendered frames with a face,
+    of those that have one in truth.
     n_frames: how many are rendered, 0 for all; folder: receives preview_held_out.png, true frames
     over rendered ones, and preview_mouth.png, one frame rendered with the landmarks of the most
     closed, the middle and the most open mouth.
@@ -131,16 +133,33 @@ def held_out_quality(
         for name in {"torso_psnr", "neck_psnr", "frame_psnr"} & quality.keys():
             found[f"{name}_by_pose"] = quality[name]
     asked, poses = dataset.person.landmarks, dataset.person.poses[frames]
-    obeys = following(*mouth_openings(own, asked[frames], poses, dataset.focal))
+    mouths = mouth_openings(own, asked[frames], poses, dataset.focal)
     swapped = following(*mouth_openings(exchanged, asked[others], poses, dataset.focal))
-    ceiling = following(*mouth_openings(truth, asked[frames], poses, dataset.focal))
+    true_mouths = mouth_openings(truth, asked[frames], poses, dataset.focal)
+    obeys, is_face, is_true_face = following(*mouths), *np.isfinite([mouths[1], true_mouths[1]])
     found |= {"mouth_r": obeys["r"], "mouth_gain": obeys["gain"]}
-    found |= {"mouth_r_exchanged": swapped["r"], "mouth_r_true": ceiling["r"]}
+    found |= {"mouth_r_exchanged": swapped["r"], "mouth_r_true": following(*true_mouths)["r"]}
+    if is_true_face.any():
+        found["faces_found"] = float(is_face[is_true_face].mean())
     shown = np.linspace(0, len(frames) - 1, min(5, len(frames))).astype(int)
     rows = [np.concatenate([row[k] for k in shown], axis=1) for row in (truth, own)]
     _write_png(folder / "preview_held_out.png", np.concatenate(rows))
     _write_png(folder / "preview_mouth.png", _mouths(avatar, dataset, frames[0]))
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
+
+
+def check_learned(quality: dict[str, float], name: str) -> None:
+    """Raises ValueError, in one sentence, where `held_out_quality` measured no head at all."""
+    what = ""
+    if (psnr := quality.get("head_psnr", np.inf)) < LEAST_PSNR:
+        what = f"held-out frames of the head have {psnr:g} dB, at least {LEAST_PSNR:g} are needed"
+    elif quality.get("faces_found") == 0:
+        what = "no face is found in any rendered frame, in true ones it is"
+    if what:
+        raise ValueError(
+            f"the head of {name} was not learned: {what}; its weights and previews stay in the "
+            "run's folder; train with lower learning rates, more steps or another seed"
+        )
 
 
 def _mouths(avatar: Avatar, dataset: RayDataset, frame: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -19,7 +19,7 @@ from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, Tors
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.head import make_field
 from geneface_kit.nerf.head_training import HeadTask, Snapshots, watched_frame
-from geneface_kit.nerf.held_out import held_out_quality
+from geneface_kit.nerf.held_out import check_learned, held_out_quality
 from geneface_kit.nerf.joint_training import JointTask
 from geneface_kit.nerf.losses import chosen_lips_loss
 from geneface_kit.nerf.pruning import load_renderer, prune, save_occupancy
@@ -72,6 +72,7 @@ def make(
     found |= held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
     for name, value in found.items():
         run.record(name, value)
+    check_learned(found, person.name)
     facts = {"schema": SCHEMA, "kind": KIND, "person": person.name, "data_kind": person.data_kind}
     facts |= {name: getattr(dataset, name) for name in ("size", "focal", "n_train")}
     configs = {"head": head_config, "torso": torso.config}

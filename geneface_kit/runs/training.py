@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, TypeVar
 
@@ -182,6 +183,7 @@ def fit(
     the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
     `ended`; Ctrl-C or SIGTERM saves and raises.
+    Raises: ValueError when a loss or a weight is no finite number; the last checkpoint stays.
     """
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, start, row_every = History(), 0, max(1, steps // ROWS)
@@ -196,7 +198,12 @@ def fit(
         for index in live.progress(indices, f"training {name}") if task.is_first else indices:
             _mode(task.modules, True)
             done, since = index + 1, time.perf_counter()
-            history.add(task.step(index, generator), time.perf_counter() - since)
+            losses = task.step(index, generator)
+            wrong = [
+                f"its {key} is {value}" for key, value in losses.items() if not isfinite(value)
+            ]
+            _refuse(wrong, checkpoint, name, done)
+            history.add(losses, time.perf_counter() - since)
             stop, interrupted = task.of_first(((folder / "stop").exists(), bool(signals)))
             ends = stop or done == steps
             looks = bool(validate_every) and (ends or done % validate_every == 0)
@@ -275,9 +282,13 @@ def _save_checkpoint(
 ) -> None:
     if not task.is_first:
         return
+    weights = _weights(task.modules)
+    every = {key: value for network in weights.values() for key, value in network.items()}
+    wrong = [f"{key} is not finite" for key, value in every.items() if not value.isfinite().all()]
+    _refuse(wrong, path, path.stem.removesuffix("_checkpoint"), step)
     content = {
         "step": step,
-        "weights": _weights(task.modules),
+        "weights": weights,
         "optimizers": {name: one.state_dict() for name, one in task.optimizers.items()},
         "task": task.state(),
         "generator": generator.get_state(),
@@ -287,6 +298,17 @@ def _save_checkpoint(
     if torch.cuda.is_available():
         content["dropout"]["cuda"] = torch.cuda.get_rng_state()
     save_nested(path, content)
+
+
+def _refuse(wrong: list[str], checkpoint: Path, name: str, step: int) -> None:
+    """Raises ValueError, in one sentence, where something is wrong."""
+    if wrong:
+        kept = f"the last good weights stay in {checkpoint}"
+        raise ValueError(
+            f"the training of {name} diverged at update {step} ({wrong[0]}); "
+            f"{kept if checkpoint.exists() else 'no checkpoint was due before'}; train with a "
+            "lower learning rate or another seed"
+        )
 
 
 def _load_checkpoint(path: Path, task: Task, generator: torch.Generator) -> tuple[History, int]:

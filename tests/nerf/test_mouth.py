@@ -10,7 +10,12 @@ from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.grid_head import GridField
-from geneface_kit.nerf.held_out import following, layer_quality, mouth_openings
+from geneface_kit.nerf.held_out import (
+    check_learned,
+    following,
+    layer_quality,
+    mouth_openings,
+)
 from geneface_kit.person import camera
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import INNER_LIPS, seen_opening
@@ -34,6 +39,16 @@ def test_a_mouth_that_does_not_move_has_no_correlation():
     asked = np.arange(9.0)
     assert np.isnan(list(following(asked, np.ones(9)).values())).all()
     assert np.isnan(list(following(asked[:5], asked[:5]).values())).all()
+
+
+def test_a_head_that_was_not_learned_is_told_in_one_sentence():
+    check_learned({"head_psnr": 17.0, "faces_found": 0.1}, "ada")
+    check_learned({"head_psnr": 17.0}, "ada")  # no face is found in the true frames either
+    words = "the head of ada was not learned: held-out frames of the head have 6 dB, at least 8 are"
+    with pytest.raises(ValueError, match=words):
+        check_learned({"head_psnr": 6.0, "faces_found": 1.0}, "ada")
+    with pytest.raises(ValueError, match="no face is found in any rendered frame"):
+        check_learned({"head_psnr": 17.0, "faces_found": 0.0}, "ada")
 
 
 def test_a_seen_opening_is_in_eye_distances():

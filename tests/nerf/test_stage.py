@@ -161,6 +161,21 @@ def test_damaged_weights_are_refused(made, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_head_that_was_not_learned_fails_and_keeps_its_weights(made, tmp_path, monkeypatch):
+    folder, _ = made
+    names = [f"{name}.safetensors" for name in ("head", "torso", "joint")]
+    for name in names:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    head = dataclasses.replace(HEAD, attention_frames=3, steps=300)
+    monkeypatch.setattr(person_stage, "load", lambda folder: puppet())
+    monkeypatch.setattr(nerf_stage, "held_out_quality", lambda *_: {"head_psnr": 6.0})
+    with pytest.raises(ValueError, match="the head of puppet was not learned"):
+        nerf_stage.make(fresh_run(tmp_path), head, TORSO, JointConfig(4), AvatarConfig())
+    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in names)
+    assert not (tmp_path / "avatar.json").exists()
+
+
+@pytest.mark.slow
 def test_a_run_cut_off_after_the_head_keeps_it_and_repairs_a_torso(made, tmp_path):
     folder, _ = made
     (tmp_path / "head.safetensors").write_bytes((folder / "head.safetensors").read_bytes())

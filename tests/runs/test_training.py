@@ -89,6 +89,41 @@ def test_a_fit_interrupted_between_two_rows_writes_the_same_history(tmp_path):
     assert whole == cut
 
 
+class Diverging(Line):
+    """From update 40 on, its loss or its weights are no numbers."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def step(self, index, generator):
+        losses = super().step(index, generator)
+        if index >= 40 and self.where == "weights":
+            self.modules["net"][0].bias.data[3] = math.inf
+        return {"loss": math.nan} if index >= 40 and self.where == "loss" else losses
+
+
+@pytest.mark.parametrize(
+    ("where", "said"), [("loss", "its loss is nan"), ("weights", "0.bias is not finite")]
+)
+def test_a_diverged_training_fails_and_its_last_good_weights_stay(
+    tmp_path, monkeypatch, where, said
+):
+    monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
+    words = rf"training of line diverged at update 41 \({said}\); the last good weights stay in "
+    with pytest.raises(ValueError, match=words):
+        run(Diverging(where), tmp_path)
+    kept = weights.load_nested(tmp_path / "line_checkpoint.safetensors")
+    assert kept["step"] == 40
+    assert all(value.isfinite().all() for value in kept["weights"]["net"].values())
+
+
+def test_a_training_that_diverges_at_once_has_nothing_to_keep(tmp_path):
+    with pytest.raises(ValueError, match="diverged at update 41 .*no checkpoint was due before"):
+        run(Diverging("loss"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_comes_after_seconds_of_work_however_slow_an_update_is(tmp_path, monkeypatch):
     now = SimpleNamespace(value=100.0)
     monkeypatch.setattr(training.time, "perf_counter", lambda: now.value)
