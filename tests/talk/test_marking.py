@@ -44,14 +44,39 @@ def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
     assert [path.name for path in video.parent.glob("*.mp4")] == ["video.mp4"]
 
 
-def test_a_changed_file_is_found_out(video, notes):
+def test_a_changed_picture_is_never_valid(video, notes):
+    """A flip anywhere from the header of the film on; 20 of them in the pictures' own bytes."""
     pytest.importorskip("c2pa", reason="the marking extra is not installed")
     marking.sign(video, notes, title="pretend")
-    content = bytearray(video.read_bytes())
-    at = content.index(b"mdat") + 40
-    content[at] ^= 0xFF
-    video.write_bytes(content)
-    assert marking.credentials(video)["state"] == "Invalid"
+    content, draw = video.read_bytes(), np.random.default_rng(0)
+    header, pictures = content.index(b"moov"), content.index(b"mdat") + 4
+    places = [*draw.integers(header, len(content), 40), *draw.integers(pictures, len(content), 20)]
+    for at in places:
+        changed = bytearray(content)
+        changed[at] ^= 1 << int(draw.integers(8))
+        video.write_bytes(changed)
+        try:
+            state = marking.credentials(video)["state"]
+        except ValueError:
+            state = "unreadable"
+        assert state in ("Invalid", "unreadable"), at
+        assert state == "Invalid" or at < pictures
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "junk"])
+def test_credentials_that_cannot_be_read_are_one_sentence(video, notes, damage):
+    pytest.importorskip("c2pa", reason="the marking extra is not installed")
+    marking.sign(video, notes, title="pretend")
+    content = video.read_bytes()
+    damaged = {
+        "empty": b"",
+        "text": b"no video",
+        "cut": content[: len(content) // 3],
+        "junk": content + b"12 byte junk",
+    }
+    video.write_bytes(damaged[damage])
+    with pytest.raises(ValueError, match=r"^video.mp4 has no content credentials that can be read"):
+        marking.credentials(video)
 
 
 def test_keys_of_ones_own_sign_and_bad_ones_leave_the_file(video, notes, tmp_path):
