@@ -106,9 +106,9 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
         heard = [*_file_stamp(path.with_suffix(".wav")), encoder]
         name = file if names[path.with_suffix("")] > 1 else file.removesuffix(path.suffix)
         speaker = path.stem.split("_clip")[0] if above == "." else above
-        key, faces = digest([seen, heard, home.name])[:16], f"{digest(seen)[:16]}.npy"
-        place = home.parent / "faces" / faces
-        jobs.append(ClipJob(name, file, path.absolute(), speaker, key, place, config))
+        key = digest([seen, heard, home.name])[:16]
+        faces = home.parent / "faces" / f"{digest(seen)[:16]}.npy"
+        jobs.append(ClipJob(name, file, path.absolute(), speaker, key, faces, config))
     return jobs
 
 
