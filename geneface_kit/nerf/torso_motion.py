@@ -104,36 +104,52 @@ def track(
 def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k 2"]:
     """Shift of the torso in each frame against the middle one of them, pixels right and down.
 
-    The torso pixels of consecutive frames are laid onto the middle frame by the shift of highest
-    correlation (Evangelidis and Psarakis 2008), starting from that of the nearest frame followed;
-    over a joint, where the person may sit elsewhere, from how far the face has moved. NaN where
-    that fails.
+    Each stretch is followed from its middle frame to its ends, each search beginning where the one
+    before ended; its middle is laid onto that of the middle stretch, beginning there or as far away
+    as the face has moved, whichever agrees better. NaN where that fails.
     """
     scale = WIDTH / person.size if person.size > WIDTH else 1.0
-    middle = len(frames) // 2
-    reference, _ = _gray(person, int(frames[middle]), scale)
+    faces = scale * np.asarray(person.landmarks2d)[frames].mean(1)
+    of_parts = [
+        np.flatnonzero((frames >= part.start) & (frames < part.stop)) for part in person.stretches()
+    ]
+    of_parts = [slots for slots in of_parts if len(slots)]
+    middles = [int(slots[len(slots) // 2]) for slots in of_parts]
+    whole = middles[len(middles) // 2]
+    reference, _ = _gray(person, int(frames[whole]), scale)
     shifts = np.full((len(frames), 2), np.nan, np.float32)
-    shifts[middle] = 0
-    stretch_of = np.searchsorted(person.spans, frames, side="right")
-    faces = np.asarray(person.landmarks2d)[frames].mean(1)
+    for slots, middle in zip(of_parts, middles, strict=True):
+        picture, torso = _gray(person, int(frames[middle]), scale)
+        shifts[middle] = 0
+        for side in (slots[slots > middle], slots[slots < middle][::-1]):
+            start = np.zeros(2)
+            for slot in side:
+                found, shift = _laid(picture, *_gray(person, int(frames[slot]), scale), start)
+                if found > 0:
+                    start = shifts[slot] = shift
+        if middle != whole:
+            starts = (np.zeros(2), faces[middle] - faces[whole])
+            laid = [_laid(reference, picture, torso, start) for start in starts]
+            shifts[slots] += max(laid, key=lambda one: one[0])[1]
+    return shifts / scale
+
+
+def _laid(
+    reference: np.ndarray, picture: np.ndarray, torso: np.ndarray, start: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The shift of highest correlation (Evangelidis and Psarakis 2008) from a start on: how high
+    it is, 0 for none, and the shift, NaN for none."""
+    warp = np.eye(2, 3, dtype=np.float32)
+    warp[:, 2] = start
     rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, PASSES, TOLERANCE)
-    for side in (range(middle + 1, len(frames)), range(middle - 1, -1, -1)):
-        warp, stretch = np.eye(2, 3, dtype=np.float32), stretch_of[middle]
-        for slot in side:
-            picture, torso = _gray(person, int(frames[slot]), scale)
-            if stretch_of[slot] != stretch:
-                stretch = stretch_of[slot]
-                warp[:, 2] = scale * (faces[slot] - faces[middle])
-            try:
-                found = cv2.findTransformECC(
-                    reference, picture, warp.copy(), cv2.MOTION_TRANSLATION, rule, torso, SMOOTH
-                )[1]
-            except cv2.error:  # no overlap or nothing to see: raised, not returned
-                continue
-            if np.abs(found[:, 2]).max() < WIDTH / 4:
-                warp = found
-                shifts[slot] = warp[:, 2] / scale
-    return shifts
+    try:
+        found, warp = cv2.findTransformECC(
+            reference, picture, warp, cv2.MOTION_TRANSLATION, rule, torso, SMOOTH
+        )
+    except cv2.error:  # no overlap or nothing to see: raised, not returned
+        found = 0.0
+    is_found = found > 0 and np.abs(warp[:, 2]).max() < WIDTH / 4
+    return (found, warp[:, 2]) if is_found else (0.0, np.full(2, np.nan, np.float32))
 
 
 def pose_features(poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
