@@ -15,7 +15,7 @@ from torch.nn import functional
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation import HEAD, SURE_NOT
+from geneface_kit.person.segmentation import HEAD, SURE_HEAD, SURE_NOT
 
 BOX = 2 * camera.BOX_HALF  # edge of the head box in inter-ocular distances (iod)
 
@@ -51,9 +51,9 @@ class RayBatch:
 
 
 class RayDataset:
-    """A person's frames, ready to draw from."""
+    """A person's frames, ready to draw from. free: False to take every label as sure (paper)."""
 
-    def __init__(self, person: Person, device: torch.device | str = "cpu"):
+    def __init__(self, person: Person, device: torch.device | str = "cpu", *, free: bool = True):
         n_frames = len(person.frames)
         for name in ("poses", "landmarks"):
             if not np.isfinite(getattr(person, name)).all():
@@ -61,6 +61,7 @@ class RayDataset:
                     f"person {person.name} has NaN or infinite {name}; prepare the person again"
                 )
         self.person, self.size, self.focal = person, int(person.size), float(person.focal)
+        self.free = free
         self.n_frames, self.n_train = n_frames, min(int(person.n_train), n_frames)
         self.usable = torch.from_numpy(np.flatnonzero(np.asarray(person.found)[: self.n_train]))
         """Training frames that show the whole face."""
@@ -115,11 +116,18 @@ class RayDataset:
         numbers = frames[frame_of_pixel]
         where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
         colour = torch.from_numpy(self.person.frames[where]).float() / 255
-        kinds = torch.from_numpy(np.asarray(self.person.kinds[where]))
+        kinds = torch.from_numpy(self.kinds_at(where))
         in_face = _inside(at, self.face_rects[numbers])
         in_lips = _inside(at, self.lip_rects[numbers])
         parts = (frames, frame_of_pixel, at, colour, kinds, in_face, in_lips)
         return RayBatch(*(part.to(self.device) for part in parts))
+
+    def kinds_at(self, where: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, " n"]:
+        """What is known of the head at frames, rows, columns: FREE, SURE_HEAD or SURE_NOT."""
+        if self.free:
+            return np.asarray(self.person.kinds[where])
+        is_head = self.person.labels[where] == HEAD
+        return np.where(is_head, SURE_HEAD, SURE_NOT).astype(np.uint8)
 
     def rays(self, pixels: RayBatch) -> camera.Rays:
         """One ray per pixel, in the head frame."""

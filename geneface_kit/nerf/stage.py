@@ -53,7 +53,7 @@ def make(
     """
     person = person_stage.load(run.parents["person"].folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dataset = RayDataset(person, device)
+    dataset = RayDataset(person, device, free=joint_config.steps > 0)
     head = _head(run, head_config, avatar_config, dataset)
     renderer = prune(HeadRenderer(head.field, avatar_config), dataset)
     torso, torso_shifts = _torso(run, torso_config, dataset, renderer)

@@ -233,7 +233,7 @@ class TorsoTask(training.Task):
         slot = torch.randint(len(self.frames), (n,), generator=generator)
         at = self.pixels[torch.randint(len(self.pixels), (n,), generator=generator)]
         where = (self.frames[slot].numpy(), at[:, 1].numpy(), at[:, 0].numpy())
-        rgba, is_free = dataset.person.torso[where], dataset.person.kinds[where] == FREE
+        rgba, is_free = dataset.person.torso[where], dataset.kinds_at(where) == FREE
         target = torch.from_numpy(rgba).to(dataset.device).float() / 255
         counts = torch.from_numpy((rgba[:, 3] > 0) | ~is_free).to(dataset.device)
         told = torch.rand(n, 1, generator=generator) < 0.5  # half learn to do without (official)

@@ -311,7 +311,8 @@ def _is_inside(labels: np.ndarray) -> bool:
     """Whether the head touches neither the upper nor, in its upper half, a side border: long hair
     may leave the picture."""
     head = labels == HEAD
-    upper = head[: head.any(1).nonzero()[0].sum() // max(1, head.any(1).sum())]
+    rows = np.flatnonzero(head.any(1))
+    upper = head[: int(rows.mean()) if len(rows) else 0]
     return not (head[0].any() or upper[:, [0, -1]].any())
 
 

@@ -66,3 +66,13 @@ def test_behind_the_head_lies_the_painted_torso_over_the_background():
     pixels = dataset.read(torch.tensor([3]), torch.zeros(2, dtype=torch.long), at)
     found = (255 * dataset.behind(pixels)).round().int().tolist()
     assert found == [list(SHIRT), list(WALL)]
+
+
+def test_without_freedom_every_label_is_sure():
+    person = dataclasses.replace(puppet(), kinds=np.full_like(puppet().kinds, FREE))
+    at = torch.tensor([[16, 14], [1, 1]])  # the face; the wall
+    drawn = [
+        RayDataset(person, free=free).read(torch.tensor([0]), torch.zeros(2, dtype=torch.long), at)
+        for free in (True, False)
+    ]
+    assert [one.kinds.tolist() for one in drawn] == [[FREE, FREE], [SURE_HEAD, SURE_NOT]]
