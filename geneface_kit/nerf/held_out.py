@@ -19,12 +19,13 @@ from geneface_kit.person import camera, landmarks
 from geneface_kit.person.mouth import INNER_LIPS, mouth_shape, seen_opening
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
 from geneface_kit.runs import live, replacing
+from geneface_kit.runs.files import Facts
 
 log = logging.getLogger(__name__)
 
 LAYERS = {"background": BACKGROUND, "head": HEAD, "neck": NECK, "torso": TORSO}  # a person's labels
 BAND = 3 / 256  # half the width of the band about the head's border, of the picture's edge (ours)
-LEAST_FACES = 8  # fewer found faces give no correlation worth a number
+LEAST_FACES = 8  # fewer found faces give no number that is worth one
 LEAST_PSNR = 8.0  # below so many dB over the head's pixels nothing was learned (ours)
 
 
@@ -139,7 +140,7 @@ def held_out_quality(
     obeys, is_face, is_true_face = following(*mouths), *np.isfinite([mouths[1], true_mouths[1]])
     found |= {"mouth_r": obeys["r"], "mouth_gain": obeys["gain"]}
     found |= {"mouth_r_exchanged": swapped["r"], "mouth_r_true": following(*true_mouths)["r"]}
-    if is_true_face.any():
+    if is_true_face.sum() >= LEAST_FACES:
         found["faces_found"] = float(is_face[is_true_face].mean())
     shown = np.linspace(0, len(frames) - 1, min(5, len(frames))).astype(int)
     rows = [np.concatenate([row[k] for k in shown], axis=1) for row in (truth, own)]
@@ -148,7 +149,7 @@ def held_out_quality(
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
 
 
-def check_learned(quality: dict[str, float], name: str) -> None:
+def check_learned(quality: Facts, name: str) -> None:
     """Raises ValueError, in one sentence, where `held_out_quality` measured no head at all."""
     what = ""
     if (psnr := quality.get("head_psnr", np.inf)) < LEAST_PSNR:
