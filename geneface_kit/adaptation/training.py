@@ -6,6 +6,7 @@ GeneFace (arXiv:2301.13430), sec. 3.3; the settings are `AdaptationConfig`'s.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.ranges import Count, Named, Natural, NotNegative, Positive, Range
 from geneface_kit.runs.training import Task, warmed_up
 
 HELD_OUT = 0.2  # share at the end of every corpus recording that only validates (ours)
@@ -37,6 +39,7 @@ POSTNET_REACH = 7  # frames that the post-net sees on both sides of one
 DECAY = 250_000  # updates in which the post-net's learning rate falls to a tenth (code)
 DISCRIMINATOR_LR = 1e-4  # learning rate of the discriminator's RMSprop (code)
 LEAST_MOTION = 0.3  # variance ratio of the mouth below which a run has collapsed (ours)
+PostNetClass = Annotated[str, Named((BUILT_IN,), "torch.nn:Module")]
 
 
 @dataclass(frozen=True)
@@ -44,23 +47,23 @@ class AdaptationConfig:
     """Settings of the post-net's training; the defaults are the smoke profile's."""
 
     postnet: bool = True  # false leaves the transport alone (an ablation)
-    postnet_class: str = BUILT_IN  # an own one, see postnet.postnet_class
-    steps: int = 80  # updates; official 20,000
-    lr: float = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
-    warmup: int = 40  # updates of linear warm-up of the post-net; official 1,000
-    adversarial_weight: float = 0.85  # of fooling the discriminator (code)
-    sync_weight: float = 0.1  # of the sync expert's loss on corpus speech (code)
-    mse_weight: float = 0.3  # of the error on the person's own speech; ours, 0.05 in the code
-    moments_weight: float = 0.1  # of mean and covariance on corpus speech, see Moments; ours
+    postnet_class: PostNetClass = BUILT_IN  # an own one, see postnet.postnet_class
+    steps: Count = 80  # updates; official 20,000
+    lr: Positive = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
+    warmup: Natural = 40  # updates of linear warm-up of the post-net; official 1,000
+    adversarial_weight: NotNegative = 0.85  # of fooling the discriminator (code)
+    sync_weight: NotNegative = 0.1  # of the sync expert's loss on corpus speech (code)
+    mse_weight: NotNegative = 0.3  # of the error on the person's own speech; ours, 0.05 in the code
+    moments_weight: NotNegative = 0.1  # of mean and covariance on corpus speech, see Moments; ours
     pitch: bool = False  # the pitch variant: the post-net also hears f0 (official option)
-    batch: int = 4  # pieces of corpus speech a step; official a whole batch of clips
-    frames: int = 100  # frames of a piece, a multiple of 4
-    temperature: float = 0.2  # of the generator for corpus speech; ours, as in talk; code 1
-    own_temperature: float = 0.0  # for the person's own speech; ours, 1 in the code blurs the mse
-    transport_noise: float = 0.01  # iod, see postnet.Transport; 0 = no transport (official)
-    talk_temperature: float = 0.2  # of motion that is transported and measured, talk's (ours)
-    sync_windows: int = 128  # windows a step; official 1,024
-    validate_every: int = 20  # updates between two looks at the measures; official 1,000
+    batch: Count = 4  # pieces of corpus speech a step; official a whole batch of clips
+    frames: Annotated[int, Range(8, step=4)] = 100  # frames of a piece, a multiple of 4
+    temperature: NotNegative = 0.2  # of the generator for corpus speech; ours, as in talk; code 1
+    own_temperature: NotNegative = 0.0  # for the person's own speech; ours, 1 in the code blurs
+    transport_noise: NotNegative = 0.01  # iod, see postnet.Transport; 0 = no transport (official)
+    talk_temperature: NotNegative = 0.2  # of motion that is transported and measured, talk's (ours)
+    sync_windows: Count = 128  # windows a step; official 1,024
+    validate_every: Count = 20  # updates between two looks at the measures; official 1,000
 
 
 class AdaptationTask(Task):

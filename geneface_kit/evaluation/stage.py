@@ -18,6 +18,7 @@ from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person.clip import read_audio
 from geneface_kit.runs import Run, replacing
 from geneface_kit.runs.files import named
+from geneface_kit.runs.ranges import Natural, NotNegative
 from geneface_kit.talk.audio import driving_audio
 from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import load_actor
@@ -31,9 +32,9 @@ OF_LANDMARKS = (
 class EvaluationConfig:
     """What is scored. The defaults are the smoke profile."""
 
-    n_frames: int = 12  # held-out frames that are rendered, evenly spaced; 0 means all (ours)
+    n_frames: Natural = 12  # held-out frames that are rendered, evenly spaced; 0 means all (ours)
     recordings: str = ""  # files for the cross-driven table, comma between; "" = held-out demo
-    cross_s: float = 4.0  # seconds of each recording; 0 means all of it (ours)
+    cross_s: NotNegative = 4.0  # seconds of each recording; 0 means all of it (ours)
     method: str = "full"  # whose settings these are, a name of pipeline.methods (ours)
 
 

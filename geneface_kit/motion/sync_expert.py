@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from geneface_kit.motion.losses import sync_expert_loss, sync_loss
 from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.ranges import Count, Positive, Range, Share
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]  # utterances and their motions in network units
@@ -35,11 +36,11 @@ SHIFT_MIN, SHIFT_MAX = 2, 5  # frames, smallest and largest shift of a shifted n
 class SyncConfig:
     """Settings of the sync expert; the defaults are the smoke profile's."""
 
-    width: int = 32  # channels of the first convolutions; 128 in the official code
-    steps: int = 60  # updates
-    pairs: int = 128  # pairs a step; official 1024
-    lr: float = 1e-3  # Adam, cosine to 0; official 5e-4
-    dropout: float = 0.2  # on the speech features; ours, 0 in the official code
+    width: Annotated[int, Range(2)] = 32  # channels of the first convolutions; official 128
+    steps: Count = 60  # updates
+    pairs: Annotated[int, Range(2)] = 128  # pairs a step; official 1024
+    lr: Positive = 1e-3  # Adam, cosine to 0; official 5e-4
+    dropout: Share = 0.2  # on the speech features; ours, 0 in the official code
 
 
 class Standardise(nn.Module):

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
 from geneface_kit.runs import Run
+from geneface_kit.runs.ranges import Count, Natural, NotNegative, Positive, Range
 from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
 
 LARGEST_AMPLITUDE = 2.0  # no factor on the motion beyond this (ours)
@@ -27,21 +29,21 @@ LARGEST_AMPLITUDE = 2.0  # no factor on the motion beyond this (ours)
 class MotionConfig(VAESizes):
     """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
 
-    weights: str = "shipped"  # "shipped" takes the weights in the kit, "train" makes new ones
-    steps: int = 100  # updates; official 40,000
-    batch: int = 8  # pieces a step; official up to 512 clips
-    frames: int = 100  # frames of a piece, a multiple of 4; official whole clips
-    lr: float = 1e-3  # Adam; official 5e-4
-    warmup: int = 30  # updates of linear warm-up; official 1,000
-    decay: int = 250  # updates in which lr falls to a tenth; official 250,000
-    continuity_weight: float = 3.0  # of the frame-difference loss (code)
-    kl_weight: float = 0.4  # of the KL divergence (code, LRS3)
-    sync_weight: float = 0.01  # of the sync expert's loss (code)
-    sync_below: float = 0.75  # validation sync loss that switches the sync loss on (code)
-    mouth_weight: float = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
-    devices: int = 1  # of this machine that train together; ours
-    held_out: int = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
-    amplitude: float = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
+    weights: Literal["shipped", "train"] = "shipped"  # those in the kit, or new ones
+    steps: Count = 100  # updates; official 40,000
+    batch: Count = 8  # pieces a step; official up to 512 clips
+    frames: Annotated[int, Range(8, step=4)] = 100  # of a piece; official whole clips
+    lr: Positive = 1e-3  # Adam; official 5e-4
+    warmup: Natural = 30  # updates of linear warm-up; official 1,000
+    decay: Count = 250  # updates in which lr falls to a tenth; official 250,000
+    continuity_weight: NotNegative = 3.0  # of the frame-difference loss (code)
+    kl_weight: NotNegative = 0.4  # of the KL divergence (code, LRS3)
+    sync_weight: NotNegative = 0.01  # of the sync expert's loss (code)
+    sync_below: NotNegative = 0.75  # validation sync loss that switches the sync loss on (code)
+    mouth_weight: NotNegative = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
+    devices: Count = 1  # of this machine that train together; ours
+    held_out: Natural = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
+    amplitude: NotNegative = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
 
 
 def train(
@@ -52,14 +54,9 @@ def train(
     Returns what is to be recorded: their measures on the held-out speakers, and who these are.
     With `motion.devices` above 1 as many processes train them, each its share of the same batches.
     Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
-    Raises: ValueError when a batch cannot be shared, or with the words of a process that failed.
+    Raises: ValueError with the words of a process that failed.
     """
     n_devices = config.devices
-    for name, size in {"motion.batch": config.batch, "sync.pairs": sync.pairs}.items():
-        if n_devices < 1 or size % n_devices:
-            raise ValueError(
-                f"motion.devices={n_devices} cannot share {name}={size}: choose numbers that divide"
-            )
     source = data.folder if n_devices > 1 and data.folder else data
     try:
         configs = {"speakers": speakers, "sync": sync, "config": config}
@@ -68,6 +65,18 @@ def train(
     except torch.multiprocessing.ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"one of {n_devices} training processes failed: {reason}") from error
+
+
+def check(sync: SyncConfig, config: MotionConfig) -> None:
+    """Raises ValueError for numbers that cannot go together."""
+    for name, size in {"motion.batch": config.batch, "sync.pairs": sync.pairs}.items():
+        if size % config.devices:
+            raise ValueError(
+                f"motion.devices={config.devices} cannot share {name}={size}: choose numbers that "
+                "divide"
+            )
+    if config.held_out == 1:
+        raise ValueError("motion.held_out=1 leaves no speaker to train on: set 0, 2 or more")
 
 
 def _train(

@@ -4,6 +4,7 @@ Encoder, decoder and flow prior are WaveNet blocks that see the speech; `trainin
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from geneface_kit.motion.flow import CouplingFlow, ProjectedWaveNet
 from geneface_kit.motion.losses import Latents, Mask, Motion
 from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
+from geneface_kit.runs.ranges import Count, Natural, Range, Share
 
 Heard = Float[Tensor, "b s c"]
 Pitch = Float[Tensor, "b s"]
@@ -25,16 +27,16 @@ KERNEL = 5  # frames that a WaveNet layer of encoder and decoder sees (code)
 class VAESizes:
     """Sizes of the generator; the defaults are those of the shipped weights."""
 
-    hidden: int = 96  # channels of encoder and decoder; official 256
-    latent: int = 16  # channels of z (code)
-    encoder_layers: int = 3  # WaveNet layers; official 8
-    decoder_layers: int = 4  # WaveNet layers (code)
-    flow_steps: int = 4  # couplings of the prior (code); 0 is a Gaussian prior
-    flow_hidden: int = 32  # channels of a coupling; official 64
-    condition: int = 64  # channels of the speech condition (code)
+    hidden: Count = 96  # channels of encoder and decoder; official 256
+    latent: Annotated[int, Range(2, step=2)] = 16  # channels of z (code)
+    encoder_layers: Count = 3  # WaveNet layers; official 8
+    decoder_layers: Count = 4  # WaveNet layers (code)
+    flow_steps: Natural = 4  # couplings of the prior (code); 0 is a Gaussian prior
+    flow_hidden: Count = 32  # channels of a coupling; official 64
+    condition: Count = 64  # channels of the speech condition (code)
     both_steps: bool = True  # see both speech steps of a frame; ours, the code keeps even ones
     pitch: bool = False  # the pitch variant: f0 as a second condition (official option)
-    dropout: float = 0.5  # of speech channels while training; ours, official 0
+    dropout: Share = 0.5  # of speech channels while training; ours, official 0
 
 
 class SpeechCondition(nn.Module):

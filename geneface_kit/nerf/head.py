@@ -195,22 +195,19 @@ def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadFiel
     config.field: a built-in one, or "package.module:Class", a `HeadField` of yours. n_speech:
     channels of the speech features; only a head that speech drives needs them.
     """
-    names = sorted({name for name, _ in FIELDS})
-    own = config.field.count(":") == 1
-    if not own and config.field not in names:
-        raise ValueError(
-            f"head.field must be one of {', '.join(names)} or package.module:Class, "
-            f"got {config.field!r}"
-        )
-    if config.driven_by not in ("landmarks", "speech"):
-        raise ValueError(
-            f"head.driven_by must be 'landmarks' or 'speech', got {config.driven_by!r}"
-        )
-    path = config.field if own else FIELDS.get((config.field, config.driven_by))
-    if path is None:
-        raise ValueError(f"head.driven_by=speech needs head.field=grid, got {config.field!r}")
-    kind = imported(path, "head.field", HeadField)
+    kind = imported(path_of_field(config), "head.field", HeadField)
     return kind(config, n_frames, *[n_speech] * (config.driven_by == "speech"))
+
+
+def path_of_field(config: HeadConfig) -> str:
+    """The import path of the field that the settings name.
+
+    Raises: ValueError for a built-in one that what drives the head cannot drive.
+    """
+    known = FIELDS.get((config.field, config.driven_by))
+    if known is None and ":" not in config.field:
+        raise ValueError(f"head.driven_by=speech needs head.field=grid, got {config.field!r}")
+    return known or config.field
 
 
 def check_windows(windows: Tensor, shape: tuple[int, ...], driven_by: str) -> None:

@@ -17,7 +17,7 @@ from geneface_kit import runs
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
-from geneface_kit.nerf.head import make_field
+from geneface_kit.nerf.head import make_field, path_of_field
 from geneface_kit.nerf.head_training import HeadTask, Snapshots, watched_frame
 from geneface_kit.nerf.held_out import check_learned, held_out_quality
 from geneface_kit.nerf.joint_training import JointTask
@@ -37,6 +37,13 @@ SCHEMA = 5
 KIND = "geneface_kit avatar"
 OCCUPANCY = "occupancy.npz"  # where the head is looked at, see `pruning`
 TORSO_MOTION = "torso_motion.npy"  # the shoulders' shift in each frame, see `Avatar.torso_shifts`
+
+
+def inputs(subject: str, head: HeadConfig, *others: object) -> dict[str, Path]:
+    """No files. Raises: ValueError for a head that cannot be made on this machine."""
+    path_of_field(head)
+    chosen_lips_loss(head.lips_loss)
+    return {}
 
 
 def make(

@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-DETECTORS = ("mediapipe", "face-alignment")
-
 # fmt: off
 MESH_TO_68: Int[np.ndarray, " 68"] = np.array([
     127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,  # jaw
@@ -66,8 +64,6 @@ class Mesh:
 def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "mediapipe") -> Mesh:
     """The largest face of every frame, each frame on its own (no memory, so no lag on lips). Among
     several the one that is large and near the last position is followed."""
-    if detector not in DETECTORS:
-        raise ValueError(f"detector must be one of {DETECTORS}, got {detector!r}")
     n_points = 478 if detector == "mediapipe" else 68
     maker = _mediapipe_faces if detector == "mediapipe" else _alignment_faces
     points, found, rivals, last = [], [], [], None

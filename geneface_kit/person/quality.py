@@ -15,7 +15,7 @@ from geneface_kit.person.background import Background
 from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_coverage, mouth_shape
-from geneface_kit.person.segmentation import HEAD
+from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
 from geneface_kit.person.tracking.track import Track, pose_leak, smoothing_effect
 from geneface_kit.runs.files import Facts
@@ -47,85 +47,78 @@ class Evidence:
 
 
 def measure(found: Evidence) -> Facts:
-    """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels."""
-    return (
-        _clip_measures(found)
-        | _face_measures(found)
-        | _picture_measures(found)
-        | _mouth_measures(found)
-    )
+    """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels.
+
+    "moments": what a doubt may be about -> the prepared frame that shows it most.
+    """
+    measures = (_clip_measures, _face_measures, _picture_measures, _mouth_measures)
+    parts = [one(found) for one in measures]
+    moments = {name: int(t) for part in parts for name, t in part.pop("moments").items()}
+    return {name: value for part in parts for name, value in part.items()} | {"moments": moments}
 
 
 def verdict(report: Facts, warnings: list[str]) -> Facts:
-    """{"verdict", "obstacles", "reasons", "warnings"}: good, usable or not usable, and why.
+    """{"verdict", "obstacles", "reasons", "reason_frames", "warnings"}: one of VERDICTS, and why.
 
     obstacles: the reasons that make a clip not usable; reasons: these and the doubts, each with
-    its remedy.
+    its remedy; reason_frames: the frame that each speaks of, -1 where none shows it.
     """
     fatal, doubts = [], []
 
-    def judge(value: float, worst: float, least: float, problem: str, remedy: str) -> None:
-        if value < worst:
-            fatal.append(f"{problem}: {remedy}")
-        elif value < least:
-            doubts.append(f"{problem}: {remedy}")
+    def note(applies: bool, problem: str, moment: str = "", among: list = doubts) -> None:
+        if applies:
+            among.append((problem, report["moments"].get(moment, -1)))
 
-    rate, face = report["detection_rate"], report["source_face_px"]
-    judge(rate, 0.5, 0.9, f"a face is found in {rate:.0%} of the frames", "film frontally")
-    judge(face, 60.0, 120.0, f"the face is {face:.0f} px high in the source", "film closer")
-    light = report["brightness"]
-    judge(light, 0.06, 0.15, f"the face is dark ({light:.0%} of full scale)", "add light")
-    sharp = 1 - report["blur"]
-    judge(sharp, 0.25, 0.44, f"the face is blurred ({report['blur']:.2f} of 1)", BLUR_REMEDY)
+    def judge(value: float, worst: float, least: float, problem: str, moment: str) -> None:
+        note(value < least, problem, moment, fatal if value < worst else doubts)
+
+    rate, face, light = report["detection_rate"], report["source_face_px"], report["brightness"]
+    judge(rate, 0.5, 0.9, f"a face is found in {rate:.0%} of the frames: film frontally", "lost")
+    judge(face, 60.0, 120.0, f"the face is {face:.0f} px high in the source: film closer", "small")
+    judge(light, 0.06, 0.15, f"the face is dark ({light:.0%} of full scale): add light", "dark")
+    remedy = "focus on the eyes, add light, hold the camera still, compress less"
+    blurred = f"the face is blurred ({report['blur']:.2f} of 1): {remedy}"
+    judge(1 - report["blur"], 0.25, 0.44, blurred, "blurred")
     roll = sum(report["pose_degrees"]["roll"]) / 2
-    if abs(roll) > 45:
-        fatal.append(f"the head lies on its side (turned by {roll:.0f} degrees): turn the video")
-    elif report["chin_margin"] < 0:
-        fatal.append("the chin is below the picture: film with room under it")
-    if report["mouth_opening_std"] < 0.005:
-        fatal.append("the lips do not move: use a clip in which the person speaks")
+    lies = f"the head lies on its side (turned by {roll:.0f} degrees): turn the video"
+    note(abs(roll) > 45, lies, "turned", fatal)
+    chin = "the chin is below the picture: film with room under it"
+    note(abs(roll) <= 45 and report["chin_margin"] < 0, chin, "low", fatal)
+    still = "the lips do not move: use a clip in which the person speaks"
+    note(report["mouth_opening_std"] < 0.005, still, "open", fatal)
     if report["silent"]:
-        fatal.append(
-            "the clip is silent: take its sound track out and put the recording beside it, as a "
-            ".wav of the same name"
-        )
-    elif abs(report["sound_drift_s"]) > DRIFT_S:
-        doubts.append(
-            f"the sound drifts by {report['sound_drift_s']:+.2f} s against the lips from the first "
-            "third to the last: bring both to one clock, or cut the clip to a few seconds"
-        )
+        remedy = "take its sound track out and put the recording beside it, as a .wav of its name"
+        note(True, f"the clip is silent: {remedy}", among=fatal)
+    elif abs(late := report["sound_drift_s"]) > DRIFT_S:
+        drifts = f"the sound drifts by {late:+.2f} s against the lips from first third to last"
+        note(True, f"{drifts}: bring both to one clock, or cut the clip to a few seconds")
     elif report["offset_confidence"] < CLEAR_CONFIDENCE:
-        doubts.append("sound and lips do not agree clearly: check that they belong together")
-    if report["seconds"] < 59.5:
-        doubts.append("less than a minute of speech: 3 to 5 minutes give better lips")
-    if report["head_in_picture"] < 0.9:
-        doubts.append("the head touches the picture's border: leave margin around it")
-    if report["background_still_frame"] >= 0:
-        doubts.append(
-            f"the background moves ({report['background_moving']:.0%} of it), so one moment "
-            "of it is kept: use a fixed camera before a still background"
-        )
-    if report["exposure_change"] > 0.1:
-        doubts.append(
-            f"the face's brightness changes by {report['exposure_change']:.0%} of full scale: "
-            "lock the exposure"
-        )
-    if report["tracking_error_px"] > 2 * report["face_px"] / 100:
-        doubts.append("the head is tracked imprecisely: more light, less blur")
-    if max(abs(high - low) for low, high in report["pose_degrees"].values()) > 60:
-        doubts.append("the head turns far: the sides of such a head are learnt from few frames")
-    if report["mouth_shapes_common"] < 0.7:
-        lacking = report["mouth_shapes_missing"] or "some"
-        doubts.append(
-            f"{report['mouth_shapes_common']:.0%} of common mouth shapes are seen (few: {lacking}):"
-            " let the person say more"
-        )
-    grade = VERDICTS[2] if fatal else VERDICTS[1] if doubts else VERDICTS[0]
+        note(True, "sound and lips do not agree clearly: check that they belong together", "open")
+    note(report["seconds"] < 59.5, "less than a minute of speech: 3 to 5 minutes give better lips")
+    touches = "the head touches the picture's border: leave margin around it"
+    note(report["head_in_picture"] < 0.9, touches, "cut")
+    moves = f"the background moves ({report['background_moving']:.0%} of it), one moment is kept"
+    remedy = "use a fixed camera before a still background"
+    note(report["background_still_frame"] >= 0, f"{moves}: {remedy}", "moved")
+    change = report["exposure_change"]
+    changes = f"the face's brightness changes by {change:.0%} of full scale: lock the exposure"
+    note(change > 0.1, changes, "exposed")
+    imprecise = report["tracking_error_px"] > 2 * report["face_px"] / 100
+    note(imprecise, "the head is tracked imprecisely: more light, less blur", "untracked")
+    turns = max(abs(high - low) for low, high in report["pose_degrees"].values())
+    far = "the head turns far: the sides of such a head are learnt from few frames"
+    note(turns > 60, far, "turned")
+    shapes, lacking = report["mouth_shapes_common"], report["mouth_shapes_missing"] or "some"
+    few = f"{shapes:.0%} of common mouth shapes are seen (few: {lacking}): let the person say more"
+    note(shapes < 0.7, few, "open")
     reasons = fatal + doubts
-    return {"verdict": grade, "obstacles": fatal, "reasons": reasons, "warnings": warnings}
-
-
-BLUR_REMEDY = "focus on the eyes, add light, hold the camera still, compress less"
+    return {
+        "verdict": VERDICTS[2] if fatal else VERDICTS[1] if doubts else VERDICTS[0],
+        "obstacles": [why for why, _ in fatal],
+        "reasons": [why for why, _ in reasons],
+        "reason_frames": [frame for _, frame in reasons],
+        "warnings": warnings,
+    }
 
 
 def expectation(report: Facts) -> str:
@@ -136,16 +129,14 @@ def expectation(report: Facts) -> str:
         "Measured once, with 20 s of a face 193 px high, profile cpu: 30.4 dB on held-out heads, "
         "lips 2.5 px off in a picture of 512 px."
     )
+    shapes = report["mouth_shapes_common"]
     worse = [
         name
         for name, less in (
             ("less speech", report["seconds"] < 0.9 * MEASURED["seconds"]),
             ("a smaller face", report["source_face_px"] < 0.9 * MEASURED["source_face_px"]),
             ("more blur", report["blur"] > MEASURED["blur"] + 0.05),
-            (
-                "fewer mouth shapes",
-                report["mouth_shapes_common"] < MEASURED["mouth_shapes_common"] - 0.1,
-            ),
+            ("fewer mouth shapes", shapes < MEASURED["mouth_shapes_common"] - 0.1),
             ("a moving background", report["background_still_frame"] >= 0),
             ("a doubtful sound", report["offset_confidence"] < CLEAR_CONFIDENCE),
         )
@@ -201,6 +192,7 @@ def flicker(
 
 def _clip_measures(found: Evidence) -> Facts:
     scan, used = found.scan, np.concatenate([np.arange(*span) for span in found.taken])
+    seen, margin = scan.mesh.found[used], _chin_margin(scan, used)
 
     def seconds(spans: Iterable[tuple[int, int]], first: int, stop: int) -> list[list[float]]:
         here = [span for span in spans if first <= span[0] < stop]
@@ -226,24 +218,25 @@ def _clip_measures(found: Evidence) -> Facts:
         "crop": [
             round(v / scan.width, 4) for v in (found.crop.left, found.crop.top, found.crop.side)
         ],
-        "detection_rate": float(scan.mesh.found[used].mean()),
-        "chin_margin": _chin_margin(scan, used[scan.mesh.found[used]]),
+        "detection_rate": float(seen.mean()),
+        "chin_margin": float(np.median(margin[seen])),
+        "moments": {"lost": seen.argmin(), "low": np.where(seen, margin, np.inf).argmin()},
     }
 
 
-def _chin_margin(scan: framing.Scan, frames: np.ndarray) -> float:
-    """How far the chin stays above the picture's lower border, heights of the face; the median."""
-    points = landmarks.to_68(scan.mesh)[frames]
+def _chin_margin(scan: framing.Scan, used: np.ndarray) -> Float[np.ndarray, " t"]:
+    """How far the chin stays above the picture's lower border, heights of the face."""
+    points = landmarks.to_68(scan.mesh)[used]
     chin, brow = points[:, :17, 1].max(1), points[:, 17:27, 1].min(1)
-    room = scan.height - scan.bars[3] - chin
-    return float(np.median(room) / max(np.median(chin - brow), 1.0))
+    seen = scan.mesh.found[used]
+    return (scan.height - scan.bars[3] - chin) / max(np.median((chin - brow)[seen]), 1.0)
 
 
 def _face_measures(found: Evidence) -> Facts:
     scan, tracked, side = found.scan, found.tracked, found.frames.shape[1]
-    angles = euler_degrees(tracked.poses)
+    angles, heights = euler_degrees(tracked.poses), np.ptp(tracked.landmarks2d[..., 1], axis=1)
     low, high = np.percentile(angles, [2, 98], axis=0)
-    face_px = float(np.median(np.ptp(tracked.landmarks2d[..., 1], axis=1)))
+    face_px = float(np.median(heights))
     to_source = found.crop.side / side * scan.source.width / scan.width
     return {
         "face_px": face_px,
@@ -256,6 +249,11 @@ def _face_measures(found: Evidence) -> Facts:
         "focal_widths": tracked.focal / side,
         "pose_leak": _rounded(pose_leak(tracked)),
         "smoothing": _rounded(smoothing_effect(tracked)),
+        "moments": {
+            "small": heights.argmin(),
+            "turned": np.abs(angles).max(1).argmax(),
+            "untracked": tracked.error_px.argmax(),
+        },
     }
 
 
@@ -264,14 +262,17 @@ def _picture_measures(found: Evidence) -> Facts:
     some = evenly_spaced(len(found.frames), 25).tolist()
     frames, labels = found.frames, found.labels
     heads = [_rows(labels[t]) for t in some]
-    light = [_brightness(frames[t], labels[t]) for t in some]
-    low, high = np.percentile(light, [5, 95])
+    inside = np.array([_is_inside(labels[t]) for t in some])
+    blurs = np.array([_face_blur(frames[t], found.tracked, t) for t in some])
+    light = np.array([_brightness(frames[t], labels[t]) for t in some])
+    low, middle, high = np.percentile(light, [5, 50, 95])
+    strays = [_strays(frames[t], labels[t], found.background.picture) for t in some]
     pairs = [(t, t + 1) for t in some if t + 1 < len(frames) and t + 1 not in found.spans]
     return {
         "head_px": float(np.median(heads)),
-        "head_in_picture": float(np.mean([_is_inside(labels[t]) for t in some])),
-        "blur": float(np.median([_face_blur(frames[t], found.tracked, t) for t in some])),
-        "brightness": float(np.median(light)),
+        "head_in_picture": float(inside.mean()),
+        "blur": float(np.median(blurs)),
+        "brightness": float(middle),
         "exposure_change": float(high - low),
         "background_moving": found.background.moving,
         "background_still_frame": found.background.still_frame,
@@ -279,6 +280,13 @@ def _picture_measures(found: Evidence) -> Facts:
         "label_flicker": float(
             np.mean([flicker((np.array(frames[t]), np.array(labels[t])) for t in p) for p in pairs])
         ),
+        "moments": {
+            "cut": some[inside.argmin()],
+            "blurred": some[blurs.argmax()],
+            "dark": some[light.argmin()],
+            "exposed": some[np.abs(light - middle).argmax()],
+            "moved": some[np.argmax(strays)],
+        },
     }
 
 
@@ -294,6 +302,7 @@ def _mouth_measures(found: Evidence) -> Facts:
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
         "offset_curve": [round(float(value), 4) for value in offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
+        "moments": {"open": mouth[:, 0].argmax()},
     } | mouth_coverage(mouth, found.spans)
 
 
@@ -332,3 +341,9 @@ def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:
 def _brightness(frame: np.ndarray, labels: np.ndarray) -> float:
     head = labels == HEAD
     return float(frame[head].mean() / 255) if head.any() else 0.0
+
+
+def _strays(frame: np.ndarray, labels: np.ndarray, background: np.ndarray) -> float:
+    """How far what is seen of the background is from its picture, the mean, of 255."""
+    behind = labels == BACKGROUND
+    return float(cv2.absdiff(frame[behind], background[behind]).mean()) if behind.any() else 0.0

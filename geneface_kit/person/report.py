@@ -7,8 +7,12 @@ reader, so that it reads the same in a notebook, on a code host and on a dark sc
 import base64
 import html
 import io
+from collections.abc import Iterable
 
+import cv2
+import matplotlib
 import numpy as np
+from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -21,7 +25,13 @@ from geneface_kit.runs.files import Facts
 
 LABEL_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
 """Colour of background, head, neck and torso in pictures of labels."""
-N_PICTURES = 6
+N_PICTURES, SIDE = 6, 192
+"""Columns of pictures, and their side in pixels."""
+GREY = "#7f7f7f"
+"""Of lines and letters in charts: as far from white as from black, contrast 4 to both."""
+CHARTS = dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY
+) | {"axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0}
 CAPTION = (
     "Dots: the 68 landmarks. Colours: head orange, neck yellow, torso blue. Last row: the torso "
     "painted on behind the chin, over the background."
@@ -47,28 +57,35 @@ def panels(who: Person) -> str:
         f"<h1>{html.escape(who.name)} ({who.data_kind} person)</h1>",
         f"<p><strong>{report['verdict']}</strong>: {report['seconds']:.1f} s, {len(who)} frames of "
         f"{who.size} x {who.size} pixels</p>",
-        _list("What to do", report["reasons"], "Nothing stands in the way."),
-        _list("What was found or repaired on the way", report["warnings"], "Nothing."),
+        "<h2>What to do</h2>",
+        _doubts(who) if report["reasons"] else "<p>Nothing stands in the way.</p>",
+        "<h2>What was found or repaired on the way</h2>" if report["warnings"] else "",
+        *(f"<p>{_sentence(one)}</p>" for one in report["warnings"]),
         f"<h2>What to expect</h2><p>{html.escape(quality.expectation(report))}</p>",
-        "<h2>Frames, segmentation, torso picture</h2>",
-        _image(_pictures(who), "jpeg", "frames, labels, torso pictures"),
+        "<h2>What was made of it</h2>",
+        _image(_pictures(who), "jpeg", "frames with landmarks, labels, torso pictures"),
         f"<p>{CAPTION}</p>",
-        "<h2>Sound, pose and mouth</h2>",
-        _image(_charts(who), "png", "offset, head pose, mouth opening, mouth shapes, pose leak"),
-        "<h2>All measures</h2>",
-        _table(rows(report)),
+        _image(_charts(who), "png", "head pose, sound offset, mouth opening, mouth shapes"),
+        "<details><summary>All measures</summary>",
+        _table(map(html.escape, row) for row in rows(report)),
+        "</details>",
     ]
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def rows(report: Facts) -> list[tuple[str, str, str]]:
     """(measure, value, what it means) for every line of the report's table."""
-    angles = report["pose_degrees"]
-    leak, smooth = report["pose_leak"], report["smoothing"]
-    source, confidence = report["source"], report["offset_confidence"]
+    leak, smooth, source = report["pose_leak"], report["smoothing"], report["source"]
     windows = ", ".join(f"{start:.1f}" for start in sorted(report["mouth_windows_s"]))
     still = report["background_still_frame"] >= 0
-    how_background = "one moment is kept, the medoid" if still else "put together from all moments"
+    closure = f"{smooth['closure_before']:.3f} to {smooth['closure_after']:.3f}"
+    leaks = (
+        f"correlation of the opening with the pose; of all lip coordinates {leak['lips_yaw']:.2f}, "
+        f"{leak['lips_pitch']:.2f}; who nods with the words has some without a leak"
+    )
+    turned = f"rms, in frames with lips closed, turned by {leak['turn_still']:.1f} degrees rms"
+    reach = f"{report['mouth_windows_reach']:.0%} of them in the seconds from {windows} s"
+    missing = report["mouth_shapes_missing"] or "-"
     return [
         ("source", f"{source['width']} x {source['height']}, {source['fps']:g} fps", ""),
         ("taken", _of_clips(report, "taken_s"), "one person, one framing"),
@@ -79,59 +96,64 @@ def rows(report: Facts) -> list[tuple[str, str, str]]:
         ("head", f"{report['head_px']:.0f} px", "hair to chin in the prepared picture"),
         ("head in the picture", f"{report['head_in_picture']:.0%}", "frames without a cut head"),
         *(
-            (name, f"{low:+.0f} to {high:+.0f} degrees", text)
-            for (name, (low, high)), text in zip(
-                angles.items(), ("nod, 2nd to 98th percentile", "turn", "tilt"), strict=True
-            )
+            (name, f"{low:+.0f} to {high:+.0f} degrees", "2nd to 98th percentile")
+            for name, (low, high) in report["pose_degrees"].items()
         ),
         ("tracking error", f"{report['tracking_error_px']:.2f} px", "rigid points, reprojected"),
         ("focal length", f"{report['focal_widths']:.2f} widths", "one for the clip"),
         ("blur", f"{report['blur']:.2f}", "of the face at 100 px or less; 0 sharp, 1 blurred"),
         ("brightness", f"{report['brightness']:.0%}", "of the head, of full scale"),
         ("exposure", f"{report['exposure_change']:.1%}", "change of that brightness"),
-        ("background", f"{report['background_moving']:.1%} moves", how_background),
         (
-            "background seen",
-            f"{report['background_seen']:.0%}",
-            "pixels of it ever uncovered",
+            "background",
+            f"{report['background_moving']:.1%} moves",
+            "one moment is kept, the medoid" if still else "put together from all moments",
         ),
+        ("background seen", f"{report['background_seen']:.0%}", "pixels of it ever uncovered"),
         ("label flicker", f"{report['label_flicker']:.1%}", "still pixels by an edge that change"),
-        ("sound late by", f"{report['offset_s']:+.2f} s", f"confidence {confidence:.2f} of 1"),
+        (
+            "sound late by",
+            f"{report['offset_s']:+.2f} s",
+            f"confidence {report['offset_confidence']:.2f} of 1",
+        ),
         ("loudness", f"{report['loudness_rms']:.3f}", "rms, of full scale"),
-        (
-            "lip closure",
-            f"{smooth['closure_before']:.3f} to {smooth['closure_after']:.3f}",
-            "depth before and after smoothing in time, eye distances",
-        ),
-        (
-            "opening variance",
-            f"{smooth['opening_variance_before']:.2e} to {smooth['opening_variance_after']:.2e}",
-            "before and after smoothing in time",
-        ),
-        (
-            "pose leak",
-            f"opening: {leak['opening_yaw']:+.2f} yaw, {leak['opening_pitch']:+.2f} pitch",
-            f"correlation with the head's pose; all lip coordinates {leak['lips_yaw']:.2f}, "
-            f"{leak['lips_pitch']:.2f}; who nods with the words has some without a leak",
-        ),
-        (
-            "jaw while only the head turns",
-            f"{leak['jaw_still']:.3f} eye distances",
-            f"rms, in frames with lips closed, turned by {leak['turn_still']:.1f} degrees rms",
-        ),
-        (
-            "mouth shapes",
-            f"{report['mouth_shapes']}",
-            f"{report['mouth_windows_reach']:.0%} of them in {len(report['mouth_windows_s'])} s, "
-            f"the seconds from {windows} s",
-        ),
+        ("lip closure", closure, "depth before and after smoothing in time, eye distances"),
+        ("pose leak", f"{leak['opening_yaw']:+.2f} yaw, {leak['opening_pitch']:+.2f} pitch", leaks),
+        ("jaw in mere turns", f"{leak['jaw_still']:.3f} eye distances", turned),
+        ("mouth shapes", f"{report['mouth_shapes']}", reach),
         (
             "common mouth shapes",
             f"{report['mouth_shapes_common']:.0%}",
-            "of the shapes that most speakers show; few: "
-            + (report["mouth_shapes_missing"] or "-"),
+            f"of the shapes that most speakers show; few: {missing}",
         ),
     ]
+
+
+def _doubts(who: Person) -> str:
+    """Each reason of the verdict beside the frame that it speaks of."""
+    lines = []
+    for why, frame in zip(who.report["reasons"], who.report["reason_frames"], strict=True):
+        picture, text = "", _sentence(why)
+        if frame >= 0:
+            picture = _image(_small(who.frames[frame]), "jpeg", f"frame {frame}", SIDE // 2)
+            text += f" At {_moment(who.report, frame)}."
+        lines.append((picture, text))
+    return _table(lines)
+
+
+def _sentence(text: str) -> str:
+    return html.escape(text[:1].upper() + text[1:]) + "."
+
+
+def _moment(report: Facts, frame: int) -> str:
+    """Where in its clip a prepared frame is."""
+    for one in report["clips"]:
+        for start, stop in one["taken_s"]:
+            if frame < (n_frames := round((stop - start) * clip.FPS)):
+                name = f" of {html.escape(one['file'])}" * (len(report["clips"]) > 1)
+                return f"{start + frame / clip.FPS:.2f} s{name}"
+            frame -= n_frames
+    raise ValueError(f"the person has no frame {frame}")
 
 
 def _of_clips(report: Facts, name: str) -> str:
@@ -145,68 +167,60 @@ def _of_clips(report: Facts, name: str) -> str:
     return "; ".join(words) or "none"
 
 
-def _list(title: str, items: list[str], otherwise: str) -> str:
-    if not items:
-        return f"<h2>{title}</h2><p>{otherwise}</p>"
-    lines = "".join(f"<li>{html.escape(item[:1].upper() + item[1:])}.</li>" for item in items)
-    return f"<h2>{title}</h2><ul>{lines}</ul>"
-
-
-def _table(lines: list[tuple[str, str, str]]) -> str:
+def _table(lines: Iterable[Iterable[str]]) -> str:
+    """A table of cells of HTML, to the left where a notebook's style has them to the right."""
     cells = (
-        "<tr>" + "".join(f'<td align="left">{html.escape(cell)}</td>' for cell in line) + "</tr>"
+        "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in line) + "</tr>"
         for line in lines
     )
     return "<table>" + "".join(cells) + "</table>"
 
 
-def _image(figure: Figure, kind: str, text: str) -> str:
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    picture = Image.open(drawn).convert("RGB")
-    if kind == "png":
-        picture = picture.quantize(64)  # a quarter of the bytes
+def _image(picture: Image.Image, kind: str, text: str, width: int | str = "100%") -> str:
+    small = io.BytesIO()
     picture.save(small, kind, quality=80, optimize=True)
     encoded = base64.b64encode(small.getvalue()).decode()
-    return f'<p><img width="100%" alt="{text}" src="data:image/{kind};base64,{encoded}"></p>'
+    return f'<img width="{width}" alt="{text}" src="data:image/{kind};base64,{encoded}">'
 
 
-def _pictures(who: Person) -> Figure:
+def _small(picture: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
+    return Image.fromarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+
+
+def _pictures(who: Person) -> Image.Image:
     """Rows of pictures: frames with landmarks, labels over frames, torso over background."""
-    some = evenly_spaced(len(who), N_PICTURES)
-    figure = Figure(figsize=(8.6, 4.4), layout="constrained")
-    for t, column in zip(some, figure.subplots(3, len(some), squeeze=False).T, strict=True):
-        torso = who.torso[t]
-        column[0].imshow(who.frames[t])
-        column[0].scatter(*who.landmarks2d[t].T, s=0.5, color="#50ff50")
-        column[1].imshow((0.55 * who.frames[t] + 0.45 * LABEL_COLOURS[who.labels[t]]) / 255)
-        column[2].imshow(np.where(torso[..., 3:] > 0, torso[..., :3], who.background))
-        for axis in column:
-            axis.set_axis_off()
-    return figure
+    columns = []
+    for t in evenly_spaced(len(who), N_PICTURES):
+        frame, torso = np.array(who.frames[t]), np.array(who.torso[t])
+        labels = (0.55 * frame + 0.45 * LABEL_COLOURS[who.labels[t]]).astype(np.uint8)
+        behind = np.where(torso[..., 3:] > 0, torso[..., :3], who.background)
+        column = [np.array(_small(one)) for one in (frame, labels, behind)]
+        x, y = (who.landmarks2d[t] * SIDE / who.size).astype(int).clip(0, SIDE - 1).T
+        column[0][y, x] = (80, 255, 80)
+        columns.append(np.concatenate(column))
+    return Image.fromarray(np.concatenate(columns, axis=1))
 
 
-def _charts(who: Person) -> Figure:
-    """Offset curve, head pose, mouth opening and the seconds of most shapes, shapes, pose leak."""
+def _charts(who: Person) -> Image.Image:
+    """Head pose, offset curve, mouth opening with the seconds of most shapes, and the shapes."""
     report, time = who.report, np.arange(len(who)) / clip.FPS
-    pitch, yaw, roll = euler_degrees(who.poses).T
     opening, width = mouth_shape(who.landmarks).T
-    figure = Figure(figsize=(8.6, 9), layout="constrained")
-    axes = figure.subplot_mosaic("aa;bb;cc;de")
-    axes["a"].plot(report["offset_lags_s"], report["offset_curve"])
-    axes["a"].axvline(report["offset_s"], color="C3")
-    axes["a"].set(xlabel="lag in s; positive: the sound is late", ylabel="correlation")
-    for name, angle in (("pitch", pitch), ("yaw", yaw), ("roll", roll)):
-        axes["b"].plot(time, angle, label=name)
-    axes["b"].legend(ncols=3, loc="upper right")
-    axes["b"].set(xlabel="s", ylabel="degrees")
-    axes["c"].plot(time, opening)
-    for start in report["mouth_windows_s"]:
-        axes["c"].axvspan(start, start + 1, alpha=0.2)
-    axes["c"].set(xlabel="s; shaded: most mouth shapes", ylabel="opening, eye distances")
-    axes["d"].scatter(width - np.median(width), opening, s=4)
-    axes["d"].locator_params("x", nbins=5)
-    axes["d"].set(xlabel="width against its median, eye distances", ylabel="opening")
-    axes["e"].scatter(yaw, opening, s=4)
-    axes["e"].set(xlabel="yaw, degrees", ylabel="opening")
-    return figure
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(CHARTS):
+        figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+        axes = figure.subplot_mosaic("aab;ccd")
+        axes["a"].plot(time, euler_degrees(who.poses), label=[*report["pose_degrees"]])
+        axes["a"].legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), labelcolor=GREY)
+        axes["a"].set(xlabel="s", ylabel="head pose, degrees")
+        axes["b"].plot(report["offset_lags_s"], report["offset_curve"])
+        axes["b"].axvline(report["offset_s"], color="C3")
+        axes["b"].set(xlabel="s; positive: the sound is late", ylabel="correlation with the lips")
+        axes["c"].plot(time, opening)
+        for start in report["mouth_windows_s"]:
+            axes["c"].axvspan(start, start + 1, alpha=0.2)
+        axes["c"].set(xlabel="s; shaded: most mouth shapes", ylabel="opening, eye distances")
+        axes["d"].scatter(width - np.median(width), opening, s=4)
+        axes["d"].locator_params("x", nbins=5)
+        axes["d"].set(xlabel="mouth width less its median", ylabel="opening")
+        figure.savefig(drawn, format="png", dpi=120)
+    return Image.open(drawn).quantize(64, method=Image.Quantize.FASTOCTREE)

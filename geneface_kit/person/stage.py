@@ -30,6 +30,7 @@ from geneface_kit.person.artefact import load as load  # as every stage has it
 from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.spans import firsts_of, stretches
+from geneface_kit.person.speech.encoders import load_encoder
 from geneface_kit.person.speech.offset import (
     Heard,
     covered_span,
@@ -162,6 +163,7 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "person.json").unlink(missing_ok=True)
     step("scan")
+    load_encoder(config.encoder, config.encoder_weights)  # refused before the long way
     scan = framing.scan_all(clips_of(source), max_s=config.max_s, detector=config.detector)
     taken, warnings = takes.chosen(scan, config.span)
     taken, heard, notes = _heard(scan, taken, config.sound)

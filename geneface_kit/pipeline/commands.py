@@ -85,15 +85,18 @@ def check_system() -> None:
         raise OSError(f"{', '.join(missing)} missing: install with `{install}`")
 
 
-def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = ""):
-    """The finished run of a stage with the command's options, and what is to be said."""
+def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = "", only_check=False):
+    """The finished run of a stage with the command's options, and what is to be said.
+
+    only_check: nothing is made; what `require` would refuse is refused.
+    """
     from geneface_kit.pipeline import methods
-    from geneface_kit.pipeline.require import require
+    from geneface_kit.pipeline.require import locate, require
     from geneface_kit.pipeline.settings import parse
 
     spoken = {"talk.audio": str(Path(audio).resolve()) if audio else "", "talk.text": text}
     others = parse(chosen.set) | {name: value for name, value in spoken.items() if value}
-    return require(
+    return (locate if only_check else require)(
         stage,
         chosen.person,
         profile=chosen.profile,
@@ -186,8 +189,11 @@ def _all(chosen: Chosen) -> None:
     from geneface_kit.pipeline.stages import STAGES
 
     start, made = time.perf_counter(), {}
+    spoken = {"talk": chosen.audio}
+    for stage in reversed(STAGES):
+        required(chosen, stage, audio=spoken.get(stage, ""), only_check=True)
     for stage in STAGES:
-        run = made[stage] = required(chosen, stage, audio=chosen.audio * (stage == "talk"))
+        run = made[stage] = required(chosen, stage, audio=spoken.get(stage, ""))
         _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
     _say("\n".join(made["talk"].metrics["verdict"]))
     _say(f"video: {made['talk'].folder / 'talk.mp4'}")
@@ -213,6 +219,7 @@ def _check_video(video: Path, person: str, audio: str) -> None:
     """Raises ValueError, in one sentence, where a video cannot or must not be written."""
     from geneface_kit.person.settings import PersonConfig
     from geneface_kit.person.stage import inputs
+    from geneface_kit.runs.files import check_writable
 
     if video.suffix.lower() != ".mp4":
         raise ValueError(f"the video must be called something.mp4, got {video}")
@@ -220,8 +227,7 @@ def _check_video(video: Path, person: str, audio: str) -> None:
         raise ValueError(f"{video} is a folder: name the video in it")
     if not video.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {video.absolute().parent}: make it first")
-    if not os.access(video.absolute().parent, os.W_OK):
-        raise ValueError(f"nothing can be written in {video.absolute().parent}: choose another")
+    check_writable(video.absolute().parent)
     read = [Path(audio)] * bool(audio)
     with contextlib.suppress(FileNotFoundError):  # a finished person does without its clip
         read += inputs(person, PersonConfig()).values()

@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
-from geneface_kit.pipeline.settings import Overrides, Settings, resolve
+from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
 from geneface_kit.pipeline.stages import PATHS, STAGES, Stage
-from geneface_kit.runs.files import Facts, digests
+from geneface_kit.runs.files import Facts, check_writable, digests
 from geneface_kit.runs.record import (
     SCHEMA,
     Run,
@@ -43,10 +43,13 @@ def require(
     overrides: dotted settings, {"head.steps": 100} or "head.steps=100,talk.temperature=0".
     out: the folder of all runs; default: runs/ at the root. The same settings, seed, inputs,
     parents and version of the stage give the same run; of inputs the content counts, not where
-    they lie. A run that was cut off or failed goes on where it stopped.
+    they lie or what a person's clip is called. A run that was cut off or failed goes on where it
+    stopped. Settings, inputs and the folder are checked before anything is made.
     """
     settings = resolve(profile, overrides)
-    return _made(_planned(stage, person, settings, seed, _home(out)), settings)
+    planned = _planned(stage, person, settings, seed, _home(out))
+    check_writable(planned.folder)
+    return _made(planned, settings)
 
 
 def locate(
@@ -67,9 +70,16 @@ def _home(out: Path | str) -> Path:
 
 
 def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path) -> Run:
-    """A run as it begins, with its parents; its folder and id follow from what it is made of."""
+    """A run as it begins, with its parents; its folder and id follow from what it is made of.
+
+    A clip under another name is the same person: such a run is where it was first made.
+    """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
+    if stage == "adaptation":
+        check_together(settings)
+    if stage == "evaluation":
+        methods.check(settings)
     spec = STAGES[stage]
     subject = person if spec.per_person else "speakers"
     label = name_of(subject) if spec.per_person else subject
@@ -81,20 +91,28 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         for name, value in values.items()
         if f"{section}.{name}" not in PATHS
     }
-    what = [SCHEMA, stage, spec.version, label, counted, own_seed]
+    what = [SCHEMA, stage, spec.version, counted, own_seed]
     parents = {name: _planned(name, person, settings, seed, home) for name in spec.parents}
-    above = [parent.id for parent in parents.values()]
+    above = [parent.folder.name for parent in parents.values()]
+
+    def name_of_run(inputs: Facts) -> str:
+        first = spec.per_person and not parents
+        made_of = [*what, list(inputs.values()) if first else inputs, above]
+        made_of += [] if inputs or parents else [label]
+        return f"{stage}-{settings.profile}-{_digest(made_of)}"
+
     try:
         inputs = digests(spec.inputs(subject, *_sections(spec, settings)), home / "digests.json")
     except FileNotFoundError:
         prefix = home / label / f"{stage}-{settings.profile}"
-        inputs = _inputs_of_old(prefix, config, lambda old: _digest([*what, old, above]))
+        inputs = _inputs_of_old(prefix, config, name_of_run)
         if inputs is None:
             raise
-    digest = _digest([*what, inputs, above])
+    name = name_of_run(inputs)
+    folder = next(home.glob(f"*/{name}"), home / label / name)
     facts = {
         "schema": SCHEMA,
-        "id": f"{stage}-{label}-{settings.profile}-{digest}",
+        "id": f"{stage}-{folder.parent.name}-{name.removeprefix(stage + '-')}",
         "stage": stage,
         "version": spec.version,
         "subject": subject,
@@ -111,7 +129,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         "wall_s": 0.0,
         "peak_memory_mb": 0.0,
     }
-    return Run(home / label / f"{stage}-{settings.profile}-{digest}", facts, parents)
+    return Run(folder, facts, parents)
 
 
 def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
@@ -120,8 +138,6 @@ def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
     read: another stage is about to read its files, so that not their sizes alone are compared.
     """
     stage = STAGES[run.stage]
-    if run.stage == "evaluation":
-        methods.check(settings)
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(run.folder) + ".lock"):
         earlier = read_facts(run.folder)
@@ -147,7 +163,7 @@ def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
 
 
 def _inputs_of_old(
-    prefix: Path, config: Facts, digest: Callable[[Facts], str]
+    prefix: Path, config: Facts, name_of_run: Callable[[Facts], str]
 ) -> dict[str, str] | None:
     """What a finished run of these settings read: it is found when its clip is gone, too."""
     spelled, runs = json.loads(json.dumps(config)), prefix.parent.glob(f"{prefix.name}-*/run.json")
@@ -156,7 +172,7 @@ def _inputs_of_old(
         if facts is None or facts["status"] != "ok" or facts["config"] != spelled:
             continue
         inputs = facts.get("inputs", {})
-        if path.parent.name == f"{prefix.name}-{digest(inputs)}":
+        if path.parent.name == name_of_run(inputs):
             log.info("%s: its inputs are gone; the finished run is used", facts["id"])
             return inputs
     return None

@@ -1,8 +1,8 @@
 """Settings: a profile's name and overrides in; every stage's settings out.
 
-An unknown name is an error, and an old one says what it is called now. A setting is added as a
-field of its section's config, with its default (smoke), and where it differs in cpu.toml and
-paper.toml beside this file.
+An unknown name or a value out of range is an error, and an old name says what it is called now. A
+setting is added as a field of its section's config, with its range and its default (smoke), and
+where it differs in cpu.toml and paper.toml beside this file.
 """
 
 import csv
@@ -20,6 +20,7 @@ from geneface_kit.motion.training import MotionConfig
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
 from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.settings import PersonConfig
+from geneface_kit.runs import ranges
 from geneface_kit.talk.config import TalkConfig
 
 Value = bool | int | float | str | tuple | list
@@ -71,7 +72,7 @@ def sections() -> dict[str, dataclasses.Field]:
 def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) -> Settings:
     """The settings of a profile with dotted overrides: {"head.steps": 100}.
 
-    Raises: ValueError for an unknown profile, an unknown setting or a value of the wrong type.
+    Raises: ValueError for an unknown profile, an unknown setting or a value out of range.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
@@ -96,6 +97,19 @@ def profile_values(profile: str) -> dict[str, Value]:
         for section, values in content.items()
         for name, value in values.items()
     }
+
+
+def check_together(settings: Settings) -> None:
+    """Raises ValueError for sections that the stages from `adaptation` on cannot use together."""
+    person, corpus = settings.person.encoder, settings.corpus.encoder
+    if person != corpus:
+        raise ValueError(
+            f"person.encoder={person} and corpus.encoder={corpus} differ: the generator would not "
+            "understand the person's speech; set both alike"
+        )
+    motion = settings.motion
+    if settings.adaptation.pitch and not (motion.pitch and motion.weights == "train"):
+        raise ValueError("adaptation.pitch needs motion.pitch=true and motion.weights=train")
 
 
 def _unknown(dotted: str, hint: str) -> ValueError:
@@ -133,17 +147,17 @@ def _literal(text: str) -> bool | int | float | str:
 def _replaced(config: Config, dotted: str, value: Value, above: str) -> Config:
     """The config with one setting changed; a dot in its name leads into a config inside it."""
     name, _, rest = dotted.partition(".")
-    known = [one.name for one in fields(config)]
-    if name not in known:
-        raise _unknown(f"{above}.{dotted}", f"{above} has {', '.join(known)}")
+    kinds = {one.name: one.type for one in fields(config)}
+    if name not in kinds:
+        raise _unknown(f"{above}.{dotted}".rstrip("."), f"{above} has {', '.join(kinds)}")
     old = getattr(config, name)
     if dataclasses.is_dataclass(old):
         return dataclasses.replace(config, **{name: _replaced(old, rest, value, f"{above}.{name}")})
     if type(old) is float and type(value) is int:
         value = float(value)
     if type(old) is tuple and isinstance(value, list):
-        value = tuple(value)
-    if rest or type(value) is not type(old):
-        kind = type(old).__name__
-        raise ValueError(f"setting '{above}.{dotted}' must be {kind} like {old!r}, got {value!r}")
+        value = tuple(float(one) if type(one) is int else one for one in value)
+    if rest:
+        raise _unknown(f"{above}.{dotted}", f"{above}.{name} is a setting, no section")
+    ranges.check(f"{above}.{name}", kinds[name], value)
     return dataclasses.replace(config, **{name: value})

@@ -21,7 +21,8 @@ class Stage:
     """One stage: who makes it, the sections of the settings it is given, what it needs upstream.
 
     make(run, *sections) writes the run's files; inputs(subject, *sections) gives the files it
-    reads besides its parents, by names that tell them apart. notebook: its name. seeded: whether
+    reads besides its parents, by names that tell them apart, and refuses what `make` could not
+    do. notebook: its name. seeded: whether
     it draws at random; one that does not is the same run under every seed. version: raised by who
     changes what its code gives, so that no run of the code before is found instead.
     """
@@ -58,7 +59,11 @@ STAGES = {
         notebook="02_domain_adaptation",
     ),
     "nerf": Stage(
-        nerf.make, ("head", "torso", "joint", "avatar"), ("person",), notebook="03_train_nerf"
+        nerf.make,
+        ("head", "torso", "joint", "avatar"),
+        ("person",),
+        nerf.inputs,
+        notebook="03_train_nerf",
     ),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, "04_talk"),
     "evaluation": Stage(

@@ -23,6 +23,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_writable(folder: Path) -> None:
+    """Raises OSError, in one sentence, for a folder that is not there and cannot be made, or in
+    which nothing can be written."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(f"{place} is a file: choose a folder to write in")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"nothing can be written in {place}: choose another folder")
+
+
 def named(paths: Iterable[Path]) -> dict[str, Path]:
     """Files by their names. Raises: ValueError where two bear the same."""
     files: dict[str, Path] = {}

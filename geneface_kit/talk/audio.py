@@ -34,17 +34,9 @@ def driving_audio(name: str) -> Path:
 
 def say(text: str) -> Float[np.ndarray, " n"]:
     """The text in the one English voice of hibari-tts, offline, 16 kHz mono, with a little silence
-    around it; the same text gives the same samples.
-
-    Raises: ModuleNotFoundError without the `voice` extra, ValueError for a text without a word.
+    around it; the same text gives the same samples. Raises: see `check_text`.
     """
-    if not any(letter.isalnum() for letter in text):
-        raise ValueError(f"talk.text must hold at least one word, got {text!r}")
-    if importlib.util.find_spec("hibari") is None:
-        raise ModuleNotFoundError(
-            "speaking a text needs the voice hibari: pip install 'geneface-kit[voice]', or give "
-            "a recording"
-        )
+    check_text(text)
     from hibari import SAMPLE_RATE as voice_rate
     from hibari import Hibari
 
@@ -53,6 +45,17 @@ def say(text: str) -> Float[np.ndarray, " n"]:
     audio = resample_poly(spoken, SAMPLE_RATE // common, voice_rate // common)
     quiet = np.zeros(round(QUIET_S * SAMPLE_RATE))
     return np.concatenate([quiet, audio, quiet]).astype(np.float32)
+
+
+def check_text(text: str) -> None:
+    """Raises ValueError for a text without a word, ModuleNotFoundError without the voice."""
+    if not any(letter.isalnum() for letter in text):
+        raise ValueError(f"talk.text must hold at least one word, got {text!r}")
+    if importlib.util.find_spec("hibari") is None:
+        raise ModuleNotFoundError(
+            "speaking a text needs the voice hibari: pip install 'geneface-kit[voice]', or give "
+            "a recording"
+        )
 
 
 def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:

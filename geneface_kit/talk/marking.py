@@ -19,6 +19,7 @@ from geneface_kit.runs.files import replacing
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's word for media made by a trained model."""
 NOTE = "org.geneface-kit.provenance"  # label of our own assertion in a C2PA manifest
+KEYS = ("chain.pem", "key.pem")
 NO_CONSENT = (
     "no consent statement came with this person's clip; make and share such videos only of "
     "people who agreed to it"
@@ -70,17 +71,14 @@ def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
     but not who signed it, and say so ("untrusted").
     Raises: ValueError, in one sentence, when the named keys cannot sign; the file stays as it was.
     """
+    check_keys(keys)
     if importlib.util.find_spec("c2pa") is None:
-        if keys:
-            raise ValueError(
-                "talk.c2pa_keys needs the marking extra: pip install 'geneface-kit[marking]'"
-            )
         return False
     import c2pa
 
     from geneface_kit.talk.certificate import fresh_keys
 
-    chain, key = _read_keys(Path(keys)) if keys else fresh_keys()
+    chain, key = ((Path(keys) / name).read_bytes() for name in KEYS) if keys else fresh_keys()
     try:
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
         builder = c2pa.Builder(json.dumps(_manifest(notes, title)))
@@ -131,9 +129,12 @@ def _manifest(notes: Notes, title: str) -> Notes:
     }
 
 
-def _read_keys(folder: Path) -> tuple[bytes, bytes]:
-    files = [folder / "chain.pem", folder / "key.pem"]
-    for file in files:
-        if not file.is_file():
-            raise ValueError(f"talk.c2pa_keys must name a folder with {file.name}; it is not there")
-    return files[0].read_bytes(), files[1].read_bytes()
+def check_keys(keys: str) -> None:
+    """Raises ValueError, in one sentence, for a folder of keys that cannot sign; "" is none."""
+    if keys and importlib.util.find_spec("c2pa") is None:
+        raise ValueError(
+            "talk.c2pa_keys needs the marking extra: pip install 'geneface-kit[marking]'"
+        )
+    for name in KEYS if keys else ():
+        if not (Path(keys) / name).is_file():
+            raise ValueError(f"talk.c2pa_keys must name a folder with {name}; it is not there")

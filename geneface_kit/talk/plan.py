@@ -71,7 +71,7 @@ def plan(
     person = actor.person
     if 0 < config.max_s < len(audio) / SAMPLE_RATE:
         log.warning("only the first %g s of the recording are spoken (talk.max_s)", config.max_s)
-        audio = audio[: round(config.max_s * SAMPLE_RATE)]
+        audio = audio[: max(1, round(config.max_s * SAMPLE_RATE))]
     n_frames = -(-len(audio) // SAMPLES)
     audio = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
     speech = encode(audio, person.speech.encoder).cut(n_frames)

@@ -49,8 +49,6 @@ def postprocess(
     if config.blinks == "clip":
         frames = ping_pong(len(person.landmarks), len(landmarks))
         landmarks[:, EYES] = without_jumps(person.landmarks[:, EYES], person.spans)[frames]
-    elif config.blinks != "none":
-        raise ValueError(f"blinks must be 'clip' or 'none', got {config.blinks!r}")
     return landmarks.astype(np.float32)
 
 
@@ -91,8 +89,6 @@ def pose_path(
         places = poses[:, :3, 3]
         middle = int(np.linalg.norm(places - places.mean(axis=0), axis=1).argmin())
         return np.repeat(poses[middle : middle + 1], n_frames, axis=0).astype(np.float32)
-    if head_motion != "clip":
-        raise ValueError(f"head_motion must be 'clip' or 'still', got {head_motion!r}")
     path = without_jumps(poses, spans)[ping_pong(len(poses), n_frames)]
     path = uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest")
     # The rotation nearest to a mean of rotations: U V^T of its singular value decomposition.

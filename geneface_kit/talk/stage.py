@@ -17,9 +17,9 @@ from jaxtyping import Int, UInt8
 from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
 from geneface_kit.runs import Run, live, replacing
 from geneface_kit.runs.files import named
-from geneface_kit.talk.audio import driving_audio, say
+from geneface_kit.talk.audio import check_text, driving_audio, say
 from geneface_kit.talk.config import TalkConfig
-from geneface_kit.talk.marking import consent_of, labelled, provenance, sign
+from geneface_kit.talk.marking import check_keys, consent_of, labelled, provenance, sign
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
 from geneface_kit.talk.verdict import Check, Flicker, judge, verdict_lines
 
@@ -42,10 +42,15 @@ class Talk:
 
 
 def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
-    """The files that a talk run reads besides its upstream runs: the recording, if any."""
+    """The files that a talk run reads besides its upstream runs: the recording, if any.
+
+    Raises: OSError, ValueError, ModuleNotFoundError for what cannot be said or signed here.
+    """
+    check_keys(config.c2pa_keys)
     if config.text:
         if config.audio:
             raise ValueError("talk.audio and talk.text exclude each other; give one of them")
+        check_text(config.text)
         return {}
     return named([driving_audio(config.audio)])
 

@@ -189,5 +189,3 @@ def test_the_vanilla_field_has_the_papers_size():
     config = dataclasses.replace(HEAD, field="vanilla", hidden=256, condition=64, lip_modes=0)
     field = make_field(config, 3)
     assert sum(p.numel() for p in field.net.parameters()) == 595_844
-    with pytest.raises(ValueError, match="must be one of grid, vanilla or package.module:Class"):
-        make_field(dataclasses.replace(HEAD, field="mesh"), 3)

@@ -71,10 +71,6 @@ def test_a_corpus_of_an_encoder_from_outside(toy, tmp_path, monkeypatch):
 
 def test_what_is_no_encoder_is_one_sentence(toy):
     audio = np.ones(16_000, np.float32)
-    with pytest.raises(
-        ValueError, match="encoder must be one of hama, mel, hubert-large or the im"
-    ):
-        speech.encode(audio, "deepspeech")
     with pytest.raises(ValueError, match="encoder=nowhere:Encoder cannot be imported: No mod"):
         speech.encode(audio, "nowhere:Encoder")
     with pytest.raises(ValueError, match="encoder=own_encoders:Nothing cannot .*'Nothing'"):

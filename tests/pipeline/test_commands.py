@@ -32,6 +32,7 @@ def made(monkeypatch, tmp_path):
         )
 
     monkeypatch.setattr(require, "require", fake)
+    monkeypatch.setattr(require, "locate", lambda *told, **options: None)
     return asked
 
 

@@ -6,7 +6,7 @@ import torch
 from pair import fitted, in_two
 from talkers import fresh_run, made_up_corpus, sections
 
-from geneface_kit.motion.training import train
+from geneface_kit.motion.training import check, train
 from geneface_kit.motion.weights import load
 from geneface_kit.runs.training import fabric_of
 
@@ -81,6 +81,8 @@ def test_networks_compute_in_bfloat16_on_cuda_and_in_float32_on_a_cpu(monkeypatc
         fabric_of(2)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+def test_numbers_that_cannot_go_together_are_refused():
     with pytest.raises(ValueError, match="devices=4 cannot share motion.batch=6"):
-        train(fresh_run(tmp_path, "motion"), made_up_corpus(), *sections(devices=4))
+        check(*sections(devices=4)[1:])
+    with pytest.raises(ValueError, match="motion.held_out=1 leaves no speaker to train on"):
+        check(*sections(held_out=1)[1:])

@@ -17,7 +17,6 @@ SILENCE_RMS = 2e-5
 """Below this root mean square (full scale is 1) a recording counts as silent: what 16 bits make of
 nothing. Faint speech is speech, its level does not matter (ours)."""
 CANCELLED = 0.25  # a mean of the channels under this share of the first one cancels it out (ours)
-SOUNDS = ("auto", "track", "beside")  # the file's own, the .wav beside it, whichever speaks
 GAP_S = 0.1  # a hole in the time stamps at least this long is filled with silence, seconds (ours)
 
 log = logging.getLogger(__name__)
@@ -38,11 +37,9 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound | None:
 
     choice: "track", the file's own; "beside", the .wav with the same stem; "auto": the first track
     that is not silent, else the .wav, else a silent track. None when there is no sound at all.
-    Raises: ValueError for another choice, FileNotFoundError for "beside" without a .wav.
+    Raises: FileNotFoundError for "beside" without a .wav.
     """
     path = Path(path)
-    if choice not in SOUNDS:
-        raise ValueError(f"person.sound must be one of {', '.join(SOUNDS)}, got {choice!r}")
     beside = beside_of(path)
     if choice == "beside":
         if beside is None:

@@ -26,6 +26,7 @@ from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, Outcome
 from geneface_kit.person.corpus.shards import BROKEN, Corpus, open_corpus, pack, packed
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
+from geneface_kit.runs.files import check_writable
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def prepare(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     home = manifest.corpus_folder(config, out)
+    check_writable(home)
 
     def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
         limit_s = LIMIT_S + LIMIT_PER_S * config.max_s

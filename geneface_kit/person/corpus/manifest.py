@@ -6,20 +6,23 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
 
 from geneface_kit import runs
 from geneface_kit.person import clip, demo
-from geneface_kit.person.speech.encoders import load_encoder
+from geneface_kit.person.speech.encoders import EncoderName, load_encoder
 from geneface_kit.runs.files import Facts
+from geneface_kit.runs.ranges import Positive, Range
 
 SCHEMA, FACES_SCHEMA = 4, 3
 """Number of the layout of the index and the shards, and of the tracked faces; a change makes every
 clip, or every face, anew."""
 PACKAGES = {"hama": "hama", "hubert-large": "transformers"}
 """Speech encoder -> the package whose version says what it computes, without loading it."""
+Rate = Annotated[float, Range(0.5, 2)]
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,11 @@ class CorpusConfig:
     """Settings of the corpus; the defaults are the smoke profile's."""
 
     folder: str = ""  # folder of videos; "" means the two embedded demo clips
-    encoder: str = "hama"  # speech features: a name or "package.module:Class", see speech.encoders
-    max_s: float = 60.0  # seconds read of each clip; ours
-    rates: tuple[float, ...] = (1.0, 0.84, 0.92, 1.09, 1.19)  # speed perturbation of a clip; ours
+    encoder: EncoderName = "hama"  # speech features: a name or "package.module:Class"
+    max_s: Positive = 60.0  # seconds read of each clip; ours
+    rates: tuple[Rate, ...] = (1.0, 0.84, 0.92, 1.09, 1.19)  # speed perturbation of a clip; ours
     remove_identity: bool = True  # subtract each speaker's mean landmarks; ours, False in the code
-    unit: float = 0.03  # inter-ocular distances per network unit; ours (about the rms of a mouth)
+    unit: Positive = 0.03  # eye distances per network unit; ours (about the rms of a mouth)
 
 
 @dataclass(frozen=True)

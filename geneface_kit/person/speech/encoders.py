@@ -8,7 +8,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from geneface_kit.person.clip import SAMPLE_RATE
 from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
 from geneface_kit.person.speech.conformer import conformer_version, load_conformer
+from geneface_kit.runs.ranges import Named
 from geneface_kit.runs.weights import imported
 
 Samples = Float[np.ndarray, " n"]
@@ -118,14 +119,7 @@ def load_encoder(name: str, weights: str = "") -> SpeechEncoder:
 
     Raises: ValueError when there is no such encoder; FileNotFoundError without its weights.
     """
-    kind = ENCODERS.get(name)
-    if kind is None:
-        if ":" not in name:
-            raise ValueError(
-                f"encoder must be one of {', '.join(ENCODERS)} or the import path of a class, "
-                f'"package.module:Class", got {name!r}'
-            )
-        kind = imported(name, "encoder")
+    kind = ENCODERS.get(name) or imported(name, "encoder")
     made = kind(weights)
     if not isinstance(made, SpeechEncoder):
         raise ValueError(f"{name!r} is no speech encoder: it needs a version and a __call__")
@@ -190,6 +184,7 @@ class HubertLarge:
 
 ENCODERS: dict[str, Callable[[str], SpeechEncoder]]  # name -> class
 ENCODERS = {"hama": Hama, "mel": Mel, "hubert-large": HubertLarge}
+EncoderName = Annotated[str, Named(tuple(ENCODERS))]  # or the import path of a class
 
 
 def levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:

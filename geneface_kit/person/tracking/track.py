@@ -29,15 +29,16 @@ from geneface_kit.person.tracking.pnp import (
     solve_pnp,
     unproject,
 )
+from geneface_kit.runs.ranges import Positive
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
     """What is assumed of a clip before it is tracked. All ours."""
 
-    focal_prior: float = 2.4  # focal length expected of a talking-head clip, picture widths
-    focal_spread: float = 0.3  # its uncertainty, natural log; the clip itself says little about f
-    relief: float = 1.1  # depth of heads over that of mediapipe's mesh (30 heads: 1.07-1.13)
+    focal_prior: Positive = 2.4  # focal length expected of a talking-head clip, picture widths
+    focal_spread: Positive = 0.3  # its uncertainty, natural log; the clip says little about f
+    relief: Positive = 1.1  # depth of heads over that of mediapipe's mesh (30 heads: 1.07-1.13)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""Ranges: what a setting may be, said by the annotation of its field where it is defined.
+
+`check` is asked where settings are made (pipeline.settings), and so before anything else is.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+from geneface_kit.runs.weights import imported
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers from `least` to `most`, multiples of `step`; above: without `least` itself."""
+
+    least: int | float
+    most: int | float = math.inf
+    step: int = 1
+    above: bool = False
+
+    def __contains__(self, value: int | float) -> bool:
+        low = value > self.least if self.above else value >= self.least
+        return low and value <= self.most and math.isfinite(value) and value % self.step < 1
+
+    def __str__(self) -> str:
+        low = f" {'above' if self.above else 'of at least'} {self.least:g}"
+        high = f" and at most {self.most:g}" * math.isfinite(self.most)
+        return low + high + f", a multiple of {self.step}" * (self.step > 1)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Known names, or the import path "package.module:Class" of a subclass of `kind`."""
+
+    known: tuple[str, ...]
+    kind: str = "builtins:object"
+
+
+Natural = Annotated[int, Range(0)]
+Count = Annotated[int, Range(1)]
+NotNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, above=True)]
+Share = Annotated[float, Range(0, 1)]
+Folder = Annotated[str, Path.is_dir]
+"""The path of a folder that is there, or ""."""
+
+
+def check(setting: str, kind: object, value: object) -> None:
+    """Raises ValueError, one sentence: the setting, what it must be and what it is.
+
+    kind: bool, int, float, str, one of the above, a Literal, or a tuple of one of these.
+    """
+    if get_origin(kind) is tuple and type(value) is tuple:
+        for one in value:
+            check(setting, get_args(kind)[0], one)
+    elif wanted := _wanted(setting, kind, value):
+        raise ValueError(f"setting {setting!r} must be {wanted}, got {value!r}")
+
+
+def _wanted(setting: str, kind: object, value: object) -> str:
+    """What a value must be but is not; "" for one that is."""
+    told = get_args(kind)
+    if get_origin(kind) is Literal:
+        return "" if value in told else f"one of {', '.join(told)}"
+    if get_origin(kind) is tuple:
+        return "a list"
+    base, rule = told or (kind, None)
+    if type(value) is not base:
+        return f"{WORDS[base]}{rule if isinstance(rule, Range) else ''}"
+    if isinstance(rule, Range):
+        return "" if value in rule else f"{WORDS[base]}{rule}"
+    if isinstance(rule, Named) and value not in rule.known:
+        if ":" not in value:
+            return f"one of {', '.join(rule.known)} or the path package.module:Class of your own"
+        imported(value, setting, imported(rule.kind, setting))
+    missing = rule is Path.is_dir and value and not Path(value).is_dir()
+    return "a folder that is there" if missing else ""
