@@ -1,6 +1,5 @@
 """Head training: a head field learns a person's frames; snapshots show how."""
 
-import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.pruning import mark_visible
 from geneface_kit.runs import live, replacing, training
+from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.files import Damaged
 
 FACE_SHARE = 0.3  # part of the rays that are drawn inside the face rectangle (ours)
 N_WATCHED = 4  # held-out frames that validation renders
@@ -236,7 +237,10 @@ class Snapshots:
 
     def __call__(self, step: int, image: UInt8[np.ndarray, "h w 3"], psnr: float) -> None:
         """Keeps and shows a snapshot; later ones, of an attempt that was cut, are forgotten."""
-        kept = [one for one in load_snapshots(self.folder) if one.step < step]
+        try:
+            kept = [one for one in load_snapshots(self.folder) if one.step < step]
+        except Damaged:
+            kept = []
         kept.append(Snapshot(step, image, psnr))
         if len(kept) > MOST:
             kept = kept[::-1][::2][::-1]
@@ -253,10 +257,6 @@ def load_snapshots(folder: Path) -> list[Snapshot]:
     path = folder / FILE
     if not path.exists():
         return []
-    try:
-        with np.load(path) as file:
-            parts = [file[name] for name in ("steps", "images", "psnrs")]
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it") from None
-    rows = zip(*parts, strict=True)
+    layouts = {"steps": "whole n", "images": "byte n h w 3", "psnrs": "nan n"}
+    rows = zip(*read_npz(path, layouts).values(), strict=True)
     return [Snapshot(int(step), image, float(psnr)) for step, image, psnr in rows]

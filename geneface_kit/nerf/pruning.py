@@ -1,7 +1,6 @@
 """Pruning: a finished head seen from its own cameras -> where its pictures may look."""
 
 import logging
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from geneface_kit.person import camera
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.pruning import max_cell_weights
 from geneface_kit.runs import replacing
+from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.files import Damaged
 
 log = logging.getLogger(__name__)
 
@@ -90,15 +91,11 @@ def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRend
     longer. Raises: ValueError when it is damaged."""
     if not path.exists():
         return HeadRenderer(head, config)
-    try:
-        with np.load(path) as stored:
-            resolution = int(stored["resolution"])
-            bits = np.unpackbits(stored["bits"])[: resolution**3].astype(bool)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
-        raise ValueError(
-            f"{path} is damaged: delete the run and make the stage nerf again"
-        ) from None
-    cells = torch.from_numpy(bits).view(resolution, resolution, resolution)
+    stored = read_npz(path, {"resolution": "whole", "bits": "byte n"})
+    n, bits = int(stored["resolution"]), np.unpackbits(stored["bits"])
+    if len(stored["bits"]) != -(-(n**3) // 8):
+        raise Damaged(f"{path} holds other than {n} cells a side: run the stage nerf again")
+    cells = torch.from_numpy(bits[: n**3].astype(bool)).view(n, n, n)
     pruned = pruned_occupancy(cells.to(head.appearance.device).float(), 0.5)
     return HeadRenderer(head, config, pruned)
 

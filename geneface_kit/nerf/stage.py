@@ -4,7 +4,6 @@ Reads person/; writes head.safetensors, torso.safetensors, avatar.json, historie
 """
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 
@@ -30,11 +29,14 @@ from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.render.kernels import backend_for
 from geneface_kit.runs import replacing, training, weights
+from geneface_kit.runs.arrays import read_npy
+from geneface_kit.runs.files import read_json
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 5
 KIND = "geneface_kit avatar"
+SECTIONS = ("head", "torso", "joint", "avatar")
 OCCUPANCY = "occupancy.npz"  # where the head is looked at, see `pruning`
 TORSO_MOTION = "torso_motion.npy"  # the shoulders' shift in each frame, see `Avatar.torso_shifts`
 
@@ -98,7 +100,7 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
     path = folder / "avatar.json"
     if not path.exists():
         raise FileNotFoundError(f"no avatar in {folder}: run the stage nerf for this person first")
-    facts = json.loads(path.read_text())
+    facts = read_json(path, "person", "size", "focal", "n_train", *SECTIONS)
     if facts.get("kind") != KIND or facts.get("schema") != SCHEMA:
         raise ValueError(f"{path} is no avatar of this version; make the stage nerf again")
     if (facts["person"], facts["size"]) != (person.name, int(person.size)):
@@ -120,7 +122,7 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
     pruned = folder / OCCUPANCY if together else folder / "none"
     renderer = load_renderer(pruned, head, AvatarConfig(**facts["avatar"]))
     motion = folder / TORSO_MOTION
-    torso_shifts = np.load(motion) if motion.exists() else None
+    torso_shifts = read_npy(motion, "real t 2", {"t": len(person)}) if motion.exists() else None
     return Avatar(renderer, torso, person.background, facts["focal"], torso_shifts)
 
 

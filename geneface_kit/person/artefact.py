@@ -1,6 +1,5 @@
 """Artefact: a prepared person as the other stages see it, read from its folder."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,14 +10,36 @@ from jaxtyping import Bool, Float, Int, UInt8
 from geneface_kit.person import clip, speech
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.spans import ONE, held_out_from, stretches
-from geneface_kit.runs.files import Facts
+from geneface_kit.runs.arrays import read_npy, read_npz
+from geneface_kit.runs.files import Facts, read_json
 
 SCHEMA = 5
 
-TRACKS = (
-    *("poses", "landmarks", "landmarks2d", "landmark_mean", "landmark_std"),
-    *("face_rects", "lip_rects", "found", "spans"),
-)
+TOLD = ("name", "data_kind", "size", "focal", "report", "consent")
+TRACKS = {
+    "poses": "real t 4 4",
+    "landmarks": "real t 68 3",
+    "landmarks2d": "real t 68 2",
+    "landmark_mean": "real 68 3",
+    "landmark_std": "real 68 3",
+    "face_rects": "whole t 4",
+    "lip_rects": "whole t 4",
+    "found": "bool t",
+    "spans": "whole k",
+}
+HEARD = {
+    "features": "real s c",
+    "f0": "real s",
+    "mel": "real s 80",
+    "encoder": "word",
+    "version": "word",
+}
+PICTURES = {
+    "frames": "byte t p p 3",
+    "labels": "byte t p p",
+    "kinds": "byte t p p",
+    "torso": "byte t p p 4",
+}
 
 
 @dataclass(frozen=True)
@@ -89,11 +110,12 @@ def load(folder: Path, *, judged: bool = True) -> Person:
     path = folder / "person.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no finished person; run the stage person again")
-    facts = json.loads(path.read_text())
+    facts = read_json(path)
     if facts.get("schema") != SCHEMA:
         raise ValueError(
             f"{path} has schema {facts.get('schema')}, this version reads {SCHEMA}; prepare again"
         )
+    facts = read_json(path, "n_frames", "forced", *TOLD)
     report = facts["report"]
     if judged and report["verdict"] == "not usable" and not facts["forced"]:
         raise ValueError(
@@ -105,19 +127,15 @@ def load(folder: Path, *, judged: bool = True) -> Person:
 
 def assemble(folder: Path, facts: Facts) -> Person:
     """The person that the files of a folder and the content of its person.json make up."""
-    with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
-        tracks = dict(stored)
-    with np.load(folder / "speech.npz", allow_pickle=False) as stored:
-        heard = dict(stored)
-    for word in {"encoder", "version"} & set(heard):
-        heard[word] = str(heard[word])
-    names = ("frames", "labels", "kinds", "torso")
-    pictures = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
     n_frames = facts["n_frames"]
-    if any(len(picture) != n_frames for picture in pictures.values()):
-        raise ValueError(f"{folder} is not complete; run the stage person again")
+    lengths = {"t": n_frames, "s": 2 * n_frames, "p": facts["size"]}
+    tracks = read_npz(folder / "tracks.npz", TRACKS, lengths)
+    heard = read_npz(folder / "speech.npz", HEARD, lengths)
+    heard |= {word: str(heard[word]) for word in ("encoder", "version")}
+    pictures = {
+        name: read_npy(folder / f"{name}.npy", PICTURES[name], lengths) for name in PICTURES
+    }
     background = cv2.cvtColor(cv2.imread(str(folder / "background.png")), cv2.COLOR_BGR2RGB)
-    told = ("name", "data_kind", "size", "focal", "report", "consent")
     return Person(
         folder=folder,
         background=background,
@@ -125,6 +143,6 @@ def assemble(folder: Path, facts: Facts) -> Person:
         audio=clip.read_audio(folder / "audio.wav"),
         n_train=held_out_from(tracks["spans"], n_frames),
         **pictures,
-        **{key: tracks[key] for key in TRACKS},
-        **{key: facts[key] for key in told},
+        **tracks,
+        **{key: facts[key] for key in TOLD},
     )

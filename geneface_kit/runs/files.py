@@ -5,6 +5,9 @@ import hashlib
 import json
 import logging
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,11 @@ from filelock import FileLock
 
 OFFLINE = "GENEFACE_KIT_OFFLINE"  # environment variable that forbids every download when it is set
 TIMEOUT_S = 20  # seconds without a byte after which a connection counts as cut (ours)
+LONGEST = 2**26  # bytes that a json file may take (ours)
+DAMAGE = (  # what libraries raise for a file that is damaged, of another kind or forged
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError, OverflowError),
+    *(TypeError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 LARGE = 2**24  # bytes from which a file's digest is remembered (ours)
 Facts = dict[str, Any]  # what a json file says: names -> numbers, words, lists and dicts of them
 
@@ -53,8 +61,8 @@ def digests(files: Mapping[str, Path], memory: Path) -> dict[str, str]:
     """
     found, large = {}, {}
     try:
-        known = json.loads(memory.read_text())
-    except (OSError, ValueError):
+        known = read_json(memory)
+    except (FileNotFoundError, Damaged):
         known = {}
     for name, path in files.items():
         stat = path.stat()
@@ -78,6 +86,34 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class Damaged(ValueError):
+    """A file is not what its reader needs; one sentence says what and where."""
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Whatever a library says inside of a file that cannot be read is our one sentence."""
+    try:
+        yield
+    except (FileNotFoundError, Damaged):
+        raise
+    except DAMAGE as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise Damaged(f"{path} cannot be read ({said}): run its stage again") from None
+
+
+def read_json(path: Path, *names: str) -> Facts:
+    """What a json file says. Raises: FileNotFoundError; Damaged where it is none, is larger than
+    LONGEST or lacks one of the names."""
+    with readable(path):
+        if path.stat().st_size > LONGEST:
+            raise ValueError(f"more than {LONGEST} bytes")
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not facts.keys() >= set(names):
+            raise ValueError(f"it lacks one of {', '.join(names) or 'its names'}")
+    return facts
 
 
 def write_json(path: Path, content: object) -> None:

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geneface_kit.runs.files import Facts, plain, sha256, write_json
+from geneface_kit.runs.files import Damaged, Facts, plain, read_json, sha256, write_json
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-FACTS = frozenset(  # that a run.json says at least
-    ("schema", "id", "stage", "subject", "profile", "seed", "config", "data_kind", "status")
-    + ("parents", "outputs", "metrics")
+FACTS = (  # that a run.json says at least
+    *("schema", "id", "stage", "subject", "profile", "seed", "config", "data_kind", "status"),
+    *("parents", "outputs", "metrics"),
 )
 BESIDE = (".ipynb", "_clock.csv")  # lie beside a run's outputs, never twice alike
 
@@ -178,10 +178,9 @@ def open_run(folder: Path) -> Run:
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     try:
-        facts = json.loads((folder / "run.json").read_text())
-    except (FileNotFoundError, ValueError):  # no text or no json
+        return read_json(folder / "run.json", *FACTS)
+    except (FileNotFoundError, Damaged):
         return None
-    return facts if isinstance(facts, dict) and facts.keys() >= FACTS else None
 
 
 def root() -> Path:

@@ -23,7 +23,7 @@ def large_puppet(times: int) -> Person:
     person = puppet()
     pictures = {
         name: getattr(person, name).repeat(times, axis=1).repeat(times, axis=2)
-        for name in ("frames", "labels", "torso")
+        for name in ("frames", "labels", "kinds", "torso")
     }
     places = {
         name: times * getattr(person, name) for name in ("landmarks2d", "face_rects", "lip_rects")

@@ -73,5 +73,11 @@ def test_without_snapshots_there_are_none(tmp_path):
 
 def test_a_damaged_file_is_told(tmp_path):
     (tmp_path / "head_snapshots.npz").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="head_snapshots.npz is damaged"):
+    with pytest.raises(ValueError, match="head_snapshots.npz cannot be read"):
         load_snapshots(tmp_path)
+
+
+def test_a_training_that_goes_on_is_not_stopped_by_damaged_snapshots(tmp_path):
+    (tmp_path / "head_snapshots.npz").write_bytes(b"no zip")
+    Snapshots(tmp_path, TRUTH)(20, grey(2), 20.0)
+    assert [snapshot.step for snapshot in load_snapshots(tmp_path)] == [20]

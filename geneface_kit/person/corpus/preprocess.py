@@ -16,6 +16,8 @@ from geneface_kit import runs
 from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.tracking.track import track
+from geneface_kit.runs.arrays import read_npy
+from geneface_kit.runs.files import Damaged
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,10 @@ def read(job: ClipJob) -> Outcome:
     try:
         audio = _sound(job)[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
         stage = "face"
-        known = job.faces.exists()
-        points = np.load(job.faces) if known else _landmarks_of(job)
+        try:
+            points, known = np.array(read_npy(job.faces, "real t 68 3")), True
+        except (FileNotFoundError, Damaged):
+            points, known = _landmarks_of(job), False
     except Exception as error:
         return _broken(stage, error)
     if not known:  # finding them is most of the work

@@ -6,7 +6,6 @@ with their shards. An utterance is a view into the mapped shards, read when it i
 """
 
 import csv
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ from geneface_kit import runs
 from geneface_kit.person.corpus import manifest
 from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.speech import Speech
-from geneface_kit.runs.files import Facts
+from geneface_kit.runs.files import Damaged, Facts, read_json
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +176,8 @@ def pack(
 def _read_index(home: Path) -> Facts | None:
     """The index, or None when there is none of this schema."""
     try:
-        index = json.loads((home / INDEX).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        index = read_json(home / INDEX, "schema", "settings", "clips", "broken")
+    except (FileNotFoundError, Damaged):
         return None
     return index if index.get("schema") == manifest.SCHEMA else None
 
