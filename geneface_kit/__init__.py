@@ -10,7 +10,7 @@ import os
 # mediapipe. On two cores that made head training 5 to 13 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["STAGES", "Run", "open_run", "require"]
+__all__ = ["STAGES", "Run", "open_run", "require", "say"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,8 +18,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'geneface_kit' has no attribute {name!r}")
     from geneface_kit.pipeline.require import require
+    from geneface_kit.pipeline.say import say
     from geneface_kit.pipeline.stages import STAGES
     from geneface_kit.runs.record import Run, open_run
 
-    globals().update(STAGES=STAGES, Run=Run, open_run=open_run, require=require)
+    globals().update(STAGES=STAGES, Run=Run, open_run=open_run, require=require, say=say)
     return globals()[name]

@@ -35,10 +35,10 @@ HEARD = {
     "version": "word",
 }
 PICTURES = {
-    "frames": "byte t p p 3",
-    "labels": "byte t p p",
-    "kinds": "byte t p p",
-    "torso": "byte t p p 4",
+    "frames": "byte n p p 3",
+    "labels": "byte n p p",
+    "kinds": "byte n p p",
+    "torso": "byte n p p 4",
 }
 
 
@@ -128,7 +128,8 @@ def load(folder: Path, *, judged: bool = True) -> Person:
 def assemble(folder: Path, facts: Facts) -> Person:
     """The person that the files of a folder and the content of its person.json make up."""
     n_frames = facts["n_frames"]
-    lengths = {"t": n_frames, "s": 2 * n_frames, "p": facts["size"]}
+    n_pictures = facts.get("n_pictures", n_frames)  # an avatar that ships has none
+    lengths = {"t": n_frames, "s": 2 * n_frames, "n": n_pictures, "p": facts["size"]}
     tracks = read_npz(folder / "tracks.npz", TRACKS, lengths)
     heard = read_npz(folder / "speech.npz", HEARD, lengths)
     heard |= {word: str(heard[word]) for word in ("encoder", "version")}

@@ -4,12 +4,10 @@ Stages are imported by the commands that need them: --help and a mistyped option
 """
 
 import argparse
-import contextlib
 import ctypes
 import logging
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +83,7 @@ def check_system() -> None:
         raise OSError(f"{', '.join(missing)} missing: install with `{install}`")
 
 
-def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = "", only_check=False):
+def required(chosen: Chosen, stage: str, *, audio: str = "", only_check=False):
     """The finished run of a stage with the command's options, and what is to be said.
 
     only_check: nothing is made; what `require` would refuse is refused.
@@ -94,8 +92,9 @@ def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = "", onl
     from geneface_kit.pipeline.require import locate, require
     from geneface_kit.pipeline.settings import parse
 
-    spoken = {"talk.audio": str(Path(audio).resolve()) if audio else "", "talk.text": text}
-    others = parse(chosen.set) | {name: value for name, value in spoken.items() if value}
+    others = parse(chosen.set)
+    if audio:
+        others["talk.audio"] = str(Path(audio).resolve())
     return (locate if only_check else require)(
         stage,
         chosen.person,
@@ -109,7 +108,7 @@ def required(chosen: Chosen, stage: str, *, audio: str = "", text: str = "", onl
 def unit_arguments() -> argparse.ArgumentParser:
     """The arguments that tell one run of a person from others, to be a parser's parent."""
     unit = argparse.ArgumentParser(add_help=False)
-    unit.add_argument("--profile", default="smoke", help="smoke, cpu or paper")
+    unit.add_argument("--profile", default="auto", help="smoke, cpu or paper; auto by the person")
     unit.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     unit.add_argument("--seed", type=int, default=0)
     unit.add_argument("--method", default="full", help="a baseline or ablation")
@@ -197,42 +196,36 @@ def _all(chosen: Chosen) -> None:
         _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
     _say("\n".join(made["talk"].metrics["verdict"]))
     _say(f"video: {made['talk'].folder / 'talk.mp4'}")
+    if chosen.person == "demo":
+        from geneface_kit.pipeline.say import say
+        from geneface_kit.talk.audio import driving_audio
+
+        video = made["talk"].folder.parent / "demo_trained_for_long.mp4"
+        said = say("demo", driving_audio(chosen.audio), video)
+        _say(
+            f"the same words by the avatar that comes with the kit, trained for longer: {said.path}"
+        )
     _say(f"all in {(time.perf_counter() - start) / 60:.1f} min")
 
 
 def _talk(chosen: Chosen) -> None:
     """Make a video of a person saying a recording or a text."""
-    from geneface_kit.runs.files import replacing
+    from geneface_kit.pipeline.say import say
 
-    if bool(chosen.audio) == bool(chosen.text):
-        raise ValueError("talk needs either a recording or --text, and then the video's name")
-    _check_video(chosen.video, chosen.person, chosen.audio)
-    run = required(chosen, "talk", audio=chosen.audio, text=chosen.text)
-    with replacing(chosen.video) as partial:
-        shutil.copyfile(run.folder / "talk.mp4", partial)
-    _say("\n".join(run.metrics["verdict"]))
-    _say(f"consent: {run.metrics['consent']}")
-    _say(f"video: {chosen.video} (from {run.id})")
-
-
-def _check_video(video: Path, person: str, audio: str) -> None:
-    """Raises ValueError, in one sentence, where a video cannot or must not be written."""
-    from geneface_kit.person.settings import PersonConfig
-    from geneface_kit.person.stage import inputs
-    from geneface_kit.runs.files import check_writable
-
-    if video.suffix.lower() != ".mp4":
-        raise ValueError(f"the video must be called something.mp4, got {video}")
-    if video.is_dir():
-        raise ValueError(f"{video} is a folder: name the video in it")
-    if not video.absolute().parent.is_dir():
-        raise ValueError(f"there is no folder {video.absolute().parent}: make it first")
-    check_writable(video.absolute().parent)
-    read = [Path(audio)] * bool(audio)
-    with contextlib.suppress(FileNotFoundError):  # a finished person does without its clip
-        read += inputs(person, PersonConfig()).values()
-    if video.exists() and any(path.exists() and path.samefile(video) for path in read):
-        raise ValueError(f"{video} is what the talk reads: choose another name for the video")
+    said = say(
+        chosen.person,
+        chosen.audio,
+        chosen.video,
+        text=chosen.text,
+        profile=chosen.profile,
+        seed=chosen.seed,
+        overrides=chosen.set,
+        method=chosen.method,
+        runs=chosen.out,
+    )
+    _say("\n".join(said.verdict))
+    _say(f"consent: {said.consent}")
+    _say(f"video: {said.path} (from {said.origin})")
 
 
 def _corpus(chosen: Chosen) -> None:

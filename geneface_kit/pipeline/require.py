@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from geneface_kit.person import demo
 from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
@@ -33,20 +34,21 @@ def require(
     stage: str,
     person: str = "demo",
     *,
-    profile: str = "smoke",
+    profile: str = "auto",
     seed: int = 0,
     overrides: Overrides | str | None = None,
     out: Path | str = "",
 ) -> Run:
     """The finished run of a stage for a person: found, or made together with all it needs.
 
-    overrides: dotted settings, {"head.steps": 100} or "head.steps=100,talk.temperature=0".
-    out: the folder of all runs; default: runs/ at the root. The same settings, seed, inputs,
-    parents and version of the stage give the same run; of inputs the content counts, not where
-    they lie or what a person's clip is called. A run that was cut off or failed goes on where it
-    stopped. Settings, inputs and the folder are checked before anything is made.
+    profile: see `profile_for`. overrides: dotted settings, {"head.steps": 100} or
+    "head.steps=100,talk.temperature=0". out: the folder of all runs; default: runs/ at the root.
+    The same settings, seed, inputs, parents and version of the stage give the same run; of inputs
+    the content counts, not where they lie or what a person's clip is called. A run that was cut
+    off or failed goes on where it stopped. Settings, inputs and the folder are checked before
+    anything is made.
     """
-    settings = resolve(profile, overrides)
+    settings = resolve(profile_for(person, profile), overrides)
     planned = _planned(stage, person, settings, seed, _home(out))
     check_writable(planned.folder)
     return _made(planned, settings)
@@ -56,13 +58,20 @@ def locate(
     stage: str,
     person: str = "demo",
     *,
-    profile: str = "smoke",
+    profile: str = "auto",
     seed: int = 0,
     overrides: Overrides | str | None = None,
     out: Path | str = "",
 ) -> Path:
     """The folder of the run that `require` would give, there or not; nothing is made."""
-    return _planned(stage, person, resolve(profile, overrides), seed, _home(out)).folder
+    settings = resolve(profile_for(person, profile), overrides)
+    return _planned(stage, person, settings, seed, _home(out)).folder
+
+
+def profile_for(person: str, profile: str = "auto") -> str:
+    """The profile that is meant: "auto" is smoke for the embedded demo, cpu for anybody else."""
+    automatic = "smoke" if person in demo.NAMES else "cpu"
+    return automatic if profile == "auto" else profile
 
 
 def _home(out: Path | str) -> Path:

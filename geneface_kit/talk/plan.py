@@ -14,6 +14,7 @@ from geneface_kit.motion import stage as motion_stage
 from geneface_kit.motion.weights import Motion
 from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.avatar import Avatar
+from geneface_kit.person import demo
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
@@ -62,6 +63,17 @@ def load_actor(parents: Mapping[str, Run]) -> Actor:
     person, motion = person_stage.load(place["person"]), motion_stage.load(place["motion"])
     adapter = adaptation_stage.load(place["adaptation"])
     return Actor(person, motion, adapter, nerf_stage.load(place["nerf"], person))
+
+
+def embedded_actor() -> Actor:
+    """The demo person as it comes with the kit, trained and ready to talk, see `person.demo`."""
+    person = person_stage.load(demo.AVATAR)
+    return Actor(
+        person,
+        motion_stage.load(),
+        adaptation_stage.load(demo.AVATAR),
+        nerf_stage.load(demo.AVATAR, person),
+    )
 
 
 def plan(

