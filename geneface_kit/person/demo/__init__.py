@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from geneface_kit.person import camera
+
 NAMES = ("demo", "demo_b")
 FOLDER = Path(__file__).parent
 AVATAR = FOLDER / "avatar"
@@ -56,13 +58,16 @@ def truth(name: str, *, folder: Path | None = None) -> Truth:
     with np.load(path, allow_pickle=False) as held:
         t, h, w = (int(n) for n in held["labels_shape"])
         low, high = np.unpackbits(held["labels"], axis=-1, count=w)
-        arrays = ("landmarks", "poses", "landmarks2d", "starts_s", "ends_s")
+        arrays = {name: held[name] for name in ("landmarks", "poses", "starts_s", "ends_s")}
+        focal = float(held["focal"])
+        points = camera.project(arrays["landmarks"], arrays["poses"], focal, w)
         return Truth(
-            focal=float(held["focal"]),
+            focal=focal,
+            landmarks2d=points.astype(np.float32),
             labels=(low + 2 * high).reshape(t, h, w),
             phonemes=tuple(str(s) for s in held["phonemes"]),
             text=str(held["text"]),
-            **{name: held[name] for name in arrays},
+            **arrays,
         )
 
 

@@ -13,14 +13,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from geneface_kit.person import clip
+from geneface_kit.person import clip, demo
 from geneface_kit.person.artefact import SCHEMA, TRACKS
-from geneface_kit.person.files import write_npz
+from geneface_kit.person.spans import ONE
 from geneface_kit.runs import Run, replacing, write_json
 from geneface_kit.talk.plan import Actor, Plan
 
-HALVED = 2**16
-"""Tensors of at least so many numbers are written in half precision."""
+UNUSED = ("head.occupancy.density", "head.occupancy.visible")
+"""What only training reads: written as nothing, a byte a cell."""
 
 
 def export_avatar(actor: Actor, acted: Plan, made: dict[str, Run], folder: Path) -> None:
@@ -44,9 +44,10 @@ def _write_halved(source: Path, target: Path) -> None:
         tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
         about = file.metadata() | {"person": "demo"}
     small = {
-        key: value.half() if value.numel() >= HALVED and value.dtype == torch.float32 else value
+        key: value.half() if value.dtype == torch.float32 else value
         for key, value in tensors.items()
     }
+    small |= {key: small[key].bool() & False for key in UNUSED if key in small}
     with replacing(target) as partial:
         save_file(small, partial, about)
 
@@ -62,11 +63,14 @@ def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
         "landmark_mean": person.landmark_mean,
         "landmark_std": person.landmark_std,
         "found": np.ones(n_frames, bool),
+        "spans": ONE,
     }
-    write_npz(folder / "tracks.npz", **{name: tracks[name] for name in TRACKS})
-    write_npz(folder / "speech.npz", **vars(acted.speech))
+    assert tracks.keys() == set(TRACKS)
+    for name, arrays in {"tracks": tracks, "speech": vars(acted.speech)}.items():
+        with replacing(folder / f"{name}.npz") as partial:
+            np.savez_compressed(partial, **arrays)
     clip.write_audio(folder / "audio.wav", acted.audio)
-    for name in ("frames", "labels", "torso"):
+    for name in ("frames", "labels", "kinds", "torso"):
         np.save(folder / f"{name}.npy", np.array(getattr(person, name)[:0]))
     facts = {
         "schema": SCHEMA,
@@ -77,7 +81,7 @@ def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
         "n_frames": n_frames,
         "n_pictures": 0,
         "forced": False,
-        "consent": "",
-        "report": {"verdict": "usable", "reasons": ["rendered by this kit"], "warnings": []},
+        "consent": demo.CREDIT,
+        "report": {"verdict": "usable", "reasons": [], "warnings": [], "obstacles": []},
     }
     write_json(folder / "person.json", facts)

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.renderer import to_uint8
-from geneface_kit.person import camera, demo
+from geneface_kit.person import demo
 from geneface_kit.person.clip import FPS, write_video
 from geneface_kit.runs import replacing
 from geneface_kit.runs.live import progress
@@ -55,13 +55,9 @@ def film(
 
     about = {"title": f"{name} (synthetic)", "comment": f"{spoken.text} {demo.CREDIT}"}
     write_video(folder / f"{name}.mp4", frames(), planned.audio, metadata=about)
-    focal, size = actor.avatar.focal, actor.avatar.size
-    known = {
-        "landmarks": planned.landmarks,
-        "poses": planned.poses,
-        "landmarks2d": camera.project(planned.landmarks, planned.poses, focal, size),
-        "focal": np.float64(focal),
-    }
+    (folder / f"{name}.consent.txt").write_text(demo.CREDIT + "\n")
+    focal = np.float64(actor.avatar.focal)
+    known = {"landmarks": planned.landmarks, "poses": planned.poses, "focal": focal}
     _write_truth(folder / f"{name}_truth.npz", known, np.stack(labels), spoken)
     return planned
 

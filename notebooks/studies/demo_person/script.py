@@ -17,7 +17,7 @@ class Role:
 SCRIPT = {
     "demo": Role(
         "Hello. I was made by a small program on an ordinary computer. Nobody filmed me saying "
-        "this. My voice comes from another program, and my lips move by what they hear in it.",
+        "this. My lips move by what they hear in a voice.",
         seed=1,
     ),
     "demo_b": Role(
