@@ -25,6 +25,7 @@ MIN_S = 1.0  # seconds of the shortest clip or stretch that is used (ours)
 LEAST_PART, AROUND = 240, 4.0
 """Side of the smallest parts of a picture that are searched, pixels; the square that is then looked
 at, in heights of the face (ours)."""
+HALO = 4  # pixels up to which a dark first line and its halo reach (ours)
 BLACK = 12  # mean value of a line of pixels, of 255, up to which it is black (ours)
 HEAD_SHARE = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop (ours)
 SQUARE_SHARE = 0.45  # a square picture is cropped where a crop is smaller by this factor (ours)
@@ -172,15 +173,15 @@ def scan_all(sources: Sequence[Path], *, max_s: float = 0.0, detector: str = "me
 def black_bars(brightest: UInt8[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
     """Widths of the bars at the left, top, right and bottom of pictures, pixels. brightest: the
     largest value of each pixel over the clip. A bar is black all the time and ends in a straight
-    edge: a person before a black wall has none. A first line that is far darker than the third over
-    its whole length, as analogue video has it, is no picture either."""
+    edge: a person before a black wall has none. A first line that is far darker than those after it
+    over its whole length, as analogue video has it, is no picture either, nor is its halo."""
     found = []
     for lines in (brightest.T, brightest, brightest.T[::-1], brightest[::-1]):
         is_black = lines.mean(axis=1) < BLACK
         n = len(lines) if is_black.all() else int(np.argmin(is_black))
         is_bar = 0 < n < len(lines) // 2 and (lines[n + 1] > 2 * BLACK).mean() > 0.75
-        is_bar |= n == 0 and (lines[0] < 0.65 * lines[2]).mean() > 0.75
-        found.append(n + 2 if is_bar else 0)  # the edge itself is a mixture
+        is_line = n == 0 and (lines[0] < 0.65 * lines[HALO]).mean() > 0.75
+        found.append(n + 2 if is_bar else (HALO + 1) * is_line)  # the edge itself is a mixture
     return (found[0], found[1], found[2], found[3])
 
 

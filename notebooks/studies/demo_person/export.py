@@ -66,7 +66,11 @@ def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
         "spans": ONE,
     }
     assert tracks.keys() == set(TRACKS)
-    for name, arrays in {"tracks": tracks, "speech": vars(acted.speech)}.items():
+    speech = {
+        name: values.astype(np.float16) if isinstance(values, np.ndarray) else values
+        for name, values in vars(acted.speech).items()
+    }
+    for name, arrays in {"tracks": tracks, "speech": speech}.items():
         with replacing(folder / f"{name}.npz") as partial:
             np.savez_compressed(partial, **arrays)
     clip.write_audio(folder / "audio.wav", acted.audio)

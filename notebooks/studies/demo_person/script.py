@@ -21,8 +21,8 @@ SCRIPT = {
         seed=1,
     ),
     "demo_b": Role(
-        "Good morning. Please give me a voice, and I will move my mouth with every word. "
-        "Most people believe what they see, so always tell them what I am.",
+        "Good morning. Give me a voice, and I will move my mouth with every word. Most people "
+        "believe what they see.",
         seed=2,
         speed=1.1,
         deeper=Fraction(11, 10),
