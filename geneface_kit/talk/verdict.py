@@ -85,7 +85,7 @@ def judge(planned: Plan, actor: Actor, flicker: float) -> tuple[Check, ...]:
     if planned.silent.all():
         moves, remedies[0] = None, "the recording is silent"
     if trembles is None:
-        remedies[2] = "the clip does not move at all"
+        remedies[2] = "there are no moving pictures of the clip"
     strange = _strangeness(planned.landmarks, person)
     return (
         Check("mouth motion over the person's own", moves, 0.4, 2.5, remedies[0]),

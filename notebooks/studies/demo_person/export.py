@@ -53,12 +53,14 @@ def _write_halved(source: Path, target: Path) -> None:
 
 
 def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
-    """The artefact of the rendered clip, without its pictures."""
-    person, n_frames = actor.person, len(acted.landmarks)
+    """The artefact of the rendered clip from its first word to its last, without its pictures."""
+    spoken = np.flatnonzero(~acted.silent)
+    part = slice(int(spoken[0]), int(spoken[-1]) + 1)
+    person, n_frames = actor.person, part.stop - part.start
     tracks = {name: np.zeros((n_frames, 4), np.int64) for name in ("face_rects", "lip_rects")}
     tracks |= {
-        "poses": acted.poses,
-        "landmarks": acted.landmarks,
+        "poses": acted.poses[part],
+        "landmarks": acted.landmarks[part],
         "landmarks2d": np.zeros((n_frames, 68, 2), np.float32),
         "landmark_mean": person.landmark_mean,
         "landmark_std": person.landmark_std,
@@ -66,14 +68,13 @@ def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
         "spans": ONE,
     }
     assert tracks.keys() == set(TRACKS)
-    speech = {
-        name: values.astype(np.float16) if isinstance(values, np.ndarray) else values
-        for name, values in vars(acted.speech).items()
-    }
-    for name, arrays in {"tracks": tracks, "speech": speech}.items():
+    heard = acted.speech.each(lambda values: values[2 * part.start : 2 * part.stop])
+    heard = heard.each(lambda values: values.astype(np.float16))
+    for name, arrays in {"tracks": tracks, "speech": vars(heard)}.items():
         with replacing(folder / f"{name}.npz") as partial:
             np.savez_compressed(partial, **arrays)
-    clip.write_audio(folder / "audio.wav", acted.audio)
+    sound = acted.audio[part.start * clip.SAMPLES : part.stop * clip.SAMPLES]
+    clip.write_audio(folder / "audio.wav", sound)
     for name in ("frames", "labels", "kinds", "torso"):
         np.save(folder / f"{name}.npy", np.array(getattr(person, name)[:0]))
     facts = {
