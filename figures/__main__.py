@@ -49,8 +49,8 @@ def _filmstrips(chosen: argparse.Namespace) -> None:
         if not equals:
             raise ValueError(f"{pair!r} must look like PERSON=RECORDING")
         talks.append(required(chosen, "talk", audio=audio))
-    name, folder = f"filmstrips_{chosen.profile}", root() / "figures"
-    title = f"Driven by other voices ({chosen.profile})"
+    profile, folder = talks[0].profile, root() / "figures"
+    name, title = f"filmstrips_{profile}", f"Driven by other voices ({profile})"
     figures.save_filmstrips(folder, name, talks, title=title)
     sys.stdout.write(f"drawn: {folder / name}.png\n")
 

@@ -266,7 +266,7 @@ def test_faces_are_cut_out_where_the_landmarks_are():
 def test_opening_data_compares_one_clip_in_four_ways(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "encode", acting.speech)
     heard = np.tile([[0.05, 0.0], [-0.05, 0.0]], (22, 1)).astype(np.float32)
-    monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken: heard)
+    monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken, spans: heard)
     actor = acting.actor(tmp_path)
     data = figures.opening_data(actor, TalkConfig(temperature=0.0), run())
     tracked = mouth_opening(actor.person.landmarks)
@@ -321,12 +321,13 @@ def test_the_commands_redraw_and_make_filmstrips(monkeypatch, capsys):
 
     def required(chosen, stage, *, audio):
         asked.append((stage, chosen.person, chosen.seed, audio))
+        return SimpleNamespace(profile=chosen.profile)
 
     monkeypatch.setattr(command_line, "required", required)
     monkeypatch.setattr(figures, "save_filmstrips", lambda folder, name, talks, *, title: None)
     two = ["obama=song.wav", "lieu=news.wav"]
-    assert command_line.main(["filmstrips", *two, "--seed", "2"]) == 0
+    assert command_line.main(["filmstrips", *two, "--seed", "2", "--profile", "cpu"]) == 0
     assert asked == [("talk", "obama", 2, "song.wav"), ("talk", "lieu", 2, "news.wav")]
-    assert "filmstrips_smoke.png" in capsys.readouterr().out
+    assert "filmstrips_cpu.png" in capsys.readouterr().out
     assert command_line.main(["filmstrips", "obama"]) == 2
     assert capsys.readouterr().err == "error: 'obama' must look like PERSON=RECORDING\n"
