@@ -181,7 +181,9 @@ def black_bars(brightest: UInt8[np.ndarray, "h w"]) -> tuple[int, int, int, int]
         n = len(lines) if is_black.all() else int(np.argmin(is_black))
         is_bar = 0 < n < len(lines) // 2 and (lines[n + 1] > 2 * BLACK).mean() > 0.75
         is_line = n == 0 and (lines[0] < 0.65 * lines[HALO]).mean() > 0.75
-        found.append(n + 2 if is_bar else HALO + 1 if is_line else 0)  # the edge itself is a mixture
+        found.append(
+            n + 2 if is_bar else HALO + 1 if is_line else 0
+        )  # the edge itself is a mixture
     return (found[0], found[1], found[2], found[3])
 
 
