@@ -13,9 +13,8 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.runs import Run
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan, load_actor
-from geneface_kit.talk.postprocess import postprocess
+from geneface_kit.talk.postprocess import TalkConfig, postprocess
 
 __all__ = [
     "filmstrips_data",

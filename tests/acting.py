@@ -16,8 +16,8 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.record import Run
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor
+from geneface_kit.talk.postprocess import TalkConfig
 
 SIZE = 32
 TALK = TalkConfig(max_s=0.0, temperature=0.0)

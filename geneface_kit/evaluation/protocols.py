@@ -16,8 +16,8 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import SAMPLES
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan, in_a_row, plan
+from geneface_kit.talk.postprocess import TalkConfig
 
 
 def held_out(person: Person, n_frames: int) -> Int[np.ndarray, " n"]:

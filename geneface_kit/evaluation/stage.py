@@ -20,8 +20,8 @@ from geneface_kit.runs import Run, replacing
 from geneface_kit.runs.files import named
 from geneface_kit.runs.ranges import Natural, NotNegative
 from geneface_kit.talk.audio import driving_audio
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import load_actor
+from geneface_kit.talk.postprocess import TalkConfig
 
 OF_LANDMARKS = (
     *("mouth correlation", "mouth correlation with speech", "mouth motion ratio", "sync expert"),

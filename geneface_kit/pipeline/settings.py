@@ -21,7 +21,7 @@ from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, Tors
 from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.runs import ranges
-from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.postprocess import TalkConfig
 
 Value = bool | int | float | str | tuple | list
 """What a setting can be; a list stands for a tuple."""

@@ -21,8 +21,7 @@ from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
 from geneface_kit.person.speech import Speech, encode
 from geneface_kit.runs.record import Run
 from geneface_kit.talk.audio import loudness, silent_frames
-from geneface_kit.talk.config import TalkConfig
-from geneface_kit.talk.postprocess import pose_path, postprocess, torso_shift_path
+from geneface_kit.talk.postprocess import TalkConfig, pose_path, postprocess, torso_shift_path
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@ All functions are plain numpy on landmarks (t, 68, 3) of the head frame, 25 per 
 """
 
 import itertools
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,8 +14,8 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.spans import ONE, stretches
+from geneface_kit.runs.ranges import Folder, NotNegative, Positive, Share
 from geneface_kit.talk.audio import loudness, silent_frames
-from geneface_kit.talk.config import TalkConfig
 
 Landmarks = Float[np.ndarray, "t 68 3"]
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
@@ -21,6 +23,24 @@ LEAD = 3  # frames by which lips part before a sound after silence (ours; about 
 CLOSED_SHARE = 0.25  # share of the person's frames whose mouth counts as closed (ours)
 POSE_WINDOW = 7  # frames averaged along the head's path (official code)
 BEND = 12  # frames on both sides of a joint in which a replayed path bends to meet (ours)
+
+
+@dataclass(frozen=True)
+class TalkConfig:
+    """How a recording becomes a video. The defaults are the smoke profile."""
+
+    audio: str = ""  # file with sound; "" means the sentence of the held-out demo (ours)
+    text: str = ""  # words to say instead of a recording, by the offline voice (ours)
+    max_s: NotNegative = 0.0  # seconds of the recording that are spoken; 0 means all of it (ours)
+    temperature: NotNegative = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
+    lle_share: Share = 0.0  # share of each face taken from its nearest own faces; GeneFace++ 0.2
+    clamp_std: Positive = 2.5  # per-coordinate limit in the person's std (official code, grid road)
+    smooth_frames: NotNegative = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
+    rest_in_silence: bool = True  # silent stretches close the mouth (official vanilla road)
+    blinks: Literal["clip", "none"] = "clip"  # the person's own eyes, or predicted ones
+    head_motion: Literal["clip", "still"] = "clip"  # the person's own path and back, or none
+    label: str = ""  # visible text in the picture; "" for none (ours)
+    c2pa_keys: Folder = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
 
 
 def postprocess(

@@ -18,9 +18,9 @@ from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
 from geneface_kit.runs import Run, live, replacing
 from geneface_kit.runs.files import named
 from geneface_kit.talk.audio import check_text, driving_audio, say
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.marking import check_keys, consent_of, labelled, provenance, sign
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
+from geneface_kit.talk.postprocess import TalkConfig
 from geneface_kit.talk.verdict import Check, Flicker, judge, verdict_lines
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from geneface_kit.person import speech
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.stages import STAGES
 from geneface_kit.talk import plan as plan_module
-from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.postprocess import TalkConfig
 
 
 def run(name="talk-demo-smoke-1", kind="synthetic", status="ok", folder=Path("nowhere")):

@@ -13,7 +13,7 @@ import torch
 from geneface_kit.person.clip import read_audio, write_video
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.talk import plan as plan_module
-from geneface_kit.talk.config import TalkConfig
+from geneface_kit.talk.postprocess import TalkConfig
 from geneface_kit.talk.stage import talk
 
 TONE = 200.0

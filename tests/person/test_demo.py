@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from geneface_kit.metrics.formulas import psnr
+from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.person import camera, demo, landmarks, speech
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech.encoders import encode
 from geneface_kit.talk.plan import embedded_actor
 
-CLOSED, OPEN = frozenset("mbp"), frozenset("ɑæa")
+CLOSED, OPEN = frozenset("mbp"), frozenset("ɑæaʌɛɔAIOW")
 
 
 @pytest.fixture(scope="module", params=demo.NAMES)
@@ -122,7 +122,7 @@ def test_lips_are_closer_on_m_b_p_than_on_open_vowels(known):
     gap = mouth_opening(known.landmarks)
     closed, opened = frames_of(known, CLOSED), frames_of(known, OPEN)
     assert len(closed) >= 8 and len(opened) >= 3
-    assert gap[closed].mean() < 0.6 * gap[opened].mean()
+    assert gap[closed].mean() < 0.75 * gap[opened].mean()
 
 
 def test_mouth_and_sound_are_in_step(name, known):
@@ -150,7 +150,7 @@ def test_the_embedded_avatar_renders_the_clip_again(known, pictures):
         again = avatar.render_frame(known.landmarks[frame][None], known.poses[frame]).rgb
         blurred = cv2.GaussianBlur(pictures[frame].astype(np.float32) / 255, (0, 0), 1)
         found = cv2.GaussianBlur(again.numpy(), (0, 0), 1)
-        assert psnr(found, blurred) > 32
+        assert psnr_of_error(float(np.square(found - blurred).mean())) > 32
 
 
 def test_unknown_demo_person_is_one_sentence():

@@ -15,10 +15,16 @@ from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.settings import resolve
 from geneface_kit.talk import plan as plan_module
 from geneface_kit.talk.audio import loudness, silent_frames
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.marking import provenance
 from geneface_kit.talk.plan import plan
-from geneface_kit.talk.postprocess import BEND, ping_pong, pose_path, postprocess, without_jumps
+from geneface_kit.talk.postprocess import (
+    BEND,
+    TalkConfig,
+    ping_pong,
+    pose_path,
+    postprocess,
+    without_jumps,
+)
 from geneface_kit.talk.stage import inputs, talk
 from geneface_kit.talk.verdict import verdict_lines
 

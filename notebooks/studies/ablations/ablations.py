@@ -28,8 +28,8 @@ from geneface_kit.pipeline.methods import FULL, METHODS, overrides
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Value, parse, resolve
 from geneface_kit.runs.record import Run, root
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan
+from geneface_kit.talk.postprocess import TalkConfig
 
 __all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_path"]
 

@@ -16,8 +16,8 @@ from geneface_kit.person import demo
 from geneface_kit.person.clip import FPS, write_video
 from geneface_kit.runs import replacing
 from geneface_kit.runs.live import progress
-from geneface_kit.talk.config import TalkConfig
 from geneface_kit.talk.plan import Actor, Plan, plan
+from geneface_kit.talk.postprocess import TalkConfig
 from notebooks.studies.demo_person.voice import Speech
 
 SLOW_S = 0.6
