@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
 
-from geneface_kit.metrics import fid, formulas, identity, perceptual, syncnet
+from geneface_kit.metrics import fid, formulas, perceptual, syncnet
 from geneface_kit.metrics.formulas import Frames
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
@@ -79,7 +79,7 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
         "VGG-HED distance": perceptual.vgg_hed(frames, truth),
         "FID": fid.fid(frames, truth),
         "FD-MobileNetV2": fid.fd_mobilenet(frames, truth),
-        "SFace identity": identity.identity(frames, truth),
+        "SFace identity": perceptual.identity(frames, truth),
         "AUE": AUE,
     }
     faces = detected(frames)

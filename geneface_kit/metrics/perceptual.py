@@ -1,11 +1,13 @@
-"""Perceptual: rendered and true frames -> LPIPS, VGG-HED distance, both by features of VGG-16.
+"""Perceptual: rendered and true frames as networks see them: LPIPS, VGG-HED distance, identity.
 
-LPIPS is the name of one network with its learned weights; the edge network's VGG-16 has others.
+LPIPS is the name of one VGG-16 with its learned weights; the edge network's VGG-16 has others.
+Identity, by the 8-bit SFace of the OpenCV zoo, is a metric of this kit: no published table has it.
 """
 
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -18,6 +20,8 @@ from geneface_kit.metrics.networks import NotMeasured, network
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
 MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge network's training
 
+Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
+SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
 Weights = list[list[tuple[Tensor, Tensor]]]
 
 
@@ -107,3 +111,46 @@ def scripted(path: Path) -> torch.jit.ScriptModule:
 def channels_first(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[Tensor, "t 3 h w"]:
     """A stack of pictures as torch wants it."""
     return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+
+
+def identity(predicted: Frames, truth: Frames) -> float | NotMeasured:
+    """SFace identity: mean cosine of the faces of the same frame in both sets, in [-1, 1].
+
+    Faces are found by YuNet and turned upright by its five points; frames without a face in
+    either set are left out. Two pictures of one person give 0.9, of two persons 0.0 to 0.2.
+    """
+    same_frames(predicted, truth)
+    paths = network("yunet"), network("sface")
+    for path in paths:
+        if isinstance(path, NotMeasured):
+            return path
+    tools = _tools(*paths)
+    frames = zip(predicted, truth, strict=True)
+    pairs = [tuple(_embedding(tools, one) for one in pair) for pair in frames]
+    both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
+    if not both:
+        return NotMeasured("YuNet finds no face in any pair of frames")
+    return float(np.mean(cosines(*(np.stack(side) for side in zip(*both, strict=True)))))
+
+
+def cosines(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """Cosine of the angle between the vectors of each row: (3, 4) and (4, 3) give 0.96."""
+    return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def _tools(yunet: Path, sface: Path) -> Tools:
+    if int(cv2.__version__.split(".")[0]) != 4:
+        raise ModuleNotFoundError(f"these networks need OpenCV 4, got {cv2.__version__}")
+    detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE)
+    return detector, cv2.FaceRecognizerSF.create(str(sface), "")
+
+
+def _embedding(tools: Tools, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 128"] | None:
+    detector, recognizer = tools
+    bgr = np.ascontiguousarray(frame[..., ::-1])
+    detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+    faces = detector.detect(bgr)[1]
+    if faces is None:
+        return None
+    best = faces[faces[:, -1].argmax()]
+    return recognizer.feature(recognizer.alignCrop(bgr, best)).ravel().astype(np.float32)

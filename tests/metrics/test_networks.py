@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from toys import ToyVgg
 
 from geneface_kit.metrics import fid, networks, perceptual, syncnet
-from geneface_kit.metrics.identity import cosines, identity
+from geneface_kit.metrics.perceptual import cosines, identity
 from geneface_kit.person import demo
 
 
