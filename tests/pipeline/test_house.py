@@ -24,9 +24,9 @@ MODULES = {
     ): path
     for path in sorted(FOLDER.rglob("*.py"))
 }
-MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 18_140, 120, 12, 350, 40
-"""Lines should become 15,000; fused and joint training and persons from several clips raised what
-was 16,850 before."""
+MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 17_230, 120, 12, 350, 40
+"""Lines should become 15,000: 16,540 were reached, then persons from several clips, labels of hair,
+ranges of settings, checked files and the demo that talks at once came in."""
 
 
 def imported(source: str) -> set[str]:
