@@ -45,7 +45,7 @@ PICTURES = {
 @dataclass(frozen=True)
 class Person:
     """A prepared person; pictures are memory maps, t frames at 25 fps of size x size pixels (the
-    avatar that comes with the kit has none, n = 0).
+    avatar that comes with the kit has none, m = 0).
 
     labels: 0 background, 1 head, 2 neck, 3 torso; kinds: whether a label is sure, see
     `segmentation.label_kinds`; torso: RGBA painted on behind the chin;
@@ -64,10 +64,10 @@ class Person:
     data_kind: str
     size: int
     focal: float
-    frames: UInt8[np.ndarray, "n h w 3"]
-    labels: UInt8[np.ndarray, "n h w"]
-    kinds: UInt8[np.ndarray, "n h w"]
-    torso: UInt8[np.ndarray, "n h w 4"]
+    frames: UInt8[np.ndarray, "m h w 3"]
+    labels: UInt8[np.ndarray, "m h w"]
+    kinds: UInt8[np.ndarray, "m h w"]
+    torso: UInt8[np.ndarray, "m h w 4"]
     background: UInt8[np.ndarray, "h w 3"]
     poses: Float[np.ndarray, "t 4 4"]
     landmarks: Float[np.ndarray, "t 68 3"]

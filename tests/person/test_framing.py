@@ -98,3 +98,12 @@ def test_a_small_head_in_a_square_picture_is_cropped():
     small = framing.square_crop(face_at(centres, 100), 1000, 1000)
     assert small.side == pytest.approx(150 / framing.HEAD_SHARE)
     assert framing.square_crop(face_at(centres, 300), 1000, 1000) == framing.Crop(0.0, 0.0, 1000.0)
+
+
+def test_a_dark_first_line_of_analogue_video_and_its_halo_are_no_picture():
+    brightest = np.full((512, 640), 200, np.uint8)
+    assert framing.black_bars(brightest) == (0, 0, 0, 0)
+    brightest[:2] = 90
+    assert framing.black_bars(brightest) == (0, framing.HALO + 1, 0, 0)
+    brightest[:, :320] = np.linspace(60, 200, 512).astype(np.uint8)[:, None]  # a dark corner
+    assert framing.black_bars(brightest) == (0, 0, 0, 0)
