@@ -14,6 +14,7 @@ import sys
 import time
 from argparse import Namespace as Chosen
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 SYSTEM_LIBRARIES = {
@@ -120,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m geneface_kit", description=__doc__.partition("\n")[0]
     )
+    parser.add_argument("--version", action="version", version=version("geneface-kit"))
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     unit = unit_arguments()

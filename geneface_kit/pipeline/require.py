@@ -16,6 +16,7 @@ from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
 from geneface_kit.pipeline.stages import PATHS, STAGES, Stage
 from geneface_kit.runs.files import Facts, check_writable, digests
+from geneface_kit.runs.ranges import meant
 from geneface_kit.runs.record import (
     SCHEMA,
     Run,
@@ -84,7 +85,8 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
     A clip under another name is the same person: such a run is where it was first made.
     """
     if stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
+        hint = meant(stage, STAGES)
+        raise ValueError(f"unknown stage {stage!r}: {hint}choose one of {', '.join(STAGES)}")
     if stage == "adaptation":
         check_together(settings)
     if stage == "evaluation":

@@ -82,8 +82,8 @@ def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) ->
     for dotted, value in (profile_values(profile) | dict(overrides or {})).items():
         section, _, name = dotted.partition(".")
         if section not in configs:
-            known = ", ".join(configs)
-            raise _unknown(dotted, f"it must start with one of {known}")
+            hint = ranges.meant(section, configs)
+            raise _unknown(dotted, f"{hint}it must start with one of {', '.join(configs)}")
         configs[section] = _replaced(configs[section], name, value, section)
     return Settings(profile, **configs)
 
@@ -149,7 +149,8 @@ def _replaced(config: Config, dotted: str, value: Value, above: str) -> Config:
     name, _, rest = dotted.partition(".")
     kinds = {one.name: one.type for one in fields(config)}
     if name not in kinds:
-        raise _unknown(f"{above}.{dotted}".rstrip("."), f"{above} has {', '.join(kinds)}")
+        hint = ranges.meant(name, kinds)
+        raise _unknown(f"{above}.{dotted}".rstrip("."), f"{hint}{above} has {', '.join(kinds)}")
     old = getattr(config, name)
     if dataclasses.is_dataclass(old):
         return dataclasses.replace(config, **{name: _replaced(old, rest, value, f"{above}.{name}")})

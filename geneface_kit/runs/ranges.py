@@ -3,7 +3,9 @@
 `check` is asked where settings are made (pipeline.settings), and so before anything else is.
 """
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
@@ -11,6 +13,12 @@ from typing import Annotated, Literal, get_args, get_origin
 from geneface_kit.runs.weights import imported
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """ "did you mean ...? ", for the error of a name that is not known; "" if none is alike."""
+    alike = difflib.get_close_matches(name, known, 1, 0.7)
+    return f"did you mean {alike[0]}? " if alike else ""
 
 
 @dataclass(frozen=True)

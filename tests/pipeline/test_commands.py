@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_help_loads_no_torch():
         assert f"\n    {name}" in done.stdout
 
 
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == version("geneface-kit")
+
+
 def test_run_makes_one_stage_with_the_options_given(made, capsys):
     options = "--profile cpu --seed 2 --method no-sync --set head.steps=7 --out there"
     assert main(["run", "nerf", "obama", *options.split()]) == 0
@@ -84,7 +91,7 @@ def test_a_bad_input_is_one_sentence(capsys):
         "error: talk needs either a recording or a text, and then the video's name\n"
     )
     assert main(["run", "tlak"]) == 2
-    assert capsys.readouterr().err.startswith("error: unknown stage 'tlak'")
+    assert capsys.readouterr().err.startswith("error: unknown stage 'tlak': did you mean talk?")
 
 
 def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):

@@ -37,7 +37,7 @@ def test_overrides_reach_their_section():
     ("overrides", "sentence"),
     [
         ({"head.stesp": 1}, "unknown setting 'head.stesp'"),
-        ({"hed.steps": 1}, "unknown setting 'hed.steps': it must start with one of"),
+        ({"hed.steps": 1}, "unknown setting 'hed.steps': did you mean head\\? it must start with one of"),
         ({"person.tracking.sleep": 1}, "unknown setting 'person.tracking.sleep'"),
         ({"person.tracking": 1}, "'person.tracking': person.tracking has focal_prior"),
         ({"head.steps.first": 1}, "head.steps is a setting, no section"),
@@ -119,3 +119,11 @@ def test_overrides_that_the_prose_gives_are_settings(name):
     assert given
     for overrides in given:
         resolve("smoke", overrides)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("head.step", "steps"), ("haed.steps", "head"), ("talk.lable", "label")]
+)
+def test_a_mistyped_setting_is_told_what_is_alike(wrong, meant):
+    with pytest.raises(ValueError, match=f"unknown setting '{wrong}': did you mean {meant}\\?"):
+        resolve("smoke", {wrong: 1})
