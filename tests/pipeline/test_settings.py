@@ -37,7 +37,10 @@ def test_overrides_reach_their_section():
     ("overrides", "sentence"),
     [
         ({"head.stesp": 1}, "unknown setting 'head.stesp'"),
-        ({"hed.steps": 1}, "unknown setting 'hed.steps': did you mean head\\? it must start with one of"),
+        (
+            {"hed.steps": 1},
+            "unknown setting 'hed.steps': did you mean head\\? it must start with one of",
+        ),
         ({"person.tracking.sleep": 1}, "unknown setting 'person.tracking.sleep'"),
         ({"person.tracking": 1}, "'person.tracking': person.tracking has focal_prior"),
         ({"head.steps.first": 1}, "head.steps is a setting, no section"),
