@@ -1,9 +1,12 @@
 """Known persons: downloads from a local server: whole, cut off, changed, wrong, absent."""
 
+import hashlib
 import http.server
+import io
 import json
 import logging
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from geneface_kit.person import stage as person
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """One file at /v.mp4; answers may break off."""
+    """One file at /v.mp4 and at /v.zip; answers may break off."""
 
     content = b""
     break_after: list[int]
@@ -30,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.n_asked += 1
-        if self.path != "/v.mp4":
+        if self.path not in ("/v.mp4", "/v.zip"):
             self.send_error(404)
             return
         self.send_response(200)
@@ -136,8 +139,11 @@ def test_a_clip_without_address_says_where_it_is(tmp_path):
 @pytest.mark.parametrize("name", known.KNOWN)
 def test_the_table_says_whose_and_on_what_terms(name):
     entry = known.KNOWN[name]
-    assert "github.com" in entry.source and entry.terms and entry.crop and entry.span
-    assert entry.address == "" or entry.address.startswith("https://github.com/")
+    published = ("github.com", "doi 10.")
+    assert any(one in entry.source for one in published)
+    assert entry.terms and entry.crop and entry.span
+    hosts = ("https://github.com/", "https://zenodo.org/records/")
+    assert entry.address == "" or entry.address.startswith(hosts)
 
 
 @pytest.fixture
@@ -175,3 +181,103 @@ def test_offline_nothing_is_asked_for(home, server, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"data/persons/ada\.mp4.*a test"):
         person.find("ada")
     assert not server.n_asked
+
+
+def packed(**clips: bytes) -> bytes:
+    """A zip that holds clips deep in it, others beside them, and what some systems add."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name, content in clips.items():
+            archive.writestr(f"s1/video/{name}.mpg", content)
+            archive.writestr(f"__MACOSX/._{name}.mpg", b"no clip")
+        archive.writestr("s1/other.mpg", b"another sentence")
+    return held.getvalue()
+
+
+@pytest.fixture
+def eve(ada, server) -> known.KnownPerson:
+    """A person of two clips, served as a zip."""
+    server.content = packed(one=b"first", two=b"second")
+    digests = {"one.mpg": b"first", "two.mpg": b"second"}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in digests.items()}
+    return replace(ada, address=ada.address.replace(".mp4", ".zip"), clips=digests)
+
+
+def test_grid_s1_is_ten_clips_whose_terms_are_named():
+    entry = known.KNOWN["grid_s1"]
+    assert entry.address == "https://zenodo.org/records/3625687/files/s1.zip"
+    assert "CC BY 4.0" in entry.terms and "doi 10.5281/zenodo.3625687" in entry.source
+    assert all(one in entry.source for one in ("Cooke", "Barker", "Cunningham", "Shao"))
+    assert len(entry.clips) == len(set(entry.clips.values())) == 10
+    assert all(
+        name.endswith(".mpg") and len(bytes.fromhex(digest)) == 32
+        for name, digest in entry.clips.items()
+    )
+
+
+def test_the_clips_of_grid_s1_are_those_of_the_table(shared_data):
+    folder = shared_data / "persons" / "grid_s1"
+    if not folder.is_dir():
+        pytest.skip(f"no clips of grid_s1 at {folder}")
+    assert {path.name: runs.sha256(path) for path in folder.glob("*.mpg")} == (
+        known.KNOWN["grid_s1"].clips
+    )
+
+
+def test_a_person_of_several_clips_is_found_by_name(home, server, eve, monkeypatch, caplog):
+    monkeypatch.setattr(known, "KNOWN", {"eve": eve})
+    with caplog.at_level(logging.INFO):
+        assert person.find("eve") == home / "eve"
+    assert "terms: free to test with" in caplog.text
+    assert names(home) == {"eve", "eve.fetched.json"}, "the zip is not kept"
+    assert [path.read_bytes() for path in person.clips_of(home / "eve")] == [b"first", b"second"]
+    assert names(home / "eve") == {"one.mpg", "two.mpg"}
+    assert json.loads((home / "eve.fetched.json").read_text())["clips"] == eve.clips
+    assert person.find("eve") == home / "eve" and server.n_asked == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (packed(one=b"first"), r"did not give two\.mpg"),
+        (packed(one=b"other", two=b"second"), r"did not give one\.mpg \(sha256 a7937b"),
+        (b"<html>please sign in</html>", "not a zip file"),
+        (packed(one=b"first", two=b"second").replace(b"second", b"secind"), "Bad CRC-32"),
+    ],
+    ids=["a clip is missing", "a clip is another", "no zip", "damaged"],
+)
+def test_unless_all_clips_are_right_there_is_none(tmp_path, server, eve, content, said):
+    whole, server.content = server.content, content
+    with pytest.raises(ValueError, match=said) as caught:
+        known.fetch("eve", tmp_path, eve)
+    assert "\n" not in str(caught.value) and not names(tmp_path)
+    server.content, server.break_after = whole, [len(whole) // 2]
+    with pytest.raises(FileNotFoundError, match="run again"):
+        known.fetch("eve", tmp_path, eve)
+    assert not names(tmp_path)
+    assert known.fetch("eve", tmp_path, eve).is_dir()
+
+
+def test_a_zip_that_was_put_there_is_read_and_stays(tmp_path, server, eve):
+    (tmp_path / "eve.zip").write_bytes(server.content)
+    assert names(known.fetch("eve", tmp_path, eve)) == {"one.mpg", "two.mpg"}
+    assert (tmp_path / "eve.zip").read_bytes() == server.content and not server.n_asked
+
+
+def test_a_fetched_folder_that_changed_is_not_used_silently(home, eve):
+    folder = known.fetch("eve", home, eve)
+    (folder / "mine.mpg").write_bytes(b"a clip of the user's own may lie beside")
+    assert person.find("eve") == folder
+    (folder / "two.mpg").unlink()
+    with pytest.raises(ValueError, match=r"two\.mpg is not the file that was fetched.*delete"):
+        person.find("eve")
+    (home / "eve.fetched.json").unlink()
+    assert person.find("eve") == folder
+
+
+def test_a_folder_without_the_clips_is_not_taken_for_them(home, server, eve):
+    (home / "eve").mkdir(parents=True)
+    (home / "eve" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"one\.mpg is not the file"):
+        known.fetch("eve", home, eve)
+    assert names(home) == {"eve"} and not server.n_asked

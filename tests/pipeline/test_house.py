@@ -24,9 +24,10 @@ MODULES = {
     ): path
     for path in sorted(FOLDER.rglob("*.py"))
 }
-MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 17_230, 120, 12, 350, 40
+MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 17_248, 120, 12, 350, 40
 """Lines should become 15,000: 16,540 were reached, then persons from several clips, labels of hair,
-ranges of settings, checked files and the demo that talks at once came in."""
+ranges of settings, checked files, the demo that talks at once and a known person of several clips
+came in."""
 
 
 def imported(source: str) -> set[str]:
