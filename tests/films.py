@@ -22,3 +22,10 @@ def read_film(path: Path | str, *, size: int | None = None, max_s: float | None 
     audio = clip.sound_of(path)
     audio = np.zeros(0, np.float32) if audio is None else audio
     return Film(frames, audio[: round(len(frames) / clip.FPS * clip.SAMPLE_RATE)])
+
+
+def another_face(frames: np.ndarray) -> np.ndarray:
+    """Pictures of the demo in the same room, with a dark beard that it does not have."""
+    size, bearded = frames.shape[1], frames.copy()
+    bearded[:, round(0.61 * size) : round(0.875 * size), size * 4 // 15 : size * 3 // 4] //= 5
+    return bearded

@@ -178,7 +178,7 @@ def _table(lines: Iterable[Iterable[str]]) -> str:
 
 def _image(picture: Image.Image, kind: str, text: str, width: int | str = "100%") -> str:
     small = io.BytesIO()
-    picture.save(small, kind, quality=80, optimize=True)
+    picture.save(small, kind, quality=75, optimize=True)
     encoded = base64.b64encode(small.getvalue()).decode()
     return f'<img width="{width}" alt="{text}" src="data:image/{kind};base64,{encoded}">'
 
@@ -222,5 +222,5 @@ def _charts(who: Person) -> Image.Image:
         axes["d"].scatter(width - np.median(width), opening, s=4)
         axes["d"].locator_params("x", nbins=5)
         axes["d"].set(xlabel="mouth width less its median", ylabel="opening")
-        figure.savefig(drawn, format="png", dpi=120)
+        figure.savefig(drawn, format="png", dpi=100)
     return Image.open(drawn).quantize(64, method=Image.Quantize.FASTOCTREE)

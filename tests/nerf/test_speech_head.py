@@ -145,8 +145,6 @@ def test_what_cannot_drive_a_head_is_refused(made):
     lips = make_field(SMALL, 3)
     with pytest.raises(ValueError, match=r"driven by landmarks: .* \(b, w, 68, 3\)"):
         lips.condition(torch.zeros(1, 1, 16, 4))
-    with pytest.raises(ValueError, match="head.driven_by must be 'landmarks' or 'speech'"):
-        make_field(dataclasses.replace(SMALL, driven_by="lips"), 3)
     with pytest.raises(ValueError, match="needs head.field=grid"):
         make_field(dataclasses.replace(CONFIG, field="vanilla"), 3, 4)
     with pytest.raises(ValueError, match="needs its channels"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import Film, read_film
+from films import Film, another_face, read_film
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
@@ -63,7 +63,7 @@ def test_a_small_second_face_is_a_warning(tmp_path, talking):
 
 @pytest.mark.slow
 def test_of_two_persons_the_longer_shot_is_kept(tmp_path, talking, talking_b):
-    frames = np.concatenate([talking_b.frames[:30, :, ::-1] // 2, talking.frames[:50]])
+    frames = np.concatenate([another_face(talking_b.frames[:30]), talking.frames[:50]])
     p = prepared(tmp_path, frames, np.tile(talking.audio, 2)[: 80 * 640])
     assert len(p) == 50 and taken(p) == [[1.2, 3.2]]
     assert any("cut" in warning and "1.20 s" in warning for warning in p.report["warnings"])

@@ -30,7 +30,7 @@ TOLERANCES = {
     "chin_margin": 0.02,
     "brightness": 0.005,
     "exposure_change": 0.02,
-    "blur": 0.02,
+    "blur": 0.03,
     "tracking_error_px": 0.02,
     "mouth_opening_std": 0.005,
     "mouth_shapes": 2,

@@ -47,11 +47,6 @@ def test_a_second_face_is_measured(ten_frames):
     assert (landmarks.to_68(mesh)[..., 0].mean(1) < 256).all()  # the larger one is followed
 
 
-def test_an_unknown_detector_is_named(ten_frames):
-    with pytest.raises(ValueError, match="'dlib'"):
-        landmarks.detect(ten_frames, detector="dlib")
-
-
 def test_face_alignment_gives_the_68_points_of_the_larger_face(ten_frames, monkeypatch):
     """Its network is replaced: two faces a frame, as its API gives them."""
     import face_alignment

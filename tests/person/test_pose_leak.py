@@ -55,7 +55,7 @@ def test_the_true_landmarks_do_not_leak():
 
 def test_smoothing_that_eats_lips_is_seen():
     track = true_track()
-    eaten = gaussian_filter1d(track.landmarks, 5.0, axis=0)
+    eaten = gaussian_filter1d(track.landmarks, 12.0, axis=0)
     effect = smoothing_effect(dataclasses.replace(track, landmarks=eaten))
     assert effect["closure_after"] < 0.8 * effect["closure_before"]
     assert effect["opening_variance_after"] < 0.7 * effect["opening_variance_before"]

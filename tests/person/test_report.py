@@ -86,17 +86,18 @@ def test_charts_are_pictures_that_read_on_white_and_on_black(demo_person):
 
 def test_each_doubt_stands_beside_the_frame_that_it_speaks_of(demo_person):
     shown = quality.verdict(demo_person.report | {"blur": 0.7}, [])
-    assert [why.split(":")[0] for why in shown["reasons"]] == [
-        "the face is 89 px high in the source",
+    assert [why.split(":")[0].split(" (few")[0] for why in shown["reasons"]] == [
+        "the face is 98 px high in the source",
         "the face is blurred (0.70 of 1)",
         "less than a minute of speech",
+        "60% of common mouth shapes are seen",
     ]
-    small, blurred, none = shown["reason_frames"]
+    small, blurred, none, mouth = shown["reason_frames"]
     assert none == -1
     report_of = dataclasses.replace(demo_person, report=demo_person.report | shown)
     panels = report.panels(report_of)
-    assert len(pictures(panels)) == 2 + 2
-    for frame, picture in zip((small, blurred), pictures(panels), strict=False):
+    assert len(pictures(panels)) == 3 + 2
+    for frame, picture in zip((small, blurred, mouth), pictures(panels), strict=False):
         seen = np.asarray(picture.resize((128, 128), Image.Resampling.BOX)).astype(int)
         assert np.abs(seen - demo_person.frames[frame]).mean() < 4
         assert f"At {frame / 25:.2f} s." in panels

@@ -144,7 +144,8 @@ def test_demo_labels_agree_with_the_truth(demo_person):
     scale = 256 // demo_person.size
     true = demo.truth("demo").labels[: len(demo_person), ::scale, ::scale]
     found = np.asarray(demo_person.labels)
-    least = {BACKGROUND: 0.96, HEAD: 0.85, TORSO: 0.9}
+    found = np.where(found == NECK, TORSO, found)  # the truth is one torso
+    least = {BACKGROUND: 0.96, HEAD: 0.9, TORSO: 0.9}
     for part, bound in least.items():
         both = ((true == part) & (found == part)).sum()
         assert both / ((true == part) | (found == part)).sum() > bound

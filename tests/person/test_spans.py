@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import Film, read_film
+from films import Film, another_face, read_film
 
 from geneface_kit.person import clip, demo, framing, landmarks, takes
 from geneface_kit.person import stage as person
@@ -127,11 +127,18 @@ PIECES = ((0, 34), (40, 70), (62, 100))
 """Frames of the film that make three clips; what lies between is left out."""
 
 
+def pieces(film: Film) -> list[Film]:
+    """The clips; before the second one the camera was moved a little."""
+    return [
+        Film(np.roll(film.frames[a:b], 4 * (k == 1), axis=2), film.audio[640 * a : 640 * b])
+        for k, (a, b) in enumerate(PIECES)
+    ]
+
+
 def write_pieces(folder, film: Film) -> None:
     folder.mkdir()
-    for number, (start, stop) in enumerate(PIECES, 9):
-        sound = film.audio[640 * start : 640 * stop]
-        clip.write_video(folder / f"clip{number}.mp4", film.frames[start:stop], sound)
+    for number, piece in enumerate(pieces(film), 9):
+        clip.write_video(folder / f"clip{number}.mp4", piece.frames, piece.audio)
 
 
 @pytest.mark.slow
@@ -139,8 +146,8 @@ def test_clips_and_their_cut_together_are_the_same_person(tmp_path, talking, unc
     config = person.PersonConfig(size=64)
     write_pieces(tmp_path / "ada", talking)
     apart = person.prepare(tmp_path / "ada", tmp_path / "apart", config)
-    frames = np.concatenate([talking.frames[a:b] for a, b in PIECES])
-    sound = np.concatenate([talking.audio[640 * a : 640 * b] for a, b in PIECES])
+    frames = np.concatenate([piece.frames for piece in pieces(talking)])
+    sound = np.concatenate([piece.audio for piece in pieces(talking)])
     clip.write_video(tmp_path / "joined.mp4", frames, sound)
     joined = person.prepare(tmp_path / "joined.mp4", tmp_path / "joined", config)
     assert apart.name == "ada" and joined.name == "joined"
@@ -160,7 +167,7 @@ def test_clips_and_their_cut_together_are_the_same_person(tmp_path, talking, unc
 def test_another_person_in_the_folder_is_named(tmp_path, talking):
     write_pieces(tmp_path / "ada", talking)
     other = read_film(demo.clip_path("demo_b"), size=128, max_s=1.2)
-    clip.write_video(tmp_path / "ada" / "clip12.mp4", other.frames[:, :, ::-1] // 2, other.audio)
+    clip.write_video(tmp_path / "ada" / "clip12.mp4", another_face(other.frames), other.audio)
     with pytest.raises(ValueError, match="^clip12.mp4 shows another face than most") as caught:
         person.prepare(tmp_path / "ada", tmp_path / "person", person.PersonConfig(size=48))
     assert "\n" not in str(caught.value) and not list((tmp_path / "person").glob("*.npy"))
