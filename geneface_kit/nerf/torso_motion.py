@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation import TORSO
+from geneface_kit.person.segmentation import NECK, TORSO
 from geneface_kit.person.spans import ONE, each
 
 log = logging.getLogger(__name__)
@@ -49,19 +49,23 @@ class TorsoMotion:
 
 def learn(person: Person, n_train: int) -> TorsoMotion | None:
     """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train;
-    frames between are interpolated. None, with a warning, when the torso is followed in fewer than
-    FEWEST of the training frames. From held-out frames, tracked as poses are, nothing is
-    learned."""
+    frames between are interpolated. Where hair hides the torso, the neck is followed too. None,
+    with a warning, when even so fewer than FEWEST of the training frames are followed. From
+    held-out frames, tracked as poses are, nothing is learned."""
     n_frames = len(person.frames)
     frames = np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int)
     frames = np.union1d(frames, person.spans)
-    shifts = torch.from_numpy(measure(person, frames)) * (2 / max(1, person.size - 1))
-    found = shifts.isfinite().all(-1)
-    trains = found & torch.from_numpy(frames < n_train)
+    for labels in ((TORSO,), (NECK, TORSO)):
+        shifts = torch.from_numpy(measure(person, frames, labels)) * (2 / max(1, person.size - 1))
+        found = shifts.isfinite().all(-1)
+        trains = found & torch.from_numpy(frames < n_train)
+        is_enough = int(trains.sum()) >= FEWEST * int((frames < n_train).sum())
+        if is_enough:
+            break
     n_lost = int((~found).sum())
     if n_lost:
         log.warning("%s: the torso could not be followed in %d frames", person.name, n_lost)
-    if int(trains.sum()) < FEWEST * int((frames < n_train).sum()):
+    if not is_enough:
         return None
     shifts = shifts - shifts[trains].mean(0)
     features = pose_features(torch.from_numpy(person.poses[frames]).float())
@@ -101,8 +105,10 @@ def track(
     return (predicted + share * slow).astype(np.float32)
 
 
-def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k 2"]:
-    """Shift of the torso in each frame against the middle one of them, pixels right and down.
+def measure(
+    person: Person, frames: Int[np.ndarray, " k"], labels: tuple[int, ...] = (TORSO,)
+) -> Float[np.ndarray, "k 2"]:
+    """Shift of what is labelled so in each frame against the middle one, pixels right and down.
 
     Each stretch is followed from its middle frame to its ends, each search beginning where the one
     before ended; its middle is laid onto that of the middle stretch, beginning there or as far away
@@ -116,15 +122,17 @@ def measure(person: Person, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, 
     of_parts = [slots for slots in of_parts if len(slots)]
     middles = [int(slots[len(slots) // 2]) for slots in of_parts]
     whole = middles[len(middles) // 2]
-    reference, _ = _gray(person, int(frames[whole]), scale)
+    reference, _ = _gray(person, int(frames[whole]), scale, labels)
     shifts = np.full((len(frames), 2), np.nan, np.float32)
     for slots, middle in zip(of_parts, middles, strict=True):
-        picture, torso = _gray(person, int(frames[middle]), scale)
+        picture, torso = _gray(person, int(frames[middle]), scale, labels)
         shifts[middle] = 0
         for side in (slots[slots > middle], slots[slots < middle][::-1]):
             start = np.zeros(2)
             for slot in side:
-                found, shift = _laid(picture, *_gray(person, int(frames[slot]), scale), start)
+                found, shift = _laid(
+                    picture, *_gray(person, int(frames[slot]), scale, labels), start
+                )
                 if found > 0:
                     start = shifts[slot] = shift
         if middle != whole:
@@ -176,10 +184,12 @@ def predictor(features: Float[Tensor, "k 6"], shifts: Float[Tensor, "k 2"]) -> F
     return torch.cat([slope, weights[6:] - mean @ slope])
 
 
-def _gray(person: Person, frame: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gray picture and worn-down torso mask of a frame, shrunk."""
+def _gray(
+    person: Person, frame: int, scale: float, labels: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gray picture of a frame and the worn-down mask of some labels, shrunk."""
     picture = cv2.cvtColor(np.asarray(person.frames[frame]), cv2.COLOR_RGB2GRAY)
-    torso = np.asarray(person.labels[frame] == TORSO).astype(np.uint8)
+    torso = np.isin(person.labels[frame], labels).astype(np.uint8)
     if scale != 1.0:
         size = (round(person.size * scale),) * 2
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
