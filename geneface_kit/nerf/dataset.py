@@ -21,6 +21,8 @@ BOX = 2 * camera.BOX_HALF  # edge of the head box in inter-ocular distances (iod
 
 SPEECH_STEPS = 16  # steps of speech that drive a frame, 0.32 s about it (AD-NeRF)
 INNER = (0.5, 0.8, 0.6)  # radii, iod, of an ellipsoid inside any skull: nothing of it is ever seen
+OUTER = (2.1, 2.2, 1.6)  # radii, iod, of an ellipsoid about the box's centre that any head fits in
+HANGING = -1.0  # height, iod, below which hair may leave that ellipsoid
 DEPTHS = (-1.6, 0.8)
 """z behind which nothing is seen of a person who looks at the camera, and before which no head
 reaches."""
@@ -172,8 +174,10 @@ class RayDataset:
             head_in += inside & (mask.flatten()[at] > 0)
         from_centre = points - torch.tensor(camera.BOX_CENTRE)
         outside_skull = (from_centre / torch.tensor(INNER)).norm(dim=-1) > 1
+        near_enough = (from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1
+        near_enough |= points[:, 1] < HANGING
         depth = points[:, 2]
-        shell = outside_skull & (depth > DEPTHS[0]) & (depth < DEPTHS[1])
+        shell = near_enough & outside_skull & (depth > DEPTHS[0]) & (depth < DEPTHS[1])
         return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
 
     def track(self, driven_by: str) -> Float[Tensor, "t ..."]:
