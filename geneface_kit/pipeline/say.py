@@ -47,8 +47,8 @@ def say(
 ) -> Said:
     """Writes the video of a person saying a recording, or a text when audio is "".
 
-    The embedded demo comes trained and talks at once, unless a profile is named; for anybody else
-    what is missing is made first, see `require`. overrides: also of `require`.
+    The embedded demo comes trained and talks at once, unless a profile is named or a setting of
+    another section than talk; for anybody else what is missing is made first, see `require`.
     Raises: ValueError or FileNotFoundError, in one sentence, before anything is made.
     """
     if bool(audio) == bool(text):
@@ -56,7 +56,8 @@ def say(
     audio, out = Path(audio).expanduser().resolve() if audio else None, Path(out)
     _check_video(out, person, audio)
     changes = parse(overrides) if isinstance(overrides, str) else dict(overrides or {})
-    if (person, profile, method) == ("demo", "auto", "full"):
+    at_once = all(name.startswith("talk.") for name in changes)
+    if at_once and (person, profile, method) == ("demo", "auto", "full"):
         return _at_once(audio, text, out, seed, changes)
     changes |= {"talk.audio": str(audio)} if audio else {"talk.text": text}
     chosen = methods.overrides(method, changes)

@@ -56,8 +56,8 @@ def test_hair_that_the_labels_cut_off_becomes_head():
     joint = JointTask(JointConfig(steps=200), head, torso.field, None)
     losses = [joint.step(index, generator) for index in range(200)]
     images = [row["image"] for row in losses]
-    assert before < 0.5 and opacity() > 0.7
-    assert np.mean(images[-20:]) < 0.7 * np.mean(images[:20])
+    assert before < 0.5 and opacity() > 0.95  # what is free is learned in part from the start
+    assert np.mean(images[-20:]) < 0.6 * np.mean(images[:20])
 
 
 def test_behind_the_head_lies_the_painted_torso_over_the_background():

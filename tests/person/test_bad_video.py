@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import Film, another_face, read_film
+from films import DRAWN, Film, clip_path, read_film
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
@@ -19,8 +19,8 @@ def talking() -> Film:
 
 
 @pytest.fixture(scope="module")
-def talking_b() -> Film:
-    return read_film(demo.clip_path("demo_b"), size=192, max_s=1.4)
+def somebody_else() -> Film:
+    return read_film(clip_path(DRAWN), size=192, max_s=1.4)
 
 
 def prepared(tmp_path, frames, audio) -> person.Person:
@@ -44,8 +44,8 @@ def test_no_face(tmp_path, talking):
     refused(tmp_path, noise, talking.audio, "no face was found")
 
 
-def test_two_faces_of_a_size(tmp_path, talking, talking_b):
-    both = np.concatenate([talking.frames[:30], talking_b.frames[:30]], axis=2)
+def test_two_faces_of_a_size(tmp_path, talking, somebody_else):
+    both = np.concatenate([talking.frames[:30], somebody_else.frames[:30]], axis=2)
     refused(tmp_path, both, talking.audio, "two faces")
 
 
@@ -62,8 +62,8 @@ def test_a_small_second_face_is_a_warning(tmp_path, talking):
 
 
 @pytest.mark.slow
-def test_of_two_persons_the_longer_shot_is_kept(tmp_path, talking, talking_b):
-    frames = np.concatenate([another_face(talking_b.frames[:30]), talking.frames[:50]])
+def test_of_two_persons_the_longer_shot_is_kept(tmp_path, talking, somebody_else):
+    frames = np.concatenate([somebody_else.frames[:30], talking.frames[:50]])
     p = prepared(tmp_path, frames, np.tile(talking.audio, 2)[: 80 * 640])
     assert len(p) == 50 and taken(p) == [[1.2, 3.2]]
     assert any("cut" in warning and "1.20 s" in warning for warning in p.report["warnings"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import Film, another_face, read_film
+from films import DRAWN, Film, clip_path, read_film
 
 from geneface_kit.person import clip, demo, framing, landmarks, takes
 from geneface_kit.person import stage as person
@@ -166,8 +166,8 @@ def test_clips_and_their_cut_together_are_the_same_person(tmp_path, talking, unc
 
 def test_another_person_in_the_folder_is_named(tmp_path, talking):
     write_pieces(tmp_path / "ada", talking)
-    other = read_film(demo.clip_path("demo_b"), size=128, max_s=1.2)
-    clip.write_video(tmp_path / "ada" / "clip12.mp4", another_face(other.frames), other.audio)
+    other = read_film(clip_path(DRAWN), size=128, max_s=1.2)
+    clip.write_video(tmp_path / "ada" / "clip12.mp4", other.frames, other.audio)
     with pytest.raises(ValueError, match="^clip12.mp4 shows another face than most") as caught:
         person.prepare(tmp_path / "ada", tmp_path / "person", person.PersonConfig(size=48))
     assert "\n" not in str(caught.value) and not list((tmp_path / "person").glob("*.npy"))

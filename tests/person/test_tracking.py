@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from films import DRAWN, clip_path, truth
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera, clip, demo, landmarks
@@ -13,7 +14,7 @@ from geneface_kit.person.tracking import pnp as solver
 from geneface_kit.person.tracking.pnp import RIGID, similarity
 from geneface_kit.person.tracking.track import Track, TrackingConfig, pose_leak, track
 
-CASES = [("demo", 256), ("demo", 128), ("demo_b", 256), ("demo_b", 128)]
+CASES = [("demo", 256), ("demo", 128), (DRAWN, 256), (DRAWN, 128)]
 TOLD = TrackingConfig(focal_spread=1e-3, relief=1.0)
 """For made-up meshes: their focal length is told, and their depth is right already."""
 
@@ -21,14 +22,14 @@ TOLD = TrackingConfig(focal_spread=1e-3, relief=1.0)
 @functools.cache
 def demo_mesh(name: str) -> landmarks.Mesh:
     """The face mesh of a demo person in pictures of 640 x 640, as the stage `person` finds it."""
-    frames = clip.stream_frames(demo.clip_path(name), long_side=640)
+    frames = clip.stream_frames(clip_path(name), long_side=640)
     return landmarks.fill_gaps(landmarks.detect(frames))
 
 
 @functools.cache
 def tracked_demo(name: str, size: int) -> Track:
     """A demo person tracked with pictures of size x size."""
-    pictures = np.stack(list(clip.stream_frames(demo.clip_path(name), long_side=size)))
+    pictures = np.stack(list(clip.stream_frames(clip_path(name), long_side=size)))
     return track(demo_mesh(name).moved(0.0, 0.0, size / 640), size, pictures=pictures)
 
 
@@ -131,14 +132,14 @@ def test_projected_landmarks_meet_the_detected_ones(demo_track):
 @pytest.mark.parametrize(("name", "size"), CASES)
 @pytest.mark.slow
 def test_rotation_is_within_a_degree_of_the_truth(name, size):
-    error = turn_error_degrees(tracked_demo(name, size).poses, demo.truth(name).poses)
+    error = turn_error_degrees(tracked_demo(name, size).poses, truth(name).poses)
     assert error.mean() < 1 and error.max() < 3
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
     """It is mostly the prior's merit: see estimate_focal."""
-    true = demo.truth(name)
+    true = truth(name)
     assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.1
 
 
@@ -150,7 +151,7 @@ def test_canonical_landmarks_move_as_the_true_ones(name, size):
     calls point 1 of the jaw, and its depth is a guess. Whatever is learnt sees the constant part
     in training and in use alike.
     """
-    found, true = tracked_demo(name, size).landmarks, demo.truth(name).landmarks
+    found, true = tracked_demo(name, size).landmarks, truth(name).landmarks
     moved = (found - found.mean(0)) - (true - true.mean(0))
     assert np.linalg.norm(moved, axis=-1).mean() < 0.02
     _, turn, _ = similarity(found.mean(0)[None].astype(float), true.mean(0).astype(float))
@@ -158,21 +159,22 @@ def test_canonical_landmarks_move_as_the_true_ones(name, size):
     assert np.linalg.norm(apart - apart.mean(0), axis=-1).mean() < 0.09
 
 
-@pytest.mark.parametrize(("name", "size"), CASES)
-def test_canonical_landmarks_are_pose_free(name, size):
-    leak = pose_leak(tracked_demo(name, size))
-    assert leak["turn_still"] > 0.5, "the head turns in the frames that are looked at"
+@pytest.mark.parametrize("size", [256, 128])
+def test_canonical_landmarks_are_pose_free(size):
+    leak = pose_leak(tracked_demo(DRAWN, size))
+    assert leak["turn_still"] > 2, "the head turns in the frames that are looked at"
     assert leak["jaw_still"] < 0.02, "but the jaw line does not"
     for key in ("opening_yaw", "opening_pitch"):
-        assert abs(leak[key]) < 0.5  # the demo nods with its words: the truth has 0.3 itself
+        assert abs(leak[key]) < 0.3
     assert max(leak["lips_yaw"], leak["lips_pitch"]) < 0.4
 
 
 def test_the_turned_pictures_are_worth_their_time():
-    plain = track(demo_mesh("demo").moved(0.0, 0.0, 256 / 640), 256)
-    true, better = demo.truth("demo").poses, tracked_demo("demo", 256)
+    plain = track(demo_mesh(DRAWN).moved(0.0, 0.0, 256 / 640), 256)
+    true, better = truth(DRAWN).poses, tracked_demo(DRAWN, 256)
     before, after = (turn_error_degrees(each.poses, true).mean() for each in (plain, better))
-    assert after < 0.95 * before  # the demo turns its head by few degrees
+    assert after < 0.8 * before
+    assert pose_leak(better)["jaw_still"] < 0.8 * pose_leak(plain)["jaw_still"]
 
 
 def test_demo_mouth_follows_the_truth(demo_track):

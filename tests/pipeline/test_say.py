@@ -1,6 +1,8 @@
 """Say: one call makes the demo talk, and what cannot be said is refused first."""
 
+import importlib
 import json
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -38,6 +40,20 @@ def test_the_same_words_give_the_same_pictures(tone, tmp_path):
             frame = next(video.decode(video=0))
             pictures.append(frame.to_ndarray(format="rgb24"))
     assert (pictures[0] == pictures[1]).all()
+
+
+def test_a_setting_of_training_is_not_passed_over(tone, tmp_path, monkeypatch):
+    asked = []
+
+    def fake(stage, person, **options):
+        asked.append((stage, person, options["overrides"]["head.steps"]))
+        (tmp_path / "talk.mp4").write_bytes(b"film")
+        metrics = {"verdict": ["good"], "consent": "none"}
+        return SimpleNamespace(folder=tmp_path, metrics=metrics, id="talk-demo")
+
+    monkeypatch.setattr(importlib.import_module("geneface_kit.pipeline.say"), "require", fake)
+    said = say("demo", tone, tmp_path / "out.mp4", overrides="head.steps=7")
+    assert asked == [("talk", "demo", 7)] and said.origin == "talk-demo"
 
 
 @pytest.mark.parametrize(("audio", "text"), [("", ""), ("in.wav", "Hello.")])

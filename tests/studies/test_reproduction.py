@@ -22,7 +22,7 @@ TABLE_A = "synthetic_smoke_table_a"
 SMALL = (
     "person.size=64,person.max_s=3.0,sync.steps=4,motion.steps=4,adaptation.steps=8,"
     "head.steps=12,head.n_samples=2000,head.hidden=16,head.n_levels=4,head.step_length=0.2,"
-    "torso.steps=12,torso.n_pixels=1024,torso.n_head_frames=4,"
+    "torso.steps=12,torso.n_pixels=1024,torso.n_head_frames=4,joint.steps=4,talk.max_s=2.0,"
     "evaluation.n_frames=3,evaluation.cross_s=1.0"
 )
 """The smoke profile with a short clip and small networks: what it makes need not be good."""
