@@ -204,9 +204,7 @@ def _all(chosen: Chosen) -> None:
 
         video = made["talk"].folder.parent / "demo_trained_for_long.mp4"
         said = say("demo", driving_audio(chosen.audio), video)
-        _say(
-            f"the same words by the avatar that comes with the kit, trained for longer: {said.path}"
-        )
+        _say(f"the same words by the avatar that comes with the kit: {said.path}")
     _say(f"all in {(time.perf_counter() - start) / 60:.1f} min")
 
 
