@@ -21,6 +21,14 @@ def pytest_collectstart(collector):
 
 
 def pytest_collection_modifyitems(items):
-    """Notebooks first, then files with slow tests: with several processes none is left for last."""
+    """Notebooks first, then files with slow tests: with several processes none is left for last.
+
+    Of the notebooks 03 comes first: the others need its head, and would wait for it."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path.suffix != ".ipynb", item.path not in slow))
+    longest = ("03_train_nerf", "test_reproduction")
+
+    def order(item) -> tuple[bool, bool, bool]:
+        is_notebook = item.path.suffix == ".ipynb"
+        return not is_notebook, item.path not in slow, item.path.stem not in longest
+
+    items.sort(key=order)

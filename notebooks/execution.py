@@ -1,6 +1,12 @@
-"""Execution: a notebook of this folder with typed parameters -> the executed one, kept tidy."""
+"""Execution: a notebook of this folder with typed parameters -> the executed one, kept tidy.
 
+python -m notebooks.execution NAME PARAMETERS.json TARGET: one notebook of the workflow, kept with
+its run. Loads nothing of the stages: they live in the notebook's own process.
+"""
+
+import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,8 +14,9 @@ import nbformat
 import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-from geneface_kit.pipeline.settings import RENAMED, Value
-from geneface_kit.runs import replacing
+from geneface_kit.runs import replacing, write_json
+
+Parameter = bool | int | float | str
 
 FOLDER = Path(__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.ipynb"))
@@ -28,7 +35,7 @@ def source_of(name: str) -> Path:
     return FOLDER / f"{name.removesuffix('.ipynb')}.ipynb"
 
 
-def execute(name: str, out: Path, parameters: Mapping[str, Value]) -> None:
+def execute(name: str, out: Path, parameters: Mapping[str, Parameter]) -> None:
     """Runs a notebook with papermill into `out`.
 
     Raises: ValueError for an unknown notebook or parameter (papermill alone would only warn).
@@ -37,6 +44,8 @@ def execute(name: str, out: Path, parameters: Mapping[str, Value]) -> None:
     known = papermill.inspect_notebook(source)
     for parameter in parameters:
         if parameter not in known:
+            from geneface_kit.pipeline.settings import RENAMED
+
             hint = f"it has {', '.join(known)}"
             if parameter in RENAMED:
                 hint = f"it is now {RENAMED[parameter]}"
@@ -52,6 +61,27 @@ def execute(name: str, out: Path, parameters: Mapping[str, Value]) -> None:
         progress_bar=False,
         execution_timeout=TIMEOUT_S,
     )
+
+
+def keep(notebook: str, parameters: Mapping[str, Parameter], target: Path) -> None:
+    """Executes a notebook and puts it, complete or not at all, where it is kept.
+
+    target: in the folder of the run that the notebook finds or makes.
+    """
+    target.parent.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent.parent / f".{target.parent.name}-{target.stem}.part.ipynb"
+    try:
+        execute(notebook, partial, dict(parameters))
+        content = json.loads(partial.read_text())
+        record = content["metadata"]["papermill"]
+        record["input_path"], record["output_path"] = f"{notebook}.ipynb", target.name
+        if not (target.parent / "run.json").is_file():
+            raise FileNotFoundError(
+                f"{notebook} made no run {target.parent.name}: it was planned with other settings"
+            )
+        write_json(target, content)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def refresh(name: str) -> Path:
@@ -88,3 +118,8 @@ def tidy(notebook: dict) -> bool:
             output.update({"execution_count": count} if "execution_count" in output else {})
             output.update({"metadata": {}} if "metadata" in output else {})
     return str(notebook) != before
+
+
+if __name__ == "__main__":  # what the Snakefile calls
+    name, values, place = sys.argv[1:]
+    keep(name, json.loads(values), Path(place))

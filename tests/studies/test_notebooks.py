@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from geneface_kit.pipeline import settings
 from notebooks import execution
 from notebooks.__main__ import main
 from notebooks.execution import NAMES, tidy
@@ -108,7 +109,7 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
 
 
 def test_an_old_parameter_is_refused_with_its_new_name(tmp_path, monkeypatch):
-    monkeypatch.setitem(execution.RENAMED, "clip", "person")
+    monkeypatch.setitem(settings.RENAMED, "clip", "person")
     with pytest.raises(ValueError, match="no parameter 'clip'; it is now person"):
         execution.execute("00_prepare_person", tmp_path / "out.ipynb", {"clip": "obama"})
 

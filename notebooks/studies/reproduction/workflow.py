@@ -20,7 +20,6 @@ from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.require import locate
 from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
 from geneface_kit.pipeline.stages import STAGES
-from notebooks import execution
 
 FIGURES = "figures"
 NOTEBOOKS = {name: stage.notebook for name, stage in STAGES.items()} | {FIGURES: "06_paper_figures"}
@@ -76,27 +75,6 @@ def plan(study: Study) -> dict[str, Job]:
             places[stage], job = _job(study, person, seed, method, stage, places)
             jobs.setdefault(places[stage], job)
     return jobs
-
-
-def keep(notebook: str, parameters: Mapping[str, Value], target: Path) -> None:
-    """Executes a notebook and puts it, complete or not at all, where it is kept.
-
-    target: in the folder of the run that the notebook finds or makes.
-    """
-    target.parent.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent.parent / f".{target.parent.name}-{target.stem}.part.ipynb"
-    try:
-        execution.execute(notebook, partial, dict(parameters))
-        content = json.loads(partial.read_text())
-        record = content["metadata"]["papermill"]
-        record["input_path"], record["output_path"] = f"{notebook}.ipynb", target.name
-        if not (target.parent / "run.json").is_file():
-            raise FileNotFoundError(
-                f"{notebook} made no run {target.parent.name}: it was planned with other settings"
-            )
-        runs.write_json(target, content)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def tables_that_differ(folder: Path, other: Path) -> list[str]:
@@ -218,8 +196,3 @@ def _untimed(path: Path) -> set[str]:
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     rows = rows[~rows["metric"].isin(TIMINGS)]
     return {" | ".join(row) for row in rows.itertuples(index=False)}
-
-
-if __name__ == "__main__":  # what the Snakefile calls
-    name, values, place = sys.argv[1:]
-    keep(name, json.loads(values), Path(place))
