@@ -1,15 +1,10 @@
 """Occupancy: which cells of the unit box can be seen to hold matter; the march skips the rest."""
 
 from collections.abc import Callable
-from typing import no_type_check
 
 import torch
-import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
-
-from geneface_kit.render.kernels import array, backend_for, launch
 
 Cells = Float[Tensor, "n n n"]
 Flags = Bool[Tensor, "n n n"]
@@ -97,41 +92,13 @@ def cell_index(points: Float[Tensor, "*b 3"], n: int) -> Int[Tensor, "*b"]:
     return (x * n + y) * n + z
 
 
-def dilate(density: Cells, allowed: Flags, limit: float, *, backend: str = "auto") -> Flags:
+def dilate(density: Cells, allowed: Flags, limit: float) -> Flags:
     """Allowed cells that are, or touch (a corner suffices), a cell denser than `limit`. Example:
     one dense cell in the middle of 3 x 3 x 3 allowed ones sets all 27."""
-    if backend_for(backend, density.device) == "torch":
-        return dilate_torch(density, allowed, limit)
-    bits = torch.empty_like(allowed)
-    flat = lambda t: array(t.contiguous().view(-1).view(torch.uint8))  # noqa: E731
-    inputs = [array(density.contiguous().view(-1)), flat(allowed), len(density), float(limit)]
-    launch(_dilate, density.numel(), [*inputs, flat(bits)], density.device)
-    return bits
-
-
-@no_type_check
-@wp.kernel(enable_backward=False)
-def _dilate(
-    density: wp.array(dtype=float),
-    allowed: wp.array(dtype=wp.uint8),
-    n: int,
-    limit: float,
-    bits: wp.array(dtype=wp.uint8),
-    first: int,
-):
-    cell = first + wp.tid()
-    found = wp.uint8(0)
-    if int(allowed[cell]) != 0:
-        x, y, z = cell / (n * n), (cell / n) % n, cell % n
-        for i in range(wp.max(x - 1, 0), wp.min(x + 2, n)):
-            for j in range(wp.max(y - 1, 0), wp.min(y + 2, n)):
-                for k in range(wp.max(z - 1, 0), wp.min(z + 2, n)):
-                    if density[(i * n + j) * n + k] > limit:
-                        found = wp.uint8(1)
-    bits[cell] = found
-
-
-def dilate_torch(density: Cells, allowed: Flags, limit: float) -> Flags:
-    """The torch twin of `dilate`."""
-    dense = (density > limit)[None, None].float()
-    return (functional.max_pool3d(dense, 3, 1, 1)[0, 0] > 0) & allowed
+    dense = density > limit
+    for axis in range(3):
+        last, alone = dense.shape[axis] - 1, dense
+        dense = alone.clone()
+        dense.narrow(axis, 1, last).logical_or_(alone.narrow(axis, 0, last))
+        dense.narrow(axis, 0, last).logical_or_(alone.narrow(axis, 1, last))
+    return dense & allowed

@@ -6,15 +6,13 @@ Between equal neighbours nothing new is found; edges are evaluated pixel by pixe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
-import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.render.kernels import array, backend_for, launch
+from geneface_kit.render.kernels import launch_blocks
 
 TILE = 4  # pixels are evaluated tile by tile: neighbours look at the same rows of a grid
 
@@ -126,73 +124,32 @@ def _cropped(mask: Tensor, stride: int) -> tuple[int, int, Tensor]:
 
 
 def _doubled(
-    values: Tensor, inside: Tensor, n_watched: int, tolerance: float, backend: str = "auto"
+    values: Tensor, inside: Tensor, n_watched: int, tolerance: float
 ) -> tuple[Tensor, Tensor]:
     """Twice the resolution: new pixels the mean of their neighbours, 0 outside; and which pixels
     inside lie between neighbours that differ by more than the tolerance."""
-    if backend_for(backend, values.device) == "torch":
-        return _doubled_torch(values, inside, n_watched, tolerance)
+    if values.device.type != "cpu":
+        return doubled_torch(values, inside, n_watched, tolerance)
     doubled = values.new_zeros(*inside.shape, values.shape[-1])
     wanted = torch.zeros_like(inside)
-    bits = lambda flags: array(flags.view(torch.uint8))  # noqa: E731
-    inputs = [array(values), bits(inside), n_watched, tolerance, array(doubled), bits(wanted)]
-    launch(_double, inside.numel(), inputs, values.device)
+    launch_blocks(
+        "doubled.h",
+        len(inside),
+        {},
+        values=values,
+        inside=inside.view(torch.uint8),
+        n_watched=n_watched,
+        tolerance=tolerance,
+        doubled=doubled,
+        wanted=wanted.view(torch.uint8),
+    )
     return doubled, wanted
 
 
-@no_type_check
-@wp.func_native("""
-    if (!inside.data[pixel]) return;
-    int columns = inside.shape[1], row = pixel / columns, column = pixel - row * columns;
-    int height = values.shape[0], width = values.shape[1], n = values.shape[2];
-    int y = row / 2, x = column / 2, below = y + row % 2, right = x + column % 2;
-    below = below < height ? below : height - 1, right = right < width ? right : width - 1;
-    const float *a = values.data + (y * width + x) * n;
-    const float *b = values.data + (y * width + right) * n;
-    const float *d = values.data + (below * width + x) * n;
-    const float *e = values.data + (below * width + right) * n;
-    float *out = doubled.data + pixel * n, widest = 0.0f;
-    for (int c = 0; c < n; c++) {
-        out[c] = 0.25f * ((a[c] + b[c]) + (d[c] + e[c]));
-        if (c < n_watched) {
-            float high = a[c] > b[c] ? a[c] : b[c], low = a[c] > b[c] ? b[c] : a[c];
-            float high_2 = d[c] > e[c] ? d[c] : e[c], low_2 = d[c] > e[c] ? e[c] : d[c];
-            float spread = (high > high_2 ? high : high_2) - (low < low_2 ? low : low_2);
-            widest = spread > widest ? spread : widest;
-        }
-    }
-    if (widest > tolerance) wanted.data[pixel] = 1;
-""")
-def _double_pixel(
-    values: wp.array3d(dtype=float),
-    inside: wp.array2d(dtype=wp.uint8),
-    n_watched: int,
-    tolerance: float,
-    doubled: wp.array3d(dtype=float),
-    wanted: wp.array2d(dtype=wp.uint8),
-    pixel: int,
-): ...
-
-
-@no_type_check
-@wp.kernel(enable_backward=False)
-def _double(
-    values: wp.array3d(dtype=float),
-    inside: wp.array2d(dtype=wp.uint8),
-    n_watched: int,
-    tolerance: float,
-    doubled: wp.array3d(dtype=float),
-    wanted: wp.array2d(dtype=wp.uint8),
-    first: int,
-):
-    """Native: the indices of Warp's arrays take twice the time."""
-    _double_pixel(values, inside, n_watched, tolerance, doubled, wanted, first + wp.tid())
-
-
-def _doubled_torch(
+def doubled_torch(
     values: Tensor, inside: Tensor, n_watched: int, tolerance: float
 ) -> tuple[Tensor, Tensor]:
-    """The torch twin of `_doubled`."""
+    """The torch twin of `_doubled`, for other devices than a CPU."""
     rows, columns = (torch.arange(n, device=values.device) for n in inside.shape)
     below = ((rows + 1) // 2).clamp(max=len(values) - 1)
     right = ((columns + 1) // 2).clamp(max=values.shape[1] - 1)

@@ -135,10 +135,23 @@ def test_published_networks_get_stored_pixels_in_their_own_size(place):
     assert perceptual.lpips(grey(51), grey(0)) == pytest.approx(0.04)
 
 
-def test_mobilenet_has_the_published_number_of_weights():
-    model = fid.MobileNetV2().eval()
-    assert sum(p.numel() for p in model.parameters()) == 3_504_872  # the torchvision model card
-    assert model(fid.prepared(grey(0, n=3, size=40))).shape == (3, 1280)
+def test_mobilenet_takes_the_published_weights_in_their_order():
+    """All but the 1000 x 1280 weights and 1000 biases of the classifier (the model card)."""
+    from transformers import MobileNetV2Config, MobileNetV2Model
+
+    blank = MobileNetV2Model(MobileNetV2Config())
+    published = {str(number): one for number, one in enumerate(blank.state_dict().values())}
+    published |= {"weight": torch.zeros(1000, 1280), "bias": torch.zeros(1000)}
+    model = fid.mobilenet(published)
+    assert sum(p.numel() for p in model.parameters()) == 3_504_872 - 1_281_000
+    first = torch.full_like(published["0"], 0.5)
+    assert (
+        fid.mobilenet(published | {"0": first}).state_dict()[
+            "conv_stem.first_conv.convolution.weight"
+        ]
+        == 0.5
+    ).all()
+    assert model(fid.prepared(grey(0, n=3, size=40))).pooler_output.shape == (3, 1280)
 
 
 def test_mobilenet_sees_normalised_pictures():

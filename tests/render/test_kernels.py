@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import warp as wp
+from torch.nn import functional
 
 from geneface_kit.render.composite import composite
 from geneface_kit.render.grid_kernels import gradient_kernel, lookup_kernel
@@ -30,7 +31,7 @@ DEVICES = [
 ]
 ARCHITECTURES = (80, 90)
 """CUDA architectures that every kernel must compile for: sm_80 (A100) and sm_90 (H100)."""
-NAMES = ("march", "composite", "occupancy")
+NAMES = ("march", "composite")
 KERNELS = [
     kernel
     for name in NAMES
@@ -55,7 +56,7 @@ def rays(n, device="cpu"):
     aim = torch.rand(n, 2, generator=generator()) * 0.4 - 0.2
     directions = torch.cat([aim, -torch.ones(n, 1)], -1)
     origins = torch.tensor([[0.5, 0.5, 2.0]]).expand(n, 3).contiguous()
-    return origins.to(device), torch.nn.functional.normalize(directions, dim=-1).to(device)
+    return origins.to(device), functional.normalize(directions, dim=-1).to(device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -175,12 +176,12 @@ def test_directions_that_are_learned_have_gradients_as_finite_differences_say():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_dilation_agrees_with_its_twin(device):
+def test_dilation_looks_at_all_26_neighbours(device):
     density = torch.rand(20, 20, 20, generator=generator()).to(device)
     allowed = (torch.rand(20, 20, 20, generator=generator()) > 0.3).to(device)
     for limit in (0.97, 0.999, 2.0):
-        found = dilate(density, allowed, limit, backend="warp")
-        assert torch.equal(found, dilate(density, allowed, limit, backend="torch"))
+        near = functional.max_pool3d((density > limit)[None, None].float(), 3, 1, 1)[0, 0] > 0
+        assert torch.equal(dilate(density, allowed, limit), near & allowed)
 
 
 def test_one_dense_cell_sets_its_neighbours_inside_the_box():
@@ -195,7 +196,7 @@ def test_every_kernel_compiles_for_cuda_without_a_gpu(tmp_path):
     """As CUDA runs them, one item a thread; the sixteen of a CPU are never compiled for it."""
     kernels = [*KERNELS, warp_kernel(1)]
     kernels += [kernel for d in (2, 3) for kernel in (lookup_kernel(d), gradient_kernel(d))]
-    assert len(kernels) == 9
+    assert len(kernels) == 8
     text = ""
     for module in dict.fromkeys(kernel.module for kernel in kernels):
         for path in wp.compile_aot_module(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geneface_kit.render.screen import _doubled, adaptive_sampling
+from geneface_kit.render.screen import _doubled, adaptive_sampling, doubled_torch
 
 
 def picture(function, asked):
@@ -118,6 +118,6 @@ def test_stride_one_asks_for_every_pixel_of_the_mask():
 def test_the_kernel_doubles_a_picture_as_its_twin():
     torch.manual_seed(0)
     values, inside = torch.rand(5, 7, 3), torch.rand(10, 14) < 0.7
-    found, expected = (_doubled(values, inside, 2, 0.5, one) for one in ("warp", "torch"))
+    found, expected = (one(values, inside, 2, 0.5) for one in (_doubled, doubled_torch))
     torch.testing.assert_close(found[0], expected[0])
     assert torch.equal(found[1], expected[1]) and 0 < int(found[1].sum()) < int(inside.sum())
