@@ -57,9 +57,12 @@ def seen(monkeypatch):
         for job in jobs:
             yield job, function(job)
 
-    sound = np.random.default_rng(0).uniform(-0.2, 0.2, 48_000).astype(np.float32)
+    def sound_of(path):
+        draw = np.random.default_rng(list(path.as_posix().encode()))
+        return draw.uniform(-0.2, 0.2, 48_000).astype(np.float32)
+
     monkeypatch.setattr(preprocess, "_landmarks_of", landmarks_of)
-    monkeypatch.setattr(clip, "sound_of", lambda path: sound)
+    monkeypatch.setattr(clip, "sound_of", sound_of)
     monkeypatch.setattr(build, "each", each)
     return tracked
 
@@ -224,14 +227,14 @@ def test_missing_and_empty_folders(tmp_path):
 
 
 def awkward_folder(folder: Path) -> None:
-    """The demo clip twice, once with its sound beside it; no video; no sound; no face."""
-    path = demo.clip_path("demo")
+    """The demo's two clips, one with its sound beside it; no video; no sound; no face."""
+    path, path_of_other = (demo.clip_path(name) for name in demo.NAMES[:2])
     (folder / "anna").mkdir(parents=True)
     (folder / "anna" / "one.mp4").symlink_to(path)
-    frames = list(clip.stream_frames(path))
+    frames = list(clip.stream_frames(path_of_other))
     clip.write_video(folder / "mute.mp4", frames)
     clip.write_video(folder / "one.mp4", frames)
-    clip.write_audio(folder / "one.wav", clip.sound_of(path))
+    clip.write_audio(folder / "one.wav", clip.sound_of(path_of_other))
     (folder / "broken.mp4").write_bytes(b"no video")
     write_faceless(folder / "grey.mp4")
 
@@ -317,3 +320,26 @@ def test_bench_counts_clips_per_minute_and_core(videos, monkeypatch, capsys):
     )
     assert "2 processes: 30 s, 12.0 clips per minute, 6.0 per minute and core" in lines[2]
     assert lines[3] == "a night of 10 h on 2 cores: 7,200 such clips"
+
+
+def test_one_recording_under_two_names_is_read_once_and_is_one_speaker(videos, seen, monkeypatch):
+    """b.mp4 is the middle of a.mp4, at another level and 0.1 s into a step: its speaker is a's."""
+    draw = np.random.default_rng(0)
+    loud = np.repeat(draw.uniform(0.01, 1, 48), 2_000)  # syllables of 0.125 s
+    long = (loud * draw.uniform(-0.2, 0.2, 96_000)).astype(np.float32)
+    other = (loud[::-1] * draw.uniform(-0.2, 0.2, 96_000)).astype(np.float32)
+    sounds = {"one.mp4": long, "again.mp4": 0.5 * long[20_100:68_100], "else.mp4": other}
+    monkeypatch.setattr(clip, "sound_of", lambda path: sounds[path.name])
+    add(videos, "anna/one.mp4", "6")
+    twin = add(videos, "berta/again.mp4")
+    add(videos, "berta/else.mp4", "6")
+    data = prepare(videos)
+    assert [one.clip for one in data.utterances] == ["anna/one", "berta/else"]
+    assert data.speakers == ["anna"]
+    reason = "its sound is a part of anna/one.mp4: left out, and berta counts as the speaker anna"
+    assert data.broken == {"berta/again.mp4": reason}
+    assert [line["stage"] for line in listed(data)] == ["duplicate"]
+    (videos / "anna/one.mp4").unlink()
+    data = prepare(videos)  # what it was the duplicate of is gone
+    assert [one.clip for one in data.utterances] == ["berta/again", "berta/else"]
+    assert data.speakers == ["berta"] and not data.broken and len(seen) == 3 and twin.exists()

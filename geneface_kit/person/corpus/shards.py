@@ -2,13 +2,14 @@
 
 A shard holds the arrays of many clips by name: KEY/features (s, c), KEY/f0 (s,), KEY/mel (s, 80)
 and KEY/landmarks (t, 68, 3), of a copy at another speed KEY/f0@1.19. index.json lists the clips
-with their shards. An utterance is a view into the mapped shards, read when it is used.
+with their shards. An utterance is a view into the mapped shards, read when it is used. Clips that
+are one recording (`duplicates`) are used once.
 """
 
 import csv
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from scipy.signal import oaconvolve
 
 from geneface_kit import runs
 from geneface_kit.person.corpus import manifest
@@ -30,6 +32,11 @@ KINDS = ("features", "f0", "mel", "landmarks")
 INDEX = "index.json"
 BROKEN = "broken.csv"  # name of the list of clips that could not be read: file, stage, reason
 SHARD_BYTES = 128 * 2**20  # a shard is written when its arrays have reached this size (ours)
+PROBE = 100  # steps of 20 ms from the middle of a clip that are looked for in all others (ours)
+BANDS = 16  # groups of mel bands that are compared (ours)
+SAME = 0.87
+"""Least correlation of one recording. Ours: among 117 real clips one recording, encoded anew, had
+0.89 to 0.96, and different ones at most 0.84."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,8 @@ def open_corpus(home: Path) -> Corpus:
             raise ValueError(f"{home / shard} is damaged: run `corpus FOLDER` again to repair it")
         arrays |= found
     encoder, utterances = index["settings"]["encoder"], []
-    for entry in index["clips"]:
+    clips = [entry for entry in index["clips"] if not entry.get("twin")]
+    for entry in clips:
         for suffix in entry["copies"]:
             of_copy = {kind: arrays[f"{entry['key']}/{kind}{suffix}"] for kind in KINDS}
             landmarks = of_copy.pop("landmarks")
@@ -106,9 +114,10 @@ def open_corpus(home: Path) -> Corpus:
             name, speaker = entry["name"], entry["speaker"]
             utterances.append(Utterance(name + suffix, speaker, name, speech, landmarks))
     broken = {entry["file"]: entry["reason"] for entry in index["broken"]}
+    broken |= {entry["file"]: entry["twin"] for entry in index["clips"] if entry.get("twin")}
     facts = {
         entry["name"]: {name: entry[name] for name in entry if name.startswith("offset")}
-        for entry in index["clips"]
+        for entry in clips
     }
     return Corpus(tuple(utterances), broken, home, facts)
 
@@ -122,8 +131,9 @@ def pack(
     """Adds what was read of some jobs to a corpus folder, whose clips are then those of `jobs`.
 
     known: entries of the index that stay, see `packed`. After each full shard the index and
-    broken.csv follow; when the outcomes end or break off, whatever was read is kept and shards
-    without a living clip are deleted. Of a process that is killed the shard at hand is lost.
+    broken.csv follow; when the outcomes end or break off, whatever was read is kept, duplicates are
+    named and shards without a living clip are deleted. Of a process that is killed the shard at
+    hand is lost.
     """
     entries = {job.key: known[job.key] for job in jobs if job.key in known} if known else {}
     fresh: dict[str, Facts] = {}
@@ -140,6 +150,11 @@ def pack(
             arrays.clear()
         ordered = [entries[job.key] for job in jobs if job.key in entries]
         broken = [entry for entry in ordered if "reason" in entry]
+        twins = [
+            entry | {"stage": "duplicate", "reason": entry["twin"]}
+            for entry in ordered
+            if entry.get("twin")
+        ]
         config = jobs[0].config
         index = {
             "schema": manifest.SCHEMA,
@@ -152,7 +167,7 @@ def pack(
         with runs.replacing(home / BROKEN) as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
             table.writeheader()
-            table.writerows(broken)
+            table.writerows(broken + twins)
 
     try:
         for job, (facts, found) in outcomes:
@@ -167,10 +182,34 @@ def pack(
                 write()
     finally:
         write()
+        _find_twins(home, [(job.speaker, entries[job.key]) for job in jobs if job.key in entries])
+        write()
         living = {entry.get("shard") for entry in entries.values()}
         for path in home.glob("shard-*"):
             if path.name not in living:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()  # folders: earlier versions
+
+
+def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
+    """Marks the clips that are left out because a longer one holds their sound ("twin": the
+    sentence, else ""), and gives the speakers of one recording one name.
+
+    clips: the speaker that a clip's place in the folder names, and the clip's entry.
+    """
+    read = {entry["key"]: entry for _, entry in clips if "shard" in entry}
+    shards = {shard: _mapped(home / shard) or {} for shard in {e["shard"] for e in read.values()}}
+    for speaker, entry in clips:
+        entry |= {"speaker": speaker, "twin": ""}
+    found = duplicates({key: shards[entry["shard"]][f"{key}/mel"] for key, entry in read.items()})
+    for key, of in found.items():
+        twin, kept = read[key], read[of]
+        twin["twin"] = f"its sound is a part of {kept['file']}: left out"
+        if twin["speaker"] != kept["speaker"]:
+            twin["twin"] += f", and {twin['speaker']} counts as the speaker {kept['speaker']}"
+            for other in read.values():
+                if other["speaker"] == twin["speaker"] and other is not twin:
+                    other["speaker"] = kept["speaker"]
+            twin["speaker"] = kept["speaker"]
 
 
 def _read_index(home: Path) -> Facts | None:
@@ -188,3 +227,44 @@ def _mapped(shard: Path) -> Arrays | None:
         return {name: values.numpy() for name, values in load_file(shard).items()}
     except (OSError, SafetensorError):
         return None
+
+
+def duplicates(mels: Mapping[str, Float[np.ndarray, "_ 80"]]) -> dict[str, str]:
+    """Clip -> the longer clip, of equal ones the first by name, that holds its sound.
+
+    mels: log-mel of each clip, 50 steps a second; level and tone of a clip do not count. A clip of
+    less than PROBE steps or without any change is not looked for.
+    """
+    names = sorted(mels, key=lambda name: (-len(mels[name]), name))
+    parts = [_bands(mels[name]) for name in names]
+    ends = np.cumsum([len(part) for part in parts])
+    track = np.concatenate([*parts, np.zeros((PROBE, BANDS))])
+    sums, squares = _windows(track.sum(1)), _windows((track**2).sum(1))
+    spread = np.sqrt(np.maximum(squares - sums**2 / (PROBE * BANDS), 1e-9))
+    found: dict[str, str] = {}
+    for name, part, end in zip(names, parts, ends.tolist(), strict=True):
+        middle = (len(part) - PROBE) // 2
+        probe = part[max(0, middle) : middle + PROBE]
+        probe = probe - probe.mean()
+        size = np.linalg.norm(probe)
+        if middle < 0 or size < 1e-6:
+            continue
+        alike = oaconvolve(track, probe[::-1], mode="valid", axes=0).sum(1) / (size * spread)
+        alike[max(0, end - len(part) - PROBE + 1) :] = (
+            0.0  # itself and shorter clips, which look too
+        )
+        best = int(alike.argmax())
+        if alike[best] >= SAME:
+            found[name] = names[int(np.searchsorted(ends, best + PROBE // 2, side="right"))]
+    return found
+
+
+def _bands(mel: Float[np.ndarray, "s 80"]) -> Float[np.ndarray, "s 16"]:
+    bands = mel.astype(np.float64).reshape(len(mel), BANDS, 80 // BANDS).mean(2)
+    return bands - bands.mean(0)
+
+
+def _windows(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " w"]:
+    """Sums of PROBE values in a row, from each on."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return sums[PROBE:] - sums[:-PROBE]
