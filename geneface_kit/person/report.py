@@ -10,10 +10,8 @@ import io
 from collections.abc import Iterable
 
 import cv2
-import matplotlib
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.figure import Figure
 from PIL import Image
 
 from geneface_kit.person import clip, quality
@@ -203,6 +201,9 @@ def _pictures(who: Person) -> Image.Image:
 
 def _charts(who: Person) -> Image.Image:
     """Head pose, offset curve, mouth opening with the seconds of most shapes, and the shapes."""
+    import matplotlib
+    from matplotlib.figure import Figure  # a third of a second that most commands need not wait
+
     report, time = who.report, np.arange(len(who)) / clip.FPS
     opening, width = mouth_shape(who.landmarks).T
     drawn = io.BytesIO()

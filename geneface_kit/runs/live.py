@@ -5,13 +5,20 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from matplotlib.figure import Figure
 
 Item = TypeVar("Item")
 PNG_LIMIT = 50_000  # bytes above which a picture is stored as JPEG, so that notebooks stay small
+
+
+@runtime_checkable
+class Figure(Protocol):
+    """A figure of matplotlib, which is loaded where one is drawn: it takes half a second."""
+
+    def savefig(self, fname, **options) -> None:
+        """Writes the picture to a file."""
 
 
 def is_live() -> bool:

@@ -4,8 +4,8 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
-from scipy.signal import resample_poly
 
 from geneface_kit.person import demo
 from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
@@ -42,7 +42,7 @@ def say(text: str) -> Float[np.ndarray, " n"]:
 
     spoken = Hibari()(text, seed=0)
     common = int(np.gcd(voice_rate, SAMPLE_RATE))
-    audio = resample_poly(spoken, SAMPLE_RATE // common, voice_rate // common)
+    audio = scipy.signal.resample_poly(spoken, SAMPLE_RATE // common, voice_rate // common)
     quiet = np.zeros(round(QUIET_S * SAMPLE_RATE))
     return np.concatenate([quiet, audio, quiet]).astype(np.float32)
 

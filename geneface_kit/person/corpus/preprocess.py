@@ -9,8 +9,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.signal import resample_poly
 
 from geneface_kit import runs
 from geneface_kit.person import clip, landmarks, speech
@@ -98,7 +98,7 @@ def at_speed(
     if rate == 1.0:
         return audio, landmarks[:n_frames]
     ratio = Fraction(rate).limit_denominator(50)
-    sound = resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
+    sound = scipy.signal.resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
     times = np.arange(int(n_frames / rate)) * rate
     before = np.minimum(times.astype(int), n_frames - 1)
     after = np.minimum(before + 1, n_frames - 1)
