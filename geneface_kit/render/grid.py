@@ -1,12 +1,13 @@
 """Grid: points of the unit box -> trained features of L levels, from coarse to fine.
 
 The multiresolution hash encoding of instant-ngp (Mueller et al. 2022, sec. 3), or its tiled
-variant: the public function, its gradient, and the torch twin, which specifies the kernels.
+variant: the public function, the Warp kernel that CUDA looks up by (a CPU has `grid_lookup.h` and
+`grid_adjoint.h`), and the torch twin, which specifies both.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import no_type_check
 
 import numpy as np
 import torch
@@ -15,13 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from geneface_kit.render import kernels
-from geneface_kit.render.grid_kernels import PRIMES, gradient_kernel, lookup_kernel
+from geneface_kit.render.kernels import array, backend_for, launch_blocks, loaded, once
 
 Points = Float[Tensor, "n d"]
 Table = Float[Tensor, "rows 2"]
 Features = Float[Tensor, "n c"]
 POINTS = 256  # points that a thread of a CPU looks up at a time
+PRIMES = (1, 2654435761, 805459861)
+"""Factors of the spatial hash, one per dimension (Teschner et al. 2003, as in instant-ngp)."""
+PRIME_1, PRIME_2 = (wp.constant(wp.uint32(prime)) for prime in PRIMES[1:])
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def grid_encode(
     if points.shape[1] != layout.n_dims:
         raise ValueError(f"points must be (n, {layout.n_dims}), got {tuple(points.shape)}")
     with record_function("encode"):
-        if kernels.backend_for(backend, points.device) == "torch":
+        if backend_for(backend, points.device) == "torch":
             return grid_encode_torch(points, table, layout)
         return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
 
@@ -141,7 +144,7 @@ class _GridEncode(torch.autograd.Function):
         features = points.new_empty(len(points), layout.n_levels, 2)
         if points.device.type == "cpu":
             sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims, "POINTS": POINTS}
-            kernels.launch_blocks(
+            launch_blocks(
                 "grid_lookup.h",
                 -(-len(points) // POINTS),
                 sizes,
@@ -151,28 +154,98 @@ class _GridEncode(torch.autograd.Function):
                 features=features.view(-1),
             )
         else:
-            inputs = [*_inputs(points, table, layout), kernels.array(features, wp.vec2)]
-            kernels.launch(lookup_kernel(layout.n_dims), len(points), inputs, points.device)
+            launch_lookup(points, table, layout, features)
         return features.flatten(1)
 
     @staticmethod
     def backward(ctx, gradient):
         points, table = ctx.saved_tensors
-        layout = ctx.layout
+        layout, wants_points = ctx.layout, ctx.needs_input_grad[0]
         gradient = gradient.contiguous().view(len(points), layout.n_levels, 2)
         table_gradient = torch.zeros_like(table)
-        wants_points = int(ctx.needs_input_grad[0])
-        # one slice per level: no two threads ever add to the same number
-        levels = layout.n_levels if wants_points else 1
-        n_points = len(points) if wants_points else 1
-        points_gradient = points.new_zeros(levels, n_points, points.shape[1])
-        device = points.device
-        vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
-        inputs = [*_inputs(points, table, layout), kernels.array(gradient, wp.vec2), wants_points]
-        inputs += [int(device.type == "cpu"), kernels.array(table_gradient, wp.vec2)]
-        inputs.append(kernels.array(points_gradient, vector))
-        _launch_backward(len(points), layout, inputs, device)
-        return points_gradient.sum(0) if wants_points else None, table_gradient, None
+        if points.device.type != "cpu":
+            points_gradient = torch.zeros_like(points) if wants_points else None
+            adjoint = (points_gradient, table_gradient, gradient)
+            launch_lookup(points, table, layout, gradient, adjoint)
+            return points_gradient, table_gradient, None
+        # a level a block, and a slice each: no two threads ever add to the same number
+        slices = points.new_zeros(layout.n_levels if wants_points else 0, *points.shape)
+        sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims}
+        launch_blocks(
+            "grid_adjoint.h",
+            layout.n_levels,
+            sizes | {"WANTS_POINTS": int(wants_points)},
+            points=points.view(-1),
+            table=table.view(-1),
+            levels=grid_levels(layout),
+            gradient=gradient.view(-1),
+            table_gradient=table_gradient.view(-1),
+            points_gradient=slices.view(-1),
+        )
+        return slices.sum(0) if wants_points else None, table_gradient, None
+
+
+def launch_lookup(
+    points: Points,
+    table: Table,
+    layout: GridLayout,
+    features: Float[Tensor, "n levels 2"],
+    adjoint: tuple[Points | None, Table, Float[Tensor, "n levels 2"]] | None = None,
+) -> None:
+    """Runs the Warp kernel over all levels of all points: forward, or with `adjoint`, the
+    gradients of points (None for none), table and features, backward by Warp's differentiation,
+    which adds to rows with atomics."""
+    vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
+    inputs = [array(points, vector), array(table, wp.vec2), array(layout.scales)]
+    inputs += [array(layout.offsets), array(layout.rows, wp.vec4i), array(features, wp.vec2)]
+    options = {}
+    if adjoint is not None:
+        of_points, of_table, of_features = adjoint
+        back = [None if of_points is None else array(of_points, vector), array(of_table, wp.vec2)]
+        back += [None, None, None, array(of_features, wp.vec2)]
+        options = {"adjoint": True, "adj_inputs": back}
+    kernel = loaded(lookup_kernel(layout.n_dims), points.device)
+    where = wp.device_from_torch(points.device)
+    wp.launch(kernel, (layout.n_levels, len(points)), inputs, device=where, **options)
+
+
+@once
+def lookup_kernel(n_dims: int) -> wp.Kernel:
+    """The kernel that looks up points (n, n_dims); a thread does a level of one."""
+    vector = wp.vec2 if n_dims == 2 else wp.vec3
+    n_corners = 2**n_dims
+
+    @no_type_check
+    @wp.kernel(name=f"grid_lookup_{n_dims}d", module="unique")
+    def grid_lookup(
+        points: wp.array(dtype=vector),
+        table: wp.array(dtype=wp.vec2),
+        scales: wp.array(dtype=float),
+        offsets: wp.array(dtype=int),
+        rows: wp.array(dtype=wp.vec4i),
+        features: wp.array2d(dtype=wp.vec2),
+    ):
+        level, i = wp.tid()
+        u, row = points[i], rows[level]
+        total = wp.vec2(0.0)
+        if wp.min(u) >= 0.0 and wp.max(u) <= 1.0:
+            p = u * scales[level] + vector(0.5)
+            for corner in range(n_corners):
+                w = float(1.0)  # noqa: UP018  (a variable, in Warp)
+                at = wp.vec3ui()
+                for axis in range(n_dims):
+                    low = wp.uint32(int(p[axis]))
+                    bit = (corner >> axis) & 1
+                    share = p[axis] - float(low)
+                    w *= wp.where(bit == 1, share, 1.0 - share)
+                    at[axis] = low + wp.uint32(bit)
+                index = at[0] + at[1] * wp.uint32(row[0]) + at[2] * wp.uint32(row[1])
+                if row[3] == 1:
+                    index = at[0] ^ (at[1] * PRIME_1) ^ (at[2] * PRIME_2)
+                total += w * table[offsets[level] + int(index & wp.uint32(row[2]))]
+        features[i, level] = total
+
+    return grid_lookup
 
 
 def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
@@ -180,34 +253,6 @@ def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
     where hashed."""
     columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
     return torch.stack([column.cpu() for column in columns], 1).flatten()
-
-
-def _inputs(points: Tensor, table: Tensor, layout: GridLayout) -> list[Any]:
-    """What the kernels of both ways begin with."""
-    return [
-        kernels.array(points, wp.vec2 if layout.n_dims == 2 else wp.vec3),
-        kernels.array(table, wp.vec2),
-        kernels.array(layout.scales),
-        kernels.array(layout.offsets),
-        kernels.array(layout.rows, wp.vec4i),
-    ]
-
-
-def _launch_backward(n: int, layout: GridLayout, inputs: list[Any], device: torch.device) -> None:
-    """Runs the backward kernel over n points: at once on CUDA, where rows are added to with
-    atomics; the levels shared out between the threads of a CPU, so that no two add to a row."""
-    if not n:
-        return
-    kernel = kernels.loaded(gradient_kernel(layout.n_dims), device)
-    where = wp.device_from_torch(device)
-    n_parts = min(kernels.n_threads(), layout.n_levels) if device.type == "cpu" else 1
-
-    def part(number: int) -> None:
-        levels = range(number, layout.n_levels, n_parts)
-        own = [*inputs, number, n_parts]
-        wp.launch(kernel, dim=(len(levels), n), inputs=own, device=where)
-
-    kernels.on_threads(part, n_parts)
 
 
 def grid_encode_torch(points: Points, table: Table, layout: GridLayout) -> Features:

@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-import warp as wp
 
-from geneface_kit.render.grid import GridEncoding, GridLayout, _inputs, grid_encode
-from geneface_kit.render.grid_kernels import lookup_kernel
-from geneface_kit.render.kernels import array, backend_for, launch
+from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode, launch_lookup
+from geneface_kit.render.kernels import backend_for
 
 
 def encoded(points, table, layout, backend):
@@ -43,13 +41,34 @@ def test_points_side_by_side_are_what_each_is_alone_and_what_cuda_looks_up(n_dim
     points[0], points[1], points[2, 0], points[36, 1] = 0.0, 1.0, -0.01, 1.01
     table = torch.randn(layout.n_rows, 2, generator=generator)
     alone = torch.full((37, layout.n_levels, 2), 9.0)
-    inputs = [*_inputs(points, table, layout), array(alone, wp.vec2)]
-    launch(lookup_kernel(n_dims), 37, inputs, points.device)
+    launch_lookup(points, table, layout, alone)
     together = grid_encode(points, table, layout, backend="warp")
     for k in range(37):
         assert torch.equal(grid_encode(points[k : k + 1], table, layout)[0], together[k])
     torch.testing.assert_close(together, alone.flatten(1), rtol=1e-4, atol=1e-4)  # another order
     assert alone[:2].any() and not alone[2].any() and not alone[36].any()
+
+
+@pytest.mark.parametrize("kind", ["hash", "tiled"])
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_the_gradients_that_cuda_makes_are_those_of_the_twin(n_dims, kind):
+    """Warp's differentiation of the lookup, here on a CPU; with and without the points'."""
+    layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
+    generator = torch.Generator().manual_seed(5)
+    points = torch.rand(50, n_dims, generator=generator)
+    points[0], points[1, 0], points[2, 1] = 0.0, -0.01, 1.01
+    table = torch.randn(layout.n_rows, 2, generator=generator)
+    features, *expected = encoded(points, table, layout, "torch")
+    gradient = torch.linspace(-1, 1, features.numel()).view(50, 6, 2)
+    for of_points in (torch.zeros_like(points), None):
+        of_table = torch.zeros_like(table)
+        launch_lookup(points, table, layout, gradient, (of_points, of_table, gradient))
+        found = [(of_table, expected[1])] + (
+            [] if of_points is None else [(of_points, expected[0])]
+        )
+        for one, other in found:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+    assert not of_table.isnan().any() and of_table.any()
 
 
 @pytest.mark.parametrize("n_dims", [2, 3])

@@ -12,7 +12,7 @@ import warp as wp
 from torch.nn import functional
 
 from geneface_kit.render.composite import composite
-from geneface_kit.render.grid_kernels import gradient_kernel, lookup_kernel
+from geneface_kit.render.grid import lookup_kernel
 from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations
 from geneface_kit.render.line_warp import line_warp, warp_kernel
 from geneface_kit.render.march import march
@@ -195,8 +195,8 @@ def test_one_dense_cell_sets_its_neighbours_inside_the_box():
 def test_every_kernel_compiles_for_cuda_without_a_gpu(tmp_path):
     """As CUDA runs them, one item a thread; the sixteen of a CPU are never compiled for it."""
     kernels = [*KERNELS, warp_kernel(1)]
-    kernels += [kernel for d in (2, 3) for kernel in (lookup_kernel(d), gradient_kernel(d))]
-    assert len(kernels) == 8
+    kernels += [lookup_kernel(n_dims) for n_dims in (2, 3)]
+    assert len(kernels) == 6
     text = ""
     for module in dict.fromkeys(kernel.module for kernel in kernels):
         for path in wp.compile_aot_module(
