@@ -63,7 +63,8 @@ def to_html(ours: pd.DataFrame, name: str) -> str:
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in _notes(ours))
     wide = beside_published(ours, name).rename(columns=_header)
     cells = wide.to_html(index=False, border=0)
-    return f"<h3>{TITLES[name]} ({_kinds(ours)})</h3>\n{cells}\n<ul>{listed}</ul>\n"
+    title = html.escape(f"{TITLES[name]} ({_kinds(ours)})")
+    return f"<h3>{title}</h3>\n{cells}\n<ul>{listed}</ul>\n"
 
 
 def to_latex(ours: pd.DataFrame, name: str) -> str:

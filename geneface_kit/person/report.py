@@ -52,9 +52,9 @@ def panels(who: Person) -> str:
     """The report as an HTML fragment, for a notebook's cell."""
     report = who.report
     parts = [
-        f"<h1>{html.escape(who.name)} ({who.data_kind} person)</h1>",
-        f"<p><strong>{report['verdict']}</strong>: {report['seconds']:.1f} s, {len(who)} frames of "
-        f"{who.size} x {who.size} pixels</p>",
+        f"<h1>{html.escape(f'{who.name} ({who.data_kind} person)')}</h1>",
+        f"<p><strong>{html.escape(report['verdict'])}</strong>: {report['seconds']:.1f} s, "
+        f"{len(who)} frames of {who.size} x {who.size} pixels</p>",
         "<h2>What to do</h2>",
         _doubts(who) if report["reasons"] else "<p>Nothing stands in the way.</p>",
         "<h2>What was found or repaired on the way</h2>" if report["warnings"] else "",

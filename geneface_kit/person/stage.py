@@ -3,10 +3,12 @@
 Reads the clips; writes frames, labels, background, torso, tracks, speech, audio, then person.json.
 """
 
+import codecs
 import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +61,32 @@ def make(run: runs.Run, config: PersonConfig) -> None:
 
 
 def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
-    """The files the stage reads: the clips; their sound and the subject's consent, if beside."""
+    """The files the stage reads: the clips, the sound beside them, an encoder's weights. The
+    consent is none of them: it changes no picture, and may come later."""
     source = find(subject)
+    _consent(source)  # refused before the long way
     videos = clips_of(source)
     beside = filter(None, [clip.beside_of(path) for path in videos])
-    return named([*videos, *beside, *_consent_files(source)])
+    folder = config.encoder_weights
+    weights = runs.record.files_of(Path(folder)) if folder else {}
+    return named([*videos, *beside]) | {f"weights/{name}": weights[name] for name in weights}
+
+
+def consent_files(subject: str) -> dict[str, Path]:
+    """The statements that lie beside a person's clips now; none when the clips are gone."""
+    try:
+        found = _consent_files(find(subject))
+    except FileNotFoundError:
+        return {}
+    return {f"consent {number}": path for number, path in enumerate(found, 1)}
+
+
+def with_consent(person: Person, subject: str) -> Person:
+    """The person with the consent that lies beside its clips now; as it is when they are gone."""
+    try:
+        return replace(person, consent=_consent(find(subject)))
+    except FileNotFoundError:
+        return person
 
 
 def name_of(subject: str) -> str:
@@ -71,9 +94,9 @@ def name_of(subject: str) -> str:
     its ending, in any case."""
     given = Path(subject)
     try:
-        found = given if given.is_dir() else find(subject)
+        found = find(subject)
     except FileNotFoundError:
-        return given.stem
+        return given.resolve().name if given.is_dir() else given.stem
     return found.resolve().name if found.is_dir() else found.stem
 
 
@@ -87,6 +110,8 @@ def find(name: str) -> Path:
     a folder that is named holds none, or a fetched clip was changed.
     """
     given = Path(name)
+    if not name.isprintable() or any(len(os.fsencode(part)) > 255 for part in given.parts):
+        raise ValueError(f"a person is called by at most 255 printable bytes, got {name!r}")
     if given.is_file() and (given.suffix or given.parent.name):
         return given
     if given.is_dir() and os.sep in name:
@@ -271,8 +296,19 @@ def _heard(
 
 
 def _consent(source: Path) -> str:
-    """The statements in NAME.consent.txt beside the clips, if there are any."""
-    return "\n".join(path.read_text(encoding="utf-8").strip() for path in _consent_files(source))
+    """The statements in NAME.consent.txt beside the clips, if there are any.
+
+    Raises: ValueError, in one sentence, for one that is no text of UTF-8 or UTF-16.
+    """
+    statements = []
+    for path in _consent_files(source):
+        content = path.read_bytes()
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            statements.append(content.decode("utf-16" if marked else "utf-8-sig").strip())
+        except UnicodeError:
+            raise ValueError(f"{path} is no UTF-8 text: save it as UTF-8") from None
+    return "\n".join(statements)
 
 
 def _consent_files(source: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
 from geneface_kit.pipeline.stages import PATHS, STAGES, Stage
-from geneface_kit.runs.files import Facts, check_writable, digests
+from geneface_kit.runs.files import Facts, check_writable, digests, folder_name
 from geneface_kit.runs.ranges import meant
 from geneface_kit.runs.record import (
     SCHEMA,
@@ -93,7 +93,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         methods.check(settings)
     spec = STAGES[stage]
     subject = person if spec.per_person else "speakers"
-    label = name_of(subject) if spec.per_person else subject
+    label = folder_name(name_of(subject)) if spec.per_person else subject
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
     own_seed = seed if spec.seeded else 0
     counted = {

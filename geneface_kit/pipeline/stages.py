@@ -37,7 +37,10 @@ class Stage:
     version: int = 1
 
 
-PATHS = frozenset(("corpus.folder", "talk.audio", "evaluation.recordings"))
+PATHS = frozenset(
+    ("corpus.folder", "talk.audio", "evaluation.recordings")
+    + ("person.encoder_weights", "talk.c2pa_keys")
+)
 """Settings that name inputs: what these hold tells runs apart, not how their paths are spelled."""
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 

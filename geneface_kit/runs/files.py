@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -21,6 +22,8 @@ DAMAGE = (  # what libraries raise for a file that is damaged, of another kind o
     *(OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError, OverflowError),
     *(TypeError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error),
 )
+PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w(?:[\w .+()-]*[\w+()-])?", re.I)
+"""Names that a folder may have on every system."""
 LARGE = 2**24  # bytes from which a file's digest is remembered (ours)
 Facts = dict[str, Any]  # what a json file says: names -> numbers, words, lists and dicts of them
 
@@ -41,6 +44,15 @@ def check_writable(folder: Path) -> None:
         raise NotADirectoryError(f"{place} is a file: choose a folder to write in")
     if not os.access(place, os.W_OK):
         raise PermissionError(f"nothing can be written in {place}: choose another folder")
+
+
+def folder_name(name: str) -> str:
+    """What the folder of a name is called: the name, or of one that some system refuses, cuts or
+    hides, the first letters and a digest of it. No two names have the same."""
+    if PLAIN.fullmatch(name) and len(name.encode()) <= 100:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return re.sub(r"\W+", "_", name)[:20] + "~" + digest[:12]
 
 
 def named(paths: Iterable[Path]) -> dict[str, Path]:

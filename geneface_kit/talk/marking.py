@@ -129,8 +129,11 @@ def _manifest(notes: Notes, title: str) -> Notes:
     }
 
 
-def check_keys(keys: str) -> None:
-    """Raises ValueError, in one sentence, for a folder of keys that cannot sign; "" is none."""
+def check_keys(keys: str) -> dict[str, Path]:
+    """The certificate that says who signs, by its name; nothing for "", no keys of one's own.
+
+    Raises: ValueError, in one sentence, for a folder of keys that cannot sign.
+    """
     if keys and importlib.util.find_spec("c2pa") is None:
         raise ValueError(
             "talk.c2pa_keys needs the marking extra: pip install 'geneface-kit[marking]'"
@@ -138,3 +141,4 @@ def check_keys(keys: str) -> None:
     for name in KEYS if keys else ():
         if not (Path(keys) / name).is_file():
             raise ValueError(f"talk.c2pa_keys must name a folder with {name}; it is not there")
+    return {KEYS[0]: Path(keys) / KEYS[0]} if keys else {}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
+from geneface_kit.person import stage as person_stage
 from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
 from geneface_kit.runs import Run, live, replacing
 from geneface_kit.runs.files import named
@@ -42,23 +43,26 @@ class Talk:
 
 
 def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
-    """The files that a talk run reads besides its upstream runs: the recording, if any.
+    """The files that a talk run reads besides its upstream runs: the recording, if any, the
+    subject's consent and who signs.
 
     Raises: OSError, ValueError, ModuleNotFoundError for what cannot be said or signed here.
     """
-    check_keys(config.c2pa_keys)
+    files = check_keys(config.c2pa_keys) | person_stage.consent_files(subject)
     if config.text:
         if config.audio:
             raise ValueError("talk.audio and talk.text exclude each other; give one of them")
         check_text(config.text)
-        return {}
-    return named([driving_audio(config.audio)])
+        return files
+    return named([driving_audio(config.audio)]) | files
 
 
 def make(run: Run, config: TalkConfig) -> None:
     """Lets the person of a run say the recording of its settings."""
     actor = load_actor(run.parents)
-    run.data_kind = actor.person.data_kind
+    person = person_stage.with_consent(actor.person, run.subject)
+    actor = dataclasses.replace(actor, person=person)
+    run.data_kind = person.data_kind
     if config.text:
         audio = run.folder / "text.wav"
         write_audio(audio, say(config.text))
@@ -72,7 +76,7 @@ def make(run: Run, config: TalkConfig) -> None:
     run.record("silent_share", round(float(done.plan.silent.mean()), 4))
     run.record("checks", [dataclasses.asdict(check) for check in done.checks])
     run.record("verdict", verdict_lines(done.checks))
-    run.record("consent", consent_of(actor.person))
+    run.record("consent", consent_of(person))
     run.record("signed", done.signed)
 
 

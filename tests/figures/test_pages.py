@@ -28,6 +28,14 @@ def test_html_cuts_no_run_id_off(tmp_path):
     assert pages.listing({"a < b": "why & how"}).count("<tr><th>a &lt; b</th>") == 1
 
 
+def test_html_escapes_every_cell(tmp_path):
+    names = ("person", "protocol", "method", "metric", "unit", "profile", "data_kind")
+    tables.write_table(tmp_path / "t.csv", [a_row()])
+    table = tables.read_table(tmp_path / "t.csv")
+    html = pages.to_html(table.assign(**{name: f"<b>{name}" for name in names}), "a")
+    assert "<b>" not in html and html.count("&lt;b&gt;data_kind") == 2
+
+
 def test_html_names_the_data_and_the_reasons(tmp_path):
     rows = [a_row(), a_row(metric="FID", value=NotMeasured("no network"))]
     tables.write_table(tmp_path / "t.csv", rows)

@@ -133,9 +133,8 @@ def test_a_folder_of_videos_is_one_person_in_the_natural_order_of_their_names(
     names = [path.name for path in person.clips_of(folder)]
     assert names == ["Clip1.webm", "clip2.MOV", "clip10.mp4"]
     (folder / "clip2.wav").write_bytes(b"")
-    (folder.parent / "ada.consent.txt").write_text("yes")
     read = list(person.inputs("ada", person.PersonConfig()))
-    assert read == [*names, "clip2.wav", "ada.consent.txt"]
+    assert read == [*names, "clip2.wav"]
     (folder.parent / "ada.mp4").write_bytes(b"")
     assert person.find("ada") == folder.parent / "ada.mp4"
 

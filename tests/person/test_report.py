@@ -62,7 +62,9 @@ def test_names_and_warnings_are_escaped(demo_person):
         "reasons": [],
         "reason_frames": [],
     }
-    page = report.page(dataclasses.replace(demo_person, name="<script>x</script>", report=found))
+    found["verdict"] = "<script>"
+    who = dataclasses.replace(demo_person, name="<script>x</script>", report=found)
+    page = report.page(dataclasses.replace(who, data_kind="<script>"))
     assert "<script>" not in page and "&lt;script&gt;x" in page
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; more" in page
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import shutil
 from typing import Literal, get_args, get_origin
 
@@ -11,6 +12,7 @@ from geneface_kit.person import corpus, demo
 from geneface_kit.pipeline import require as door
 from geneface_kit.pipeline.commands import main
 from geneface_kit.pipeline.settings import resolve, sections
+from geneface_kit.runs.files import folder_name
 from geneface_kit.runs.ranges import Named, Range, check
 
 ASKED_LATER = {
@@ -147,8 +149,67 @@ def test_a_person_is_the_same_by_name_path_and_content(tmp_path, monkeypatch):
     assert door.locate("nerf", "Eve", out=out).name == first.name
     first.mkdir(parents=True)
     assert door.locate("nerf", "Eve", out=out) == first  # made once, found under any name
+    said = door.locate("talk", "Eve", out=out)
     (films / "Eve.consent.txt").write_text("I agree.")
-    assert door.locate("nerf", "Eve", out=out).name != first.name
+    assert door.locate("nerf", "Eve", out=out) == first  # and a consent trains nothing anew
+    assert door.locate("talk", "Eve", out=out) != said
+    (films / "Eve.consent.txt").write_bytes(b"\xffI agr\xe9e.")
+    with pytest.raises(ValueError, match="Eve.consent.txt is no UTF-8 text: save it as UTF-8"):
+        door.locate("nerf", "Eve", out=out)
+
+
+def test_content_counts_of_weights_and_keys_and_not_their_place(tmp_path):
+    for name, setting, file in (
+        ("person", "person.encoder_weights", "model.safetensors"),
+        ("talk", "talk.c2pa_keys", "chain.pem"),
+    ):
+        seen = {door.locate(name, out=tmp_path)}
+        for place, content in (("here", "a"), ("there", "a"), ("there", "b")):
+            (tmp_path / place).mkdir(exist_ok=True)
+            (tmp_path / place / file).write_text(content)
+            (tmp_path / place / "key.pem").write_text(content)
+            chosen = {setting: str(tmp_path / place)}
+            seen.add(door.locate(name, overrides=chosen, out=tmp_path))
+        assert len(seen) == 3
+    plain, signed = (door.locate("evaluation", overrides=o, out=tmp_path) for o in ({}, chosen))
+    assert plain == signed  # nothing is signed there
+
+
+NAMES = [
+    "Ada",
+    "Ada B. (2)",
+    "李雷",
+    "..b",
+    ".hid",
+    "CON",
+    "con.txt",
+    "nul",
+    "end.",
+    "end ",
+    "a*b",
+    "a?b",
+]
+NAMES += ["n" * 200, "n" * 201, "a~b", "<b>"]
+
+
+def test_every_name_has_a_folder_of_its_own_that_every_system_allows(tmp_path):
+    folders = [folder_name(name) for name in NAMES]
+    assert folders[:3] == NAMES[:3] and len(set(folders)) == len(NAMES)
+    for folder in folders:
+        assert 0 < len(folder.encode()) <= 100 and not re.search(r'[<>:"/\\|?*\x00-\x1f]', folder)
+        assert folder[0] != "." and folder[-1] not in ". "
+        assert not re.fullmatch(r"(con|nul)(\..*)?", folder, re.I)
+    for name in ("a\nb", "a\x1b[2Jb", "n" * 300):
+        with pytest.raises(ValueError, match="is called by at most 255 printable bytes") as caught:
+            door.locate("person", name, out=tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_clip_of_a_strange_name_has_its_runs_in_the_folder_of_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENEFACE_KIT_DATA", str(tmp_path))
+    shutil.copy(demo.clip_path("demo"), tmp_path / "..b.mp4")
+    place = door.locate("person", "..b", out=tmp_path / "runs")
+    assert place.parent.parent == tmp_path / "runs" and place.parent.name.startswith("_b~")
 
 
 def test_a_clip_of_another_speaker_is_another_corpus(tmp_path):

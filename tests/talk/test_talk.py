@@ -14,6 +14,7 @@ from geneface_kit.person.clip import read_audio, write_audio, write_video
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.settings import resolve
 from geneface_kit.talk import plan as plan_module
+from geneface_kit.talk import stage as talk_stage
 from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.marking import provenance
 from geneface_kit.talk.plan import plan
@@ -276,6 +277,26 @@ def test_a_still_mouth_is_reported(actor, tmp_path, caplog):
 def test_a_missing_recording_is_one_sentence(actor, tmp_path):
     with pytest.raises(FileNotFoundError, match="no recording at .*nowhere.wav: give the path"):
         talk(actor, "nowhere.wav", tmp_path / "o.mp4", config=CONFIG, generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    "content", ["I agree, É.".encode("utf-16"), b"\xef\xbb\xbfI agree, \xc3\x89."]
+)
+def test_a_consent_that_came_after_the_training_is_in_the_next_video(
+    actor, tmp_path, monkeypatch, content
+):
+    monkeypatch.setattr(talk_stage, "load_actor", lambda parents: actor)
+    write_audio(tmp_path / "in.wav", acting.sound(0.4))
+    run = acting.a_run(tmp_path / "run", "talk", subject=str(tmp_path / "ada.mp4"))
+    config = replace(CONFIG, audio=str(tmp_path / "in.wav"))
+    talk_stage.make(run, config)
+    assert run.metrics["consent"] == "a synthetic person"
+    (tmp_path / "ada.mp4").write_bytes(b"")
+    (tmp_path / "ada.consent.txt").write_bytes(content)
+    talk_stage.make(run, config)
+    assert run.metrics["consent"] == "I agree, É."
+    with av.open(str(run.folder / "talk.mp4")) as video:
+        assert json.loads(video.metadata["comment"])["consent"] == "I agree, É."
 
 
 def test_a_recording_and_a_text_exclude_each_other():
