@@ -4,7 +4,6 @@ A drawing function sees nothing but the data file, so every picture can be redra
 without a GPU and without the runs it came from.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +52,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from geneface_kit.runs import Run, replacing, root, write_json
+from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.files import read_json, readable
 
 __all__ = [
     "DRAW",
@@ -177,12 +178,15 @@ def save_filmstrips(folder: Path, name: str, talks: list[Run], *, title: str) ->
 
 def draw(folder: Path, name: str) -> Figure:
     """The figure of a name, drawn from its data file alone."""
-    facts = json.loads((folder / f"{name}.json").read_text())
+    layout = {"kind": str, "title": str, "synthetic": bool, "runs": list}
+    facts = read_json(folder / f"{name}.json", **layout)
     if facts["kind"] not in DRAW:
         raise ValueError(f"{name}.json has kind {facts['kind']!r}, known are {', '.join(DRAW)}")
     title = facts["title"] + (" · synthetic person" if facts["synthetic"] else "")
     with mpl.rc_context(style()):
-        figure = DRAW[facts["kind"]](_read_data(folder, name), title)
+        data = _read_data(folder, name)
+        with readable(folder / name):  # a column is missing, or holds no numbers
+            figure = DRAW[facts["kind"]](data, title)
         FigureCanvasAgg(figure).draw()
     return figure
 
@@ -242,9 +246,10 @@ def pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
 def _same_picture(drawn: UInt8[np.ndarray, "h w 3"], path: Path) -> bool:
     from PIL import Image
 
-    stored = np.asarray(Image.open(path).convert("RGB"))
-    if stored.shape != drawn.shape:
-        return False
+    with readable(path), Image.open(path) as picture:
+        if picture.size != drawn.shape[1::-1]:
+            return False
+        stored = np.asarray(picture.convert("RGB"))
     return float((np.abs(stored.astype(int) - drawn) > 24).mean()) < 0.01
 
 
@@ -267,6 +272,6 @@ def _write_data(folder: Path, name: str, data: Data) -> None:
 def _read_data(folder: Path, name: str) -> Data:
     table = folder / f"{name}.csv"
     if table.exists():
-        return pd.read_csv(table, keep_default_na=False)
-    with np.load(folder / f"{name}.npz") as arrays:
-        return dict(arrays)
+        with readable(table):
+            return pd.read_csv(table, keep_default_na=False)
+    return read_npz(folder / f"{name}.npz")

@@ -11,7 +11,7 @@ from geneface_kit_figures.pages import spread, write_pages
 
 from geneface_kit.evaluation.tables import read_table, write_csv
 from geneface_kit.pipeline.methods import METHODS
-from geneface_kit.runs.record import Run, open_run, read_facts, root
+from geneface_kit.runs.record import Run, damaged, open_run, read_facts, root
 
 TABLES = ("a", "b", "d")
 SAME = ("n_frames", "recordings", "cross_s")
@@ -27,7 +27,7 @@ def named_run(name: str) -> Run:
         return open_run(Path(name))
     home = root() / "runs"
     for path in sorted(home.glob("*/*/run.json")):
-        if read_facts(path.parent)["id"] == name:
+        if (read_facts(path.parent) or {}).get("id") == name:
             return open_run(path.parent)
     raise FileNotFoundError(
         f"no run {name!r} in {home.name}/: give a run's folder, or its id as its run.json says it"
@@ -49,6 +49,8 @@ def collect(evaluations: list[Run], out: Path) -> list[Path]:
             raise ValueError(f"{run.id} is a run of {run.stage}: tables are of evaluation runs")
         if run.status != "ok":
             raise ValueError(f"{run.id} is {run.status}: only finished runs go into a table")
+        if wrong := damaged(run, digests=True):
+            raise ValueError(f"{run.id}: {', '.join(wrong)} is not what it wrote: make it again")
         _check_beside(run, evaluations[0])
     named = [(run.subject, _method(run), run.seed) for run in evaluations]
     for subject, method, seed in named:

@@ -11,6 +11,8 @@ from geneface_kit.person import corpus
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.stages import STAGES
+from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.files import readable
 
 __all__ = [
     "ablations_data",
@@ -102,8 +104,9 @@ def domain_groups(
     """Displacements from the mean face: corpus, person, a talk before and after adaptation."""
     person = person_stage.load(talked.parents["person"].folder)
     speakers = corpus.displacements(corpus.prepare(config).utterances, config)
-    with np.load(talked.folder / "talk.npz") as made:
-        before, after = made["displacements"], made["adapted"] - person.landmark_mean
+    layout = {"displacements": "real t 68 3", "adapted": "real t 68 3"}
+    made = read_npz(talked.folder / "talk.npz", layout)
+    before, after = made["displacements"], made["adapted"] - person.landmark_mean
     return {
         "corpus": config.unit * np.concatenate(speakers).reshape(-1, 68, 3),
         "person": person.landmarks - person.landmark_mean,
@@ -148,7 +151,8 @@ def training_data(made: list[runs.Run]) -> pd.DataFrame:
     rows = []
     for run in made:
         for path in sorted(run.folder.glob("*_history.csv")):
-            history = pd.read_csv(path)
+            with readable(path):
+                history = pd.read_csv(path, dtype=float)
             history = history.drop(columns=["rays", "samples"], errors="ignore")  # no measures
             long = history.melt("step", var_name="measure", value_name="value").dropna()
             part = path.stem.removesuffix("_history")

@@ -13,6 +13,7 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.runs import Run
+from geneface_kit.runs.arrays import read_npz
 from geneface_kit.talk.plan import Actor, Plan, load_actor
 from geneface_kit.talk.postprocess import TalkConfig, postprocess
 
@@ -105,8 +106,9 @@ def strip_row(talked: Run, *, per_shape: int = 2) -> dict[str, np.ndarray]:
 
     Raises: ValueError when none of the sounds is heard that lips are seen by.
     """
-    with np.load(talked.folder / "talk.npz") as made:
-        kept = {key: made[key] for key in ("audio", "landmarks", "poses", "loudness")}
+    layout = {"audio": "real n", "landmarks": "real t 68 3"}
+    layout |= {"poses": "real t 4 4", "loudness": "real t"}
+    kept = read_npz(talked.folder / "talk.npz", layout)
     n_frames = len(kept["landmarks"])
     chosen = moments(kept["audio"], n_frames, per_shape=per_shape)
     if not chosen:

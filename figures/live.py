@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import inspect
+import io
 import logging
 import sys
 import textwrap
@@ -14,11 +15,33 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from geneface_kit.runs.live import filmstrip, is_live, shell, stored
+from geneface_kit.runs.live import is_live, shell
 
 __all__ = [
     "check_answer", "expect", "explore", "filmstrip", "log_to_notebook", "show", "source", "video",
 ]  # fmt: skip
+
+PNG_LIMIT = 50_000  # bytes above which a picture is stored as JPEG, so that notebooks stay small
+
+
+def filmstrip(
+    frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = ""
+) -> Figure:
+    """A row of frames, (h, w, 3) each, as one matplotlib figure with a caption under each."""
+    import matplotlib.pyplot as plt
+
+    n = max(1, len(frames))
+    fig, axes = plt.subplots(1, n, figsize=(1.7 * n, 2.1 if title else 1.9), dpi=80, squeeze=False)
+    for k, axis in enumerate(axes[0]):
+        axis.set_axis_off()
+        if k < len(frames):
+            axis.imshow(np.asarray(frames[k]))
+        if k < len(captions):
+            axis.set_title(captions[k], fontsize=7, y=-0.14)
+    if title:
+        fig.suptitle(title, fontsize=9)
+    fig.subplots_adjust(left=0.01, right=0.99, bottom=0.08, top=0.9 if title else 0.98, wspace=0.03)
+    return fig
 
 
 def show(fig: Figure, twin: Any = None) -> None:
@@ -111,7 +134,7 @@ def log_to_notebook(level: int = logging.WARNING) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     if (found := shell()) is not None:
-        found.set_custom_exc((ValueError, FileNotFoundError), _one_sentence)
+        found.set_custom_exc((ValueError, OSError, ModuleNotFoundError), _one_sentence)
 
 
 def _one_sentence(own_shell, error_type, error, traceback, tb_offset=None):
@@ -125,6 +148,17 @@ def _one_sentence(own_shell, error_type, error, traceback, tb_offset=None):
         )
     own_shell._showtraceback(error_type, error, lines)
     return lines
+
+
+def stored(fig: Figure) -> dict[str, str]:
+    """A figure as a notebook keeps it: mime type -> its bytes, base64."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    if buffer.tell() <= PNG_LIMIT:
+        return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 65})
+    return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
 
 
 def _publish(bundle: dict[str, object]) -> None:

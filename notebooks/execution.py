@@ -14,7 +14,7 @@ import nbformat
 import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-from geneface_kit.runs import replacing, write_json
+from geneface_kit.runs import replacing
 
 Parameter = bool | int | float | str
 
@@ -79,7 +79,8 @@ def keep(notebook: str, parameters: Mapping[str, Parameter], target: Path) -> No
             raise FileNotFoundError(
                 f"{notebook} made no run {target.parent.name}: it was planned with other settings"
             )
-        write_json(target, content)
+        with replacing(target) as whole:
+            whole.write_text(json.dumps(content, indent=1))
     finally:
         partial.unlink(missing_ok=True)
 

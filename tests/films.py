@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from geneface_kit_figures import truth as truths
 
 from geneface_kit.person import clip, demo
 
@@ -34,6 +35,6 @@ def clip_path(name: str) -> Path:
     return HERE / f"{name}.mp4" if name == DRAWN else demo.clip_path(name)
 
 
-def truth(name: str) -> demo.Truth:
+def truth(name: str) -> truths.Truth:
     """What is known of such a clip."""
-    return demo.truth(name, folder=HERE if name == DRAWN else None)
+    return truths.truth(name, folder=HERE if name == DRAWN else None)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from geneface_kit.motion.sync_expert import ConvBlock
 from geneface_kit.motion.vae import embed_pitch
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.files import readable
 from geneface_kit.runs.weights import imported, load_weights, read_metadata
 
 BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"  # import path of the paper's post-net
@@ -158,10 +159,11 @@ def load(folder: Path) -> Adapter:
     """The adapter of an adaptation run."""
     path = folder / "adaptation.safetensors"
     about = read_metadata(path, kind="adaptation")
-    channels = int(about["pitch"])
-    postnet = postnet_class(about["postnet"])(motion=204, extra=channels)
+    with readable(path):
+        channels, unit = int(about["pitch"]), float(about["unit"])
+        postnet = postnet_class(about["postnet"])(motion=204, extra=channels)
     pitch = nn.Embedding(300, channels) if channels else None
-    adapter = Adapter(postnet, pitch, unit=float(about["unit"]))
+    adapter = Adapter(postnet, pitch, unit=unit)
     load_weights(path, adapter)
     return adapter.eval().requires_grad_(False)
 

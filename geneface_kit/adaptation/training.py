@@ -244,11 +244,6 @@ class AdaptationTask(Task):
         return torch.from_numpy(drawn)[None]
 
 
-def speech_part(speech: Speech, start: int, stop: int) -> Speech:
-    """The speech of frames [start, stop)."""
-    return speech.each(lambda values: values[2 * start : 2 * stop])
-
-
 def _far_from_joints(spans: Int[np.ndarray, " k"], n_frames: int) -> Bool[Tensor, " t"]:
     """The frames whose neighbours that a post-net sees lie all in one stretch."""
     inside = torch.ones(n_frames, dtype=torch.bool)

@@ -22,6 +22,7 @@ from geneface_kit.person.clip import SAMPLES
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
 from geneface_kit.person.spans import ONE
+from geneface_kit.runs.files import readable
 from geneface_kit.runs.record import Run
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.verdict import sync_scores
@@ -195,6 +196,6 @@ def _n_parameters(folder: Path) -> int:
     for path in sorted(folder.glob("*.safetensors")):
         if "checkpoint" in path.name:
             continue
-        with safe_open(path, framework="numpy") as file:
+        with readable(path), safe_open(path, framework="numpy") as file:
             n += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())
     return n

@@ -8,15 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from geneface_kit.evaluation import scores
 from geneface_kit.evaluation.protocols import cross_driven, held_out, landmark_driven, self_driven
 from geneface_kit.evaluation.scores import Scores
 from geneface_kit.evaluation.tables import Row, rows_of, write_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person.clip import read_audio
-from geneface_kit.runs import Run, replacing
+from geneface_kit.runs import Run
+from geneface_kit.runs.arrays import write_npy
 from geneface_kit.runs.files import named
 from geneface_kit.runs.ranges import Natural, NotNegative
 from geneface_kit.talk.audio import driving_audio
@@ -60,12 +59,12 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     frames = landmark_driven(actor, chosen)
     fps = len(frames) / (time.perf_counter() - started)
     if actor.avatar.driven_by == "landmarks":
-        _store(run.folder / "landmark_driven.npy", frames)
+        write_npy(run.folder / "landmark_driven.npy", frames)
         note(
             "a", "landmark-driven", scores.score_pictures(actor.person, chosen, frames), len(frames)
         )
     planned, frames = self_driven(actor, chosen, spoken, run.generator("self-driven"))
-    _store(run.folder / "self_driven.npy", frames)
+    write_npy(run.folder / "self_driven.npy", frames)
     measured = scores.score_pictures(actor.person, chosen, frames)
     measured |= scores.score_landmarks(actor.person, planned)
     note("a", "self-driven", measured, len(frames))
@@ -98,8 +97,3 @@ def _told(measured: Scores, driven_by: str) -> Scores:
         return measured
     missing = NotMeasured(f"{driven_by} drives this head: it never gets the planned landmarks")
     return {name: missing if name in OF_LANDMARKS else value for name, value in measured.items()}
-
-
-def _store(path: Path, frames: np.ndarray) -> None:
-    with replacing(path) as partial:
-        np.save(partial, frames)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from geneface_kit.metrics.networks import NotMeasured
-from geneface_kit.runs.files import replacing
+from geneface_kit.runs.files import readable, replacing
 from geneface_kit.runs.record import Run
 
 FILES = Path(__file__).parent
@@ -91,8 +91,9 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table as text cells, as `write_table` wrote it."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    """A table as text cells, as `write_table` wrote it. Raises: FileNotFoundError, Damaged."""
+    with readable(path):
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def published() -> pd.DataFrame:

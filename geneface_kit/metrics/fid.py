@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from geneface_kit.metrics.formulas import Frames, frechet_distance
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.metrics.perceptual import channels_first, scripted
+from geneface_kit.runs.files import readable
 
 BATCH = 16  # frames that go through a network at once (ours: memory)
 SIZE = 224
@@ -46,7 +47,8 @@ def fd_mobilenet(predicted: Frames, truth: Frames) -> float | NotMeasured:
     path = network("mobilenet")
     if isinstance(path, NotMeasured):
         return path
-    model = mobilenet(torch.load(path, map_location="cpu", weights_only=True))
+    with readable(path):
+        model = mobilenet(torch.load(path, map_location="cpu", weights_only=True))
     features = lambda frames: model(prepared(frames)).pooler_output  # noqa: E731
     return _distance(features, predicted, truth)
 

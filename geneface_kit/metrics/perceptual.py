@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from geneface_kit.metrics.formulas import Frames, same_frames
 from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.runs.files import readable
 
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
 MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge network's training
@@ -77,7 +78,7 @@ def edge_weights(path: Path) -> Weights:
     import h5py
 
     blocks = []
-    with h5py.File(path, "r") as file:
+    with readable(path), h5py.File(path, "r") as file:
         for block, n_layers in enumerate(BLOCKS, 1):
             blocks.append([])
             for layer in range(n_layers):

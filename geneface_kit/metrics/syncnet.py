@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from geneface_kit.metrics.formulas import Frames
 from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.runs.files import readable
 
 WINDOW = 5  # frames that the network sees at once: 0.2 s
 STEPS = 20  # sound features of one window, 100 a second
@@ -91,11 +92,8 @@ def load(path: Path) -> SyncNet:
     Raises: ValueError when the file holds anything but tensors, or other layers.
     """
     model = SyncNet()
-    try:
+    with readable(path):
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises pickle's, its own and plain errors alike
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} does not hold SyncNet's weights alone: {first}") from error
     return model.eval()
 
 

@@ -12,6 +12,7 @@ from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.files import readable
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
 MOTION, SYNC = "motion.safetensors", "sync.safetensors"  # the generator, the sync expert
@@ -77,14 +78,15 @@ def load(folder: Path = SHIPPED) -> Motion:
     damaged or of another kind.
     """
     about = read_metadata(folder / MOTION, kind="motion")
-    channels, encoder = int(about["channels"]), about["encoder"]
-    vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
-    expert = SyncExpert(channels, width=int(about["sync_width"]))
+    with readable(folder / MOTION):
+        channels, encoder, unit = int(about["channels"]), about["encoder"], float(about["unit"])
+        vae = MotionVAE(channels, VAESizes(**json.loads(about["sizes"])))
+        expert = SyncExpert(channels, width=int(about["sync_width"]))
     load_weights(folder / MOTION, vae)
     load_weights(folder / SYNC, expert, kind="sync", encoder=encoder)
     for network in (vae, expert):
         network.eval().requires_grad_(False)
-    return Motion(vae, expert, encoder, float(about["unit"]))
+    return Motion(vae, expert, encoder, unit)
 
 
 def save(folder: Path, motion: Motion, origin: str) -> None:

@@ -21,8 +21,8 @@ from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.pruning import mark_visible
-from geneface_kit.runs import live, replacing, training
-from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs import live, training
+from geneface_kit.runs.arrays import read_npz, write_npz
 from geneface_kit.runs.files import Damaged
 
 FACE_SHARE = 0.3  # part of the rays that are drawn inside the face rectangle (ours)
@@ -245,11 +245,9 @@ class Snapshots:
         if len(kept) > MOST:
             kept = kept[::-1][::2][::-1]
         columns = {f"{name}s": [getattr(one, name) for one in kept] for name in vars(kept[0])}
-        with replacing(self.folder / FILE) as partial:
-            np.savez_compressed(partial, **columns)
-        if live.is_live():
-            caption = f"{step} updates: {psnr:.1f} dB"
-            self.screen.show(live.filmstrip([image, self.truth], [caption, "the frame itself"]))
+        write_npz(self.folder / FILE, **columns)
+        both = np.concatenate([image, self.truth], axis=1)
+        self.screen.show(both, f"{step} updates: {psnr:.1f} dB; right: the frame itself")
 
 
 def load_snapshots(folder: Path) -> list[Snapshot]:

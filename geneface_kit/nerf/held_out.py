@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
 from geneface_kit.metrics.formulas import pearson, psnr_of_error
 from geneface_kit.nerf.avatar import Avatar
@@ -18,7 +17,8 @@ from geneface_kit.nerf.renderer import to_uint8
 from geneface_kit.person import camera, landmarks
 from geneface_kit.person.mouth import INNER_LIPS, mouth_shape, seen_opening
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
-from geneface_kit.runs import live, replacing
+from geneface_kit.runs import live
+from geneface_kit.runs.arrays import write_image
 from geneface_kit.runs.files import Facts
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,8 @@ def held_out_quality(
         found["faces_found"] = float(is_face[is_true_face].mean())
     shown = np.linspace(0, len(frames) - 1, min(5, len(frames))).astype(int)
     rows = [np.concatenate([row[k] for k in shown], axis=1) for row in (truth, own)]
-    _write_png(folder / "preview_held_out.png", np.concatenate(rows))
-    _write_png(folder / "preview_mouth.png", _mouths(avatar, dataset, frames[0]))
+    write_image(folder / "preview_held_out.png", np.concatenate(rows))
+    write_image(folder / "preview_mouth.png", _mouths(avatar, dataset, frames[0]))
     return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
 
 
@@ -173,8 +173,3 @@ def _mouths(avatar: Avatar, dataset: RayDataset, frame: int) -> UInt8[np.ndarray
         for window in dataset.windows(picks, avatar.head.config)
     ]
     return to_uint8(torch.cat(pictures, dim=1)).numpy()
-
-
-def _write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    with replacing(path) as partial:
-        Image.fromarray(picture).save(partial)

@@ -17,8 +17,7 @@ from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.person import camera
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.pruning import max_cell_weights
-from geneface_kit.runs import replacing
-from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.arrays import read_npz, write_npz
 from geneface_kit.runs.files import Damaged
 
 log = logging.getLogger(__name__)
@@ -82,8 +81,7 @@ def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Flo
 def save_occupancy(path: Path, renderer: HeadRenderer) -> None:
     """Writes the cells that pruning left, a bit each."""
     bits = np.packbits(renderer.pruned.bits.cpu().numpy().reshape(-1))
-    with replacing(path) as partial:
-        np.savez_compressed(partial, bits=bits, resolution=renderer.pruned.resolution)
+    write_npz(path, bits=bits, resolution=renderer.pruned.resolution)
 
 
 def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRenderer:

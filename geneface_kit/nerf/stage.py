@@ -28,15 +28,16 @@ from geneface_kit.nerf.torso_motion import track
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.render.kernels import backend_for
-from geneface_kit.runs import replacing, training, weights
-from geneface_kit.runs.arrays import read_npy
-from geneface_kit.runs.files import read_json
+from geneface_kit.runs import training, weights
+from geneface_kit.runs.arrays import read_npy, write_npy
+from geneface_kit.runs.files import read_json, readable
+from geneface_kit.runs.ranges import restored
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 5
 KIND = "geneface_kit avatar"
-SECTIONS = ("head", "torso", "joint", "avatar")
+SECTIONS = {"head": HeadConfig, "torso": TorsoConfig, "joint": JointConfig, "avatar": AvatarConfig}
 OCCUPANCY = "occupancy.npz"  # where the head is looked at, see `pruning`
 TORSO_MOTION = "torso_motion.npy"  # the shoulders' shift in each frame, see `Avatar.torso_shifts`
 
@@ -98,11 +99,11 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
     another picture size, or the files are damaged.
     """
     path = folder / "avatar.json"
-    if not path.exists():
-        raise FileNotFoundError(f"no avatar in {folder}: run the stage nerf for this person first")
-    facts = read_json(path, "person", "size", "focal", "n_train", *SECTIONS)
-    if facts.get("kind") != KIND or facts.get("schema") != SCHEMA:
-        raise ValueError(f"{path} is no avatar of this version; make the stage nerf again")
+    layout = {"schema": SCHEMA, "kind": KIND, "person": str, "focal": float}
+    layout |= dict.fromkeys(("size", "n_train"), int) | dict.fromkeys(SECTIONS, dict)
+    facts = read_json(path, **layout)
+    with readable(path):
+        configs = {name: restored(SECTIONS[name], facts[name]) for name in SECTIONS}
     if (facts["person"], facts["size"]) != (person.name, int(person.size)):
         raise ValueError(
             f"the avatar in {folder} is of {facts['person']} at {facts['size']} px, "
@@ -110,9 +111,9 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     n_speech = person.speech.features.shape[1]
-    head = make_field(HeadConfig(**facts["head"]), facts["n_train"], n_speech)
-    torso = TorsoField(TorsoConfig(**facts["torso"]), facts["n_train"], facts["size"])
-    if facts["joint"]["steps"] and together:
+    head = make_field(configs["head"], facts["n_train"], n_speech)
+    torso = TorsoField(configs["torso"], facts["n_train"], facts["size"])
+    if configs["joint"].steps and together:
         both = nn.ModuleDict({"head": head, "torso": torso})
         weights.load_weights(folder / "joint.safetensors", both, person=person.name)
     else:
@@ -120,7 +121,7 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
         weights.load_weights(folder / "torso.safetensors", torso, person=person.name)
     head, torso = head.to(device), torso.to(device)
     pruned = folder / OCCUPANCY if together else folder / "none"
-    renderer = load_renderer(pruned, head, AvatarConfig(**facts["avatar"]))
+    renderer = load_renderer(pruned, head, configs["avatar"])
     motion = folder / TORSO_MOTION
     torso_shifts = read_npy(motion, "real t 2", {"t": len(person)}) if motion.exists() else None
     return Avatar(renderer, torso, person.background, facts["focal"], torso_shifts)
@@ -147,8 +148,7 @@ def _torso(
     if task.seen is not None:
         predicted = task.field.predicted_shift(dataset.poses).cpu().numpy()
         torso_shifts = track(task.seen, predicted, dataset.n_train, dataset.person.spans)
-        with replacing(run.folder / TORSO_MOTION) as partial:
-            np.save(partial, torso_shifts)
+        write_npy(run.folder / TORSO_MOTION, torso_shifts)
     _train(run, "torso", task, dataset.person, generator=generator)
     return task.field, torso_shifts
 

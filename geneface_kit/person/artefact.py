@@ -3,19 +3,18 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, speech
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.spans import ONE, held_out_from, stretches
-from geneface_kit.runs.arrays import read_npy, read_npz
-from geneface_kit.runs.files import Facts, read_json
+from geneface_kit.runs.arrays import read_image, read_npy, read_npz
+from geneface_kit.runs.files import Damaged, Facts, read_json
 
 SCHEMA = 5
 
-TOLD = ("name", "data_kind", "size", "focal", "report", "consent")
+TOLD = {"name": str, "data_kind": str, "size": int, "focal": float, "report": dict, "consent": str}
 TRACKS = {
     "poses": "real t 4 4",
     "landmarks": "real t 68 3",
@@ -109,14 +108,7 @@ def load(folder: Path, *, judged: bool = True) -> Person:
     `person.force`. Raises: FileNotFoundError or ValueError, also when it is not complete.
     """
     path = folder / "person.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no finished person; run the stage person again")
-    facts = read_json(path)
-    if facts.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} has schema {facts.get('schema')}, this version reads {SCHEMA}; prepare again"
-        )
-    facts = read_json(path, "n_frames", "forced", *TOLD)
+    facts = read_json(path, schema=SCHEMA, n_frames=int, forced=bool, **TOLD)
     report = facts["report"]
     if judged and report["verdict"] == "not usable" and not facts["forced"]:
         raise ValueError(
@@ -137,12 +129,14 @@ def assemble(folder: Path, facts: Facts) -> Person:
     pictures = {
         name: read_npy(folder / f"{name}.npy", PICTURES[name], lengths) for name in PICTURES
     }
-    background = cv2.cvtColor(cv2.imread(str(folder / "background.png")), cv2.COLOR_BGR2RGB)
+    audio = clip.read_audio(folder / "audio.wav")
+    if len(audio) != n_frames * clip.SAMPLES:
+        raise Damaged(f"{folder}/audio.wav is not as long as its pictures: run its stage again")
     return Person(
         folder=folder,
-        background=background,
+        background=read_image(folder / "background.png", facts["size"]),
         speech=speech.Speech(**heard),
-        audio=clip.read_audio(folder / "audio.wav"),
+        audio=audio,
         n_train=held_out_from(tracks["spans"], n_frames),
         **pictures,
         **tracks,

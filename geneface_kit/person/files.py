@@ -24,6 +24,7 @@ from geneface_kit.person.segmentation import (
 from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
+from geneface_kit.runs.arrays import write_image, write_npz
 
 PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
 """Frames that teach the person's colours (ours), and that are searched for the background
@@ -96,10 +97,7 @@ def write_background(
     found = make_background(
         [np.array(frames[t]) for t in some], [np.array(labels[t]) for t in some]
     )
-    path = folder / "background.png"
-    with replacing(path) as partial:
-        if not cv2.imwrite(str(partial), cv2.cvtColor(found.picture, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"could not write {path}; is the disk full?")
+    write_image(folder / "background.png", found.picture)
     return found
 
 
@@ -146,12 +144,6 @@ def pictures_of(path: Path, part: slice = slice(None)) -> Iterator[np.ndarray]:
         piece = np.load(path, mmap_mode="r")[start : min(start + PIECE, end)]
         for picture in piece:
             yield np.array(picture)
-
-
-def write_npz(path: Path, **arrays: np.ndarray | str) -> None:
-    """Arrays as one npz file, all or nothing."""
-    with replacing(path) as partial:
-        np.savez(partial, **arrays)
 
 
 def _labels_alone(

@@ -4,6 +4,7 @@ A clip appears under its name only when it is whole and a video, and is checked 
 the table's, else that of the first download, which is kept beside it. Several are a folder, NAME.
 """
 
+import csv
 import logging
 import tempfile
 import zipfile
@@ -37,37 +38,17 @@ class KnownPerson:
     clips: dict[str, str] = field(default_factory=dict)
 
 
-_GENEFACE = "GeneFace (Ye et al., ICLR 2023), https://github.com/yerfor/GeneFace"
-_BY_HAND = f"{_GENEFACE}, in the folder of target videos that its README links"
-_NO_TERMS = "no licence is given for the clip; the rights are with whoever filmed it"
-_GRID_S1 = Path(__file__).with_name("grid_s1.csv")
+def _published() -> dict[str, KnownPerson]:
+    found, folder = {}, Path(__file__).parent
+    with (folder / "known.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name, listed = row.pop("name"), row.pop("clips")
+            lines = (folder / listed).read_text().split() if listed else []
+            found[name] = KnownPerson(**row, clips=dict(line.split(",") for line in lines))
+    return found
 
-KNOWN = {
-    "obama": KnownPerson(
-        source="AD-NeRF (Guo et al., ICCV 2021), https://github.com/YudongGuo/AD-NeRF",
-        terms=f"repository under MIT; {_NO_TERMS}",
-        crop="the whole picture, 450 x 450",
-        span="the whole clip",
-        address="https://github.com/YudongGuo/AD-NeRF/raw/master/dataset/vids/Obama.mp4",
-    ),
-    "may": KnownPerson(
-        source=f"{_GENEFACE}, data/raw/videos/May.mp4",
-        terms=f"repository under MIT; {_NO_TERMS}",
-        crop="the whole picture, square",
-        span="the whole clip",
-        address="https://github.com/yerfor/GeneFace/raw/15ff4e5c8fb5bb7dd8fc4cf7befca832ec40754c/data/raw/videos/May.mp4",
-    ),
-    "grid_s1": KnownPerson(
-        source="GRID, talker s1 (Cooke, Barker, Cunningham and Shao), doi 10.5281/zenodo.3625687",
-        terms="CC BY 4.0: name credit, licence and changes wherever it or what it made is shown",
-        crop="the whole picture, 360 x 288",
-        span="ten clips of 3 s",
-        address="https://zenodo.org/records/3625687/files/s1.zip",
-        clips=dict(line.split(",") for line in _GRID_S1.read_text().split()),
-    ),
-    "lieu": KnownPerson(_BY_HAND, _NO_TERMS, "the whole picture, square", "the whole clip"),
-    "macron": KnownPerson(_BY_HAND, _NO_TERMS, "the whole picture, square", "the whole clip"),
-}
+
+KNOWN = _published()
 """Name -> clip. Only persons with an address are fetched; a download says its terms first."""
 
 

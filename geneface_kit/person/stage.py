@@ -3,12 +3,10 @@
 Reads the clips; writes frames, labels, background, torso, tracks, speech, audio, then person.json.
 """
 
-import codecs
 import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +39,7 @@ from geneface_kit.person.speech.offset import (
     synchronise,
 )
 from geneface_kit.person.tracking.track import track
+from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
 
 STEPS = (
@@ -64,29 +63,12 @@ def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
     """The files the stage reads: the clips, the sound beside them, an encoder's weights. The
     consent is none of them: it changes no picture, and may come later."""
     source = find(subject)
-    _consent(source)  # refused before the long way
+    consent_beside(source)  # refused before the long way
     videos = clips_of(source)
     beside = filter(None, [clip.beside_of(path) for path in videos])
     folder = config.encoder_weights
     weights = runs.record.files_of(Path(folder)) if folder else {}
     return named([*videos, *beside]) | {f"weights/{name}": weights[name] for name in weights}
-
-
-def consent_files(subject: str) -> dict[str, Path]:
-    """The statements that lie beside a person's clips now; none when the clips are gone."""
-    try:
-        found = _consent_files(find(subject))
-    except FileNotFoundError:
-        return {}
-    return {f"consent {number}": path for number, path in enumerate(found, 1)}
-
-
-def with_consent(person: Person, subject: str) -> Person:
-    """The person with the consent that lies beside its clips now; as it is when they are gone."""
-    try:
-        return replace(person, consent=_consent(find(subject)))
-    except FileNotFoundError:
-        return person
 
 
 def name_of(subject: str) -> str:
@@ -212,7 +194,7 @@ def prepare(
     audio = synchronise(
         heard, spoken, offset, encoder=config.encoder, weights=config.encoder_weights
     )
-    files.write_npz(folder / "speech.npz", **vars(audio.speech))
+    write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, spans)
@@ -236,7 +218,7 @@ def prepare(
         "n_frames": len(frames),
         "unit": "inter-ocular distance",
         "forced": config.force,
-        "consent": _consent(source),
+        "consent": "\n".join(consent_beside(source).values()),
         "speech": {
             "encoder": audio.speech.encoder,
             "version": audio.speech.version,
@@ -295,22 +277,16 @@ def _heard(
     return kept, heard, list(notes)
 
 
-def _consent(source: Path) -> str:
-    """The statements in NAME.consent.txt beside the clips, if there are any.
+def consent_beside(source: Path) -> dict[Path, str]:
+    """The files NAME.consent.txt beside a person's clips, or in their folder -> what they say.
 
-    Raises: ValueError, in one sentence, for one that is no text of UTF-8 or UTF-16.
+    Raises: ValueError, in one sentence, for one that is no UTF-8 text.
     """
-    statements = []
-    for path in _consent_files(source):
-        content = path.read_bytes()
-        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    beside = [source.parent / f"{source.stem}.consent.txt", *sorted(source.glob("*.consent.txt"))]
+    found = {}
+    for path in filter(Path.is_file, beside):
         try:
-            statements.append(content.decode("utf-16" if marked else "utf-8-sig").strip())
+            found[path] = path.read_text(encoding="utf-8-sig").strip()
         except UnicodeError:
             raise ValueError(f"{path} is no UTF-8 text: save it as UTF-8") from None
-    return "\n".join(statements)
-
-
-def _consent_files(source: Path) -> list[Path]:
-    beside = [source.parent / f"{source.stem}.consent.txt"]
-    return [path for path in [*beside, *sorted(source.glob("*.consent.txt"))] if path.is_file()]
+    return found

@@ -36,10 +36,9 @@ OF_THE_CHECKOUT = {
     "figures": ["geneface_kit_figures", "figures"],
     "filmstrips": ["geneface_kit_figures", "filmstrips"],
     "notebooks": ["notebooks"],
+    "test": ["tests"],
 }
 """Command -> the module outside of the package that does it, and what it is told first."""
-
-TEST_PROCESSES = 4  # at most so many pytest processes, a core and 2 GB each
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,9 +56,10 @@ def said(work: Callable[[], int | None], *, debug: bool = False) -> int:
     logging.getLogger("geneface_kit").setLevel(logging.INFO)
     try:
         check_system()
+        from geneface_kit.runs.files import enough
         from geneface_kit.runs.record import handled, interrupt
 
-        with handled(interrupt, signal.SIGTERM):
+        with enough(Path.cwd()), handled(interrupt, signal.SIGTERM):
             return work() or 0
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on where it stopped\n")
@@ -152,7 +152,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--retry", action="store_true", help="read broken clips again")
     add = command(_networks)
     add("names", nargs="*", help="which to fetch, or packaged; default: list all")
-    command(_test)
     for name, (module, *_) in OF_THE_CHECKOUT.items():
         commands.add_parser(name, help=f"{module}, see its --help")
     return parser
@@ -249,22 +248,6 @@ def _networks(chosen: Chosen) -> None:
         for name, entry in networks.NETWORKS.items():
             there = "here" if isinstance(networks.network(name), Path) else "missing"
             _say(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
-
-
-def _test(chosen: Chosen) -> int:
-    """Ruff, then pytest over notebooks and tests, a file to a process; it tells the 20 slowest."""
-    from geneface_kit.runs import root
-
-    n_processes = min(os.cpu_count() or 1, TEST_PROCESSES)
-    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
-    nbval += ["-n", str(n_processes), "--dist", "loadfile", "--no-loadscope-reorder"]
-    commands = [
-        ["ruff", "format", "--check", "."],
-        ["ruff", "check", "."],
-        ["pytest", "-q", "--durations=20", *nbval, "tests", "notebooks"],
-    ]
-    done = [subprocess.run([sys.executable, "-m", *command], cwd=root()) for command in commands]
-    return max(one.returncode for one in done)
 
 
 def _say(text: str) -> None:

@@ -15,7 +15,7 @@ from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
 from geneface_kit.pipeline.stages import PATHS, STAGES, Stage
-from geneface_kit.runs.files import Facts, check_writable, digests, folder_name
+from geneface_kit.runs.files import Facts, check_writable, digests, enough, folder_name
 from geneface_kit.runs.ranges import meant
 from geneface_kit.runs.record import (
     SCHEMA,
@@ -52,7 +52,8 @@ def require(
     settings = resolve(profile_for(person, profile), overrides)
     planned = _planned(stage, person, settings, seed, _home(out))
     check_writable(planned.folder)
-    return _made(planned, settings)
+    with enough(planned.folder):
+        return _made(planned, settings)
 
 
 def locate(

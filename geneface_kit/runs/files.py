@@ -6,24 +6,31 @@ import json
 import logging
 import os
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+log = logging.getLogger(__name__)
+
 OFFLINE = "GENEFACE_KIT_OFFLINE"  # environment variable that forbids every download when it is set
 TIMEOUT_S = 20  # seconds without a byte after which a connection counts as cut (ours)
 LONGEST = 2**26  # bytes that a json file may take (ours)
-DAMAGE = (  # what libraries raise for a file that is damaged, of another kind or forged
-    *(OSError, EOFError, ValueError, LookupError, RuntimeError, MemoryError, OverflowError),
-    *(TypeError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error),
-)
+LACKS = {
+    "No space left": "the disk is full: make room",
+    "requested and": "the disk is full, or files may not be so large: make room",  # numpy's words
+    "File too large": "files may not be so large here: raise the limit",
+    "Permission denied": "permission is denied: allow it, or choose another folder",
+    "Read-only file": "nothing can be written there: choose another folder",
+    "Memory": "there is not enough memory: end other programs or choose smaller settings",
+    "alloc": "there is not enough memory: end other programs or choose smaller settings",
+}
+"""Part of what libraries say when the machine lacks something -> what, and what to do."""
 PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w(?:[\w .+()-]*[\w+()-])?", re.I)
 """Names that a folder may have on every system."""
+SEAL = "sha256_of_the_rest"  # name, in a json file, of the digest of all else in it
 LARGE = 2**24  # bytes from which a file's digest is remembered (ours)
 Facts = dict[str, Any]  # what a json file says: names -> numbers, words, lists and dicts of them
 
@@ -37,9 +44,7 @@ def sha256(path: Path) -> str:
 def check_writable(folder: Path) -> None:
     """Raises OSError, in one sentence, for a folder that is not there and cannot be made, or in
     which nothing can be written."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
+    place = next(filter(Path.exists, (folder.absolute(), *folder.absolute().parents)))
     if not place.is_dir():
         raise NotADirectoryError(f"{place} is a file: choose a folder to write in")
     if not os.access(place, os.W_OK):
@@ -88,14 +93,35 @@ def digests(files: Mapping[str, Path], memory: Path) -> dict[str, str]:
     return found
 
 
+class Lacking(OSError):
+    """The machine lacks room, rights or memory; one sentence says what and what to do."""
+
+
+@contextlib.contextmanager
+def enough(place: Path) -> Iterator[None]:
+    """What the machine lacks inside, for something at a place, is our one sentence."""
+    try:
+        yield
+    except Lacking:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        for words, sentence in LACKS.items():
+            if words in said:
+                again = "and run the same command again, it goes on where it stopped"
+                raise Lacking(f"{place}: {sentence}, {again}") from error
+        raise
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`, of the same suffix, to write to; it takes the name `path` when
     the block ends well. Else nothing is left behind and what was at `path` stays as it was."""
     partial = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        yield partial
-        os.replace(partial, path)
+        with enough(path):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -106,32 +132,56 @@ class Damaged(ValueError):
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Whatever a library says inside of a file that cannot be read is our one sentence."""
+    """Whatever a library says inside of a file that is not there or cannot be read is our one
+    sentence."""
     try:
-        yield
-    except (FileNotFoundError, Damaged):
+        with enough(path):
+            yield
+    except (Lacking, Damaged):
         raise
-    except DAMAGE as error:
+    except FileNotFoundError as error:
+        if error.errno is None:  # ours
+            raise
+        raise FileNotFoundError(f"there is no {path}: run its stage first") from None
+    except Exception as error:
+        log.debug("%s", path, exc_info=True)
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise Damaged(f"{path} cannot be read ({said}): run its stage again") from None
+        raise Damaged(f"{path} cannot be read ({said}): run its stage again, or fetch it") from None
 
 
-def read_json(path: Path, *names: str) -> Facts:
-    """What a json file says. Raises: FileNotFoundError; Damaged where it is none, is larger than
-    LONGEST or lacks one of the names."""
+def read_json(path: Path, **layout: object) -> Facts:
+    """What a json file says.
+
+    layout: names that it must hold -> the type of their value (a float is finite), or the value.
+    Raises: FileNotFoundError; Damaged for another content, more than LONGEST bytes, or another seal
+    than `write_json` gave; only what others may write, without a schema, needs none.
+    """
     with readable(path):
         if path.stat().st_size > LONGEST:
             raise ValueError(f"more than {LONGEST} bytes")
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict) or not facts.keys() >= set(names):
-            raise ValueError(f"it lacks one of {', '.join(names) or 'its names'}")
+        for name, wanted in layout.items():
+            found = facts[name]
+            fits = type(found) is wanted if isinstance(wanted, type) else found == wanted
+            if wanted is float:
+                fits = type(found) in (int, float) and isfinite(found)
+            if not fits:
+                raise ValueError(f"{name} is {found!r:.40}, not {wanted}")
+        seal = facts.pop(SEAL, "")
+        if seal != _seal(facts) and (seal or "schema" in layout):
+            raise ValueError("it was changed")
     return facts
 
 
-def write_json(path: Path, content: object) -> None:
-    """Writes json, all or nothing."""
+def write_json(path: Path, content: Facts) -> None:
+    """Writes json, all or nothing, with a seal by which `read_json` sees that it was changed."""
+    facts = json.loads(json.dumps(content, default=plain))
     with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, default=plain))
+        partial.write_text(json.dumps(facts | {SEAL: _seal(facts)}, indent=1))
+
+
+def _seal(facts: Facts) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: object) -> object:
@@ -171,24 +221,22 @@ def download(
 
 
 def _retrieve(address: str, partial: Path, path: Path) -> None:
-    import pooch
     import requests
+    from tqdm import tqdm
 
-    pooch.get_logger().setLevel(logging.WARNING)
-    answers = contextlib.ExitStack()  # pooch leaves a broken one open
-    hooks = {"response": lambda answer, **_: answers.enter_context(answer)}
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S, hooks=hooks)
-    partial.unlink(missing_ok=True)  # of a process that was killed
     try:
-        with answers:
-            pooch.retrieve(address, None, partial.name, partial.parent, downloader=downloader)
-    except requests.HTTPError as error:
-        raise FileNotFoundError(
-            f"{address} answered {error.response.status_code} {error.response.reason}: put the "
-            f"file at {path} yourself"
-        ) from None
+        with requests.get(address, stream=True, timeout=TIMEOUT_S) as answer:
+            answer.raise_for_status()
+            size = int(answer.headers.get("content-length", 0))
+            with partial.open("wb") as file, tqdm(total=size, desc=path.name, unit="B") as bar:
+                for piece in answer.iter_content(2**18):
+                    bar.update(file.write(piece))
+            if bar.n < size and "content-encoding" not in answer.headers:
+                raise requests.ConnectionError("cut off")
     except requests.RequestException as error:
+        said = error.response
+        reason = type(error).__name__ if said is None else f"answered {said.status_code}"
         raise FileNotFoundError(
-            f"{path.name} could not be fetched from {address} ({type(error).__name__}): connect "
-            f"and run again, or put it at {path} yourself"
+            f"{path.name} could not be fetched from {address} ({reason}): connect and run again, "
+            f"or put {path.name} at {path} yourself"
         ) from None

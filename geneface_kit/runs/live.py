@@ -4,21 +4,14 @@ import base64
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
 Item = TypeVar("Item")
-PNG_LIMIT = 50_000  # bytes above which a picture is stored as JPEG, so that notebooks stay small
-
-
-@runtime_checkable
-class Figure(Protocol):
-    """A figure of matplotlib, which is loaded where one is drawn: it takes half a second."""
-
-    def savefig(self, fname, **options) -> None:
-        """Writes the picture to a file."""
 
 
 def is_live() -> bool:
@@ -49,60 +42,30 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
 
 
 class Screen:
-    """One place of a live notebook whose figure is replaced by the next; elsewhere nothing."""
+    """One place of a live notebook whose picture is replaced by the next; elsewhere nothing."""
 
     def __init__(self):
         self._handle = None
 
-    def show(self, fig: Figure) -> None:
-        """Shows a matplotlib figure in place of the one before, and closes it."""
-        import matplotlib.pyplot as plt
-
+    def show(self, picture: UInt8[np.ndarray, "h w 3"], caption: str) -> None:
+        """Shows a picture, and what it is, in place of the one before."""
         if is_live() and shell() is not None:
             from IPython.display import display
 
-            bundle = stored(fig)
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, format="png")
+            data = base64.b64encode(buffer.getvalue()).decode()
+            source = f"<img alt='{caption}' src='data:image/png;base64,{data}'>"
+            bundle = {"text/html": f"<p>{caption}</p>{source}"}
             if self._handle is None:
                 self._handle = display(bundle, raw=True, display_id=True)
             else:
                 self._handle.update(bundle, raw=True)
-        plt.close(fig)
-
-
-def filmstrip(
-    frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = ""
-) -> Figure:
-    """A row of frames, (h, w, 3) each, as one matplotlib figure with a caption under each."""
-    import matplotlib.pyplot as plt
-
-    n = max(1, len(frames))
-    fig, axes = plt.subplots(1, n, figsize=(1.7 * n, 2.1 if title else 1.9), dpi=80, squeeze=False)
-    for k, axis in enumerate(axes[0]):
-        axis.set_axis_off()
-        if k < len(frames):
-            axis.imshow(np.asarray(frames[k]))
-        if k < len(captions):
-            axis.set_title(captions[k], fontsize=7, y=-0.14)
-    if title:
-        fig.suptitle(title, fontsize=9)
-    fig.subplots_adjust(left=0.01, right=0.99, bottom=0.08, top=0.9 if title else 0.98, wspace=0.03)
-    return fig
 
 
 def shell():
     """IPython's shell, None outside of it."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-
-
-def stored(fig: Figure) -> dict[str, str]:
-    """A figure as a notebook keeps it: mime type -> its bytes, base64."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None})
-    if buffer.tell() <= PNG_LIMIT:
-        return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 65})
-    return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
 
 
 def _line(text: str) -> None:

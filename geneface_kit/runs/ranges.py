@@ -5,13 +5,14 @@
 
 import difflib
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 
 from geneface_kit.runs.weights import imported
 
+Config = TypeVar("Config")
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -67,6 +68,14 @@ def check(setting: str, kind: object, value: object) -> None:
             check(setting, get_args(kind)[0], one)
     elif wanted := _wanted(setting, kind, value):
         raise ValueError(f"setting {setting!r} must be {wanted}, got {value!r}")
+
+
+def restored(kind: type[Config], values: Mapping[str, object]) -> Config:
+    """A config from plain values that a file kept, each checked as if it were set now."""
+    kinds = {one.name: one.type for one in fields(kind)}
+    for name, value in values.items():
+        check(name, kinds[name], value)
+    return kind(**values)
 
 
 def _wanted(setting: str, kind: object, value: object) -> str:

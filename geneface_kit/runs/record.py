@@ -18,15 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geneface_kit.runs.files import Damaged, Facts, plain, read_json, sha256, write_json
+from geneface_kit.runs.files import Damaged, Facts, plain, read_json, readable, sha256, write_json
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-FACTS = (  # that a run.json says at least
-    *("schema", "id", "stage", "subject", "profile", "seed", "config", "data_kind", "status"),
-    *("parents", "outputs", "metrics"),
-)
+FACTS = {  # that a run.json says at least
+    "schema": SCHEMA,
+    **dict.fromkeys(("id", "stage", "subject", "profile", "data_kind", "status"), str),
+    **dict.fromkeys(("config", "parents", "outputs", "metrics"), dict),
+    "seed": int,
+}
 BESIDE = (".ipynb", "_clock.csv")  # lie beside a run's outputs, never twice alike
 
 
@@ -164,21 +166,20 @@ def damaged(run: Run, *, digests: bool = False) -> list[str]:
 
 
 def open_run(folder: Path) -> Run:
-    """The run of a folder, as run.json describes it, with its parents."""
-    facts = read_facts(folder)
-    if facts is None:
-        raise FileNotFoundError(f"no run.json to read in {folder}: this is not a run folder")
-    if facts.get("schema") != SCHEMA:
-        raise ValueError(f"{folder} has schema {facts.get('schema')}, this version reads {SCHEMA}")
-    home = folder.parent.parent
-    parents = {stage: open_run(home / where) for stage, where in facts["parents"].items()}
+    """The run of a folder, as run.json describes it, with its parents.
+
+    Raises: FileNotFoundError; Damaged for a run.json of another content or version.
+    """
+    facts, home = read_json(folder / "run.json", **FACTS), folder.parent.parent
+    with readable(folder / "run.json"):  # runs that are each other's parents have no end
+        parents = {stage: open_run(home / where) for stage, where in facts["parents"].items()}
     return Run(folder, facts, parents)
 
 
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     try:
-        return read_json(folder / "run.json", *FACTS)
+        return read_json(folder / "run.json", **FACTS)
     except (FileNotFoundError, Damaged):
         return None
 

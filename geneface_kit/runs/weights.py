@@ -1,28 +1,30 @@
 """Weights: networks and checkpoints as safetensors files, never half written, never of another
 network: tensors beside words and numbers, no code (no pickles). And classes by import path."""
 
+import hashlib
 import json
 import pkgutil
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geneface_kit.runs import replacing
-from geneface_kit.runs.files import Facts
+from geneface_kit.runs.files import Facts, readable
+
+DIGEST = "sha256"  # name, in a file's metadata, of what `_digest` gives
 
 
 def save_weights(path: Path, module: nn.Module, **metadata: str) -> None:
     """Writes a network's tensors as safetensors; metadata names what it is (kind, encoder, ...)."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata)
+    save_tensors(path, module.state_dict(), metadata)
 
 
 def read_metadata(path: Path, **expected: str) -> dict[str, str]:
     """What `save_weights` wrote beside the tensors; raises what `load_weights` raises."""
-    return _load(path, **expected)[1]
+    return load_tensors(path, **expected)[1]
 
 
 def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
@@ -31,7 +33,7 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
     Raises: FileNotFoundError when there is no file; ValueError, in one sentence, when the file
     is damaged, belongs to another network, or its metadata differs from `expected`.
     """
-    tensors, metadata = _load(path, **expected)
+    tensors, metadata = load_tensors(path, **expected)
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     foreign = sorted(tensors.keys() - own.keys())
@@ -54,17 +56,17 @@ def save_nested(path: Path, content: Facts) -> None:
 
     def numbered(tensor: Tensor) -> dict[str, str]:
         name = str(len(tensors))
-        tensors[name] = tensor.detach().cpu().contiguous()
+        tensors[name] = tensor
         return {"@tensor": name}
 
-    metadata = {"kind": "nested", "content": json.dumps(content, default=numbered)}
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata)
+    save_tensors(
+        path, tensors, {"kind": "nested", "content": json.dumps(content, default=numbered)}
+    )
 
 
 def load_nested(path: Path) -> Facts:
     """What `save_nested` wrote. Raises: ValueError, in one sentence, when the file is damaged."""
-    tensors, metadata = _load(path, kind="nested")
+    tensors, metadata = load_tensors(path, kind="nested")
 
     def restored(found: Facts) -> Facts | Tensor:
         return tensors[found["@tensor"]] if "@tensor" in found else found
@@ -72,24 +74,35 @@ def load_nested(path: Path) -> Facts:
     return json.loads(metadata["content"], object_hook=restored)
 
 
-def _load(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file."""
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}: run the stage that makes them first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path.name} is not a readable safetensors file ({error}): it is damaged or of "
-            "another kind; run its stage again"
-        ) from None
+def load_tensors(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. One of `save_tensors` is what it was, to the last
+    bit; those of others bear no digest."""
+    with readable(path), safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+        metadata = file.metadata() or {}
+        if metadata.pop(DIGEST, None) not in (None, _digest(tensors, metadata)):
+            raise ValueError("its digest is another")
     for key, value in expected.items():
         if metadata.get(key) != value:
             found = metadata.get(key, "nothing")
             raise ValueError(f"{path.name} is for {key} {found!r}, but {key} {value!r} is needed")
     return tensors, metadata
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes tensors and words as safetensors, with a digest of both."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata | {DIGEST: _digest(tensors, metadata)})
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """The sha256 of what a file of weights holds."""
+    kinds = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()}
+    found = hashlib.sha256(json.dumps([kinds, metadata], sort_keys=True).encode())
+    for name in sorted(tensors):
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def imported(path: str, setting: str, kind: type = object) -> type:

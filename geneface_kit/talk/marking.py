@@ -4,6 +4,7 @@ Every video carries a note in its metadata. With the `marking` extra it also car
 manifest, which breaks when the file is changed.
 """
 
+import datetime
 import hashlib
 import importlib.util
 import json
@@ -20,6 +21,7 @@ SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia
 """IPTC's word for media made by a trained model."""
 NOTE = "org.geneface-kit.provenance"  # label of our own assertion in a C2PA manifest
 KEYS = ("chain.pem", "key.pem")
+VALID_YEARS = 10  # life of a fresh certificate (ours)
 NO_CONSENT = (
     "no consent statement came with this person's clip; make and share such videos only of "
     "people who agreed to it"
@@ -76,8 +78,6 @@ def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
         return False
     import c2pa
 
-    from geneface_kit.talk.certificate import fresh_keys
-
     chain, key = ((Path(keys) / name).read_bytes() for name in KEYS) if keys else fresh_keys()
     try:
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
@@ -127,6 +127,40 @@ def _manifest(notes: Notes, title: str) -> Notes:
             {"label": NOTE, "data": notes},
         ],
     }
+
+
+def fresh_keys() -> tuple[bytes, bytes]:
+    """A certificate with the extensions that C2PA asks of a signer, and its private key, PEM, for
+    one signature; whoever issued it is forgotten at once."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def name(text: str) -> x509.Name:
+        oid = x509.NameOID
+        parts = ((oid.COMMON_NAME, text), (oid.ORGANIZATION_NAME, "geneface_kit"))
+        return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
+
+    issuer, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    now, one_purpose = datetime.datetime.now(datetime.UTC), x509.ExtendedKeyUsageOID
+    certificate = (
+        x509.CertificateBuilder(name("geneface_kit root"), name("geneface_kit, no identity"))
+        .public_key(own.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=365 * VALID_YEARS))
+        .add_extension(x509.BasicConstraints(False, None), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False
+        )
+        .add_extension(x509.KeyUsage(True, *[False] * 8), True)
+        .add_extension(x509.ExtendedKeyUsage([one_purpose.EMAIL_PROTECTION]), False)
+        .sign(issuer, hashes.SHA256())
+    )
+    pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
+    secret = own.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password)
+    return certificate.public_bytes(pem), secret
 
 
 def check_keys(keys: str) -> dict[str, Path]:

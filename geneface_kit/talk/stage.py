@@ -3,6 +3,7 @@
 Writes talk/talk.mp4 and talk/talk.npz (every intermediate that is not a picture).
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
-from geneface_kit.person import stage as person_stage
 from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
-from geneface_kit.runs import Run, live, replacing
+from geneface_kit.person.stage import consent_beside, find
+from geneface_kit.runs import Run, live
+from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
 from geneface_kit.talk.audio import check_text, driving_audio, say
 from geneface_kit.talk.marking import check_keys, consent_of, labelled, provenance, sign
@@ -48,7 +50,9 @@ def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
 
     Raises: OSError, ValueError, ModuleNotFoundError for what cannot be said or signed here.
     """
-    files = check_keys(config.c2pa_keys) | person_stage.consent_files(subject)
+    files = check_keys(config.c2pa_keys)
+    with contextlib.suppress(FileNotFoundError):  # a finished person does without its clip
+        files |= {path.name: path for path in consent_beside(find(subject))}
     if config.text:
         if config.audio:
             raise ValueError("talk.audio and talk.text exclude each other; give one of them")
@@ -60,9 +64,12 @@ def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
 def make(run: Run, config: TalkConfig) -> None:
     """Lets the person of a run say the recording of its settings."""
     actor = load_actor(run.parents)
-    person = person_stage.with_consent(actor.person, run.subject)
-    actor = dataclasses.replace(actor, person=person)
-    run.data_kind = person.data_kind
+    with contextlib.suppress(FileNotFoundError):  # it may have come after the person was prepared
+        consent = "\n".join(consent_beside(find(run.subject)).values())
+        actor = dataclasses.replace(
+            actor, person=dataclasses.replace(actor.person, consent=consent)
+        )
+    run.data_kind = actor.person.data_kind
     if config.text:
         audio = run.folder / "text.wav"
         write_audio(audio, say(config.text))
@@ -76,7 +83,7 @@ def make(run: Run, config: TalkConfig) -> None:
     run.record("silent_share", round(float(done.plan.silent.mean()), 4))
     run.record("checks", [dataclasses.asdict(check) for check in done.checks])
     run.record("verdict", verdict_lines(done.checks))
-    run.record("consent", consent_of(person))
+    run.record("consent", consent_of(actor.person))
     run.record("signed", done.signed)
 
 
@@ -125,12 +132,11 @@ def talk(
 def _save_arrays(path: Path, done: Talk) -> None:
     names = ("displacements", "adapted", "landmarks", "poses", "torso_shifts", "loudness", "silent")
     arrays = {name: getattr(done.plan, name) for name in names}
-    with replacing(path) as partial:
-        np.savez_compressed(
-            partial,
-            **{name: array for name, array in arrays.items() if array is not None},
-            audio=done.plan.audio,
-            mel=np.asarray(done.plan.speech.mel, np.float32),
-            stills=done.stills,
-            still_frames=done.still_frames,
-        )
+    write_npz(
+        path,
+        **{name: array for name, array in arrays.items() if array is not None},
+        audio=done.plan.audio,
+        mel=np.asarray(done.plan.speech.mel, np.float32),
+        stills=done.stills,
+        still_frames=done.still_frames,
+    )

@@ -17,6 +17,7 @@ from geneface_kit import runs
 from geneface_kit.person import speech
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.pipeline.stages import STAGES
+from geneface_kit.runs.files import Damaged, write_json
 from geneface_kit.talk import plan as plan_module
 from geneface_kit.talk.postprocess import TalkConfig
 
@@ -166,6 +167,9 @@ def test_unknown_kind_is_one_sentence(folder):
     figures.save(folder, "a", "mouth", curves(), title="T", sources=[run()])
     facts = json.loads((folder / "a.json").read_text()) | {"kind": "pie"}
     (folder / "a.json").write_text(json.dumps(facts))
+    with pytest.raises(Damaged, match="a.json cannot be read .*it was changed"):
+        figures.draw(folder, "a")
+    write_json(folder / "a.json", {name: facts[name] for name in list(facts)[:-1]})
     with pytest.raises(ValueError, match="a.json has kind 'pie', known are pipeline"):
         figures.draw(folder, "a")
 

@@ -217,11 +217,11 @@ def test_features_of_another_encoder_are_refused(tmp_path):
 
 
 def test_foreign_or_damaged_weights_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no weights at .*: run the stage"):
+    with pytest.raises(FileNotFoundError, match="there is no .*: run its stage first"):
         motion.load(tmp_path)
     path = tmp_path / "motion.safetensors"
     path.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="not a readable safetensors"):
+    with pytest.raises(ValueError, match="cannot be read .*: run its stage again"):
         motion.load(tmp_path)
     save_weights(path, torch.nn.Linear(2, 2), kind="something else")
     with pytest.raises(ValueError, match="for kind 'something else', but kind 'motion' is needed"):

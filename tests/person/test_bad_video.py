@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import DRAWN, Film, clip_path, read_film
+from films import DRAWN, Film, clip_path, read_film, truth
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
@@ -55,7 +55,7 @@ def test_a_small_second_face_is_a_warning(tmp_path, talking):
     small = np.pad(first[:, ::2, ::2], ((0, 0), (48, 48), (0, 0), (0, 0)), mode="edge")
     p = prepared(tmp_path, np.concatenate([first, small], axis=2), talking.audio)
     assert any("second, smaller face" in warning for warning in p.report["warnings"])
-    true = demo.truth("demo").landmarks2d[:40, 36:48].mean((0, 1)) * 192 / 256
+    true = truth("demo").landmarks2d[:40, 36:48].mean((0, 1)) * 192 / 256
     left, top, side = (288 * value for value in p.report["crop"])  # share of the width
     seen = p.landmarks2d[:, 36:48].mean((0, 1)) * side / 48 + [left, top]
     assert np.abs(seen - true).max() < 4

@@ -6,6 +6,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+from films import truth
+from geneface_kit_figures import truth as truths
 
 from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.person import camera, demo, landmarks, speech
@@ -23,7 +25,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def known(name):
-    return demo.truth(name)
+    return truth(name)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +40,8 @@ def test_all_files_are_under_8_mb_together():
 
 
 def test_demo_lasts_10_to_12_seconds_and_the_held_out_one_6_to_12():
-    assert 10 <= len(demo.truth("demo").poses) / 25 <= 12
-    assert 6 <= len(demo.truth("demo_b").poses) / 25 <= 12
+    assert 10 <= len(truth("demo").poses) / 25 <= 12
+    assert 6 <= len(truth("demo_b").poses) / 25 <= 12
 
 
 def test_clip_is_25_fps_square_with_sound_as_long_as_the_picture(name, known):
@@ -107,7 +109,7 @@ def test_landmarks_lie_on_the_labelled_head(known):
         assert (known.labels[frame][inner[frame, :, 1], inner[frame, :, 0]] == 1).all()
 
 
-def frames_of(known: demo.Truth, symbols: frozenset[str]) -> list[int]:
+def frames_of(known: truths.Truth, symbols: frozenset[str]) -> list[int]:
     """The frames whose middle lies inside one of the given phonemes."""
     middle = (np.arange(len(known.poses)) + 0.5) / 25
     inside = [

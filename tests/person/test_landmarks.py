@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from films import read_film
+from films import read_film, truth
 
 from geneface_kit.person import demo, landmarks
 
@@ -21,7 +21,7 @@ def ten_frames() -> np.ndarray:
 def test_points_lie_on_the_true_ones(ten_frames):
     mesh = landmarks.detect(ten_frames)
     assert mesh.found.all() and mesh.points.shape == (10, 478, 3)
-    true = demo.truth("demo").landmarks2d[:10]
+    true = truth("demo").landmarks2d[:10]
     error = np.linalg.norm(landmarks.to_68(mesh)[..., :2] - true, axis=-1)
     assert error[:, 36:].mean() < 1.5 and error.mean() < 3  # pixels of 256
 

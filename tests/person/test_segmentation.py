@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from films import truth
 
-from geneface_kit.person import demo, segmentation
+from geneface_kit.person import segmentation
 from geneface_kit.person.background import (
     NECK_FILL,
     background_from,
@@ -142,7 +143,7 @@ def test_torso_over_background_with_head_is_the_frame(drawn):
 
 def test_demo_labels_agree_with_the_truth(demo_person):
     scale = 256 // demo_person.size
-    true = demo.truth("demo").labels[: len(demo_person), ::scale, ::scale]
+    true = truth("demo").labels[: len(demo_person), ::scale, ::scale]
     found = np.asarray(demo_person.labels)
     found = np.where(found == NECK, TORSO, found)  # the truth is one torso
     least = {BACKGROUND: 0.96, HEAD: 0.9, TORSO: 0.9}

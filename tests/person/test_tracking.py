@@ -7,7 +7,7 @@ import pytest
 from films import DRAWN, clip_path, truth
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person import camera, clip, demo, landmarks
+from geneface_kit.person import camera, clip, landmarks
 from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.tracking import pnp as solver
@@ -179,7 +179,7 @@ def test_the_turned_pictures_are_worth_their_time():
 
 def test_demo_mouth_follows_the_truth(demo_track):
     found = mouth_shape(demo_track.landmarks)
-    true = mouth_shape(demo.truth("demo").landmarks.astype(np.float32))
+    true = mouth_shape(truth("demo").landmarks.astype(np.float32))
     assert np.corrcoef(found[:, 0], true[:, 0])[0, 1] > 0.9
     assert np.corrcoef(found[:, 1], true[:, 1])[0, 1] > 0.9
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -168,5 +169,5 @@ def test_the_checks_are_ruff_and_one_pytest_and_the_worst_counts(monkeypatch):
         return types.SimpleNamespace(returncode=len(seen) % 3)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert main(["test"]) == 2
+    assert import_module("tests.__main__").main() == 2
     assert seen == ["ruff", "ruff", "pytest"]

@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import re
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 
-from geneface_kit.runs.arrays import read_npy, read_npz
+from geneface_kit.runs.arrays import read_image, read_npy, read_npz, write_image
 from geneface_kit.runs.files import Damaged, read_json
 
 LAYOUTS = {"poses": "real t 4 4", "found": "bool t", "word": "word"}
@@ -81,15 +83,53 @@ def test_json_that_is_none_is_refused_in_one_sentence(tmp_path, content):
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(Damaged, match="run.json cannot be read"):
-        read_json(path, "a")
+        read_json(path, a=int)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"size": "128"}, "size is '128', not <class 'int'>"),
+        ({"size": True}, "size is True"),
+        ({"size": 128, "focal": float("nan")}, "focal is nan"),
+        ({"size": 128, "focal": 1e3, "schema": 4}, "schema is 4, not 5"),
+        ({"size": 128, "focal": 3}, "KeyError: 'schema'"),
+    ],
+)
+def test_what_a_json_file_says_has_its_type_or_value(tmp_path, content, said):
+    path, layout = tmp_path / "person.json", {"size": int, "focal": float, "schema": 5}
+    path.write_text(json.dumps(content))
+    with pytest.raises(Damaged, match=re.escape(said)):
+        read_json(path, **layout)
+    path.write_text(json.dumps({"size": 1, "focal": 2, "schema": 5, "more": []}))
+    assert read_json(path, **layout)["focal"] == 2
+
+
+def test_a_picture_is_of_the_size_that_is_asked_for_before_it_is_decoded(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    path = tmp_path / "a.png"
+    write_image(path, picture)
+    assert np.array_equal(read_image(path, 8), picture)
+    content = bytearray(path.read_bytes())
+    with pytest.raises(Damaged, match="it has \\(8, 8\\) RGB pixels, not 9 x 9"):
+        read_image(path, 9)
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="a.png cannot be read"):
+        read_image(path, 8)
+    content[16:24] = b"\0\1\0\0" * 2  # it says 65536 x 65536
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="a.png cannot be read"):
+        read_image(path, 8)
 
 
 def test_json_of_gigabytes_is_not_read(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"a": 1}))
-    assert read_json(path, "a") == {"a": 1}
+    assert read_json(path, a=int) == {"a": 1}
     os.truncate(path, 2**30)  # a hole, no bytes on the disk
     with pytest.raises(Damaged, match="more than"):
-        read_json(path, "a")
+        read_json(path, a=int)
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none.json")

@@ -16,6 +16,7 @@ from geneface_kit import runs
 from geneface_kit.pipeline import require
 from geneface_kit.pipeline.settings import Settings, resolve
 from geneface_kit.pipeline.stages import Stage
+from geneface_kit.runs.files import Lacking
 from geneface_kit.runs.record import repeatable
 
 
@@ -104,7 +105,7 @@ def test_a_failed_run_is_not_finished_and_goes_on_after_its_finished_parts(kitch
 
     good = kitchen.stages["toast"].make
     kitchen.change("toast", make=burn)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Lacking, match="the disk is full: make room, and run the same command"):
         require.require("toast", "anna", out=kitchen.out)
     record = next(kitchen.out.glob("anna/toast-*/run.json"))
     assert json.loads(record.read_text())["status"] == "failed"

@@ -1,6 +1,7 @@
 """Crate: what was exported can be checked, and every change is found."""
 
 import json
+import re
 import zipfile
 
 import acting
@@ -97,8 +98,14 @@ def test_a_crate_holds_the_run_its_upstream_and_its_figures(home):
 
 
 def test_an_untouched_crate_is_as_exported_as_zip_and_as_folder(home):
-    assert crate.verify(exported(home)) == []
-    assert crate.verify(exported(home, "folder")) == []
+    found = crate.verify(exported(home))
+    assert found.wrong == []
+    assert found.not_recomputed == [
+        "figures/ours.csv: drawn, not recomputed",
+        "frames of landmark-driven: not rendered anew",
+        "frames of self-driven: not rendered anew",
+    ]
+    assert crate.verify(exported(home, "folder")).wrong == []
 
 
 def test_changed_missing_and_added_files_are_found(home):
@@ -106,7 +113,7 @@ def test_changed_missing_and_added_files_are_found(home):
     (folder / "LICENSE").write_text("another licence")
     (folder / "notebooks" / "05.ipynb").unlink()
     (folder / "extra.txt").write_text("extra")
-    assert crate.verify(folder) == [
+    assert crate.verify(folder).wrong == [
         "notebooks/05.ipynb is missing",
         "LICENSE was changed",
         "extra.txt does not belong here",
@@ -119,9 +126,9 @@ def test_an_executed_notebook_travels_with_its_run(home):
     (run.folder / "05_evaluation_tables.ipynb").write_text('{"cells": []}')
     folder = exported(home, "folder")
     kept = folder / "runs" / "pretend" / "evaluation-smoke-1" / "05_evaluation_tables.ipynb"
-    assert crate.verify(folder) == [] and kept.read_text() == '{"cells": []}'
+    assert crate.verify(folder).wrong == [] and kept.read_text() == '{"cells": []}'
     kept.write_text("{}")
-    assert crate.verify(folder) == [
+    assert crate.verify(folder).wrong == [
         "runs/pretend/evaluation-smoke-1/05_evaluation_tables.ipynb was changed"
     ]
 
@@ -135,7 +142,7 @@ def test_a_table_that_its_frames_do_not_give_is_found(home):
     right.to_csv(table, index=False)
     run.facts["outputs"]["table_a.csv"] = runs.sha256(table)
     run.save()
-    wrong = crate.verify(exported(home))
+    wrong = crate.verify(exported(home)).wrong
     assert len(wrong) == 2 and all("PSNR head" in sentence for sentence in wrong)
 
 
@@ -151,7 +158,7 @@ def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metr
     stored.to_csv(table, index=False)
     run.facts["outputs"]["table_a.csv"] = runs.sha256(table)
     run.save()
-    wrong = crate.verify(exported(home))
+    wrong = crate.verify(exported(home)).wrong
     assert len(wrong) == 2 * len(found) and all("not as in table A" in line for line in wrong)
     assert ("FID is not checked" in caplog.text) == (metric == "FID")
 
@@ -159,9 +166,75 @@ def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metr
 def test_a_network_that_only_the_checker_has_is_no_difference(home, monkeypatch):
     out = exported(home)
     monkeypatch.setattr(scores.fid, "fid", lambda *_: 12.5)
-    assert crate.verify(out) == []
+    assert crate.verify(out).wrong == []
     monkeypatch.setattr(scores.formulas, "ssim", lambda *_, mask=None: 0.5)
-    assert len(crate.verify(out)) == 4  # SSIM and SSIM head of two protocols
+    assert len(crate.verify(out).wrong) == 4  # SSIM and SSIM head of two protocols
+
+
+def test_a_table_whose_frames_are_forged_too_is_found_where_the_weights_are(home, monkeypatch):
+    """Who stores true frames as rendered ones, and the right table of them, is told by the weights;
+    without them nobody can tell, and it is said."""
+    out = exported(home)
+    person = acting.person(home / "runs" / "pretend" / "person-smoke-1")
+    frames = person.frames[held_out(person, 3)]
+    rendered = np.clip(frames.astype(int) + 9, 0, 255).astype(np.uint8)
+    for anew, wrong in ((rendered, []), (frames, ["landmark_driven.npy is not what the weights"])):
+        monkeypatch.setattr(
+            crate, "_rendered_anew", lambda run, anew=anew: {"landmark-driven": (anew, {})}
+        )
+        found = crate.verify(out)
+        assert [line[:42] for line in found.wrong] == [line[:42] for line in wrong]
+        assert "frames of self-driven: not rendered anew" in found.not_recomputed
+        assert "frames of landmark-driven: not rendered anew" not in found.not_recomputed
+
+
+def test_a_table_without_its_frames_is_called_not_recomputed(home):
+    run = named_run("evaluation-pretend")
+    (run.folder / "self_driven.npy").unlink()
+    del run.facts["outputs"]["self_driven.npy"]
+    run.save()
+    found = crate.verify(exported(home))
+    assert found.wrong == []
+    assert "self-driven PSNR head of table A: not recomputed" in found.not_recomputed
+    assert "landmark-driven PSNR head of table A: not recomputed" not in found.not_recomputed
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("../evil.txt", {}, "'../evil.txt' has a path that is not safe"),
+        ("/tmp/evil.txt", {}, "'/tmp/evil.txt' has a path that is not safe"),
+        ("C:evil.txt", {}, "'C:evil.txt' has a path that is not safe"),
+        ("a/" * 9 + "evil.txt", {}, "has a path that is not safe"),
+        ("a\nb", {}, "'a\\nb' has a path that is not safe"),
+        ("link", {"external_attr": 0o120777 << 16}, "'link' is a link or a device"),
+        ("a", {"flag_bits": 1}, "'a' is encrypted"),
+        ("a", {"compress_type": zipfile.ZIP_LZMA}, "'a' is packed by method 14"),
+        ("a", {"file_size": 2**60}, "its members take .* more than there is room for"),
+        ("LICENSE", {}, "two members have one name"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_harmful_zip_is_not_unpacked(home, monkeypatch, name, changes, said):
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", lambda *_: pytest.fail("it was unpacked"))
+    out = exported(home)
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr(name, "evil")
+        for field, value in changes.items():
+            setattr(archive.infolist()[-1], field, value)
+    found = crate.verify(out)
+    assert any(re.search(said, line) for line in found.wrong), found.wrong
+
+
+def test_a_listing_that_points_outside_is_refused(home):
+    folder = exported(home, "folder")
+    listing = json.loads((folder / "checksums.json").read_text())
+    listing["sha256"]["../secret.txt"] = "0"
+    (folder / "checksums.json").write_text(json.dumps(listing))
+    assert crate.verify(folder).wrong == ["'../secret.txt' has a path that is not safe"]
+    (folder / "LICENSE").unlink()
+    (folder / "LICENSE").symlink_to(home / "LICENSE")
+    assert "LICENSE is a link" in crate.verify(folder).wrong
 
 
 def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
@@ -174,8 +247,8 @@ def test_unfinished_runs_existing_files_and_unknown_names_are_refused(home):
         crate.export(run, home / "new.zip")
     with pytest.raises(FileNotFoundError, match="no run 'nothing'"):
         named_run("nothing")
-    assert crate.verify(home / "there.zip") == ["there.zip is no readable zip file"]
-    assert crate.verify(home / "notebooks") == [
+    assert crate.verify(home / "there.zip").wrong == ["there.zip is no readable zip file"]
+    assert crate.verify(home / "notebooks").wrong == [
         "checksums.json is missing: this is no crate of geneface_kit"
     ]
 

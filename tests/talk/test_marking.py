@@ -89,9 +89,7 @@ def test_keys_of_ones_own_sign_and_bad_ones_leave_the_file(video, notes, tmp_pat
     with pytest.raises(ValueError, match="could not be signed with the keys"):
         marking.sign(video, notes, title="pretend", keys=str(tmp_path))
     assert video.read_bytes() == before
-    from geneface_kit.talk.certificate import fresh_keys  # needs the marking extra
-
-    chain, key = fresh_keys()
+    chain, key = marking.fresh_keys()
     (tmp_path / "chain.pem").write_bytes(chain)
     (tmp_path / "key.pem").write_bytes(key)
     assert marking.sign(video, notes, title="pretend", keys=str(tmp_path))

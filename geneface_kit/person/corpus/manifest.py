@@ -17,7 +17,7 @@ from geneface_kit.person.speech.encoders import EncoderName, load_encoder
 from geneface_kit.runs.files import Facts
 from geneface_kit.runs.ranges import Positive, Range
 
-SCHEMA, FACES_SCHEMA = 4, 3
+SCHEMA, FACES_SCHEMA = 5, 4
 """Number of the layout of the index and the shards, and of the tracked faces; a change makes every
 clip, or every face, anew."""
 PACKAGES = {"hama": "hama", "hubert-large": "transformers"}
@@ -110,7 +110,7 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
         name = file if names[path.with_suffix("")] > 1 else file.removesuffix(path.suffix)
         speaker = path.stem.split("_clip")[0] if above == "." else above
         key = digest([seen, heard, home.name])[:16]
-        faces = home.parent / "faces" / f"{digest(seen)[:16]}.npy"
+        faces = home.parent / "faces" / f"{digest(seen)[:16]}.npz"
         jobs.append(ClipJob(name, file, path.absolute(), speaker, key, faces, config))
     return jobs
 

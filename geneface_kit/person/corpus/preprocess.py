@@ -12,11 +12,10 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
-from geneface_kit import runs
 from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.tracking.track import track
-from geneface_kit.runs.arrays import read_npy
+from geneface_kit.runs.arrays import read_npz, write_npz
 from geneface_kit.runs.files import Damaged
 
 log = logging.getLogger(__name__)
@@ -38,15 +37,14 @@ def read(job: ClipJob) -> Outcome:
         audio = _sound(job)[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
         stage = "face"
         try:
-            points, known = np.array(read_npy(job.faces, "real t 68 3")), True
+            points, known = read_npz(job.faces, {"points": "real t 68 3"})["points"], True
         except (FileNotFoundError, Damaged):
             points, known = _landmarks_of(job), False
     except Exception as error:
         return _broken(stage, error)
     if not known:  # finding them is most of the work
         job.faces.parent.mkdir(parents=True, exist_ok=True)
-        with runs.replacing(job.faces) as partial:
-            np.save(partial, points, allow_pickle=False)
+        write_npz(job.faces, points=points)
     if len(points) < least:
         return _broken("face", ValueError(f"{job.file} is shorter than {MIN_S:g} s"))
     try:

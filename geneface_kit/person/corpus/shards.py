@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from scipy.signal import oaconvolve
@@ -24,7 +23,7 @@ from geneface_kit import runs
 from geneface_kit.person.corpus import manifest
 from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.speech import Speech
-from geneface_kit.runs.files import Damaged, Facts, read_json
+from geneface_kit.runs.files import Damaged, Facts, digests, read_json, readable
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +79,8 @@ def packed(home: Path) -> dict[str, Facts]:
     index = _read_index(home)
     if index is None:
         return {}
-    shards = {entry["shard"] for entry in index["clips"]}
-    damaged = {shard for shard in shards if _mapped(home / shard) is None}
+    shards = {entry["shard"]: entry["sha256"] for entry in index["clips"]}
+    damaged = {shard for shard in shards if _mapped(home / shard, shards[shard]) is None}
     for shard in damaged:
         log.warning("%s of the corpus is damaged: its clips are read again", shard)
     entries = [entry for entry in index["clips"] if entry["shard"] not in damaged]
@@ -99,8 +98,8 @@ def open_corpus(home: Path) -> Corpus:
             f"no corpus of this version in {home}: make it with `corpus FOLDER`"
         )
     arrays: Arrays = {}
-    for shard in sorted({entry["shard"] for entry in index["clips"]}):
-        found = _mapped(home / shard)
+    for shard, digest in sorted({(entry["shard"], entry["sha256"]) for entry in index["clips"]}):
+        found = _mapped(home / shard, digest)
         if found is None:
             raise ValueError(f"{home / shard} is damaged: run `corpus FOLDER` again to repair it")
         arrays |= found
@@ -145,7 +144,8 @@ def pack(
             shard = f"shard-{1 + max(numbers, default=-1):05d}.safetensors"
             with runs.replacing(home / shard) as partial:
                 save_file(arrays, partial)
-            entries.update({key: entry | {"shard": shard} for key, entry in fresh.items()})
+            place = {"shard": shard, "sha256": runs.sha256(home / shard)}
+            entries.update({key: entry | place for key, entry in fresh.items()})
             fresh.clear()
             arrays.clear()
         ordered = [entries[job.key] for job in jobs if job.key in entries]
@@ -214,18 +214,21 @@ def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
 
 def _read_index(home: Path) -> Facts | None:
     """The index, or None when there is none of this schema."""
+    layout = {"schema": manifest.SCHEMA, "settings": dict, "clips": list, "broken": list}
     try:
-        index = read_json(home / INDEX, "schema", "settings", "clips", "broken")
+        return read_json(home / INDEX, **layout)
     except (FileNotFoundError, Damaged):
         return None
-    return index if index.get("schema") == manifest.SCHEMA else None
 
 
-def _mapped(shard: Path) -> Arrays | None:
-    """The arrays of a shard as views of a private map; None when it is missing or cut short."""
+def _mapped(shard: Path, digest: str) -> Arrays | None:
+    """The arrays of a shard as views of a private map; None when it is missing or damaged."""
     try:
-        return {name: values.numpy() for name, values in load_file(shard).items()}
-    except (OSError, SafetensorError):
+        with readable(shard):
+            if digests({"": shard}, shard.with_name("digests.json"))[""] != digest:
+                return None
+            return {name: values.numpy() for name, values in load_file(shard).items()}
+    except (FileNotFoundError, Damaged):
         return None
 
 

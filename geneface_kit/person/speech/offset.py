@@ -6,7 +6,6 @@ The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mout
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from geneface_kit.person.clip import FPS, SAMPLE_RATE, SAMPLES, Sound, chosen_so
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.person.speech.encoders import Speech, encode, peak_of
+from geneface_kit.runs.arrays import read_npz
 
 CONTEXT = 3  # frames on both sides that the mouth prediction sees (ours)
 MAX_OFFSET_S = 1.0
@@ -251,6 +251,5 @@ def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarr
 
 @functools.cache
 def _mouth_ridge() -> dict[str, np.ndarray]:
-    path = resources.files("geneface_kit.person.speech") / "mouth_ridge.npz"
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        return dict(stored)
+    layout = {"mean": "real c", "std": "real c", "weights": "real c 2"}
+    return read_npz(Path(__file__).with_name("mouth_ridge.npz"), layout)

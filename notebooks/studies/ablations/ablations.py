@@ -27,6 +27,7 @@ from geneface_kit.person.stage import load as load_person
 from geneface_kit.pipeline.methods import FULL, METHODS, overrides
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Value, parse, resolve
+from geneface_kit.runs.files import readable
 from geneface_kit.runs.record import Run, root
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.postprocess import TalkConfig
@@ -93,13 +94,14 @@ def make(study: Study, folder: Path | None = None) -> Path:
 def read_rows(path: Path) -> list[Row]:
     """The rows that a table holds; none when there is no such file."""
     rows = []
-    for line in tables.read_table(path).to_dict("records") if path.exists() else []:
-        reason = line.pop("reason")
-        missing = line["value"] == "not measured"
-        line["value"] = NotMeasured(reason) if missing else float(line["value"])
-        line |= {"runs": tuple(line["runs"].split())}
-        line |= {name: int(line[name]) for name in ("seed", "n_frames")}
-        rows.append(Row(**line))
+    with readable(path):
+        for line in tables.read_table(path).to_dict("records") if path.exists() else []:
+            reason = line.pop("reason")
+            missing = line["value"] == "not measured"
+            line["value"] = NotMeasured(reason) if missing else float(line["value"])
+            line |= {"runs": tuple(line["runs"].split())}
+            line |= {name: int(line[name]) for name in ("seed", "n_frames")}
+            rows.append(Row(**line))
     return rows
 
 

@@ -35,10 +35,11 @@ def _export(chosen: argparse.Namespace) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    wrong = crate.verify(chosen.crate)
-    verdict = "not as it was exported" if wrong else "all as it was exported"
-    sys.stdout.write("\n".join([*wrong, f"{chosen.crate.name}: {verdict}\n"]))
-    return 1 if wrong else 0
+    found = crate.verify(chosen.crate)
+    verdict = "not as it was exported" if found.wrong else "all as it was exported"
+    lines = [*found.not_recomputed, *found.wrong, f"{chosen.crate.name}: {verdict}\n"]
+    sys.stdout.write("\n".join(lines))
+    return 1 if found.wrong else 0
 
 
 if __name__ == "__main__":

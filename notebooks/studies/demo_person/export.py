@@ -4,19 +4,18 @@ Weights in half precision, background, statistics of the landmarks. Motion, pose
 those of the rendered demo clip: what a talk replays of the person comes from there.
 """
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person.artefact import SCHEMA, TRACKS
 from geneface_kit.person.spans import ONE
 from geneface_kit.runs import Run, replacing, write_json
+from geneface_kit.runs.files import read_json
+from geneface_kit.runs.weights import load_tensors, save_tensors
 from geneface_kit.talk.plan import Actor, Plan
 
 UNUSED = ("head.occupancy.density", "head.occupancy.visible")
@@ -33,23 +32,20 @@ def export_avatar(actor: Actor, acted: Plan, made: dict[str, Run], folder: Path)
     for path in (nerf / "joint.safetensors", adaptation / "adaptation.safetensors"):
         _write_halved(path, folder / path.name)
     shutil.copyfile(nerf / "occupancy.npz", folder / "occupancy.npz")
-    facts = json.loads((nerf / "avatar.json").read_text())
+    facts = read_json(nerf / "avatar.json")
     write_json(folder / "avatar.json", facts | {"person": "demo", "data_kind": "synthetic"})
     shutil.copyfile(actor.person.folder / "background.png", folder / "background.png")
     _write_person(actor, acted, folder)
 
 
 def _write_halved(source: Path, target: Path) -> None:
-    with safe_open(source, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
-        about = file.metadata() | {"person": "demo"}
+    tensors, about = load_tensors(source)
     small = {
         key: value.half() if value.dtype == torch.float32 else value
         for key, value in tensors.items()
     }
     small |= {key: small[key].bool() & False for key in UNUSED if key in small}
-    with replacing(target) as partial:
-        save_file(small, partial, about)
+    save_tensors(target, small, about | {"person": "demo"})
 
 
 def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:

@@ -107,7 +107,7 @@ def labels_of(
 def _write_truth(
     path: Path, known: dict[str, np.ndarray], labels: np.ndarray, spoken: Speech
 ) -> None:
-    """An npz without pickle; the labels (0..3) as two bit planes. demo.truth reads it."""
+    """As `geneface_kit_figures.truth` reads it: the labels (0..3) are two bit planes."""
     bits = np.stack([np.packbits(labels & 1, axis=-1), np.packbits(labels >> 1, axis=-1)])
     with replacing(path) as partial:
         np.savez_compressed(

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from geneface_kit import runs
+from geneface_kit.evaluation.tables import read_table
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.require import locate
 from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
@@ -193,6 +192,6 @@ def home(study: Study) -> Path:
 
 
 def _untimed(path: Path) -> set[str]:
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = read_table(path)
     rows = rows[~rows["metric"].isin(TIMINGS)]
     return {" | ".join(row) for row in rows.itertuples(index=False)}

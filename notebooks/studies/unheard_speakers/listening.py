@@ -15,6 +15,7 @@ from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
 from geneface_kit.person.corpus.manifest import clip_jobs
 from geneface_kit.person.corpus.preprocess import at_speed, in_step
 from geneface_kit.runs import live, replacing
+from geneface_kit.runs.arrays import read_npz
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +120,7 @@ def _layers(
             fitted = {name: _fit(steps, 2 * len(one)) for name, steps in layers.items()}
             with replacing(file) as partial:
                 np.savez(partial, **fitted)
-        with np.load(file, allow_pickle=False) as stored:
-            yield {name: stored[name].astype(np.float32) for name in stored.files}
+        yield {name: steps.astype(np.float32) for name, steps in read_npz(file).items()}
 
 
 def _sound(one: Utterance, path: Path, config: CorpusConfig, data: Corpus) -> np.ndarray:

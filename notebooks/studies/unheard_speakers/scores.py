@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from geneface_kit.runs import replacing
+from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.files import readable
 from notebooks.studies.unheard_speakers.measures import (
     MEASURES,
     Lips,
@@ -120,7 +121,8 @@ def _circumstances(proof: Proof, row: Row, own: pd.DataFrame) -> dict[str, objec
 
 def _load(file: Path) -> tuple[Unit, float]:
     """The lips of one unit of work, and the CPU seconds it took."""
-    with np.load(file, allow_pickle=False) as stored:
+    stored = read_npz(file)
+    with readable(file):
         lips = {
             str(name): Lips(
                 seen=stored[f"seen{index}"],
