@@ -140,7 +140,7 @@ def readable(path: Path) -> Iterator[None]:
     except (Lacking, Damaged):
         raise
     except FileNotFoundError as error:
-        if error.errno is None:  # ours
+        if str(error).startswith("there is no "):  # ours, of another file
             raise
         raise FileNotFoundError(f"there is no {path}: run its stage first") from None
     except Exception as error:

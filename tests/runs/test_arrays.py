@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from geneface_kit.runs.arrays import read_image, read_npy, read_npz, write_image
-from geneface_kit.runs.files import Damaged, read_json
+from geneface_kit.runs.files import Damaged, read_json, write_json
 
 LAYOUTS = {"poses": "real t 4 4", "found": "bool t", "word": "word"}
 
@@ -101,8 +101,11 @@ def test_what_a_json_file_says_has_its_type_or_value(tmp_path, content, said):
     path.write_text(json.dumps(content))
     with pytest.raises(Damaged, match=re.escape(said)):
         read_json(path, **layout)
-    path.write_text(json.dumps({"size": 1, "focal": 2, "schema": 5, "more": []}))
+    write_json(path, {"size": 1, "focal": 2, "schema": 5, "more": [np.float32(0.5)]})
     assert read_json(path, **layout)["focal"] == 2
+    path.write_text(path.read_text().replace("0.5", "0.6"))
+    with pytest.raises(Damaged, match="it was changed"):
+        read_json(path, **layout)
 
 
 def test_a_picture_is_of_the_size_that_is_asked_for_before_it_is_decoded(tmp_path):

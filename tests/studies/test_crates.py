@@ -206,7 +206,7 @@ def test_a_table_without_its_frames_is_called_not_recomputed(home):
         ("/tmp/evil.txt", {}, "'/tmp/evil.txt' has a path that is not safe"),
         ("C:evil.txt", {}, "'C:evil.txt' has a path that is not safe"),
         ("a/" * 9 + "evil.txt", {}, "has a path that is not safe"),
-        ("a\nb", {}, "'a\\nb' has a path that is not safe"),
+        ("a\nb", {}, r"'a\\nb' has a path that is not safe"),
         ("link", {"external_attr": 0o120777 << 16}, "'link' is a link or a device"),
         ("a", {"flag_bits": 1}, "'a' is encrypted"),
         ("a", {"compress_type": zipfile.ZIP_LZMA}, "'a' is packed by method 14"),
