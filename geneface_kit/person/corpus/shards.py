@@ -197,7 +197,8 @@ def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
     clips: the speaker that a clip's place in the folder names, and the clip's entry.
     """
     read = {entry["key"]: entry for _, entry in clips if "shard" in entry}
-    shards = {shard: _mapped(home / shard) or {} for shard in {e["shard"] for e in read.values()}}
+    places = {(entry["shard"], entry["sha256"]) for entry in read.values()}
+    shards = {shard: _mapped(home / shard, digest) or {} for shard, digest in places}
     for speaker, entry in clips:
         entry |= {"speaker": speaker, "twin": ""}
     found = duplicates({key: shards[entry["shard"]][f"{key}/mel"] for key, entry in read.items()})
