@@ -5,7 +5,7 @@ with its source; never both.
 """
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,30 @@ TITLES = {
     "c": "Table C: ablations",
     "d": "Table D: cost",
 }
-BESIDE = {"a": "head_reconstruction", "b": "cross_subject_lip_sync", "d": "head_reconstruction"}
+SETTINGS = {
+    "full video": (
+        "geneface_table_1",
+        "head_reconstruction",
+        "self_driven_2026",
+        "self_driven_talkinggaussian",
+        "self_driven_pdgs",
+        "self_driven_ggtalker",
+        "self_driven_ua3dtalk",
+    ),
+    "a few seconds": ("few_second_self_driven",),
+    "cross-driven": (
+        "cross_subject_lip_sync",
+        "cross_driven_2026",
+        "cross_driven_ggtalker",
+        "vasa3d_comparison",
+    ),
+}
+"""Setting -> published tables of that kind: minutes of a person, seconds, the sound of others."""
+BESIDE = {
+    "a": ("head_reconstruction",),
+    "b": ("cross_subject_lip_sync",),
+    "d": ("head_reconstruction",),
+}
 SIGNS = {
     "—": "---",
     "±": r"$\pm$",
@@ -40,28 +63,32 @@ def write_pages(path: Path, ours: pd.DataFrame, name: str) -> None:
             partial.write_text(text)
 
 
-def beside_published(ours: pd.DataFrame, name: str) -> pd.DataFrame:
+def beside_published(
+    ours: pd.DataFrame, name: str, beside: Sequence[str] | None = None
+) -> pd.DataFrame:
     """A wide table: our rows first, the published ones under them, metrics as columns.
+
+    beside: the published tables, those of BESIDE when None.
 
     A row is either ours, with its run ids and the number n of its frames, or published, with its
     source: never both. Rows that differ in their seed alone become one, mean ± standard deviation.
     """
     quoted = published()
-    quoted = quoted[quoted["table"] == BESIDE.get(name, "")]
+    quoted = quoted[quoted["table"].isin(BESIDE.get(name, ()) if beside is None else beside)]
     quoted = quoted[quoted["metric"].isin(COST) == (name == "d")]
     columns = list(dict.fromkeys([*ours["metric"], *quoted["metric"]]))
     left = _over_seeds(ours).assign(origin="ours")[[*KEYS, "metric", "value"]]
-    right = quoted.assign(origin="published", n="—", data="real")[[*KEYS, "metric", "value"]]
+    right = quoted.assign(n="—", data="real")[[*KEYS, "metric", "value"]]
     rows = pd.concat([left, right]).drop_duplicates([*KEYS, "metric"])
     order = rows[KEYS].drop_duplicates().apply(tuple, axis=1).tolist()
     wide = rows.pivot(index=KEYS, columns="metric", values="value").reindex(columns=columns)
     return wide.loc[order].fillna("—").reset_index().rename_axis(columns=None)
 
 
-def to_html(ours: pd.DataFrame, name: str) -> str:
+def to_html(ours: pd.DataFrame, name: str, beside: Sequence[str] | None = None) -> str:
     """The wide table as html, titled, with definitions and reasons under it."""
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in _notes(ours))
-    wide = beside_published(ours, name).rename(columns=_header)
+    wide = beside_published(ours, name, beside).rename(columns=_header)
     cells = wide.to_html(index=False, border=0)
     title = html.escape(f"{TITLES[name]} ({_kinds(ours)})")
     return f"<h3>{title}</h3>\n{cells}\n<ul>{listed}</ul>\n"

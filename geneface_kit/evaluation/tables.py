@@ -15,6 +15,7 @@ from geneface_kit.runs.files import readable, replacing
 from geneface_kit.runs.record import Run
 
 FILES = Path(__file__).parent
+SECOND_HAND = "published, second-hand"
 METRICS = {
     row.metric: row
     for row in pd.read_csv(FILES / "metrics.csv", keep_default_na=False).itertuples(index=False)
@@ -97,5 +98,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def published() -> pd.DataFrame:
-    """Published numbers, one per row, each with the paper and table it is quoted from."""
-    return read_table(FILES / "published_results.csv")
+    """Published numbers, one per row, each with the paper and table it is quoted from.
+
+    origin: "published", or "published, second-hand" for what was read in somebody's notes.
+    """
+    found = read_table(FILES / "published_results.csv")
+    second_hand = found["source"].str.contains("as noted in", regex=False)
+    return found.assign(origin=second_hand.map({False: "published", True: SECOND_HAND}))

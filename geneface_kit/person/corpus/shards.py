@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from scipy.signal import oaconvolve
 
 from geneface_kit import runs
 from geneface_kit.person.corpus import manifest
@@ -253,7 +253,9 @@ def duplicates(mels: Mapping[str, Float[np.ndarray, "_ 80"]]) -> dict[str, str]:
         size = np.linalg.norm(probe)
         if middle < 0 or size < 1e-6:
             continue
-        alike = oaconvolve(track, probe[::-1], mode="valid", axes=0).sum(1) / (size * spread)
+        alike = scipy.signal.oaconvolve(track, probe[::-1], mode="valid", axes=0).sum(1) / (
+            size * spread
+        )
         alike[max(0, end - len(part) - PROBE + 1) :] = (
             0.0  # itself and shorter clips, which look too
         )
