@@ -7,6 +7,7 @@ installed package, its engine is not needed. 4 blocks, 144 channels, 4 heads, no
 import functools
 import hashlib
 import struct
+from collections import OrderedDict
 from importlib import resources
 from importlib.metadata import version
 
@@ -71,33 +72,20 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ffn1 = FeedForward()
+        self.ffn1 = feed_forward()
         self.attn_norm = nn.LayerNorm(CHANNELS)
-        self.attn = Attention()
+        self.attn = nn.MultiheadAttention(CHANNELS, HEADS)
         self.conv = Convolution()
-        self.ffn2 = FeedForward()
+        self.ffn2 = feed_forward()
         self.norm = nn.LayerNorm(CHANNELS)
 
     def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
         x = x + 0.5 * self.ffn1(x)
-        x = x + self.attn(self.attn_norm(x))
+        asking = self.attn_norm(x)
+        x = x + self.attn(asking, asking, asking, need_weights=False)[0]
         x = x + self.conv(x)
         x = x + 0.5 * self.ffn2(x)
         return self.norm(x)
-
-
-class Attention(nn.Module):
-    """Self-attention of 4 heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.in_proj = nn.Linear(CHANNELS, 3 * CHANNELS)
-        self.out_proj = nn.Linear(CHANNELS, CHANNELS)
-
-    def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
-        split = self.in_proj(x).reshape(len(x), 3, HEADS, -1).permute(1, 2, 0, 3)
-        seen = F.scaled_dot_product_attention(*split[:, None])[0]  # (heads, s, c)
-        return self.out_proj(seen.transpose(0, 1).reshape(len(x), -1))
 
 
 class Convolution(nn.Module):
@@ -115,17 +103,11 @@ class Convolution(nn.Module):
         return self.pointwise2(F.silu(self.depthwise(gated)))[0].T
 
 
-class FeedForward(nn.Module):
+def feed_forward() -> nn.Sequential:
     """Layer norm, 144 -> 576 -> 144 with SiLU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(CHANNELS)
-        self.fc1 = nn.Linear(CHANNELS, 4 * CHANNELS)
-        self.fc2 = nn.Linear(4 * CHANNELS, CHANNELS)
-
-    def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
-        return self.fc2(F.silu(self.fc1(self.norm(x))))
+    layers = {"norm": nn.LayerNorm(CHANNELS), "fc1": nn.Linear(CHANNELS, 4 * CHANNELS)}
+    layers |= {"silu": nn.SiLU(), "fc2": nn.Linear(4 * CHANNELS, CHANNELS)}
+    return nn.Sequential(OrderedDict(layers))
 
 
 @functools.cache
@@ -191,19 +173,15 @@ def _state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return [tensors[name] for name in sorted(names, key=lambda name: int(name.split("_")[1]))]
 
     prefix = "acoustic_model.model."
-    state = {
-        name.removeprefix(prefix).replace("in_proj_bias", "in_proj.bias"): values
-        for name, values in tensors.items()
-        if name.startswith(prefix)
-    }
+    state = {name.removeprefix(prefix): tensors[name] for name in tensors if prefix in name}
     state |= {name: tensors[f"{name}_kernel"] for name in ("stft_real", "stft_imag")}
     state |= {"mel_fb": tensors["mel_fb"], "proj.weight": state["proj.weight"][..., 0]}
     convolutions, matrices = iter(unnamed("Conv")), iter(unnamed("MatMul"))
     state |= {"stem.weight": next(convolutions), "stem.bias": next(convolutions)}
-    order = ("ffn1.fc1", "ffn1.fc2", "attn.in_proj", "attn.out_proj", "ffn2.fc1", "ffn2.fc2")
+    order = ("ffn1.fc1.", "ffn1.fc2.", "attn.in_proj_", "attn.out_proj.", "ffn2.fc1.", "ffn2.fc2.")
     for block in (f"blocks.{index}" for index in range(N_BLOCKS)):
         for name in order:
-            state[f"{block}.{name}.weight"] = next(matrices).T.contiguous()
+            state[f"{block}.{name}weight"] = next(matrices).T.contiguous()
         state[f"{block}.conv.depthwise.weight"] = next(convolutions)
         state[f"{block}.conv.depthwise.bias"] = next(convolutions)
     return state
