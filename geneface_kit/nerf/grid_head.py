@@ -25,8 +25,8 @@ from geneface_kit.nerf.head import (
     Positions,
     check_windows,
 )
-from geneface_kit.render.fused import FusedField, has_amx
-from geneface_kit.render.fused_training import Space, fused_samples
+from geneface_kit.render.fused import FusedField, Space, has_amx
+from geneface_kit.render.fused_training import fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, sh_encode, trunc_exp
@@ -119,15 +119,6 @@ class GridField(HeadField):
         if frame_of_ray is None:
             frame_of_ray = ray_index.new_zeros(n_rays)
         conditions, landmarks = conditions.tensor_split([self.n_condition], dim=1)
-        lines = positions.new_empty(len(conditions), 0, 11)
-        if config.warp_reach:
-            moved, rest = deformation.moved_lines(
-                landmarks, self.landmark_mean.view(68, 3), self.lines
-            )
-            lines = line_table(moved, rest, self.softness)
-        reach = config.warp_reach or 1.0
-        amx = self.dtype == torch.bfloat16 and has_amx()
-        space = Space(lines, (reach / BOX) ** -4.0, deformation.fade(), self.edge, amx)
         ambient, of_condition = _split(self.ambient_net, place)
         density, of_direct = _split(self.density_net, 2 * place)
         density[-1] = density[-1][:1]
@@ -139,9 +130,19 @@ class GridField(HeadField):
             shared.expand(n_rays, -1),
         )
         grids, networks = (self.position_grid, self.ambient_grid), [ambient, density, colour]
-        return FieldSamples(
-            *fused_samples(positions, ray_index, frame_of_ray, space, grids, networks, biases)
-        )
+        where = (positions, ray_index, frame_of_ray, self.space(landmarks))
+        return FieldSamples(*fused_samples(*where, grids, networks, biases))
+
+    def space(self, landmarks: Float[Tensor, "b _"]) -> Space:
+        """How points are moved under some landmarks, none where nothing is, for a fused pass."""
+        lines = landmarks.new_empty(len(landmarks), 0, 11)
+        if self.config.warp_reach:
+            mean = self.landmark_mean.view(68, 3)
+            moved, rest = deformation.moved_lines(landmarks, mean, self.lines)
+            lines = line_table(moved, rest, self.softness)
+        far = ((self.config.warp_reach or 1.0) / BOX) ** -4.0
+        amx = self.dtype == torch.bfloat16 and has_amx()
+        return Space(lines, far, deformation.fade(), self.edge, amx)
 
     def baked(self) -> Callable[[Float[Tensor, "1 c"]], TwoPassField | Field]:
         return bake(self, self.mean_appearance())
@@ -231,8 +232,8 @@ def bake(
     fused = None
     if shared.device.type == "cpu":
         grids = (head.position_grid, head.ambient_grid)
-        amx = head.dtype == torch.bfloat16 and has_amx()
-        fused = FusedField.of(*grids, [ambient, density, colour], head.edge, amx=amx)
+        nowhere = head.space(shared.new_zeros(0, 68 * 2))
+        fused = FusedField.of(*grids, [ambient, density, colour], nowhere)
     if config.view_dependent:
         of_direction = head.colour_net.layers[0].weight[:, :N_HARMONICS]
         fused = fused and replace(fused, of_direction=of_direction.float())
@@ -266,13 +267,7 @@ def bake(
 
         if fused is None:
             return TwoPassField(densities, colours)
-        now = fused.under([ambient_bias, density_bias, shared])
-        if config.warp_reach:
-            mean = head.landmark_mean.view(68, 3)
-            moved, rest = deformation.moved_lines(landmarks[None], mean, head.lines)
-            now = now.warped(
-                moved[0], rest, head.softness, config.warp_reach / BOX, deformation.fade()
-            )
+        now = fused.under([ambient_bias, density_bias, shared], head.space(landmarks[None]))
         return TwoPassField(densities, colours, now)
 
     return under

@@ -7,6 +7,7 @@ core's cache; a ray ends where its light has. For pictures on a CPU. `render_ray
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,15 +16,13 @@ from torch.nn import functional
 from torch.profiler import record_function
 
 from geneface_kit.render.grid import GridEncoding, grid_levels
-from geneface_kit.render.kernels import launch_blocks, once, vectors
-from geneface_kit.render.line_warp import line_table
+from geneface_kit.render.kernels import LANES, launch_blocks, once, vectors
 from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
 
 RAYS = 256  # rays that a thread takes at a time
 BLOCK = 8  # neurons that are summed up together, without AMX
 TILE = 16, 32  # neurons and inputs of an AMX tile
-LINE = 11  # numbers of a line, see `line_warp.line_table`
 
 
 @once
@@ -33,29 +32,49 @@ def has_amx() -> bool:
 
 
 @dataclass(frozen=True)
+class Space:
+    """What the learned numbers of a field do not change: how its points are moved, and its unit.
+
+    lines: (k, m, 11), sets of `line_warp.line_table`, m = 0 where nothing is moved; far, fade: as
+    in `line_warp`; scale: of exp(output), per box length; amx: whether networks are of bfloat16,
+    in tiles; float32 else.
+    """
+
+    lines: Float[Tensor, "k m 11"]
+    far: float
+    fade: tuple[float, float]
+    scale: float
+    amx: bool = False
+
+    def given(self) -> dict[str, Any]:
+        """As the kernels read it."""
+        return {
+            "lines": self.lines.flatten(),
+            "far": float(self.far),
+            "fade_start": float(self.fade[0]),
+            "fade_slope": 1.0 / (self.fade[1] - self.fade[0]),
+            "density_scale": float(self.scale),
+        }
+
+
+@dataclass(frozen=True)
 class FusedField:
     """A finished field of two grids as the kernel reads it; constant for differentiation.
 
     position -> (warp) -> 3D grid -> ambient network -> tanh -> 2D grid; both grids' features ->
     density network -> density; its last hidden layer -> colour network -> sigmoid -> colour. Made
-    by `of`, and for each frame by `under` and `warped`.
+    by `of`, and for each frame by `under`.
 
     tables, levels: of both grids; weights: of all layers in the order of their use; biases: of the
-    networks' first layers; lines: none where nothing is warped; far, fade: as in `line_warp`;
-    scale: of exp(output), per box length; of_direction: what a direction's harmonics add to the
-    first layer of the colour network.
+    networks' first layers; of_direction: what a direction's harmonics add to the first layer of the
+    colour network.
     """
 
     tables: tuple[Tensor, Tensor]
     levels: Int[Tensor, " numbers"]
     weights: Tensor
-    hidden: int
-    amx: bool
     biases: Float[Tensor, "3 h"]
-    lines: Float[Tensor, "m 11"]
-    far: float = 1.0
-    fade: tuple[float, float] = (0.0, 1.0)
-    scale: float = 1.0
+    space: Space
     of_direction: Float[Tensor, "_ 16"] | None = None
 
     @staticmethod
@@ -63,56 +82,34 @@ class FusedField:
         position_grid: GridEncoding,
         ambient_grid: GridEncoding,
         networks: Sequence[Sequence[Tensor]],
-        scale: float,
-        *,
-        amx: bool | None = None,
+        space: Space,
     ) -> "FusedField":
-        """The field of two grids of equally many levels and three networks.
+        """The field of two grids of equally many levels and three networks; tables are of bfloat16
+        where the networks are.
 
         networks: the weights of ambient (3 layers), density (3) and colour (2), first layers
-        without the inputs that all points share; all hidden layers equally wide. amx: bfloat16
-        tables and tiles, else float32; where the processor has it if not given.
+        without the inputs that all points share; all hidden layers equally wide.
         """
-        amx = has_amx() if amx is None else amx
-        ambient, density, colour = networks
-        shapes = [len(ambient), len(density), len(colour)]
+        shapes = [len(network) for network in networks]
         wide = {len(weight) for net in networks for weight in net[:-1]}
         n_levels = position_grid.layout.n_levels
         if shapes != [3, 3, 2] or len(wide) != 1 or ambient_grid.layout.n_levels != n_levels:
             raise ValueError("the fused field has networks of 3, 3 and 2 layers of one width")
-        (hidden,) = wide
-        place, width = 2 * n_levels, padded_width(hidden, amx)
-        colour = [functional.pad(colour[0], (0, width - hidden)), *colour[1:]]
-        networks = (ambient, density, colour)
-        weights, _ = packed(networks, [[place], [place, place], [width]], amx)
+        layers, width = field_layers(networks, n_levels, space.amx)
         return FusedField(
-            tables=(grid_rows(position_grid, amx), grid_rows(ambient_grid, amx)),
+            tables=(grid_rows(position_grid, space.amx), grid_rows(ambient_grid, space.amx)),
             levels=torch.cat([grid_levels(grid.layout) for grid in (position_grid, ambient_grid)]),
-            weights=weights,
-            hidden=width,
-            amx=amx,
+            weights=packed(layers, space.amx),
             biases=torch.zeros(3, width),
-            lines=torch.zeros(0, LINE),
-            scale=scale,
+            space=space,
         )
 
-    def under(self, biases: Sequence[Float[Tensor, " h"]]) -> "FusedField":
+    def under(self, biases: Sequence[Float[Tensor, " h"]], space: Space) -> "FusedField":
         """The field under one condition: what the inputs that all points share add to the first
-        layers of the ambient, the density and the colour network."""
-        padded = [functional.pad(b.float(), (0, self.hidden - len(b))) for b in biases]
-        return replace(self, biases=torch.stack(padded))
-
-    def warped(
-        self,
-        lines: Float[Tensor, "m 2 2"],
-        rest: Float[Tensor, "m 2 2"],
-        softness: Float[Tensor, " m"],
-        reach: float,
-        fade: tuple[float, float],
-    ) -> "FusedField":
-        """The field of points moved by lines, see `line_warp.line_warp`."""
-        table = line_table(lines, rest, softness).contiguous()
-        return replace(self, lines=table, far=reach**-4.0, fade=fade)
+        layers of the ambient, the density and the colour network, and how its points are moved."""
+        width = self.biases.shape[1]
+        padded = [functional.pad(bias.float(), (0, width - len(bias))) for bias in biases]
+        return replace(self, biases=torch.stack(padded), space=space)
 
 
 def render_fused(
@@ -135,14 +132,14 @@ def render_fused(
     """
     with record_function("fused"):
         sums, by_ray = origins.new_empty(len(origins), 7), origins.new_empty(0)
+        hidden, amx = field.biases.shape[1], int(field.space.amx)
         if field.of_direction is not None:
             by_ray = sh_encode(directions) @ field.of_direction.T
-            by_ray = functional.pad(by_ray, (0, field.hidden - by_ray.shape[1])).flatten()
-        sizes = {"LEVELS": len(field.levels) // 12, "HIDDEN": field.hidden, "RAYS": RAYS}
+            by_ray = functional.pad(by_ray, (0, hidden - by_ray.shape[1])).flatten()
         launch_blocks(
             "fused_rays.h",
             -(-len(origins) // RAYS),
-            sizes | {"AMX": int(field.amx)},
+            {"LEVELS": len(field.levels) // 12, "HIDDEN": hidden, "RAYS": RAYS, "AMX": amx},
             origins=vectors(origins),
             directions=vectors(directions),
             ranges=vectors(ranges),
@@ -158,44 +155,57 @@ def render_fused(
             weights=field.weights,
             biases=field.biases.flatten(),
             ray_biases=by_ray,
-            lines=field.lines.flatten(),
-            far=float(field.far),
-            fade_start=float(field.fade[0]),
-            fade_slope=1.0 / (field.fade[1] - field.fade[0]),
-            density_scale=float(field.scale),
             sums=sums.view(-1),
+            **field.space.given(),
         )
         return sums
 
 
-def packed(
+def field_layers(
+    networks: Sequence[Sequence[Tensor]], n_levels: int, amx: bool
+) -> tuple[list[Tensor], int]:
+    """The eight layers of a field of two grids, `padded`, and how wide the hidden ones are then."""
+    ambient, density, (first, last) = networks
+    place, width = 2 * n_levels, padded_width(len(first), amx)
+    colour = [functional.pad(first, (0, width - first.shape[1])), last]
+    blocks = [[place], [place, place], [width]]
+    return sum(padded((ambient, density, colour), blocks, amx), []), width
+
+
+def padded(
     networks: Sequence[Sequence[Tensor]], blocks: Sequence[Sequence[int]], amx: bool
-) -> tuple[Int[Tensor, " numbers"], list[list[int]]]:
-    """The weights of networks in the order in which a kernel goes through them, and the widths of
-    their layers there: what a layer gives the next one is padded with zeros.
+) -> list[list[Tensor]]:
+    """The weights of networks with zeros where a kernel has more rows and columns than they.
 
     networks: the weights (out, in) of each network's layers; blocks: for each network how the
     inputs of its first layer are grouped; each group has its own rows in the kernel.
     """
-    columns = TILE[1] if amx else 1
-    numbers, widths = [], []
+    columns, found = TILE[1] if amx else 1, []
     for layers, groups in zip(networks, blocks, strict=True):
         first, *rest = (weight.detach().float() for weight in layers)
         parts = first.split(list(groups), dim=1)
         parts = [functional.pad(part, (0, -part.shape[1] % columns)) for part in parts]
         first = torch.cat(parts, 1)
         outs = [padded_width(len(weight), amx) for weight in layers[:-1]] + [len(layers[-1])]
-        widths.append(outs)
-        for weight, n_out, n_in in zip([first, *rest], outs, [first.shape[1], *outs], strict=False):
-            weight = functional.pad(weight, (0, n_in - weight.shape[1], 0, n_out - len(weight)))
-            numbers.append(tiles(weight, amx))
-    return torch.cat(numbers).view(torch.int32), widths
+        sizes = zip([first, *rest], outs, [first.shape[1], *outs], strict=False)
+        found.append(
+            [
+                functional.pad(weight, (0, n_in - weight.shape[1], 0, n_out - len(weight)))
+                for weight, n_out, n_in in sizes
+            ]
+        )
+    return found
+
+
+def packed(layers: Sequence[Tensor], amx: bool) -> Int[Tensor, " numbers"]:
+    """Padded weights in the order in which a kernel goes through them."""
+    return torch.cat([tiles(weight, amx) for weight in layers]).view(torch.int32)
 
 
 def padded_width(n: int, amx: bool) -> int:
     """How wide a hidden layer of n neurons is in a kernel."""
     if not amx:
-        return -(-n // BLOCK) * BLOCK
+        return -(-n // LANES) * LANES
     return 32 if n <= 32 else -(-n // 64) * 64
 
 
@@ -205,7 +215,7 @@ def grid_rows(grid: GridEncoding, amx: bool) -> Int[Tensor, " numbers"]:
     return grid.table.detach().to(dtype).contiguous().view(torch.int32).flatten()
 
 
-def tiles(weight: Tensor, amx: bool = False) -> Tensor:
+def tiles(weight: Tensor, amx: bool) -> Tensor:
     """A layer's weights (out, in) by tiles: TILE with AMX, else BLOCK neurons and one input."""
     rows, columns = TILE if amx else (BLOCK, 1)
     weight = functional.pad(weight, (0, -weight.shape[1] % columns, 0, -len(weight) % rows))

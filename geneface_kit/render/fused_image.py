@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.render.fused import grid_rows, has_amx, packed
+from geneface_kit.render.fused import grid_rows, has_amx, packed, padded
 from geneface_kit.render.grid import GridEncoding, grid_levels
 from geneface_kit.render.kernels import launch_blocks, vectors
 
@@ -48,7 +48,8 @@ class FusedImage:
         if [len(net) for net in networks] != [3, 3, 3] or encoded % 2 or len(bend[-1]) > 32:
             raise ValueError("the fused image has three networks of three layers, 16 patterns")
         groups = [[4], [encoded, len(seen[-1])], [features, encoded, len(seen[-1])]]
-        weights, (seen_out, bend_out, colour_out) = packed(networks, groups, amx)
+        layers = padded(networks, groups, amx)
+        seen_out, bend_out, colour_out = ([len(weight) for weight in net] for net in layers)
         sizes = {
             "LEVELS": grid.layout.n_levels,
             "HIDDEN": max(*seen_out, *bend_out, *colour_out),
@@ -60,7 +61,7 @@ class FusedImage:
             "AMX": int(amx),
         }
         sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
-        table = grid_rows(grid, amx)
+        table, weights = grid_rows(grid, amx), packed(sum(layers, []), amx)
         return FusedImage(table, grid_levels(grid.layout), weights, tuple(sizes.items()))
 
     def __call__(

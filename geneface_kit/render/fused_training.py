@@ -7,7 +7,6 @@ to the bit for one number of threads.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
-from geneface_kit.render.fused import padded_width, tiles
+from geneface_kit.render.fused import Space, field_layers, packed
 from geneface_kit.render.grid import GridEncoding, grid_levels
 from geneface_kit.render.kernels import LANES, launch_blocks, n_threads, vectors
 
@@ -24,22 +23,6 @@ SAMPLES = 512  # samples of a block, to the next end of a ray
 FIRST, DENSITY = (0, 3), 5
 """Numbers of the layers whose inputs are features of the grids, and of the one that gives the
 density, among the eight."""
-
-
-@dataclass(frozen=True)
-class Space:
-    """What the learned numbers of a field do not change: how its points are moved, and its unit.
-
-    amx: whether networks are of bfloat16, in tiles; float32 else, as the tables are in any case.
-    lines: (k, m, 11), sets of `line_warp.line_table`, m = 0 where nothing is moved; far, fade: as
-    in `line_warp`; scale: of exp(output), per box length.
-    """
-
-    lines: Float[Tensor, "k m 11"]
-    far: float
-    fade: tuple[float, float]
-    scale: float
-    amx: bool = False
 
 
 def fused_samples(
@@ -86,10 +69,10 @@ class _Fused(torch.autograd.Function):
         positions, _, _, levels, *learned = saved
         tables, biases, weights = learned[:2], learned[2:5], learned[5:]
         n, n_levels, n_parts = len(positions), len(levels) // 12, n_threads()
-        amx, hidden = ctx.space.amx, _width(len(weights[0]), ctx.space.amx)
+        layers, hidden = _layers(weights, n_levels, ctx.space)
         shapes = [
-            (_padded(n_in, LANES), _padded(n_out, LANES))
-            for n_out, n_in in reversed(_shapes(n_levels, hidden, amx))
+            (n_in + -n_in % LANES, n_out + -n_out % LANES)
+            for n_out, n_in in (weight.shape for weight in reversed(layers))
         ]
         counts = [n_in * n_out for n_in, n_out in shapes]
         by_part = positions.new_zeros(n_parts, sum(counts))
@@ -123,7 +106,7 @@ class _Fused(torch.autograd.Function):
             tiled = part.view(n_in // LANES, n_out // LANES, LANES, LANES)
             part = tiled.permute(1, 3, 0, 2).reshape(n_out, n_in)
             if number in FIRST:
-                grids = part.split(_place(2 * n_levels, amx), 1)
+                grids = part.split(layers[0].shape[1], 1)
                 part = torch.cat([grid[:, : 2 * n_levels] for grid in grids], 1)
             of_weights.insert(0, part[: len(weights[number]), : weights[number].shape[1]])
         of_biases = [gradient[..., : biases[0].shape[1]] for gradient in (*sets, by_ray)]
@@ -143,21 +126,13 @@ def _launch(
     """Runs the kernel over what is saved: forward, or with what `back` adds backward; then
     density, colour and ambient are the gradients of those."""
     positions, rays, sets, levels, *learned = saved
-    amx, hidden = space.amx, _width(len(learned[5]), space.amx)
+    amx, n_levels = space.amx, len(levels) // 12
+    layers, hidden = _layers(learned[5:], n_levels, space)
     biases = [functional.pad(bias, (0, hidden - bias.shape[1])).flatten() for bias in learned[2:5]]
-    n_levels = len(levels) // 12
-    weights = []
-    for number, (n_out, n_in) in enumerate(_shapes(n_levels, hidden, amx)):
-        weight = learned[5 + number].detach()
-        if number in FIRST:
-            grids, more = weight.split(2 * n_levels, 1), _place(2 * n_levels, amx) - 2 * n_levels
-            weight = torch.cat([functional.pad(grid, (0, more)) for grid in grids], 1)
-        more = (0, n_in - weight.shape[1], 0, n_out - len(weight))
-        weights.append(functional.pad(weight, more))
     if back:
-        turned = [tiles(w.T, amx) for k, w in reversed(list(enumerate(weights))) if k != DENSITY]
-        back["transposed_weights"] = torch.cat(turned).view(torch.int32)
-        back["density_weights"] = weights[DENSITY].flatten()
+        turned = [w.T for k, w in reversed(list(enumerate(layers))) if k != DENSITY]
+        back["transposed_weights"] = packed(turned, amx)
+        back["density_weights"] = layers[DENSITY].flatten()
     sizes = {"LEVELS": n_levels, "HIDDEN": hidden, "AMX": int(amx), "HALF": 0}
     sizes |= {"BACKWARD": int(bool(back)), "SAMPLES": SAMPLES}
     values = {
@@ -168,40 +143,18 @@ def _launch(
         "position_table": learned[0].view(torch.int32).view(-1),
         "ambient_table": learned[1].view(torch.int32).view(-1),
         "levels": levels,
-        "weights": torch.cat([tiles(weight, amx) for weight in weights]).view(torch.int32),
+        "weights": packed(layers, amx),
         "ambient_biases": biases[0],
         "density_biases": biases[1],
         "colour_biases": biases[2],
-        "lines": space.lines.flatten(),
         "n_lines": space.lines.shape[1],
-        "far": float(space.far),
-        "fade_start": float(space.fade[0]),
-        "fade_slope": 1.0 / (space.fade[1] - space.fade[0]),
-        "density_scale": float(space.scale),
         "density": density,
         "colour": vectors(colour),
         "ambient": ambient,
     }
     n_blocks = -(-len(positions) // SAMPLES)
-    launch_blocks("fused_training.h", n_blocks, sizes, **values, **back)
+    launch_blocks("fused_training.h", n_blocks, sizes, **values, **space.given(), **back)
 
 
-def _shapes(n_levels: int, hidden: int, amx: bool) -> list[tuple[int, int]]:
-    """Results and inputs of the eight layers in the kernel, in the order of their use."""
-    place, square = _place(2 * n_levels, amx), (hidden, hidden)
-    ambient, density = [(hidden, place), square, (2, hidden)], [(hidden, 2 * place), square]
-    return [*ambient, *density, (1, hidden), square, (3, hidden)]
-
-
-def _padded(n: int, step: int) -> int:
-    return -(-n // step) * step
-
-
-def _place(n: int, amx: bool) -> int:
-    """How many inputs of the kernel n features of a grid are."""
-    return _padded(n, 2 * LANES) if amx else n
-
-
-def _width(n: int, amx: bool) -> int:
-    """How wide a hidden layer of n neurons is in the kernel."""
-    return padded_width(n, amx) if amx else _padded(n, LANES)
+def _layers(weights: Sequence[Tensor], n_levels: int, space: Space) -> tuple[list[Tensor], int]:
+    return field_layers((weights[:3], weights[3:6], weights[6:]), n_levels, space.amx)

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from geneface_kit.render.fused import RAYS, FusedField, has_amx, render_fused
+from geneface_kit.render.fused import RAYS, FusedField, Space, has_amx, render_fused
 from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode_torch
-from geneface_kit.render.line_warp import line_warp_torch
+from geneface_kit.render.line_warp import line_table, line_warp_torch
 from geneface_kit.render.march import box_range
 from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import FieldSamples, TwoPassField, render_rays
 
 STEP, SCALE, REACH, FADE = 0.05, 3.0, 0.3, (0.1, 0.5)
+STILL = Space(torch.zeros(1, 0, 11), 1.0, (0.0, 1.0), SCALE)
 KINDS = [False, pytest.param(True, marks=pytest.mark.skipif(not has_amx(), reason="no AMX"))]
 """float32 on any processor; bfloat16 in AMX tiles where there are any."""
 TOLERANCE = {False: 2e-5, True: 0.02}
@@ -52,10 +53,10 @@ class Toy:
         return Toy(tuple(grids), networks, [0.3 * torch.randn(20) for _ in range(3)], lines, rest)
 
     def fused(self, amx):
-        softness = torch.full((7,), 0.02)
-        field = FusedField.of(*self.grids, self.networks, SCALE, amx=amx)
-        field = replace(field, of_direction=self.of_direction)
-        return field.under(self.biases).warped(self.lines, self.rest, softness, REACH, FADE)
+        table = line_table(self.lines[None], self.rest, torch.full((7,), 0.02))
+        space = Space(table, REACH**-4.0, FADE, SCALE, amx)
+        field = FusedField.of(*self.grids, self.networks, replace(space, lines=table[:, :0]))
+        return replace(field, of_direction=self.of_direction).under(self.biases, space)
 
     def field(self, positions, directions, ray_index):
         """The field by the twins, in float32."""
@@ -155,7 +156,7 @@ def test_no_sample_one_sample_and_an_opaque_first_one(amx):
     assert one[6] == 1 and one[4].item() == pytest.approx(1.225 * one[3].item(), rel=1e-5)
     assert one[5].item() == pytest.approx(0.0, abs=1e-6)
     # of density 1e6 it takes all the light: nothing behind is asked, the depth is its own
-    wall = replace(field, scale=1e6)
+    wall = replace(field, space=replace(field.space, scale=1e6))
     first = rendered(wall, origin, direction, stop=0.02)[0]
     assert first[6] == 1 and first[3].item() == pytest.approx(1.0)
     assert first[4].item() == pytest.approx(1.025)
@@ -192,7 +193,7 @@ def test_rays_of_a_picture_take_the_fused_pass_where_the_field_has_one():
 def test_another_shape_of_network_is_refused():
     toy = Toy.make()
     with pytest.raises(ValueError, match="3, 3 and 2 layers of one width"):
-        FusedField.of(*toy.grids, [net[1:] for net in toy.networks], SCALE)
+        FusedField.of(*toy.grids, [net[1:] for net in toy.networks], STILL)
 
 
 def test_hand_numbers():
@@ -206,7 +207,8 @@ def test_hand_numbers():
     zeros[2][-1][:, 1] = 1.0
     biases = [torch.zeros(width) for _ in range(3)]
     biases[1][0], biases[2][1] = math.log(2), math.log(3)
-    field = FusedField.of(*grids, zeros, 2.0, amx=False).under(biases)
+    still = replace(STILL, scale=2.0)
+    field = FusedField.of(*grids, zeros, still).under(biases, still)
     origin, direction = torch.tensor([[0.5, 0.5, -1.0]]), torch.tensor([[0.0, 0.0, 1.0]])
     found = rendered(field, origin, direction)[0]  # 20 steps of 0.05: optical depth 4
     assert found[3].item() == pytest.approx(1 - math.exp(-4), rel=1e-5)

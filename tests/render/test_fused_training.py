@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from geneface_kit.render.composite import composite
-from geneface_kit.render.fused import has_amx
-from geneface_kit.render.fused_training import SAMPLES, Space, fused_samples
+from geneface_kit.render.fused import Space, has_amx
+from geneface_kit.render.fused_training import SAMPLES, fused_samples
 from geneface_kit.render.grid import grid_encode_torch
 from geneface_kit.render.line_warp import line_table, line_warp_torch
 from tests.render.test_fused import FADE, REACH, SCALE, Toy
