@@ -45,11 +45,9 @@ def line_warp(
     warped = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)
     sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
-    *vectors, _ = line_table(lines, rest, softness).split([2, 2, 2, 2, 2, 1], dim=-1)
     inputs = [
         array(positions.contiguous(), wp.vec3),
-        *(array(vector.contiguous(), wp.vec2) for vector in vectors),
-        array(softness.square()),
+        array(line_table(lines, rest, softness)),
         array(sets),
         int(set_of_point is not None),
         reach**-4.0,
@@ -84,12 +82,7 @@ def warp_kernel(lanes: int) -> wp.Kernel:
     @wp.kernel(name="line_warp", enable_backward=False, module="unique")
     def warp_points(
         positions: wp.array(dtype=wp.vec3),
-        starts: wp.array2d(dtype=wp.vec2),
-        along: wp.array2d(dtype=wp.vec2),
-        per_length: wp.array2d(dtype=wp.vec2),
-        moved: wp.array2d(dtype=wp.vec2),
-        change: wp.array2d(dtype=wp.vec2),
-        softness: wp.array(dtype=float),
+        table: wp.array3d(dtype=float),
         sets: wp.array(dtype=wp.int32),
         many: int,
         far: float,
@@ -109,17 +102,16 @@ def warp_kernel(lanes: int) -> wp.Kernel:
             y[j] = p[1]
         total_x, total_y, weights = floats(), floats(), floats(far)
         zero, one = floats(0.0), floats(1.0)
-        for m in range(softness.shape[0]):
-            line, rate = along[chosen, m], per_length[chosen, m]
-            away_x = x - floats(starts[chosen, m][0])
-            away_y = y - floats(starts[chosen, m][1])
-            t = wp.min(wp.max(away_x * rate[0] + away_y * rate[1], zero), one)
-            away_x, away_y = away_x - t * line[0], away_y - t * line[1]
-            near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + floats(softness[m])
+        for m in range(table.shape[1]):
+            line = table[chosen, m]
+            away_x, away_y = x - floats(line[0]), y - floats(line[1])
+            t = wp.min(wp.max(away_x * line[4] + away_y * line[5], zero), one)
+            away_x, away_y = away_x - t * line[2], away_y - t * line[3]
+            near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + floats(line[10])
             w = wp.cw_div(one, wp.cw_mul(near, near))
             weights += w
-            total_x += wp.cw_mul(w, floats(moved[chosen, m][0]) + t * change[chosen, m][0])
-            total_y += wp.cw_mul(w, floats(moved[chosen, m][1]) + t * change[chosen, m][1])
+            total_x += wp.cw_mul(w, floats(line[6]) + t * line[8])
+            total_y += wp.cw_mul(w, floats(line[7]) + t * line[9])
         for j in range(lanes):
             if start + j <= last:
                 p = positions[start + j]
@@ -146,15 +138,12 @@ def line_warp_torch(
         for start in range(0, len(positions), PIECE):
             p = positions[start : start + PIECE]
             lead = lines if set_of_point is None else lines[set_of_point[start : start + PIECE]]
-            first, along = lead[..., 0, :], lead[..., 1, :] - lead[..., 0, :]  # (1 or n, m, 2)
-            length = along.square().sum(-1).clamp(min=SHORTEST)
+            parts = line_table(lead, rest, softness).split([2, 2, 2, 2, 2, 1], dim=-1)
+            first, along, per_length, moved, change, squared = parts  # (1 or n, m, 2), the last 1
             away = p[:, None, :2] - first
-            t = ((away * along).sum(-1) / length).clamp(0, 1)[..., None]
-            near = (away - t * along).square().sum(-1) + softness**2
-            w = near**-2
-            movement = lead - rest
-            movement = (1 - t) * movement[..., 0, :] + t * movement[..., 1, :]
-            moved = (w[..., None] * movement).sum(1) / (w.sum(1, keepdim=True) + reach**-4)
+            t = (away * per_length).sum(-1, keepdim=True).clamp(0, 1)
+            w = ((away - t * along).square().sum(-1, keepdim=True) + squared) ** -2
+            moved = (w * (moved + t * change)).sum(1) / (w.sum(1) + reach**-4)
             share = ((p[:, 2:] - fade[0]) / (fade[1] - fade[0])).clamp(0, 1)
             pieces.append(torch.cat([p[:, :2] - share * moved, p[:, 2:]], -1))
     return torch.cat(pieces) if pieces else positions.clone()

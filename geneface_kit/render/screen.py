@@ -81,25 +81,20 @@ def adaptive_sampling(
     if stride < 1 or stride & (stride - 1):
         raise ValueError(f"stride must be a power of two, got {stride}")
     height, width = mask.shape
-    picture = torch.zeros(height, width, n_channels, device=mask.device)
-    padded = functional.pad(mask, (0, -width % stride, 0, -height % stride))
-    top, left, mask = _cropped(padded, stride)
+    mask = functional.pad(mask, (0, -width % stride, 0, -height % stride))
 
     def filled(values: Tensor, wanted: Tensor) -> Tensor:
         row, column = _by_tiles(wanted)
-        pixels = torch.stack([column * stride + left, row * stride + top], -1)
-        values[row, column] = evaluate(pixels)
+        values[row, column] = evaluate(torch.stack([column, row], -1) * stride)
         return values
 
     coarse = mask[::stride, ::stride]
-    values = filled(picture.new_zeros(*coarse.shape, n_channels), coarse)
+    values = filled(torch.zeros(*coarse.shape, n_channels, device=mask.device), coarse)
     while stride > 1:
         stride //= 2
         inside = mask[::stride, ::stride].contiguous()
         values = filled(*_doubled(values, inside, n_watched or n_channels, tolerance))
-    part = picture[top : top + len(mask), left : left + mask.shape[1]]
-    part[:] = values[: len(part), : part.shape[1]]
-    return picture
+    return values[:height, :width]
 
 
 def _by_tiles(wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,18 +104,6 @@ def _by_tiles(wanted: Tensor) -> tuple[Tensor, Tensor]:
     tiles = padded.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE)).transpose(1, 2)
     tile_row, tile_column, row, column = tiles.nonzero().unbind(-1)
     return tile_row * TILE + row, tile_column * TILE + column
-
-
-def _cropped(mask: Tensor, stride: int) -> tuple[int, int, Tensor]:
-    """Row and column, multiples of the stride, at which the part of a mask with anything in it
-    begins, and that part, one stride longer than it."""
-    starts, parts = [], []
-    for dim in (1, 0):
-        found = mask.any(dim).nonzero()[:, 0]
-        low, high = (int(found[0]), int(found[-1])) if len(found) else (0, 0)
-        starts.append(low // stride * stride)
-        parts.append(slice(starts[-1], (high // stride + 2) * stride))
-    return *starts, mask[tuple(parts)]
 
 
 def _doubled(
