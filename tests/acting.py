@@ -133,14 +133,17 @@ class PretendAvatar(Avatar):
     def driving(self, landmarks, speech):
         return landmarks
 
-    def render(self, landmarks, poses, *, only=None, torso_shifts=None):
+    def render(self, landmarks, poses, *, only=None, torso_shifts=None, look=None):
         assert len(landmarks) == len(poses)
         opened = mouth_opening(np.asarray(landmarks))
         for index in range(len(opened)) if only is None else only:
             opening = opened[index]
             if index == self.stop_at:
                 raise KeyboardInterrupt
-            yield np.full((SIZE, SIZE, 3), np.uint8(255 * min(opening, 1)), np.uint8)
+            picture = np.full((SIZE, SIZE, 3), np.uint8(255 * min(opening, 1)), np.uint8)
+            if look is not None:
+                look.add(picture, np.ones((SIZE, SIZE), np.uint8))
+            yield picture
 
 
 def actor(folder: Path, **avatar) -> Actor:

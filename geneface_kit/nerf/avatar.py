@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +16,14 @@ from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import driving, windows_of
 from geneface_kit.nerf.renderer import HeadImage, HeadRenderer, prepared, sampling_stride, to_uint8
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
+from geneface_kit.nerf.verdict import Labels, Look, Picture
+from geneface_kit.person.segmentation import BACKGROUND, HEAD, TORSO
 from geneface_kit.person.speech import Speech
 from geneface_kit.render.fused_image import FusedImage
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.screen import adaptive_sampling
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Made = TypeVar("Made")
 Window = Float[np.ndarray, "w ..."] | Float[Tensor, "w ..."]
 Pose = Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"]
 Shift = Float[np.ndarray, " 2"] | Float[Tensor, " 2"]
@@ -41,6 +44,12 @@ class Frame:
     depth: Float[Tensor, "h w"]
     torso_alpha: Float[Tensor, "h w"]
     n_samples: int
+
+    @property
+    def labels(self) -> UInt8[Tensor, "h w"]:
+        """What each pixel shows, as a person's labels say it; a neck is torso."""
+        behind = torch.where(self.torso_alpha > 0.5, TORSO, BACKGROUND)
+        return torch.where(self.head_alpha > 0.5, HEAD, behind).to(torch.uint8).cpu()
 
 
 class Avatar:
@@ -108,12 +117,14 @@ class Avatar:
         *,
         only: Sequence[int] | None = None,
         torso_shifts: Float[np.ndarray, "s 2"] | None = None,
-    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        look: Look | None = None,
+    ) -> Iterator[Picture]:
         """Frames (h, w, 3) uint8, one after the other.
 
         track: (t, 68, 3) absolute canonical landmarks, or what `driving` gives, of consecutive
         frames at 25 per second: the head looks at neighbours too. only: which of them to render;
-        all if not given. torso_shifts: of the shoulders in each frame, see `render_frame`.
+        all if not given. torso_shifts: of the shoulders in each frame, see `render_frame`. look:
+        is shown every frame.
         """
         if len(track) != len(poses):
             raise ValueError(f"{len(track)} frames need as many poses, got {len(poses)}")
@@ -122,14 +133,18 @@ class Avatar:
         track, poses = self._tensor(track), self._tensor(poses)
         width = self.head.config.attention_frames
 
-        def picture(frame: int) -> UInt8[np.ndarray, "h w 3"]:
+        def shown(frame: int) -> tuple[Picture, Labels]:
             window = windows_of(track, torch.tensor([frame]), width)[0]
             shift = None if torso_shifts is None else torso_shifts[frame]
-            return to_uint8(self.render_frame(window, poses[frame], torso_shift=shift).rgb).numpy()
+            made = self.render_frame(window, poses[frame], torso_shift=shift)
+            return to_uint8(made.rgb).numpy(), made.labels.numpy()
 
         frames = range(len(track)) if only is None else [int(frame) for frame in only]
         is_cpu = self.device.type == "cpu"
-        yield from in_parallel(picture, frames) if is_cpu else map(picture, frames)
+        for made, labels in in_parallel(shown, frames) if is_cpu else map(shown, frames):
+            if look is not None:
+                look.add(made, labels)
+            yield made
 
     @property
     def driven_by(self) -> str:
@@ -190,7 +205,7 @@ def torso_image(
     return values[..., :3], values[..., 3]
 
 
-def in_parallel(make: Callable[[int], Picture], frames: Sequence[int]) -> Iterator[Picture]:
+def in_parallel(make: Callable[[int], Made], frames: Sequence[int]) -> Iterator[Made]:
     """make(frame) of every frame, in their order, as many at a time as torch may use threads.
 
     Each by one thread on one core: a picture's many small operations share out badly over cores,

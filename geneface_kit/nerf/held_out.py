@@ -14,8 +14,9 @@ from geneface_kit.metrics.formulas import pearson, psnr_of_error
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import to_uint8
+from geneface_kit.nerf.verdict import Check, Look, picture_checks
 from geneface_kit.person import camera, landmarks
-from geneface_kit.person.mouth import INNER_LIPS, mouth_shape, seen_opening
+from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
 from geneface_kit.runs import live
 from geneface_kit.runs.arrays import write_image
@@ -102,38 +103,41 @@ def layer_quality(
 
 def held_out_quality(
     avatar: Avatar, dataset: RayDataset, n_frames: int, folder: Path
-) -> dict[str, float]:
+) -> tuple[dict[str, float], tuple[Check, ...]]:
     """Measures on frames that were not trained on, rendered from their tracked landmarks, poses and
     shoulders: PSNR in dB by layer (`layer_quality`); the same of torso, neck and frame with the
     shift predicted from the pose, all that the paper's renderer is given (..._by_pose); and whether
-    the mouth obeys. NaN is left out.
+    the mouth obeys; NaN is left out. And the checks of the pictures, see `nerf.verdict`.
     mouth_r and mouth_gain: with each frame's own landmarks; mouth_r_exchanged: with those of
     another frame, so that no pose can tell the mouth; mouth_r_true: on the true pictures, what
     finding a mouth again loses by itself. faces_found: the share of rendered frames with a face,
     of those that have one in truth.
     n_frames: how many are rendered, 0 for all; folder: receives preview_held_out.png, true frames
-    over rendered ones, and preview_mouth.png, one frame rendered with the landmarks of the most
-    closed, the middle and the most open mouth.
+    over rendered ones.
     """
-    frames = dataset.held_out(n_frames)
+    frames, person = dataset.held_out(n_frames), dataset.person
     others, shifts = frames[::-1], avatar.torso_shifts
-    own, exchanged, by_pose = [], [], []
+    own, exchanged, by_pose, seen, true = [], [], [], Look(), Look()
     for frame, other in live.progress(list(zip(frames, others, strict=True)), "held-out frames"):
         windows = dataset.windows(torch.tensor([frame, other]), avatar.head.config)
         pose, shift = dataset.poses[frame], None if shifts is None else shifts[frame]
         head = avatar.head_image(windows[0], pose)
-        own.append(to_uint8(avatar.composed(head, pose, shift).rgb).numpy())
+        made = avatar.composed(head, pose, shift)
+        own.append(to_uint8(made.rgb).numpy())
+        follows = frame - 1 in frames
+        seen.add(own[-1], made.labels.numpy(), follows=follows)
+        true.add(person.frames[frame], person.labels[frame], follows=follows)
         if shifts is not None:
             by_pose.append(to_uint8(avatar.composed(head, pose).rgb).numpy())
         moved = avatar.render_frame(windows[1], pose, torso_shift=shift)
         exchanged.append(to_uint8(moved.rgb).numpy())
-    truth = [np.asarray(dataset.person.frames[frame]) for frame in frames]
+    truth = [np.asarray(person.frames[frame]) for frame in frames]
     found = layer_quality(own, dataset, frames)
     if by_pose:
         quality = layer_quality(by_pose, dataset, frames)
         for name in {"torso_psnr", "neck_psnr", "frame_psnr"} & quality.keys():
             found[f"{name}_by_pose"] = quality[name]
-    asked, poses = dataset.person.landmarks, dataset.person.poses[frames]
+    asked, poses = person.landmarks, person.poses[frames]
     mouths = mouth_openings(own, asked[frames], poses, dataset.focal)
     swapped = following(*mouth_openings(exchanged, asked[others], poses, dataset.focal))
     true_mouths = mouth_openings(truth, asked[frames], poses, dataset.focal)
@@ -145,8 +149,8 @@ def held_out_quality(
     shown = np.linspace(0, len(frames) - 1, min(5, len(frames))).astype(int)
     rows = [np.concatenate([row[k] for k in shown], axis=1) for row in (truth, own)]
     write_image(folder / "preview_held_out.png", np.concatenate(rows))
-    write_image(folder / "preview_mouth.png", _mouths(avatar, dataset, frames[0]))
-    return {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
+    found = {name: round(value, 3) for name, value in found.items() if np.isfinite(value)}
+    return found, picture_checks(seen, true)
 
 
 def check_learned(quality: Facts, name: str) -> None:
@@ -161,15 +165,3 @@ def check_learned(quality: Facts, name: str) -> None:
             f"the head of {name} was not learned: {what}; its weights and previews stay in the "
             "run's folder; train with lower learning rates, more steps or another seed"
         )
-
-
-def _mouths(avatar: Avatar, dataset: RayDataset, frame: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame with the most closed, the middle and the most open mouth of the training frames."""
-    order = np.argsort(mouth_shape(np.asarray(dataset.person.landmarks[: dataset.n_train]))[:, 0])
-    picks = torch.tensor([int(order[len(order) * share // 100]) for share in (2, 50, 98)])
-    shift = None if avatar.torso_shifts is None else avatar.torso_shifts[frame]
-    pictures = [
-        avatar.render_frame(window, dataset.poses[frame], torso_shift=shift).rgb
-        for window in dataset.windows(picks, avatar.head.config)
-    ]
-    return to_uint8(torch.cat(pictures, dim=1)).numpy()

@@ -28,13 +28,11 @@ BLOCKS = 3  # blocks of VGG-16 that are compared; the deeper ones see more than 
 
 def photometric_loss(rendered: Colours, true: Colours) -> Float[Tensor, ""]:
     """Mean squared error of colours in [0, 1] (GeneFace, sec. 3.4; mean, not sum)."""
-    _check("rendered and true colours", rendered, true)
     return functional.mse_loss(rendered, true)
 
 
 def masked_error(rendered: Colours, true: Colours, mask: Bool[Tensor, " r"]) -> Float[Tensor, ""]:
     """`photometric_loss` of the rays of a mask, the others counted as right (ours)."""
-    _check("rendered and true colours", rendered, true)
     return ((rendered - true).square().mean(-1) * mask).mean()
 
 
@@ -49,7 +47,6 @@ def ambient_loss(ambient: Float[Tensor, " r"], in_face: Bool[Tensor, " r"]) -> F
 
     ambient: sum over a ray's samples of |x| + |y| of the ambient point (RAD-NeRF, official code).
     """
-    _check("ambient and in_face", ambient, in_face)
     return (ambient * ~in_face).mean()
 
 
@@ -66,7 +63,6 @@ def structure_loss(
     rendered: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]
 ) -> Float[Tensor, ""]:
     """1 - SSIM, the mean over channels and windows (Wang et al. 2004); 0 if equal, at most 2."""
-    _check("rendered and true patches", rendered, true)
     mean = lambda x: functional.avg_pool2d(x, WINDOW, 1)  # noqa: E731
     a, b = mean(rendered), mean(true)
     var_a = mean(rendered * rendered) - a * a
@@ -127,8 +123,3 @@ def _lpips(model: torch.nn.Module, rendered: Tensor, true: Tensor) -> Tensor:
     with torch.no_grad():
         b = model(255 * true, **how)
     return (a - b).square().sum(-1).mean()
-
-
-def _check(names: str, a: Tensor, b: Tensor) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"{names} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")

@@ -25,6 +25,7 @@ from geneface_kit.nerf.pruning import load_renderer, prune, save_occupancy
 from geneface_kit.nerf.renderer import HeadRenderer
 from geneface_kit.nerf.torso import TorsoField, TorsoTask
 from geneface_kit.nerf.torso_motion import track
+from geneface_kit.nerf.verdict import verdict_lines
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.render.kernels import backend_for
@@ -79,8 +80,9 @@ def make(
         "device": str(device),
         "lips_loss": chosen_lips_loss(head_config.lips_loss),
     }
-    found |= held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
-    for name, value in found.items():
+    quality, checks = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
+    found |= quality
+    for name, value in (found | {"verdict": verdict_lines(checks)}).items():
         run.record(name, value)
     check_learned(found, person.name)
     facts = {"schema": SCHEMA, "kind": KIND, "person": person.name, "data_kind": person.data_kind}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from geneface_kit.nerf.verdict import verdict_lines
 from geneface_kit.person.clip import write_audio
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.stage import inputs
@@ -20,7 +21,6 @@ from geneface_kit.talk import audio as driving
 from geneface_kit.talk import stage as talk_stage
 from geneface_kit.talk.marking import consent_of
 from geneface_kit.talk.plan import embedded_actor
-from geneface_kit.talk.verdict import verdict_lines
 
 
 @dataclass(frozen=True)

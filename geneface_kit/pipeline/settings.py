@@ -123,7 +123,7 @@ def _unknown(dotted: str, hint: str) -> ValueError:
 
 
 def parse(text: str) -> dict[str, Value]:
-    """Overrides from text: "head.steps=100,talk.head_motion=still"; numbers and booleans read."""
+    """Overrides from text: "head.steps=100,talk.head=still"; numbers and booleans read."""
     overrides: dict[str, Value] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")

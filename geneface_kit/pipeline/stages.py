@@ -68,9 +68,14 @@ STAGES = {
         nerf.inputs,
         notebook="03_train_nerf",
     ),
-    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, "04_talk"),
+    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, "04_talk", version=2),
     "evaluation": Stage(
-        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, "05_evaluation_tables"
+        evaluation.make,
+        ("talk", "evaluation"),
+        UPSTREAM,
+        evaluation.inputs,
+        "05_evaluation_tables",
+        version=2,
     ),
 }
 """The flow: stage -> who makes it, sections of the settings, upstream stages."""

@@ -98,10 +98,10 @@ def plan(
         displacements=np.asarray(displacements, np.float32),
         adapted=adapted,
         landmarks=postprocess(adapted, silent, person, config),
-        poses=pose_path(person.poses, n_frames, config.head_motion, person.spans),
+        poses=pose_path(person, n_frames, config.head),
         loudness=loud,
         silent=silent,
-        torso_shifts=torso_shift_path(torso_shifts, n_frames, config.head_motion, person.spans),
+        torso_shifts=torso_shift_path(torso_shifts, person, n_frames, config.head),
     )
 
 

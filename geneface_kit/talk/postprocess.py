@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening
-from geneface_kit.person.spans import ONE, stretches
+from geneface_kit.person.spans import stretches
 from geneface_kit.runs.ranges import Folder, NotNegative, Positive, Share
 from geneface_kit.talk.audio import loudness, silent_frames
 
@@ -22,7 +22,10 @@ JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 LEAD = 3  # frames by which lips part before a sound after silence (ours; about 0.1 s measured)
 CLOSED_SHARE = 0.25  # share of the person's frames whose mouth counts as closed (ours)
 POSE_WINDOW = 7  # frames averaged along the head's path (official code)
-BEND = 12  # frames on both sides of a joint in which a replayed path bends to meet (ours)
+BEND = 12
+"""Frames on both sides of a joint, and of a turn, in which a replayed path bends (ours)."""
+CALM = 0.5  # how far a calm head goes, of the clip's own way from its middle pose (ours)
+Head = Literal["clip", "calm", "still"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class TalkConfig:
     smooth_frames: NotNegative = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
     rest_in_silence: bool = True  # silent stretches close the mouth (official vanilla road)
     blinks: Literal["clip", "none"] = "clip"  # the person's own eyes, or predicted ones
-    head_motion: Literal["clip", "still"] = "clip"  # the person's own path and back, or none
+    head: Head = "clip"  # the person's own path to and fro, half of it, or none (ours)
     label: str = ""  # visible text in the picture; "" for none (ours)
     c2pa_keys: Folder = ""  # folder of chain.pem and key.pem; "" signs without an identity (ours)
 
@@ -67,16 +70,38 @@ def postprocess(
         for part in (JAW, LIPS):
             landmarks[:, part] += weight * (rest[part] - landmarks[:, part])
     if config.blinks == "clip":
-        frames = ping_pong(len(person.landmarks), len(landmarks))
-        landmarks[:, EYES] = without_jumps(person.landmarks[:, EYES], person.spans)[frames]
+        eyes, spans = trained(person.landmarks[:, EYES], person)
+        landmarks[:, EYES] = replayed(eyes, spans, len(landmarks))
     return landmarks.astype(np.float32)
 
 
-def ping_pong(n_clip: int, n_frames: int) -> Int[np.ndarray, " t"]:
-    """Frame indices that run through a clip and back again: 3 frames give 0 1 2 1 0 1 2 ..."""
-    period = max(1, 2 * (n_clip - 1))
-    phase = np.arange(n_frames) % period
-    return np.minimum(phase, period - phase) if n_clip > 1 else np.zeros(n_frames, int)
+def trained(
+    track: Float[np.ndarray, "t ..."], person: Person
+) -> tuple[Float[np.ndarray, "c ..."], Int[np.ndarray, " k"]]:
+    """The part of a track that head and torso were trained on, and where its stretches begin."""
+    return track[: person.n_train], person.spans[person.spans < person.n_train]
+
+
+def to_and_fro(n_clip: int, n_frames: int) -> Float[np.ndarray, " t"]:
+    """Places in a clip, in frames, that run through it and back again at its own speed, but slow
+    down within BEND frames of an end and turn before it."""
+    reach = min(BEND, n_clip // 4)
+    time = np.arange(n_frames)[:, None] + np.arange(-reach, reach + 1) + reach
+    last = max(1, n_clip - 1)
+    places = (last - np.abs(time % (2 * last) - last)).mean(axis=1)
+    return np.minimum(places, n_clip - 1)
+
+
+def replayed(
+    track: Float[np.ndarray, "c ..."], spans: Int[np.ndarray, " k"], n_frames: int
+) -> Float[np.ndarray, "t ..."]:
+    """A track of a clip for t frames, `to_and_fro`, without jumps where stretches meet."""
+    places = to_and_fro(len(track), n_frames)
+    before, share = np.floor(places).astype(int), places % 1
+    after = np.minimum(before + 1, len(track) - 1)
+    whole = without_jumps(track, spans)
+    share = share.reshape(-1, *[1] * (track.ndim - 1))
+    return whole[before] + share * (whole[after] - whole[before])
 
 
 def without_jumps(
@@ -93,24 +118,22 @@ def without_jumps(
     return joined
 
 
-def pose_path(
-    poses: Float[np.ndarray, "c 4 4"],
-    n_frames: int,
-    head_motion: str,
-    spans: Int[np.ndarray, " k"] = ONE,
-) -> Float[np.ndarray, "t 4 4"]:
-    """Camera poses for t frames from a person's own path of c frames in stretches.
+def pose_path(person: Person, n_frames: int, head: Head) -> Float[np.ndarray, "t 4 4"]:
+    """Camera poses for t frames, none where the clip that was trained on has not been.
 
-    "clip" walks the path to its end and back (ping-pong), then averages translations and
-    rotations over POSE_WINDOW frames, so that the turns are smooth too. "still" holds the pose
-    nearest to the mean position.
+    "clip" walks its path to and fro, averaged over POSE_WINDOW frames; "calm" goes only CALM of
+    the way from its middle pose, averaged over BEND frames on both sides; "still" holds that pose,
+    the one nearest to the mean position.
     """
-    if head_motion == "still":
-        places = poses[:, :3, 3]
-        middle = int(np.linalg.norm(places - places.mean(axis=0), axis=1).argmin())
-        return np.repeat(poses[middle : middle + 1], n_frames, axis=0).astype(np.float32)
-    path = without_jumps(poses, spans)[ping_pong(len(poses), n_frames)]
-    path = uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest")
+    poses, spans = trained(person.poses, person)
+    places = poses[:, :3, 3]
+    middle = poses[np.linalg.norm(places - places.mean(axis=0), axis=1).argmin()]
+    if head == "still":
+        return np.repeat(middle[None], n_frames, axis=0).astype(np.float32)
+    path, window = replayed(poses, spans, n_frames), POSE_WINDOW
+    if head == "calm":
+        path, window = middle + CALM * (path - middle), 2 * BEND + 1
+    path = uniform_filter1d(path, window, axis=0, mode="nearest")
     # The rotation nearest to a mean of rotations: U V^T of its singular value decomposition.
     left, _, right = np.linalg.svd(path[:, :3, :3])
     path[:, :3, :3] = left @ right
@@ -118,18 +141,16 @@ def pose_path(
 
 
 def torso_shift_path(
-    torso_shifts: Float[np.ndarray, "c 2"] | None,
-    n_frames: int,
-    head_motion: str,
-    spans: Int[np.ndarray, " k"] = ONE,
-) -> Float[np.ndarray, "t 2"] | None:
-    """The shoulders' shifts for t frames, along with the head's `pose_path`.
+    torso_shifts: Float[np.ndarray, "t 2"] | None, person: Person, n_frames: int, head: Head
+) -> Float[np.ndarray, "f 2"] | None:
+    """The shoulders' shifts for f frames, along with the head's `pose_path`.
 
-    None, to be predicted from the pose: without tracked shoulders, and for a head that is still.
+    None, to be predicted from the pose: without tracked shoulders, and for a head that does not
+    take the clip's own path.
     """
-    if torso_shifts is None or head_motion != "clip":
+    if torso_shifts is None or head != "clip":
         return None
-    path = without_jumps(torso_shifts, spans)[ping_pong(len(torso_shifts), n_frames)]
+    path = replayed(*trained(torso_shifts, person), n_frames)
     return uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest").astype(np.float32)
 
 

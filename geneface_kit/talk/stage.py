@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
+from geneface_kit.nerf.verdict import Check, Look, verdict_lines
 from geneface_kit.person.clip import FPS, read_audio, write_audio, write_video
 from geneface_kit.person.stage import consent_beside, find
 from geneface_kit.runs import Run, live
@@ -24,7 +25,7 @@ from geneface_kit.talk.audio import check_text, driving_audio, say
 from geneface_kit.talk.marking import check_keys, consent_of, labelled, provenance, sign
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
 from geneface_kit.talk.postprocess import TalkConfig
-from geneface_kit.talk.verdict import Check, Flicker, judge, verdict_lines
+from geneface_kit.talk.verdict import judge
 
 log = logging.getLogger(__name__)
 
@@ -104,15 +105,15 @@ def talk(
     n_frames = len(planned.landmarks)
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []
-    flicker = Flicker()
+    look = Look()
     notes = provenance(actor.person, planned.audio)
     title = f"{actor.person.name} (synthetic)"
 
     def frames() -> Iterator[np.ndarray]:
         track = actor.avatar.driving(planned.landmarks, planned.speech)
-        rendered = actor.avatar.render(track, planned.poses, torso_shifts=planned.torso_shifts)
+        how = {"torso_shifts": planned.torso_shifts, "look": look}
+        rendered = actor.avatar.render(track, planned.poses, **how)
         for index, frame in enumerate(live.progress(rendered, "rendering", n_frames)):
-            flicker.add(frame)
             shown = labelled(frame, config.label) if config.label else frame
             if index in kept:
                 stills.append(shown)
@@ -121,10 +122,10 @@ def talk(
     metadata = {"title": title, "comment": json.dumps(notes)}
     write_video(Path(out), frames(), planned.audio, metadata=metadata)
     signed = sign(Path(out), notes, title=title, keys=config.c2pa_keys)
-    checks = judge(planned, actor, flicker.value)
+    checks = judge(planned, actor, look)
     for check in checks:
         if not check.fine:
-            log.warning("%s is %.2f: look at %s", check.name, check.value, check.remedy)
+            log.warning("%s", check)
     log.info("consent: %s", consent_of(actor.person))
     return Talk(Path(out), planned, np.stack(stills), kept, checks, signed)
 

@@ -27,9 +27,9 @@ def test_profile_values_are_real_settings_that_differ_from_the_defaults():
 
 
 def test_overrides_reach_their_section():
-    settings = resolve("smoke", "head.steps=7, talk.head_motion=still")
+    settings = resolve("smoke", "head.steps=7, talk.head=still")
     assert settings.head.steps == 7
-    assert settings.talk.head_motion == "still"
+    assert settings.talk.head == "still"
     assert settings.torso == resolve("smoke").torso
 
 

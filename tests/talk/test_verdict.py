@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from geneface_kit.motion.sync_expert import SyncExpert
+from geneface_kit.nerf.verdict import Look, verdict_lines
 from geneface_kit.talk import verdict
 from geneface_kit.talk.plan import Actor, Plan
-from geneface_kit.talk.verdict import Flicker, judge, sync_curve, verdict_lines
+from geneface_kit.talk.verdict import sync_curve
 
 
 class Ear(SyncExpert):
@@ -55,6 +56,11 @@ def actor(tmp_path):
     return Actor(person, acting.PretendMotion(Ear()), acting.PretendAdapter(), None)
 
 
+def judge(plan, actor):
+    """The checks of a talk of which no picture was looked at."""
+    return verdict.judge(plan, actor, Look())
+
+
 def centred(opening, actor):
     """Openings as the ear hears them: displacements from the person's mean."""
     mean = actor.person.landmarks[: actor.person.n_train].mean(0)
@@ -71,42 +77,37 @@ def test_the_sync_curve_peaks_at_the_true_lag(actor, late):
 
 def test_late_sound_and_strange_faces_fail_with_their_stage(actor):
     opening = curve(80)
-    good = judge(planned(opening, centred(opening, actor)), actor, 1.4)
+    good = judge(planned(opening, centred(opening, actor)), actor)
     by_name = {check.name: check for check in good}
     assert (
         by_name["sound against lips, seconds"].value == 0
         and by_name["mouth motion over the person's own"].fine
     )
-    late = judge(planned(opening, np.roll(centred(opening, actor), 4)), actor, 1.4)
+    late = judge(planned(opening, np.roll(centred(opening, actor), 4)), actor)
     (lag,) = (check for check in late if check.name == "sound against lips, seconds")
     assert lag.value == pytest.approx(0.16) and not lag.fine and "00" in lag.remedy
     strange = planned(opening, centred(opening, actor))
     strange.landmarks[:, 48:] += 0.5
-    failed = [check.name for check in judge(strange, actor, 1.4) if not check.fine]
+    failed = [check.name for check in judge(strange, actor) if not check.fine]
     assert failed == ["distance to the person's own faces"]
 
 
 def test_silence_is_not_measured(actor):
     plan = planned(curve(80), curve(80))
     plan.silent[:] = True
-    quiet = judge(plan, actor, 1.4)
+    quiet = judge(plan, actor)
     assert [check.value for check in quiet[:2]] == [None, None]
     assert "not measured (the recording is silent)" in verdict_lines(quiet)[1]
 
 
-def test_flicker_of_a_steady_and_of_a_trembling_picture():
-    steady, tremble = Flicker(), Flicker()
-    for k in range(10):
-        steady.add(np.full((64, 64, 3), 10 * k, np.uint8))
-        tremble.add(np.full((64, 64, 3), 100 + 20 * (k % 2), np.uint8))
-    assert steady.value == 0
-    # 8 second differences of 40 over 9 first differences of 20
-    assert tremble.value == pytest.approx(8 * 40 / (9 * 20))
-    assert Flicker().value == 0.0
-
-
-def test_pictures_are_made_small_by_means():
-    frame = np.zeros((130, 130, 3), np.uint8)
-    frame[::2] = 100
-    assert verdict._small(frame).shape == (65, 65, 3)
-    assert verdict._small(frame) == pytest.approx(50)
+@pytest.mark.parametrize(("degrees", "is_fine"), [(0.0, True), (2.0, True), (10.0, False)])
+def test_a_head_that_turns_beyond_the_clip_is_told_with_its_frame(actor, degrees, is_fine):
+    plan = planned(curve(80), curve(80))
+    plan.poses[:] = actor.person.poses[5]
+    angle = np.deg2rad(degrees)  # about the axis of sight, where the clip never turns
+    roll = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    plan.poses[40, :3, :3] = actor.person.poses[5, :3, :3] @ np.array(roll)
+    (check,) = (one for one in judge(plan, actor) if "beyond the poses" in one.name)
+    assert check.value == pytest.approx(degrees, abs=0.1) and check.fine == is_fine
+    if not is_fine:
+        assert "frame 40 (1.6 s)" in check.remedy and "head=calm" in check.remedy

@@ -152,7 +152,7 @@ def _job(
     run_stage = "evaluation" if stage == FIGURES else stage
     if stage == "talk":
         said = settings.talk
-        parameters |= {"audio": said.audio, "text": said.text, "head_motion": said.head_motion}
+        parameters |= {"audio": said.audio, "text": said.text, "head": said.head}
     if run_stage == "evaluation":
         parameters["recordings"] = study.recordings
         mine["evaluation.recordings"] = study.recordings
