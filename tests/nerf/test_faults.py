@@ -93,7 +93,7 @@ def test_a_border_that_jumps_to_and_fro_trembles():
         return drawn(0.2 * k + 2 * (k % 2))
 
     found = failed(change)
-    assert found.keys() == {TREMBLE} and "person stage (00)" in found[TREMBLE].remedy
+    assert found.keys() == {TREMBLE, FLICKER} and "person stage (00)" in found[TREMBLE].remedy
 
 
 def test_light_that_jumps_to_and_fro_flickers():
