@@ -19,7 +19,7 @@ from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.nerf.verdict import Labels, Look, Picture
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, TORSO
 from geneface_kit.person.speech import Speech
-from geneface_kit.render.fused_image import FusedImage
+from geneface_kit.render.fused import FusedImage
 from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.screen import adaptive_sampling
 

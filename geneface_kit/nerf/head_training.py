@@ -20,7 +20,7 @@ from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
-from geneface_kit.render.pruning import mark_visible
+from geneface_kit.render.rendering import mark_visible
 from geneface_kit.runs import live, training
 from geneface_kit.runs.arrays import read_npz, write_npz
 from geneface_kit.runs.files import Damaged

@@ -16,7 +16,7 @@ from geneface_kit.nerf.head import HeadField
 from geneface_kit.nerf.renderer import HeadImage, HeadRenderer
 from geneface_kit.person import camera
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.pruning import max_cell_weights
+from geneface_kit.render.rendering import max_cell_weights
 from geneface_kit.runs.arrays import read_npz, write_npz
 from geneface_kit.runs.files import Damaged
 

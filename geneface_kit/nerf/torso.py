@@ -18,8 +18,7 @@ from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.person.segmentation import FREE
-from geneface_kit.render.fused import has_amx
-from geneface_kit.render.fused_image import FusedImage
+from geneface_kit.render.fused import FusedImage, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
@@ -142,7 +141,7 @@ class TorsoField(nn.Module):
         networks = [[layer.weight for layer in self.head_net.layers]]
         networks += [[first, *others] for first, others in zip(firsts, rest, strict=True)]
         amx = self.dtype == torch.bfloat16 and has_amx()
-        return FusedImage.of(self.grid, networks, amx=amx)
+        return FusedImage.of(self.grid, networks, amx)
 
     def _of_frame(self, poses: Tensor, appearance: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames, nothing with config.follow_pose; and the strengths of

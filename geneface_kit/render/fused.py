@@ -1,8 +1,9 @@
-"""Fused: rays through a baked field of two grids, in one pass without tensors between.
+"""Fused: rays through a baked field of two grids, and pixels of an image, each in one pass.
 
-Deformation, grids, networks and compositing of sixteen rays side by side, whose numbers stay in a
-core's cache; a ray ends where its light has. For pictures on a CPU. `render_rays` with a
-`TwoPassField` is the specification, and what CUDA uses; the kernel is `fused.h`.
+Sixteen rays or pixels go through all networks and grids side by side, and their numbers stay in a
+core's cache. For pictures on a CPU: `render_rays` with a `TwoPassField`, and for an image the
+networks one after the other in torch, are the specification, and what CUDA uses. The kernels are
+`fused_rays.h` and `fused_image.h`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from geneface_kit.render.kernels import LANES, launch_blocks, once, vectors
 from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
 
-RAYS = 256  # rays that a thread takes at a time
+RAYS = PIXELS = 256  # that a thread takes at a time
 BLOCK = 8  # neurons that are summed up together, without AMX
 TILE = 16, 32  # neurons and inputs of an AMX tile
 
@@ -159,6 +160,86 @@ def render_fused(
             **field.space.given(),
         )
         return sums
+
+
+@dataclass(frozen=True)
+class FusedImage:
+    """A finished canonical image that networks bend, as the kernel reads it; made by `of`.
+
+    Encoded place and what is seen before it -> deformation network -> 2D grid -> colour network.
+    sizes: of its layers, by the names of `fused_image.h`.
+    """
+
+    table: Tensor
+    levels: Int[Tensor, " numbers"]
+    weights: Tensor
+    sizes: tuple[tuple[str, int], ...]
+
+    @staticmethod
+    def of(grid: GridEncoding, networks: Sequence[Sequence[Tensor]], amx: bool) -> "FusedImage":
+        """The image of a 2D grid and the weights of three networks of three layers.
+
+        seen (4) -> s; (encoded place, s) -> x and y of each pattern of displacement; (grid,
+        encoded place, s) -> opacity and colour; weights of inputs that all pixels share left out.
+        amx: bfloat16 tables and tiles, else float32.
+        """
+        seen, bend, colour = networks
+        encoded = bend[0].shape[1] - len(seen[-1])
+        features = grid.n_features
+        if [len(net) for net in networks] != [3, 3, 3] or encoded % 2 or len(bend[-1]) > 32:
+            raise ValueError("the fused image has three networks of three layers, 16 patterns")
+        groups = [[4], [encoded, len(seen[-1])], [features, encoded, len(seen[-1])]]
+        layers = padded(networks, groups, amx)
+        seen_out, bend_out, colour_out = ([len(weight) for weight in net] for net in layers)
+        sizes = {
+            "LEVELS": grid.layout.n_levels,
+            "HIDDEN": max(*seen_out, *bend_out, *colour_out),
+            "ENCODED": encoded,
+            "BEND": bend_out[0],
+            "PATTERNS": bend_out[2] // 2,
+            "COLOUR": colour_out[0],
+            "PIXELS": PIXELS,
+            "AMX": int(amx),
+        }
+        sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
+        table, weights = grid_rows(grid, amx), packed(sum(layers, []), amx)
+        return FusedImage(table, grid_levels(grid.layout), weights, tuple(sizes.items()))
+
+    def __call__(
+        self,
+        pixels: Int[Tensor, "k 2"],
+        columns: Float[Tensor, "w e"],
+        rows: Float[Tensor, "h e"],
+        strengths: Float[Tensor, " p"],
+        biases: Sequence[Float[Tensor, " _"]],
+        seen_colour: Float[Tensor, "h w 3"],
+        seen_alpha: Float[Tensor, "h w"],
+    ) -> Float[Tensor, "k 4"]:
+        """Colour times opacity, and opacity, of pixels (columns and rows).
+
+        columns, rows: the encodings of x of each column and y of each row, x and y first;
+        strengths: of the patterns; biases: what inputs that all pixels share add to the first
+        layers of deformation and colour network; seen_colour, seen_alpha: before the image.
+        """
+        values, hidden = torch.empty(len(pixels), 4), dict(self.sizes)["HIDDEN"]
+        shared = [functional.pad(bias.float(), (0, hidden - len(bias))) for bias in biases]
+        launch_blocks(
+            "fused_image.h",
+            -(-len(pixels) // PIXELS),
+            dict(self.sizes),
+            pixels=vectors(pixels.int()),
+            columns=columns,
+            rows=rows,
+            strengths=strengths,
+            seen_colour=seen_colour,
+            seen_alpha=seen_alpha,
+            table=self.table,
+            levels=self.levels,
+            weights=self.weights,
+            biases=torch.stack(shared).flatten(),
+            values=values.view(-1),
+        )
+        return values
 
 
 def field_layers(

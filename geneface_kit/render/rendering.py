@@ -4,6 +4,11 @@ Everything happens in the unit box: positions are in [0, 1]^3, lengths in edges 
 is a function (positions, directions, ray_index) -> FieldSamples, or two such functions, a
 `TwoPassField`: densities first, then colours of what is seen (half of the samples of a ray lie
 before its surface or behind it, and their colour is never seen).
+
+Cells that no camera ever sees are pruned. While a field learns, those that no light reaches are
+left out (`mark_visible`). Once it is finished, its occupancy grid is still loose: it must not have
+missed what still changed. Looking at the field from its cameras shows which cells contribute to
+pictures (`max_cell_weights`).
 """
 
 from collections.abc import Callable
@@ -14,14 +19,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.render.composite import Composite, composite, segment_sum
+from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
 from geneface_kit.render.fused import FusedField, render_fused
-from geneface_kit.render.march import Samples, box_range, march
+from geneface_kit.render.march import Samples, Vectors, box_range, march
 from geneface_kit.render.mlp import padded_rows
-from geneface_kit.render.occupancy import Occupancy
+from geneface_kit.render.occupancy import Cells, Occupancy, cell_index
 
 FAINT = 1 / 64  # share of its ray's opacity up to which a sample gets the colour of the others
 LEAST = 1 / 16  # opacity from which on that share counts; of thinner rays, 1/16 of it does
+DARK = 0.01  # transmittance up to which a cell counts as not reached by light
 
 
 @dataclass(frozen=True)
@@ -121,45 +127,86 @@ def render_rays(
     return _joined(rounds, origins)
 
 
+@torch.no_grad()
+def mark_visible(
+    occupancy: Occupancy, origins: Vectors, directions: Vectors, *, step: float, decay: float = 0.9
+) -> None:
+    """Marks cells that light reaches along some rays, through the cells' own densities.
+
+    Costs no evaluation of the field. A cell stays visible for about log(0.1) / log(decay) calls
+    (22 by default) after the last ray that saw it with a transmittance above `DARK`.
+    """
+    samples = march(origins, directions, occupancy, step=step)
+    cells = cell_index(samples.positions, occupancy.resolution)
+    density = occupancy.density.view(-1)[cells]
+    lengths = torch.full_like(density, step)
+    light = transmittance(density, lengths, samples.ray_index, len(origins))
+    visible = occupancy.visible.view(-1)
+    visible.mul_(decay)
+    visible[cells[light > DARK]] = 1.0
+
+
+@torch.no_grad()
+def max_cell_weights(
+    weights: Cells,
+    field: Field,
+    origins: Vectors,
+    directions: Vectors,
+    occupancy: Occupancy,
+    *,
+    step: float,
+) -> Cells:
+    """The largest weight that some ray gathers in each cell, `weights` of earlier calls included.
+
+    occupancy: the loose grid that the field was trained with. A picture through the cells above a
+    threshold differs by at most the weights left out. Rays step over cells much smaller than one.
+    """
+    samples = march(origins, directions, occupancy, step=step)
+    found = field(samples.positions, directions, samples.ray_index)
+    gathered = _composite(samples, len(origins), found.density, found.colour).weights
+    cells = cell_index(samples.positions, len(weights))
+    return weights.flatten().scatter_reduce(0, cells, gathered, "amax").view_as(weights)
+
+
 def _render_samples(
     field: Field | TwoPassField, directions: Tensor, samples: Samples, n_rays: int, backend: str
 ) -> Rendering:
     """The samples' densities and colours, asked of the field and composited."""
-    lengths = torch.full_like(samples.distances, samples.step)
-    rest = (lengths, samples.distances, samples.ray_index, n_rays)
     if isinstance(field, TwoPassField):
-        found = _composite_two_pass(field, directions, samples.positions, *rest, backend)
+        found = _composite_two_pass(field, directions, samples, n_rays, backend)
         ambient = torch.zeros_like(found.alpha)
     else:
         said = field(samples.positions, directions, samples.ray_index)
-        found = composite(said.density, said.colour, *rest, backend=backend)
+        found = _composite(samples, n_rays, said.density, said.colour, backend)
         ambient = segment_sum(said.ambient[:, None], samples.ray_index, n_rays)[:, 0]
     n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
     sums = (found.colour, found.alpha, found.depth, found.depth_variance)
     return Rendering(*sums, ambient, n_samples)
 
 
+def _composite(
+    samples: Samples, n_rays: int, density: Tensor, colour: Tensor, backend: str = "auto"
+) -> Composite:
+    """`composite` of samples, each of which stands for a step."""
+    lengths = torch.full_like(samples.distances, samples.step)
+    rest = (lengths, samples.distances, samples.ray_index, n_rays)
+    return composite(density, colour, *rest, backend=backend)
+
+
 def _composite_two_pass(
-    field: TwoPassField,
-    directions: Tensor,
-    positions: Tensor,
-    lengths: Tensor,
-    distances: Tensor,
-    ray_index: Tensor,
-    n_rays: int,
-    backend: str,
+    field: TwoPassField, directions: Tensor, samples: Samples, n_rays: int, backend: str
 ) -> Composite:
     """`composite` of samples that are asked for their colour only where they weigh something; the
     others are given the mean of those on their ray."""
-    density, features = field.density(positions)
-    colours = torch.zeros_like(positions)
-    rest = (lengths, distances, ray_index, n_rays)
-    found = composite(density, colours, *rest, backend=backend)
+    ray_index = samples.ray_index
+    density, features = field.density(samples.positions)
+    colours = torch.zeros_like(samples.positions)
+    found = _composite(samples, n_rays, density, colours, backend)
     least = FAINT * found.alpha.clamp(min=LEAST)
     seen = (found.weights > least[ray_index]).nonzero()[:, 0]
     rows = functional.pad(seen, (0, padded_rows(len(seen)) - len(seen)))
     colours[seen] = field.colour(features[rows], directions[ray_index[rows]])[: len(seen)]
-    shown = composite(density, colours, *rest, backend=backend).colour
+    shown = _composite(samples, n_rays, density, colours, backend).colour
     weight = torch.zeros_like(found.alpha).index_add_(0, ray_index[seen], found.weights[seen])
     shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
     return replace(found, colour=shown)
@@ -168,13 +215,10 @@ def _composite_two_pass(
 def _joined(rounds: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
     """Rounds of the same rays, near to far, each dimmed by what lies before it."""
     zeros = origins.new_zeros(len(origins))
-    colour, ambient, n_samples = torch.zeros_like(origins), zeros, zeros.long()
-    alpha, depth, depth_variance = zeros, zeros, zeros
+    sums = [torch.zeros_like(origins), zeros, zeros, zeros, zeros, zeros.long()]
     for part, light in rounds:
-        colour = colour + light[:, None] * part.colour
-        alpha = alpha + light * part.alpha
-        depth = depth + light * part.depth
-        depth_variance = depth_variance + light * part.depth_variance
-        ambient = ambient + part.ambient
-        n_samples = n_samples + part.n_samples
-    return Rendering(colour, alpha, depth, depth_variance, ambient, n_samples)
+        seen = (part.alpha, part.depth, part.depth_variance)
+        parts = [light[:, None] * part.colour, *(light * values for values in seen)]
+        parts += [part.ambient, part.n_samples]
+        sums = [total + values for total, values in zip(sums, parts, strict=True)]
+    return Rendering(*sums)

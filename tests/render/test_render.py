@@ -9,8 +9,7 @@ from geneface_kit.render.composite import composite
 from geneface_kit.render.march import box_range, march
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, precision, sh_encode
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.pruning import mark_visible
-from geneface_kit.render.rendering import FieldSamples, TwoPassField, render_rays
+from geneface_kit.render.rendering import FieldSamples, TwoPassField, mark_visible, render_rays
 from geneface_kit.render.screen import screen_bounds
 
 LN2 = math.log(2)
