@@ -5,55 +5,66 @@ python -m geneface_kit tables RUN...
 python -m geneface_kit filmstrips obama=song.wav lieu=news.wav --profile cpu
 """
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-import geneface_kit_figures as figures
-from geneface_kit_figures.collect import collect, named_run
+import typer
 
-from geneface_kit.pipeline.commands import required, said, unit_arguments
-from geneface_kit.runs.record import root
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line; the exit status, 1 or more for pictures that are not their data's."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    sub = commands.add_parser("figures", help="redraw figures/ from its data")
-    sub.add_argument("--check", action="store_true", help="compare instead of writing")
-    sub.set_defaults(call=lambda chosen: figures.redraw(check=chosen.check))
-    sub = commands.add_parser("tables", help="evaluations of several persons in one table each")
-    sub.add_argument("runs", nargs="+", metavar="RUN", help="its folder, or its id")
-    sub.add_argument("--out", type=Path, help="folder (default: figures/)")
-    sub.set_defaults(call=_tables)
-    sub = commands.add_parser(
-        "filmstrips", help="one picture of several persons", parents=[unit_arguments()]
-    )
-    sub.add_argument("talks", nargs="+", metavar="PERSON=RECORDING")
-    sub.set_defaults(call=_filmstrips)
-    chosen = parser.parse_args(arguments)
-    return said(lambda: chosen.call(chosen))
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
+from geneface_kit.runs.record import named_run, root
 
 
-def _tables(chosen: argparse.Namespace) -> None:
-    evaluations = [named_run(name) for name in chosen.runs]
-    for path in collect(evaluations, chosen.out or root() / "figures"):
-        sys.stdout.write(f"written: {path.name}\n")
+def figures(
+    check: Annotated[bool, typer.Option("--check", help="compare instead of writing")] = False,
+) -> int:
+    """Redraw figures/ from its data."""
+    import geneface_kit_figures
+
+    return geneface_kit_figures.redraw(check=check)
 
 
-def _filmstrips(chosen: argparse.Namespace) -> None:
-    talks = []
-    for pair in chosen.talks:
-        chosen.person, equals, audio = pair.partition("=")
+def tables(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="ids or folders")],
+    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="default: figures/")] = None,
+    out: given.Out = "",
+) -> None:
+    """Put evaluations of several persons in one table each."""
+    from geneface_kit_figures.collect import collect
+
+    for path in collect([named_run(name, out) for name in runs], to or root() / "figures"):
+        typer.echo(f"written: {path.name}")
+
+
+def filmstrips(
+    talks: Annotated[list[str], typer.Argument(metavar="PERSON=RECORDING")],
+    profile: given.Profile = "auto",
+    overrides: given.Overrides = "",
+    seed: given.Seed = 0,
+    method: given.Method = "full",
+    out: given.Out = "",
+) -> None:
+    """Draw several persons, each driven by a recording, in one picture."""
+    from geneface_kit_figures import save_filmstrips
+
+    from geneface_kit.pipeline.require import require
+    from geneface_kit.pipeline.settings import parse
+
+    unit = {"profile": profile, "seed": seed, "method": method, "out": out}
+    made = []
+    for pair in talks:
+        person, equals, audio = pair.partition("=")
         if not equals:
             raise ValueError(f"{pair!r} must look like PERSON=RECORDING")
-        talks.append(required(chosen, "talk", audio=audio))
-    profile, folder = talks[0].profile, root() / "figures"
-    name, title = f"filmstrips_{profile}", f"Driven by other voices ({profile})"
-    figures.save_filmstrips(folder, name, talks, title=title)
-    sys.stdout.write(f"drawn: {folder / name}.png\n")
+        changes = parse(overrides) | {"talk.audio": str(Path(audio).resolve())}
+        made.append(require("talk", person, overrides=changes, **unit))
+    name, title = f"filmstrips_{made[0].profile}", f"Driven by other voices ({made[0].profile})"
+    save_filmstrips(root() / "figures", name, made, title=title)
+    typer.echo(f"drawn: {root() / 'figures' / name}.png")
 
+
+main = CommandLine(figures, tables, filmstrips)
 
 if __name__ == "__main__":
     sys.exit(main())

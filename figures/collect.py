@@ -11,27 +11,11 @@ from geneface_kit_figures.pages import spread, write_pages
 
 from geneface_kit.evaluation.tables import read_table, write_csv
 from geneface_kit.pipeline.methods import METHODS
-from geneface_kit.runs.record import Run, damaged, open_run, read_facts, root
+from geneface_kit.runs.record import Run, damaged
 
 TABLES = ("a", "b", "d")
 SAME = ("n_frames", "recordings", "cross_s")
 """Settings of an evaluation that must agree within a table."""
-
-
-def named_run(name: str) -> Run:
-    """A run by its id, as tables and figures give it, or by its folder.
-
-    Raises: FileNotFoundError when there is none.
-    """
-    if Path(name).is_dir():
-        return open_run(Path(name))
-    home = root() / "runs"
-    for path in sorted(home.glob("*/*/run.json")):
-        if (read_facts(path.parent) or {}).get("id") == name:
-            return open_run(path.parent)
-    raise FileNotFoundError(
-        f"no run {name!r} in {home.name}/: give a run's folder, or its id as its run.json says it"
-    )
 
 
 def collect(evaluations: list[Run], out: Path) -> list[Path]:

@@ -3,26 +3,25 @@
 python -m geneface_kit notebooks 04_talk
 """
 
-import argparse
 import sys
+from typing import Annotated
 
-from geneface_kit.pipeline.commands import said
-from notebooks.execution import NAMES, refresh
+import typer
+
+from geneface_kit.pipeline.options import CommandLine
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line and executes the notebooks named in it."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit notebooks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="default: all of them, in order")
-    chosen = parser.parse_args(arguments)
+def notebooks(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="default: all, in order")] = (),
+) -> None:
+    """Execute notebooks with their default parameters and store the tidy result."""
+    from notebooks.execution import NAMES, refresh
 
-    def work() -> None:
-        for name in chosen.names or NAMES:
-            sys.stdout.write(f"executed {refresh(name).name}\n")
-            sys.stdout.flush()
+    for name in names or NAMES:
+        typer.echo(f"executed {refresh(name).name}")
 
-    return said(work)
 
+main = CommandLine(notebooks)
 
 if __name__ == "__main__":
     sys.exit(main())

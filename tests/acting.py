@@ -155,7 +155,13 @@ def a_run(folder: Path, stage="evaluation", parents=None, **changes) -> Run:
     """A finished run of the pretend person, with other facts where they are named."""
     facts = {"id": f"{stage}-pretend", "stage": stage, "subject": "pretend", "profile": "smoke"}
     facts |= {"seed": 0, "status": "ok", "data_kind": "synthetic", "config": {}, "metrics": {}}
-    facts |= {"inputs": {}, "wall_s": 90.0, "peak_memory_mb": 512, "machine": {"device": "cpu"}}
+    facts |= {
+        "inputs": {},
+        "outputs": {},
+        "wall_s": 90.0,
+        "peak_memory_mb": 512,
+        "machine": {"device": "cpu"},
+    }
     folder.mkdir(exist_ok=True, parents=True)
     return Run(folder, facts | changes, parents or {})
 

@@ -15,7 +15,8 @@ from geneface_kit.motion.sync_expert import ConvBlock
 from geneface_kit.motion.vae import embed_pitch
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.files import readable
-from geneface_kit.runs.weights import imported, load_weights, read_metadata
+from geneface_kit.runs.ranges import imported
+from geneface_kit.runs.weights import load_weights, read_metadata
 
 BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"  # import path of the paper's post-net
 

@@ -122,12 +122,13 @@ def cost(parents: Mapping[str, Run]) -> dict[str, Scores]:
     for stage in ("motion", "adaptation", "nerf"):
         run = parents[stage]
         minutes: float | NotMeasured = run.facts["wall_s"] / 60
+        memory = run.facts["peak_memory_mb"]
         if run.metrics.get("origin") == "shipped":
             minutes = NotMeasured("the run took the shipped weights, nothing was trained in it")
         found[stage] = {
             "training minutes": minutes,
             "parameters": float(_n_parameters(run.folder)),
-            "peak memory": float(run.facts["peak_memory_mb"]),
+            "peak memory": float(memory) if memory else NotMeasured("this system does not say it"),
         }
     return found
 

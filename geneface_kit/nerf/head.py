@@ -19,7 +19,7 @@ from geneface_kit.person.mouth import LIPS
 from geneface_kit.render.mlp import precision
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
-from geneface_kit.runs.weights import imported
+from geneface_kit.runs.ranges import imported
 
 Positions = Float[Tensor, "n 3"]
 Condition = Float[Tensor, "1 c"]

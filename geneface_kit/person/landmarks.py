@@ -232,7 +232,10 @@ def _alignment_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Hide what native code writes to the error stream while a network is being set up."""
+    """Hide what native code writes to the error stream while a network is being set up.
+
+    Raises: OSError, in one sentence, where mediapipe lacks a library of the system.
+    """
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -240,6 +243,8 @@ def _quiet_stderr() -> Iterator[None]:
     try:
         os.dup2(nowhere, 2)
         yield
+    except ImportError as error:
+        raise OSError(f"{error}: on Debian, apt-get install libgl1 libegl1 libglib2.0-0") from None
     finally:
         os.dup2(keep, 2)
         os.close(keep)

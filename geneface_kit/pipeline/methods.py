@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from geneface_kit.pipeline.settings import Overrides, Settings, Value, parse
+from geneface_kit.runs import ranges
 
 FULL = "full"  # the method without overrides
 
@@ -38,23 +39,25 @@ def _methods() -> dict[str, Method]:
 METHODS = MappingProxyType(_methods())  # every method by its name
 
 
-def overrides(name: str, others: Overrides | None = None) -> dict[str, Value]:
+def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Value]:
     """The overrides of a method and others beside them; the evaluation is told the name.
 
     Raises: ValueError for an unknown name, and when the others undo what makes the method.
     """
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
+        hint = ranges.meant(name, METHODS)
+        raise ValueError(f"unknown method {name!r}: {hint}choose one of {', '.join(METHODS)}")
+    others = parse(others) if isinstance(others, str) else dict(others or {})
     wanted = dict(METHODS[name].changes)
     if name != FULL:
         wanted["evaluation.method"] = name  # its rows carry it
-    for dotted, value in (others or {}).items():
+    for dotted, value in others.items():
         if dotted in wanted and wanted[dotted] != value:
             raise ValueError(
                 f"the method {name} sets {dotted}={wanted[dotted]}, not {value}: leave that "
                 "override out or choose another method"
             )
-    return wanted | dict(others or {})
+    return wanted | others
 
 
 def check(settings: Settings) -> None:

@@ -15,18 +15,10 @@ from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
 from geneface_kit.pipeline.stages import PATHS, STAGES, Stage
+from geneface_kit.runs import record
 from geneface_kit.runs.files import Facts, check_writable, digests, enough, folder_name
 from geneface_kit.runs.ranges import meant
-from geneface_kit.runs.record import (
-    SCHEMA,
-    Run,
-    damaged,
-    execute,
-    files_of,
-    machine,
-    read_facts,
-    root,
-)
+from geneface_kit.runs.record import Run, home_of
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +30,21 @@ def require(
     profile: str = "auto",
     seed: int = 0,
     overrides: Overrides | str | None = None,
+    method: str = methods.FULL,
     out: Path | str = "",
 ) -> Run:
     """The finished run of a stage for a person: found, or made together with all it needs.
 
     profile: see `profile_for`. overrides: dotted settings, {"head.steps": 100} or
-    "head.steps=100,talk.temperature=0". out: the folder of all runs; default: runs/ at the root.
+    "head.steps=100,talk.temperature=0". method: a name of methods.csv. out: the folder of all
+    runs; default: runs/ at the root.
     The same settings, seed, inputs, parents and version of the stage give the same run; of inputs
     the content counts, not where they lie or what a person's clip is called. A run that was cut
     off or failed goes on where it stopped. Settings, inputs and the folder are checked before
     anything is made.
     """
-    settings = resolve(profile_for(person, profile), overrides)
-    planned = _planned(stage, person, settings, seed, _home(out))
+    settings = resolve(profile_for(person, profile), methods.overrides(method, overrides))
+    planned = _planned(stage, person, settings, seed, home_of(out))
     check_writable(planned.folder)
     with enough(planned.folder):
         return _made(planned, settings)
@@ -63,21 +57,18 @@ def locate(
     profile: str = "auto",
     seed: int = 0,
     overrides: Overrides | str | None = None,
+    method: str = methods.FULL,
     out: Path | str = "",
 ) -> Path:
     """The folder of the run that `require` would give, there or not; nothing is made."""
-    settings = resolve(profile_for(person, profile), overrides)
-    return _planned(stage, person, settings, seed, _home(out)).folder
+    settings = resolve(profile_for(person, profile), methods.overrides(method, overrides))
+    return _planned(stage, person, settings, seed, home_of(out)).folder
 
 
 def profile_for(person: str, profile: str = "auto") -> str:
     """The profile that is meant: "auto" is smoke for the embedded demo, cpu for anybody else."""
     automatic = "smoke" if person in demo.NAMES else "cpu"
     return automatic if profile == "auto" else profile
-
-
-def _home(out: Path | str) -> Path:
-    return Path(out) if out else root() / "runs"
 
 
 def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path) -> Run:
@@ -103,7 +94,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         for name, value in values.items()
         if f"{section}.{name}" not in PATHS
     }
-    what = [SCHEMA, stage, spec.version, counted, own_seed]
+    what = [record.SCHEMA, stage, spec.version, counted, own_seed]
     parents = {name: _planned(name, person, settings, seed, home) for name in spec.parents}
     above = [parent.folder.name for parent in parents.values()]
 
@@ -123,7 +114,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
     name = name_of_run(inputs)
     folder = next(home.glob(f"*/{name}"), home / label / name)
     facts = {
-        "schema": SCHEMA,
+        "schema": record.SCHEMA,
         "id": f"{stage}-{folder.parent.name}-{name.removeprefix(stage + '-')}",
         "stage": stage,
         "version": spec.version,
@@ -152,25 +143,25 @@ def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
     stage = STAGES[run.stage]
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(run.folder) + ".lock"):
-        earlier = read_facts(run.folder)
+        earlier = record.read_facts(run.folder)
         finished = earlier is not None and earlier["status"] == "ok"
-        wrong = damaged(Run(run.folder, earlier, {}), digests=read) if finished else []
+        wrong = record.damaged(Run(run.folder, earlier, {}), digests=read) if finished else []
         makes = bool(wrong) or not finished
         run.parents = {name: _made(one, settings, read=makes) for name, one in run.parents.items()}
         if not makes:
             return Run(run.folder, earlier, run.parents)
         if wrong:
             log.warning("%s: damaged or gone, and made again: %s", run.id, ", ".join(wrong))
-        for name in files_of(run.folder).keys() & wrong:
+        for name in record.files_of(run.folder).keys() & wrong:
             (run.folder / name).unlink()
         if any(one.data_kind == "synthetic" for one in run.parents.values()):
             run.data_kind = "synthetic"
-        run.facts["machine"] = machine()
+        run.facts["machine"] = record.machine()
         run.folder.mkdir(exist_ok=True)
         if earlier is not None:
             run.facts["wall_s"] = earlier.get("wall_s", 0.0)
             log.info("%s: going on after what is finished of it", run.id)
-        execute(run, lambda: stage.make(run, *_sections(stage, settings)))
+        record.execute(run, lambda: stage.make(run, *_sections(stage, settings)))
     return run
 
 
@@ -180,7 +171,7 @@ def _inputs_of_old(
     """What a finished run of these settings read: it is found when its clip is gone, too."""
     spelled, runs = json.loads(json.dumps(config)), prefix.parent.glob(f"{prefix.name}-*/run.json")
     for path in sorted(runs, key=os.path.getmtime, reverse=True):
-        facts = read_facts(path.parent)
+        facts = record.read_facts(path.parent)
         if facts is None or facts["status"] != "ok" or facts["config"] != spelled:
             continue
         inputs = facts.get("inputs", {})

@@ -12,7 +12,6 @@ from geneface_kit.nerf.verdict import verdict_lines
 from geneface_kit.person.clip import write_audio
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.stage import inputs
-from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Overrides, parse, resolve
 from geneface_kit.runs import replacing
@@ -36,14 +35,14 @@ class Said:
 def say(
     person: str,
     audio: Path | str,
-    out: Path | str,
+    video: Path | str,
     *,
     text: str = "",
     profile: str = "auto",
     seed: int = 0,
     overrides: Overrides | str | None = None,
     method: str = "full",
-    runs: Path | str = "",
+    out: Path | str = "",
 ) -> Said:
     """Writes the video of a person saying a recording, or a text when audio is "".
 
@@ -53,21 +52,21 @@ def say(
     """
     if bool(audio) == bool(text):
         raise ValueError("talk needs either a recording or a text, and then the video's name")
-    audio, out = Path(audio).expanduser().resolve() if audio else None, Path(out)
-    _check_video(out, person, audio)
+    audio, video = Path(audio).expanduser().resolve() if audio else None, Path(video)
+    _check_video(video, person, audio)
     changes = parse(overrides) if isinstance(overrides, str) else dict(overrides or {})
     at_once = all(name.startswith("talk.") for name in changes)
     if at_once and (person, profile, method) == ("demo", "auto", "full"):
-        return _at_once(audio, text, out, seed, changes)
+        return _at_once(audio, text, video, seed, changes)
     changes |= {"talk.audio": str(audio)} if audio else {"talk.text": text}
-    chosen = methods.overrides(method, changes)
-    run = require("talk", person, profile=profile, seed=seed, overrides=chosen, out=runs)
-    with replacing(out) as partial:
+    unit = {"profile": profile, "seed": seed, "method": method, "out": out}
+    run = require("talk", person, overrides=changes, **unit)
+    with replacing(video) as partial:
         shutil.copyfile(run.folder / "talk.mp4", partial)
-    return Said(out, run.metrics["verdict"], run.metrics["consent"], run.id)
+    return Said(video, run.metrics["verdict"], run.metrics["consent"], run.id)
 
 
-def _at_once(audio: Path | None, text: str, out: Path, seed: int, changes: Overrides) -> Said:
+def _at_once(audio: Path | None, text: str, video: Path, seed: int, changes: Overrides) -> Said:
     """The embedded demo says it."""
     config = resolve("cpu", changes).talk
     generator = torch.Generator().manual_seed(seed)
@@ -76,9 +75,9 @@ def _at_once(audio: Path | None, text: str, out: Path, seed: int, changes: Overr
             audio = Path(folder) / "text.wav"
             write_audio(audio, driving.say(text))
         actor = embedded_actor()
-        done = talk_stage.talk(actor, audio, out, config=config, generator=generator)
+        done = talk_stage.talk(actor, audio, video, config=config, generator=generator)
     origin = "the avatar that comes with the kit"
-    return Said(out, verdict_lines(done.checks), consent_of(actor.person), origin)
+    return Said(video, verdict_lines(done.checks), consent_of(actor.person), origin)
 
 
 def _check_video(video: Path, person: str, audio: Path | None) -> None:

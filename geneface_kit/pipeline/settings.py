@@ -7,8 +7,10 @@ where it differs in cpu.toml and paper.toml beside this file.
 
 import csv
 import dataclasses
+import inspect
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +31,7 @@ Overrides = Mapping[str, Value]
 """Dotted settings and their values: {"head.steps": 100}."""
 Config = TypeVar("Config")
 HERE = Path(__file__).parent
+COMMA = r",(?![^\[]*\])"  # one that is in no list
 
 PROFILES = {
     "smoke": "every notebook's default: the demo person, seconds to a minute on two CPU cores",
@@ -99,6 +102,31 @@ def profile_values(profile: str) -> dict[str, Value]:
     }
 
 
+def described(section: str = "") -> Iterator[str]:
+    """What can be set, in a section or in all: name, default, what profiles set otherwise, what it
+    may be; then, on a line of its own, what the field's definition says beside it."""
+    known = sections()
+    if section not in ("", *known):
+        hint = ranges.meant(section, known)
+        raise ValueError(f"unknown section {section!r}: {hint}choose one of {', '.join(known)}")
+    for name in [section] if section else known:
+        yield from _described(known[name].type(), name)
+
+
+def _described(config: object, above: str) -> Iterator[str]:
+    profiles = {name: profile_values(name) for name in PROFILES}
+    source = "\n".join(inspect.getsource(kind) for kind in type(config).__mro__[:-1])
+    about = dict(re.findall(r"^    (\w+): .*  # (.*)$", source, re.MULTILINE))
+    for one in fields(config):
+        dotted, value = f"{above}.{one.name}", getattr(config, one.name)
+        if dataclasses.is_dataclass(value):
+            yield from _described(value, dotted)
+            continue
+        others = [f"; {p} {values[dotted]!r}" for p, values in profiles.items() if dotted in values]
+        stands = f"{dotted} = {value!r}{''.join(others)}: {ranges.words(one.type)}"
+        yield f"{stands}\n    {about.get(one.name, '-')}"
+
+
 def check_together(settings: Settings) -> None:
     """Raises ValueError for sections that the stages from `adaptation` on cannot use together."""
     person, corpus = settings.person.encoder, settings.corpus.encoder
@@ -123,9 +151,10 @@ def _unknown(dotted: str, hint: str) -> ValueError:
 
 
 def parse(text: str) -> dict[str, Value]:
-    """Overrides from text: "head.steps=100,talk.head=still"; numbers and booleans read."""
+    """Overrides from text: "head.steps=100,talk.head=still,corpus.rates=[1,1.1]"; numbers,
+    booleans and lists of them are read."""
     overrides: dict[str, Value] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip() for part in re.split(COMMA, text))):
         name, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"override {part!r} must look like section.name=value")
@@ -133,7 +162,9 @@ def parse(text: str) -> dict[str, Value]:
     return overrides
 
 
-def _literal(text: str) -> bool | int | float | str:
+def _literal(text: str) -> Value:
+    if text.startswith("[") and text.endswith("]"):
+        return [_literal(part.strip()) for part in text[1:-1].split(",")]
     if text in ("true", "True", "false", "False"):
         return text in ("true", "True")
     for kind in (int, float):

@@ -5,12 +5,11 @@
 
 import difflib
 import math
+import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args, get_origin
-
-from geneface_kit.runs.weights import imported
 
 Config = TypeVar("Config")
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -63,11 +62,12 @@ def check(setting: str, kind: object, value: object) -> None:
 
     kind: bool, int, float, str, one of the above, a Literal, or a tuple of one of these.
     """
+    told = get_args(kind)
     if get_origin(kind) is tuple and type(value) is tuple:
         for one in value:
-            check(setting, get_args(kind)[0], one)
-    elif wanted := _wanted(setting, kind, value):
-        raise ValueError(f"setting {setting!r} must be {wanted}, got {value!r}")
+            check(setting, told[0], one)
+    elif not _allowed(setting, kind, value):
+        raise ValueError(f"setting {setting!r} must be {words(kind)}, got {value!r}")
 
 
 def restored(kind: type[Config], values: Mapping[str, object]) -> Config:
@@ -78,21 +78,46 @@ def restored(kind: type[Config], values: Mapping[str, object]) -> Config:
     return kind(**values)
 
 
-def _wanted(setting: str, kind: object, value: object) -> str:
-    """What a value must be but is not; "" for one that is."""
+def words(kind: object) -> str:
+    """What a setting of this kind is: "a whole number of at least 1"."""
     told = get_args(kind)
     if get_origin(kind) is Literal:
-        return "" if value in told else f"one of {', '.join(told)}"
+        return f"one of {', '.join(told)}"
     if get_origin(kind) is tuple:
-        return "a list"
+        return f"a list, each {words(told[0])}"
+    base, rule = told or (kind, "")
+    if isinstance(rule, Named):
+        return f"one of {', '.join(rule.known)} or the path package.module:Class of your own"
+    return "a folder that is there" if rule is Path.is_dir else f"{WORDS[base]}{rule}"
+
+
+def _allowed(setting: str, kind: object, value: object) -> bool:
+    told = get_args(kind)
+    if get_origin(kind) in (Literal, tuple):
+        return value in told
     base, rule = told or (kind, None)
     if type(value) is not base:
-        return f"{WORDS[base]}{rule if isinstance(rule, Range) else ''}"
-    if isinstance(rule, Range):
-        return "" if value in rule else f"{WORDS[base]}{rule}"
-    if isinstance(rule, Named) and value not in rule.known:
-        if ":" not in value:
-            return f"one of {', '.join(rule.known)} or the path package.module:Class of your own"
+        return False
+    if isinstance(rule, Named) and ":" in value:
         imported(value, setting, imported(rule.kind, setting))
-    missing = rule is Path.is_dir and value and not Path(value).is_dir()
-    return "a folder that is there" if missing else ""
+        return True
+    if rule is Path.is_dir:
+        return not value or Path(value).is_dir()
+    return rule is None or value in (rule.known if isinstance(rule, Named) else rule)
+
+
+def imported(path: str, setting: str, kind: type = object) -> type:
+    """The class at an import path "package.module:Class".
+
+    setting: which setting names it, for the errors. kind: what it has to be a subclass of.
+    Raises: ValueError, in one sentence, when there is no such class or it is none of that kind.
+    """
+    try:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{setting}={path} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(
+            f"{setting}={path} must be a subclass of {kind.__module__}.{kind.__name__}"
+        )
+    return found

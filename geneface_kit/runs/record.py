@@ -7,18 +7,19 @@ import json
 import logging
 import os
 import platform
-import resource
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
 from geneface_kit.runs.files import Damaged, Facts, plain, read_json, readable, sha256, write_json
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,26 @@ class Run:
         """Keeps a number (or a list or dict of numbers) in run.json."""
         self.facts["metrics"][name] = json.loads(json.dumps(value, default=plain))
 
-    def generator(self, name: str = "") -> torch.Generator:
+    def summary(self) -> dict[str, str]:
+        """What is told of it: name -> value; at the end its metrics that are single values."""
+        names = ("id", "status", "profile", "seed", "data_kind", "wall_s")
+        told = {name: self.facts.get(name, "-") for name in names}
+        told["inputs"] = ", ".join(self.facts.get("inputs", ()))
+        told["parents"] = ", ".join(self.facts.get("parents", {}).values())
+        told |= {"folder": self.folder} | self.metrics
+        single = {name: one for name, one in told.items() if not isinstance(one, list | dict)}
+        return {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in single.items()}
+
+    def _repr_html_(self) -> str:
+        """The summary as a table, for a notebook."""
+        cells = [(escape(name), escape(value)) for name, value in self.summary().items()]
+        rows = [f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells]
+        return f"<table>{''.join(rows)}</table>"
+
+    def generator(self, name: str = "") -> "torch.Generator":
         """A torch generator of this run's own: its stream follows from seed, stage and name."""
+        import torch
+
         digest = hashlib.sha256(f"{self.seed}/{self.stage}/{name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -109,9 +128,13 @@ def execute(run: Run, work: Callable[[], None]) -> None:
     finally:
         run.facts["status"] = status
         run.facts["wall_s"] = round(before + time.perf_counter() - start, 2)
-        unit = 2**20 if platform.system() == "Darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run.facts["peak_memory_mb"] = round(peak / unit)
+        run.facts["peak_memory_mb"] = None
+        with contextlib.suppress(ModuleNotFoundError):  # on Windows, which does not say it
+            import resource
+
+            unit = 2**20 if platform.system() == "Darwin" else 1024
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            run.facts["peak_memory_mb"] = round(peak / unit)
         if status == "ok":
             for path in run.folder.glob("*_checkpoint.safetensors"):
                 path.unlink()
@@ -176,12 +199,44 @@ def open_run(folder: Path) -> Run:
     return Run(folder, facts, parents)
 
 
+def every_run(out: Path | str = "") -> list[Run]:
+    """The runs of a folder, those made last at the end; their parents are not opened."""
+    paths = sorted(home_of(out).glob("*/*/run.json"), key=lambda path: path.stat().st_mtime)
+    facts = {path.parent: read_facts(path.parent) for path in paths}
+    return [Run(folder, one, {}) for folder, one in facts.items() if one]
+
+
+def named_run(name: str, out: Path | str = "") -> Run:
+    """A run by its folder or its id. Raises: FileNotFoundError when there is none."""
+    if Path(name).is_dir():
+        return open_run(Path(name))
+    for one in every_run(out):
+        if one.id == name:
+            return open_run(one.folder)
+    raise FileNotFoundError(f"no run {name!r} in {home_of(out).name}/: `runs list` tells their ids")
+
+
+def standing_on(run: Run) -> list[Run]:
+    """The runs that were made from a run, directly or by way of others."""
+    found, others = [run], every_run(run.folder.parent.parent)
+    for one in found:
+        place = f"{one.folder.parent.name}/{one.folder.name}"
+        children = [other for other in others if place in other.facts["parents"].values()]
+        found += [child for child in children if child not in found]
+    return found[1:]
+
+
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     try:
         return read_json(folder / "run.json", **FACTS)
     except (FileNotFoundError, Damaged):
         return None
+
+
+def home_of(out: Path | str = "") -> Path:
+    """The folder of all runs: the one given, or runs/ at the root."""
+    return Path(out) if out else root() / "runs"
 
 
 def root() -> Path:
@@ -199,6 +254,8 @@ def root() -> Path:
 def repeatable() -> Iterator[None]:
     """On a CPU, the same work gives the same bytes inside: else torch sums the gradient of gathered
     values on all threads, in any order. Some of CUDA's kernels have no repeatable form."""
+    import torch
+
     before = torch.are_deterministic_algorithms_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory
     if not torch.cuda.is_available():
@@ -213,13 +270,15 @@ def repeatable() -> Iterator[None]:
 
 def machine() -> Facts:
     """Versions, device, threads, and the checkout's commit, for run.json."""
+    import torch
+
     cuda = torch.cuda.is_available()
     return {
         "kit": importlib.metadata.version("geneface-kit"),
         "git": _git(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": np.__version__,
+        "numpy": importlib.metadata.version("numpy"),
         "cuda": torch.version.cuda if cuda else None,
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({os.cpu_count()} cores)",
         "threads": torch.get_num_threads(),

@@ -1,9 +1,8 @@
 """Weights: networks and checkpoints as safetensors files, never half written, never of another
-network: tensors beside words and numbers, no code (no pickles). And classes by import path."""
+network: tensors beside words and numbers, no code (no pickles)."""
 
 import hashlib
 import json
-import pkgutil
 from pathlib import Path
 
 import torch
@@ -103,20 +102,3 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     for name in sorted(tensors):
         found.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
     return found.hexdigest()
-
-
-def imported(path: str, setting: str, kind: type = object) -> type:
-    """The class at an import path "package.module:Class".
-
-    setting: which setting names it, for the errors. kind: what it has to be a subclass of.
-    Raises: ValueError, in one sentence, when there is no such class or it is none of that kind.
-    """
-    try:
-        found = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{setting}={path} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise ValueError(
-            f"{setting}={path} must be a subclass of {kind.__module__}.{kind.__name__}"
-        )
-    return found

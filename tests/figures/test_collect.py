@@ -87,10 +87,10 @@ def test_runs_that_do_not_go_together_are_refused(tmp_path):
 
 def test_the_command_writes_tables_of_named_runs(tmp_path, monkeypatch, capsys):
     run = chain(tmp_path, "obama")
-    monkeypatch.setattr(command_line, "named_run", lambda name: {run.id: run}[name])
-    assert main(["tables", run.id, "--out", str(tmp_path / "out")]) == 0
+    monkeypatch.setattr(command_line, "named_run", lambda name, out: {run.id: run}[name])
+    assert main(["tables", run.id, "--to", str(tmp_path / "out")]) == 0
     assert "written: table_d.tex" in capsys.readouterr().out
     lone = a_run(tmp_path / "nerf", "nerf")
-    monkeypatch.setattr(command_line, "named_run", lambda name: lone)
-    assert main(["tables", "nerf-pretend", "--out", str(tmp_path / "out")]) == 2
+    monkeypatch.setattr(command_line, "named_run", lambda name, out: lone)
+    assert main(["tables", "nerf-pretend", "--to", str(tmp_path / "out")]) == 2
     assert "is a run of nerf" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Figures: data and picture travel together, and a picture is what its data gives."""
 
+import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -323,11 +324,13 @@ def test_the_commands_redraw_and_make_filmstrips(monkeypatch, capsys):
     assert command_line.main(["figures", "--check"]) == 1
     asked = []
 
-    def required(chosen, stage, *, audio):
-        asked.append((stage, chosen.person, chosen.seed, audio))
-        return SimpleNamespace(profile=chosen.profile)
+    def require(stage, person, *, profile, seed, overrides, **options):
+        asked.append((stage, person, seed, Path(overrides["talk.audio"]).name))
+        return SimpleNamespace(profile=profile)
 
-    monkeypatch.setattr(command_line, "required", required)
+    monkeypatch.setattr(
+        importlib.import_module("geneface_kit.pipeline.require"), "require", require
+    )
     monkeypatch.setattr(figures, "save_filmstrips", lambda folder, name, talks, *, title: None)
     two = ["obama=song.wav", "lieu=news.wav"]
     assert command_line.main(["filmstrips", *two, "--seed", "2", "--profile", "cpu"]) == 0

@@ -8,9 +8,9 @@ import crew
 import numpy as np
 import pytest
 
-from geneface_kit import __main__ as command_line
 from geneface_kit.person import clip, corpus, demo
 from geneface_kit.person.corpus import CorpusConfig, build, manifest, preprocess
+from geneface_kit.pipeline import commands as command_line
 from notebooks.studies.speed import corpus as bench
 from notebooks.studies.speed.__main__ import main as bench_main
 

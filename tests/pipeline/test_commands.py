@@ -1,23 +1,26 @@
 """The command line: every command reaches what it promises, and no torch is loaded for its help."""
 
-import contextlib
-import importlib.util
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import time
 import types
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 
 from geneface_kit.person import corpus
-from geneface_kit.pipeline import commands, require
+from geneface_kit.pipeline import commands, options, require
 from geneface_kit.pipeline import say as saying
 from geneface_kit.pipeline.commands import main
+from geneface_kit.pipeline.methods import METHODS
+from geneface_kit.pipeline.settings import PROFILES
 from geneface_kit.pipeline.stages import STAGES
+from notebooks.commands import PROGRAMS
 
 
 @pytest.fixture
@@ -40,24 +43,66 @@ def made(monkeypatch, tmp_path):
     return asked
 
 
-def test_help_loads_no_torch():
+@pytest.mark.parametrize("told", [["--help"], ["bench", "--help"], ["runs", "list"]])
+def test_help_and_the_list_of_runs_load_no_torch(told):
     script = (
         "import sys\nfrom geneface_kit.pipeline.commands import main\n"
-        "try: main(['--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
+        f"assert main({told}) == 0\nsys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name in (
-        *["run", "all", "talk", "corpus", "prove", "ablations", "bench", "notebooks", "reproduce"],
-        *["filmstrips", "figures", "tables", "networks", "export", "verify", "test"],
-    ):
-        assert f"\n    {name}" in done.stdout
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    own = ["run", "all", "talk", "settings", "persons", "runs", "networks"]
+    for name in (*own, *commands.OF_THE_CHECKOUT):
+        assert f"\n  {name} " in said
+    assert "--install-completion" in said
+
+
+def test_the_names_told_before_torch_is_loaded_are_those_of_the_kit():
+    assert options.STAGES == tuple(STAGES)
+    assert options.PROFILES == ("auto", *PROFILES)
+    assert options.METHODS == tuple(METHODS)
 
 
 def test_the_version_is_that_of_the_package(capsys):
-    with pytest.raises(SystemExit):
-        main(["--version"])
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == version("geneface-kit")
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["run", "tlak"], "unknown stage 'tlak': did you mean talk? choose one of person, motion"),
+        (["run", "nerf", "--profile", "smok"], "unknown profile 'smok': did you mean smoke?"),
+        (["run", "nerf", "--method", "no-snc"], "unknown method 'no-snc': did you mean no-sync?"),
+        (["run", "nerf", "--set", "head.stepz=3"], "did you mean steps?"),
+        (["run", "nerf", "obma"], "no video of person 'obma': did you mean obama?"),
+        (["run", "nerf", "--sede", "3"], "No such option: --sede"),
+        (["run", "nerf", "--seed", "x"], "Invalid value for '--seed'"),
+        (["settings", "hed"], "unknown section 'hed': did you mean head?"),
+        (["reproduce", "--methods", "full,apar"], "unknown method 'apar': did you mean apart?"),
+        (["ablations", "--seeds", "three"], "--seeds must look like 0,1,2, got 'three'"),
+        (["bench", "rendr"], "unknown benchmark 'rendr': did you mean render?"),
+        (["runs", "show", "nothing"], "no run 'nothing' in runs/: `runs list` tells their ids"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_says_what_was_meant(told, sentence, capsys, monkeypatch):
+    assert main(told) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and sentence in said and said.count("\n") == 1
+
+
+def test_names_are_completed(monkeypatch, capsys):
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "geneface-kit run n")
+    monkeypatch.setenv("_GENEFACE_KIT_COMPLETE", "complete_zsh")
+    with pytest.raises(SystemExit):
+        main([], called="geneface-kit")
+    assert "nerf" in capsys.readouterr().out
 
 
 def test_run_makes_one_stage_with_the_options_given(made, capsys):
@@ -65,8 +110,8 @@ def test_run_makes_one_stage_with_the_options_given(made, capsys):
     assert main(["run", "nerf", "obama", *options.split()]) == 0
     (stage, person, given), *_ = made
     assert (stage, person, given["profile"], given["seed"]) == ("nerf", "obama", "cpu", 2)
-    assert given["out"] == "there" and given["overrides"]["head.steps"] == 7
-    assert given["overrides"]["motion.sync_weight"] == 0.0  # of the method
+    assert given["out"] == "there" and given["overrides"] == "head.steps=7"
+    assert given["method"] == "no-sync"
     assert "nerf-obama: ok, 3 s" in capsys.readouterr().out
 
 
@@ -91,8 +136,6 @@ def test_a_bad_input_is_one_sentence(capsys):
     assert capsys.readouterr().err == (
         "error: talk needs either a recording or a text, and then the video's name\n"
     )
-    assert main(["run", "tlak"]) == 2
-    assert capsys.readouterr().err.startswith("error: unknown stage 'tlak': did you mean talk?")
 
 
 def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
@@ -107,45 +150,43 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", commands.OF_THE_CHECKOUT)
-def test_what_is_no_part_of_the_package_is_a_process_with_its_own_arguments(name, monkeypatch):
-    seen = []
+def test_what_is_no_part_of_the_package_gets_its_own_arguments(name, monkeypatch):
+    program = importlib.import_module(f"{PROGRAMS[name]}.__main__")
+    several, seen = len(program.main.registered_commands) > 1, []
 
-    class Process(contextlib.nullcontext):
-        returncode = None
+    class Program:
+        registered_commands = program.main.registered_commands
 
-        def __init__(self, command, **options):
-            super().__init__(self)
-            seen.append(command)
+        def __call__(self, arguments, *, called):
+            seen.append((arguments, called))
+            return 5
 
-        def wait(self):
-            self.returncode = 5
+    monkeypatch.setattr(program, "main", Program())
+    assert main([name, "obama", "--seeds", "3", "--help"]) == 5
+    told = ["obama", "--seeds", "3", "--help"]
+    assert seen == [([name, *told], "geneface-kit") if several else (told, f"geneface-kit {name}")]
 
-    monkeypatch.setattr(subprocess, "Popen", Process)
-    assert main([name, "obama", "--seeds", "3"]) == 5
-    module, *told = commands.OF_THE_CHECKOUT[name]
-    assert told in ([], [name])
-    assert seen == [[sys.executable, "-m", module, *told, "obama", "--seeds", "3"]]
-    assert importlib.util.find_spec(f"{module}.__main__")
+
+def test_every_program_of_the_checkout_is_a_command():
+    assert set(PROGRAMS) == set(commands.OF_THE_CHECKOUT)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_no_part_of_the_package_is_asked_to_end_and_waited_for(number, monkeypatch, capfd):
-    """Ctrl-C reaches a whole terminal, SIGTERM the parent alone; the child then saves for 0.5 s."""
-    study = (
-        "import os, signal, sys, time\n"
-        "def save(*_): time.sleep(0.5); print('saved', flush=True); sys.exit(7)\n"
-        "signal.signal(signal.SIGINT, save); signal.signal(signal.SIGTERM, save)\n"
-        f"os.kill(os.getppid(), {number})\n"
-        f"if {number} == signal.SIGINT: os.kill(os.getpid(), {number})\n"
-        "time.sleep(30)"
-    )
-    popen = subprocess.Popen
-    monkeypatch.setattr(
-        subprocess, "Popen", lambda *_, **options: popen([sys.executable, "-c", study], **options)
-    )
-    assert main(["bench"]) == 7
-    assert capfd.readouterr().out == "saved\n"
+def test_a_study_that_is_asked_to_end_saves_first_and_says_so_once(number, monkeypatch, capsys):
+    def bench():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(30)
+        finally:
+            typer.echo("saved")
+
+    program = importlib.import_module("notebooks.studies.speed.__main__")
+    monkeypatch.setattr(program, "main", options.CommandLine(bench))
+    assert main(["bench"]) == 130
+    said = capsys.readouterr()
+    assert said.out == "saved\n"
+    assert said.err == "interrupted: the same command goes on where it stopped\n"
 
 
 def test_a_study_needs_a_checkout(monkeypatch, tmp_path, capsys):
@@ -169,5 +210,5 @@ def test_the_checks_are_ruff_and_one_pytest_and_the_worst_counts(monkeypatch):
         return types.SimpleNamespace(returncode=len(seen) % 3)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert import_module("tests.__main__").main() == 2
+    assert main(["test"]) == 2
     assert seen == ["ruff", "ruff", "pytest"]

@@ -111,7 +111,8 @@ def test_the_checks_can_fail():
 
 def test_the_package_is_thin():
     n_lines = sum(len(path.read_text().splitlines()) for path in MODULES.values())
-    names = [one.name for one in FOLDER.iterdir() if one.name != "__pycache__"]
+    # py.typed is an empty mark that type checkers look for there (PEP 561)
+    names = [one.name for one in FOLDER.iterdir() if one.name not in ("__pycache__", "py.typed")]
     assert n_lines <= MOST_LINES
     assert len(list(MODULES)) <= MOST_FILES
     assert len(names) <= MOST_NAMES, names
@@ -150,6 +151,41 @@ def test_modules_speak_through_logging_and_say_what_they_are():
         wrong |= {f"{name} imports annotations"} if "from __future__" in source else set()
         wrong |= set() if ast.get_docstring(tree) else {f"{name} has no docstring"}
     assert not wrong, said(wrong)
+
+
+POSIX_ALONE = {"resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog"}
+"""Modules that Windows does not have; CI shows Linux only, so that the sources are looked at."""
+POSIX_NAMES = {"fork", "getuid", "geteuid", "setsid", "killpg", "sched_getaffinity", "sysconf"}
+POSIX_NAMES |= {"SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGSTOP"}
+
+
+def posix_only(source: str) -> set[str]:
+    """What a file imports or names, when it is imported, that Windows does not have; anywhere in
+    it of `os` and `signal`."""
+    tree = ast.parse(source)
+    found = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("os", "signal")
+    } & POSIX_NAMES
+    for node in tree.body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found |= {name.partition(".")[0] for name in names} & POSIX_ALONE
+    return found
+
+
+def test_nothing_is_for_posix_alone():
+    wrong = {
+        f"{name}: {one}" for name, path in MODULES.items() for one in posix_only(path.read_text())
+    }
+    assert not wrong, said(wrong)
+    assert posix_only("import resource\nimport signal, os\nos.fork()\nsignal.SIGKILL") == {
+        *("resource", "fork", "SIGKILL")
+    }
+    assert posix_only("def f():\n    import resource\nsignal.SIGTERM") == set()
 
 
 def test_the_wheel_holds_every_file():

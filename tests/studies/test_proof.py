@@ -29,7 +29,7 @@ def settings(**overrides) -> Settings:
 
 def small_proof(place, rows, data=None, **overrides) -> proof.Proof:
     data = data or made_up_corpus(n_speakers=4)
-    return proof.prepare(data, settings(**overrides), rows, n_folds=2, n_seeds=1, out=place)
+    return proof.prepare(data, settings(**overrides), rows, n_folds=2, seeds=(0,), out=place)
 
 
 def lips_of(opening: np.ndarray) -> np.ndarray:
@@ -228,9 +228,12 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="two speakers at least, got \\['speaker0'\\]"):
         small_proof(tmp_path, proof.METHODS, one)
     data = made_up_corpus(n_speakers=3)
-    for numbers, words in (((4, 1), "folds must be 0 or 2 to 3"), ((0, 0), "seeds must be 1")):
+    for folds, seeds, words in (
+        (4, (0,), "folds must be 0 or 2 to 3"),
+        (0, (), "at least one seed"),
+    ):
         with pytest.raises(ValueError, match=words):
-            proof.prepare(data, settings(), (), n_folds=numbers[0], n_seeds=numbers[1])
+            proof.prepare(data, settings(), (), n_folds=folds, seeds=seeds)
     data.utterances[1].landmarks[3, 60] = np.nan
     with pytest.raises(ValueError, match="speaker1 holds NaN"):
         small_proof(tmp_path, proof.METHODS, data)
@@ -251,7 +254,7 @@ def test_few_speakers_are_warned_of(tmp_path, caplog):
 
 
 def test_zero_folds_leave_each_speaker_out_alone(tmp_path):
-    ready = proof.prepare(made_up_corpus(3), settings(), (), n_folds=0, n_seeds=1, out=tmp_path)
+    ready = proof.prepare(made_up_corpus(3), settings(), (), n_folds=0, seeds=(0,), out=tmp_path)
     assert ready.folds == [["speaker0"], ["speaker1"], ["speaker2"]]
 
 

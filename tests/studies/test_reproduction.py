@@ -145,7 +145,7 @@ def test_reproduce_runs_a_study_and_compares_its_tables(monkeypatch, tmp_path, c
     assert main(arguments.split()) == 0
     persons, methods = ("obama", "lieu"), ("full", "lle")
     assert asked == [workflow.Study(persons, "cpu", (0, 1), methods, until="nerf", out="there")]
-    assert main(["--method", "lle", "--against", "other"]) == 1
+    assert main(["--methods", "lle", "--against", "other"]) == 1
     assert asked[1] == workflow.Study(methods=("lle",))
     assert "no tables" in capsys.readouterr().out
 

@@ -17,8 +17,7 @@ from jaxtyping import Float
 from geneface_kit.person.clip import SAMPLE_RATE
 from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
 from geneface_kit.person.speech.conformer import conformer_version, load_conformer
-from geneface_kit.runs.ranges import Named
-from geneface_kit.runs.weights import imported
+from geneface_kit.runs.ranges import Named, imported
 
 Samples = Float[np.ndarray, " n"]
 HUBERT = "facebook/hubert-large-ls960-ft"

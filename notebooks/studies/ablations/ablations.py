@@ -51,7 +51,7 @@ class Study:
     persons: tuple[str, ...]
     methods: tuple[str, ...] = tuple(METHODS)
     profile: str = "smoke"
-    n_seeds: int = 3  # of what is measured on landmarks; pictures have one
+    seeds: tuple[int, ...] = (0, 1, 2)  # of what is measured on landmarks; pictures have the first
     overrides: str = ""  # dotted settings of every run, commas between
     out: str = ""  # folder of all runs; "" = runs/ of the project
 
@@ -65,7 +65,7 @@ def make(study: Study, folder: Path | None = None) -> Path:
     Raises: ValueError, before a method is made, for an unknown method, no method or person,
     persons of whom some are synthetic and some real, or a table of others in another profile.
     """
-    if not study.persons or not study.methods or study.n_seeds < 1:
+    if not study.persons or not study.methods or not study.seeds:
         raise ValueError("a study needs at least one person, one method and one seed")
     for name in study.methods:
         _overrides(study, name)
@@ -155,11 +155,11 @@ def _rows_of(study: Study, person: str) -> Iterator[Row]:
         log.info("%s: %s", person, name)
         config = resolve(study.profile, _overrides(study, name)).talk
         if METHODS[name].measured == "landmarks":
-            for seed in range(study.n_seeds):
+            for seed in study.seeds:
                 run = _require(study, "adaptation", person, name, seed)
                 yield from _landmark_rows(run, name, seed, config)
         if METHODS[name].measured == "pictures" or (name == FULL and with_pictures):
-            yield from _picture_rows(_require(study, "evaluation", person, name, 0))
+            yield from _picture_rows(_require(study, "evaluation", person, name, study.seeds[0]))
 
 
 def _landmark_rows(run: Run, method: str, seed: int, config: TalkConfig) -> Iterator[Row]:

@@ -4,43 +4,42 @@ python -m geneface_kit export RUN run.zip
 python -m geneface_kit verify run.zip
 """
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from geneface_kit_figures.collect import named_run
+import typer
 
-from geneface_kit.pipeline.commands import said
-from notebooks.studies.crates import crate
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line; the exit status, 1 for a crate that is not as it was exported."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    sub = commands.add_parser("export", help="pack a run and its upstream")
-    sub.add_argument("run", help="the run's folder, or its id")
-    sub.add_argument("out", type=Path, nargs="?", help="folder or .zip (default: ID.zip)")
-    sub.set_defaults(call=_export)
-    sub = commands.add_parser("verify", help="its checksums, and its table computed anew")
-    sub.add_argument("crate", type=Path)
-    sub.set_defaults(call=_verify)
-    chosen = parser.parse_args(arguments)
-    return said(lambda: chosen.call(chosen))
+from geneface_kit.pipeline.commands import RunName
+from geneface_kit.pipeline.options import CommandLine, Out
+from geneface_kit.runs.record import named_run
 
 
-def _export(chosen: argparse.Namespace) -> None:
-    run = named_run(chosen.run)
-    sys.stdout.write(f"exported: {crate.export(run, chosen.out or Path(f'{run.id}.zip'))}\n")
+def export(
+    run: RunName,
+    crate: Annotated[
+        Path | None, typer.Argument(metavar="CRATE", help="folder or .zip (default: ID.zip)")
+    ] = None,
+    out: Out = "",
+) -> None:
+    """Pack a run and all it came from."""
+    from notebooks.studies.crates.crate import export as pack
+
+    packed = named_run(run, out)
+    typer.echo(f"exported: {pack(packed, crate or Path(f'{packed.id}.zip'))}")
 
 
-def _verify(chosen: argparse.Namespace) -> int:
-    found = crate.verify(chosen.crate)
+def verify(crate: Annotated[Path, typer.Argument(metavar="CRATE")]) -> int:
+    """Check a crate's checksums, and compute its table anew."""
+    from notebooks.studies.crates.crate import verify as check
+
+    found = check(crate)
     verdict = "not as it was exported" if found.wrong else "all as it was exported"
-    lines = [*found.not_recomputed, *found.wrong, f"{chosen.crate.name}: {verdict}\n"]
-    sys.stdout.write("\n".join(lines))
+    typer.echo("\n".join([*found.not_recomputed, *found.wrong, f"{crate.name}: {verdict}"]))
     return 1 if found.wrong else 0
 
+
+main = CommandLine(export, verify)
 
 if __name__ == "__main__":
     sys.exit(main())

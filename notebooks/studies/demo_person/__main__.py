@@ -1,4 +1,4 @@
-"""Make the demo person: python -m notebooks.studies.demo_person CLIPS --out FOLDER
+"""Make the demo person: python -m notebooks.studies.demo_person CLIPS --to FOLDER
 
 CLIPS: the folder of a talker of the GRID corpus (data/persons/grid_s1), or the name of any other
 person. Trains an avatar, lets it say two texts by an offline voice, and writes what ships in
@@ -6,18 +6,19 @@ geneface_kit/person/demo: the avatar, the clips demo.mp4 and demo_b.mp4, and the
 extra: pip install 'geneface-kit[demo]'. Seeded: the same clips give the same person.
 """
 
-import argparse
 import json
-import logging
-from pathlib import Path
+import sys
 
 import torch
 
 from geneface_kit.person import demo
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import parse, resolve
 from geneface_kit.runs import write_json
 from geneface_kit.talk.plan import load_actor
+from notebooks import commands
 from notebooks.studies.demo_person.export import export_avatar
 from notebooks.studies.demo_person.film import film
 from notebooks.studies.demo_person.script import SCRIPT
@@ -27,31 +28,29 @@ SLOW = {"head.steps": 9000, "torso.steps": 1500, "joint.steps": 2500}
 """What is trained longer than in profile cpu."""
 
 
-def main() -> None:
-    """Read the command line, train, speak, render, export."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("person", help="folder of a talker's clips, or a person's name")
-    parser.add_argument("--out", type=Path, default=demo.FOLDER, help="folder for all files")
-    parser.add_argument("--runs", default="", help="folder of the runs (default: runs/)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
-    settings = {"profile": "cpu", "overrides": SLOW | parse(given.set)}
-    options = settings | {"seed": given.seed, "out": given.runs}
+def demo_person(
+    person: given.Person,
+    to: commands.To = demo.FOLDER,
+    seed: given.Seed = 0,
+    overrides: given.Overrides = "",
+    out: given.Out = "",
+) -> None:
+    """Train an avatar, let it speak, and write what ships as the demo person."""
+    chosen = {"profile": "cpu", "overrides": SLOW | parse(overrides)}
+    options = chosen | {"seed": seed, "out": out}
     made = {
-        stage: require(stage, given.person, **options)
+        stage: require(stage, person, **options)
         for stage in ("person", "motion", "adaptation", "nerf")
     }
-    actor, config = load_actor(made), resolve(**settings).talk
-    given.out.mkdir(parents=True, exist_ok=True)
+    actor, config = load_actor(made), resolve(**chosen).talk
+    to.mkdir(parents=True, exist_ok=True)
     for name, role in SCRIPT.items():
         spoken = speak(role.text, seed=role.seed, speed=role.speed, deeper=role.deeper)
         generator = torch.Generator().manual_seed(role.seed)
-        acted = film(name, actor, spoken, config, generator, folder=given.out)
+        acted = film(name, actor, spoken, config, generator, folder=to)
         if name == "demo":
-            export_avatar(actor, acted, made, given.out / demo.AVATAR.name)
-    write_json(given.out / demo.AVATAR.name / "run.json", record(made, options))
+            export_avatar(actor, acted, made, to / demo.AVATAR.name)
+    write_json(to / demo.AVATAR.name / "run.json", record(made, options))
 
 
 def record(made: dict, options: dict) -> dict:
@@ -70,5 +69,7 @@ def record(made: dict, options: dict) -> dict:
     }
 
 
+main = CommandLine(demo_person)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,36 +1,56 @@
-"""Talking videos -> training data, as the command `corpus`, by Ray: on a cluster, or here.
+"""Talking videos -> training data: a process per core, or by Ray: on a cluster, or here.
 
+python -m geneface_kit corpus FOLDER
 python -m geneface_kit ray-corpus FOLDER
 """
 
-import argparse
 import sys
+from collections.abc import Callable
+from typing import Annotated
 
-from geneface_kit.person import corpus
-from geneface_kit.pipeline.commands import said
-from geneface_kit.pipeline.settings import parse, resolve
-from notebooks.studies.ray_corpus.cluster import each
+import typer
 
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
+from notebooks import commands
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit ray-corpus", description=__doc__)
-    add = parser.add_argument
-    add("folder", help="videos, in one sub-folder a speaker or named SPEAKER_clip1")
-    add("--profile", default="smoke", help="smoke, cpu or paper")
-    add("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    add("--workers", type=int, help="processes without RAY_ADDRESS (default: one per core)")
-    add("--retry", action="store_true", help="read broken clips again")
-    chosen = parser.parse_args(arguments)
-    return said(lambda: _read(chosen))
+Workers = Annotated[int | None, typer.Option(help="processes (default: one per core)")]
+Retry = Annotated[bool, typer.Option("--retry", help="read broken clips again")]
 
 
-def _read(chosen: argparse.Namespace) -> None:
-    overrides = parse(chosen.set) | {"corpus.folder": chosen.folder}
-    config = resolve(chosen.profile, overrides).corpus
-    data = corpus.prepare(config, workers=chosen.workers, retry=chosen.retry, by=each)
-    sys.stdout.write(f"{corpus.summary(data)}\n")
+def corpus(
+    folder: commands.Videos,
+    profile: given.Profile = "smoke",
+    overrides: given.Overrides = "",
+    workers: Workers = None,
+    retry: Retry = False,
+) -> None:
+    """Read talking videos into training data."""
+    _read(folder, profile, overrides, workers=workers, retry=retry)
 
+
+def ray_corpus(
+    folder: commands.Videos,
+    profile: given.Profile = "smoke",
+    overrides: given.Overrides = "",
+    workers: Workers = None,
+    retry: Retry = False,
+) -> None:
+    """Read talking videos by Ray; RAY_ADDRESS names a cluster, else it runs here."""
+    from notebooks.studies.ray_corpus.cluster import each
+
+    _read(folder, profile, overrides, workers=workers, retry=retry, by=each)
+
+
+def _read(folder: str, profile: str, overrides: str, **options: int | bool | Callable) -> None:
+    from geneface_kit.person import corpus
+    from geneface_kit.pipeline.settings import parse, resolve
+
+    config = resolve(profile, parse(overrides) | {"corpus.folder": folder}).corpus
+    typer.echo(corpus.summary(corpus.prepare(config, **options)))
+
+
+main = CommandLine(corpus, ray_corpus)
 
 if __name__ == "__main__":
     sys.exit(main())

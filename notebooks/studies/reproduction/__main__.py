@@ -3,54 +3,60 @@
 python -m geneface_kit reproduce obama lieu --profile cpu --seeds 0,1,2
 """
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from geneface_kit.pipeline.commands import said
-from notebooks.studies.reproduction import workflow
+import typer
 
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
+from notebooks import commands
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line; the exit status, 1 for tables that differ from those `--against`."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit reproduce", description=__doc__)
-    add = parser.add_argument
-    add("persons", nargs="*", default=["demo"])
-    add("--profile", default="smoke", help="smoke, cpu or paper")
-    add("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    add("--seeds", default="0", metavar="0,1,2")
-    add("--methods", default="full", metavar="full,...", help="baselines and ablations")
-    add("--recordings", default="", help="files of the cross-driven table")
-    add("--until", default="figures", metavar="STAGE", help="last stage")
-    add("--out", default="", help="folder of all runs (default: runs/)")
-    add("--cores", type=int, default=0, help="default: all")
-    add("--against", default="", help="folder of all runs whose tables must agree")
-    add("--snakemake", default="", help='e.g. "--profile slurm --jobs 20"')
-    chosen = parser.parse_args(arguments)
-    return said(lambda: _reproduce(chosen))
+LAST = (*given.STAGES, "figures")
 
 
-def _reproduce(chosen: argparse.Namespace) -> int:
+def reproduce(
+    persons: commands.Persons = ("demo",),
+    profile: given.Profile = "smoke",
+    overrides: given.Overrides = "",
+    seeds: commands.Seeds = "0",
+    methods: commands.Methods = "full",
+    recordings: Annotated[str, typer.Option(help="files of the cross-driven table")] = "",
+    until: Annotated[str, typer.Option(help="last stage", **given.one_of("stage", LAST))] = LAST[
+        -1
+    ],
+    out: given.Out = "",
+    cores: Annotated[int, typer.Option(help="default: all")] = 0,
+    against: Annotated[
+        str, typer.Option(metavar="FOLDER", help="of all runs whose tables must agree")
+    ] = "",
+    snakemake: Annotated[str, typer.Option(help='e.g. "--profile slurm --jobs 20"')] = "",
+) -> int:
+    """Execute every notebook for persons, seeds and methods; collect their tables."""
+    from notebooks.studies.reproduction import workflow
+
     study = workflow.Study(
-        persons=tuple(chosen.persons),
-        profile=chosen.profile,
-        seeds=tuple(int(seed) for seed in chosen.seeds.split(",")),
-        methods=tuple(chosen.methods.split(",")),
-        overrides=chosen.set,
-        recordings=chosen.recordings,
-        until=chosen.until,
-        out=chosen.out,
+        persons=tuple(persons),
+        profile=profile,
+        seeds=commands.seeds_of(seeds),
+        methods=given.several(methods),
+        overrides=overrides,
+        recordings=recordings,
+        until=until,
+        out=out,
     )
-    tables = workflow.reproduce(study, cores=chosen.cores, snakemake=chosen.snakemake)
+    tables = workflow.reproduce(study, cores=cores, snakemake=snakemake)
     for path in sorted(tables.glob("*table_*.csv")):
-        sys.stdout.write(f"table: {path}\n")
-    if not chosen.against:
+        typer.echo(f"table: {path}")
+    if not against:
         return 0
-    wrong = workflow.tables_that_differ(tables, Path(chosen.against) / "tables")
-    agree = "every number but those of time and memory agrees"
-    sys.stdout.write("\n".join([*wrong] or [agree]) + "\n")
+    wrong = workflow.tables_that_differ(tables, Path(against) / "tables")
+    typer.echo("\n".join(wrong or ["every number but those of time and memory agrees"]))
     return 1 if wrong else 0
 
+
+main = CommandLine(reproduce)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,38 +3,42 @@
 python -m geneface_kit bench render obama
 """
 
-import argparse
+import importlib
 import sys
-from collections.abc import Callable, Iterator
+from typing import Annotated
 
-from geneface_kit.pipeline.commands import said
-from notebooks.studies.speed import corpus, gpu, motion, person, render
+import typer
 
-BENCHES: dict[str, Callable[[str], Iterator[str]]] = {
-    "person": person.run,
-    "corpus": corpus.run,
-    "motion": motion.run,
-    "render": render.bench_render,
-    "train": render.bench_train,
-    "gpu": gpu.bench_gpu,
+from geneface_kit.pipeline.options import CommandLine, one_of
+
+BENCHES = {
+    "person": "person.run",
+    "corpus": "corpus.run",
+    "motion": "motion.run",
+    "render": "render.bench_render",
+    "train": "render.bench_train",
+    "gpu": "gpu.bench_gpu",
 }
 """Benchmark -> its function. It takes the subject ("" is the demo) and yields lines to print."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line and prints what was measured."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit bench", description=__doc__)
-    parser.add_argument("what", choices=sorted(BENCHES))
-    parser.add_argument("subject", nargs="?", default="", help="a person or folder (default: demo)")
-    chosen = parser.parse_args(arguments)
+def bench(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help=", ".join(BENCHES), **one_of("benchmark", BENCHES)),
+    ],
+    subject: Annotated[
+        str, typer.Argument(metavar="SUBJECT", help="a person or folder (default: demo)")
+    ] = "",
+) -> None:
+    """Measure the speed of one part on this machine."""
+    module, _, function = BENCHES[what].partition(".")
+    part = importlib.import_module(f"notebooks.studies.speed.{module}")
+    for line in getattr(part, function)(subject):
+        typer.echo(line)
 
-    def work() -> None:
-        for line in BENCHES[chosen.what](chosen.subject):
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
 
-    return said(work)
-
+main = CommandLine(bench)
 
 if __name__ == "__main__":
     sys.exit(main())

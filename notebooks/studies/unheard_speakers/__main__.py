@@ -1,57 +1,55 @@
 """Motion methods judged on speakers they never heard, and speech features compared.
 
-python -m geneface_kit prove FOLDER --folds 4 --seeds 3
+python -m geneface_kit prove FOLDER --folds 4 --seeds 0,1,2
 """
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from geneface_kit.person import corpus
-from geneface_kit.pipeline.commands import said
-from geneface_kit.pipeline.settings import parse, resolve
-from notebooks.studies.unheard_speakers import proof, scores
+import typer
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line, trains what is missing and writes the table."""
-    parser = argparse.ArgumentParser(prog="python -m geneface_kit prove", description=__doc__)
-    parser.add_argument("folder", help="videos, one sub-folder a speaker or named SPEAKER_clip1")
-    parser.add_argument("--encoders", action="store_true", help="compare speech features instead")
-    parser.add_argument("--profile", default="cpu", help="smoke, cpu or paper")
-    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    parser.add_argument("--out", default="", help="folder of all proofs (default: runs/proof/)")
-    parser.add_argument("--folds", type=int, default=0, help="groups of speakers; 0: each alone")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--table", type=Path, default=None, help="csv (default: in its folder)")
-    chosen = parser.parse_args(arguments)
-    return said(lambda: _prove(chosen))
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
+from notebooks import commands
 
 
-def _prove(chosen: argparse.Namespace) -> None:
-    overrides = parse(chosen.set) | {"corpus.folder": chosen.folder}
-    settings = resolve(chosen.profile, overrides)
+def prove(
+    folder: commands.Videos,
+    encoders: Annotated[
+        bool, typer.Option("--encoders", help="compare speech features instead")
+    ] = False,
+    profile: given.Profile = "cpu",
+    overrides: given.Overrides = "",
+    folds: Annotated[int, typer.Option(help="groups of speakers; 0: each alone")] = 0,
+    seeds: commands.Seeds = "0,1,2",
+    out: given.Out = "",
+    to: commands.To = None,
+) -> None:
+    """Train what is missing and write the table of methods on speakers they never heard."""
+    from geneface_kit.person import corpus
+    from geneface_kit.pipeline.settings import parse, resolve
+    from notebooks.studies.unheard_speakers import proof, scores
+
+    chosen = resolve(profile, parse(overrides) | {"corpus.folder": folder})
     ready = proof.prepare(
-        corpus.prepare(settings.corpus),
-        settings,
-        proof.ENCODERS if chosen.encoders else proof.METHODS,
-        n_folds=chosen.folds,
-        n_seeds=chosen.seeds,
-        out=chosen.out,
+        corpus.prepare(chosen.corpus),
+        chosen,
+        proof.ENCODERS if encoders else proof.METHODS,
+        n_folds=folds,
+        seeds=commands.seeds_of(seeds),
+        out=out,
     )
-    sys.stdout.write(f"each row, fold and seed leaves a file in {ready.folder}\n")
+    typer.echo(f"each row, fold and seed leaves a file in {ready.folder}")
     proof.prove(ready)
-    table = chosen.table or ready.folder / "table.csv"
-    sys.stdout.write(scores.report(ready, _command(chosen), table) + "\n")
+    # the command, without the places of one machine
+    parts = ["python -m geneface_kit prove", Path(folder).name.upper(), *["--encoders"] * encoders]
+    parts += [f"--profile {profile} --folds {folds} --seeds {seeds}"]
+    parts += [f'--set "{overrides}"'] if overrides else []
+    typer.echo(scores.report(ready, " ".join(parts), (to or ready.folder) / "table.csv"))
 
 
-def _command(chosen: argparse.Namespace) -> str:
-    """The command of a proof, without the places of one machine."""
-    parts = ["python -m geneface_kit prove", Path(chosen.folder).name.upper()]
-    parts += ["--encoders"] if chosen.encoders else []
-    parts += [f"--profile {chosen.profile} --folds {chosen.folds} --seeds {chosen.seeds}"]
-    return " ".join(parts + ([f'--set "{chosen.set}"'] if chosen.set else []))
-
+main = CommandLine(prove)
 
 if __name__ == "__main__":
     sys.exit(main())

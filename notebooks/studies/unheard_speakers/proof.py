@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from geneface_kit import runs
 from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
 from geneface_kit.motion.training import MotionTask, by_speaker
 from geneface_kit.motion.vae import MotionVAE
@@ -24,6 +23,7 @@ from geneface_kit.person.corpus.manifest import digest
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.pipeline.settings import Settings
 from geneface_kit.runs import live, replacing
+from geneface_kit.runs.record import home_of
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import load_weights, save_weights
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
@@ -87,7 +87,7 @@ class Proof:
     settings: Settings
     rows: tuple[Row, ...]
     folds: list[list[str]]
-    n_seeds: int
+    seeds: tuple[int, ...]
     folder: Path
 
     def file(self, row: Row, fold: int, seed: int) -> Path:
@@ -106,10 +106,10 @@ def prepare(
     rows: Sequence[Row],
     *,
     n_folds: int,
-    n_seeds: int,
+    seeds: tuple[int, ...],
     out: Path | str = "",
 ) -> Proof:
-    """Checks what is asked for and finds its folder, OUT/NAME-x: other settings, another folder.
+    """Checks what is asked for and finds its folder, OUT/proof/NAME-x, another for other settings.
 
     n_folds: groups of speakers, 0 for each speaker alone (leave-one-speaker-out proper).
     Raises: ValueError for a corpus of one speaker, numbers that make no sense, features with NaN.
@@ -119,8 +119,8 @@ def prepare(
         raise ValueError(f"a proof needs two speakers at least, got {speakers}: add videos")
     if n_folds and not 2 <= n_folds <= len(speakers):
         raise ValueError(f"folds must be 0 or 2 to {len(speakers)} (speakers), got {n_folds}")
-    if n_seeds < 1:
-        raise ValueError(f"seeds must be 1 or more, got {n_seeds}")
+    if not seeds:
+        raise ValueError("a proof needs at least one seed")
     for one in data.utterances:
         if not (np.isfinite(one.speech.features).all() and np.isfinite(one.landmarks).all()):
             raise ValueError(f"{one.name} holds NaN: delete its corpus and read it again")
@@ -128,21 +128,22 @@ def prepare(
         log.warning("only %d speakers: their scores say little of others", len(speakers))
     chosen = [settings.corpus, settings.sync, settings.motion, n_folds, len(data.utterances)]
     name = Path(settings.corpus.folder or "demo").name
-    above = Path(out) if out else runs.root() / "runs" / "proof"
+    above = home_of(out) / "proof"
     folder = above / f"{name}-{digest(chosen)[:8]}"
-    return Proof(data, settings, tuple(rows), deal(speakers, n_folds or 10**6), n_seeds, folder)
+    return Proof(data, settings, tuple(rows), deal(speakers, n_folds or 10**6), seeds, folder)
 
 
 def prove(proof: Proof) -> None:
-    """Works off every unit that has no file yet: all folds of seed 0 first, then the next seed."""
+    """Works off every unit that has no file yet: all folds of the first seed, then of the next."""
     proof.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{proof.folder}.lock"):
         todo = [
             (row, fold, seed)
-            for seed in range(proof.n_seeds)
+            for seed in proof.seeds
             for fold in range(len(proof.folds))
             for row in proof.rows
-            if seed == 0 or row.network != "ridge"  # a regression in closed form draws nothing
+            if seed == proof.seeds[0]
+            or row.network != "ridge"  # a regression in closed form draws nothing
             if not proof.file(row, fold, seed).exists()
         ]
         for row, fold, seed in live.progress(todo, "proof"):

@@ -52,7 +52,7 @@ def clip_scores(proof: Proof) -> pd.DataFrame:
     """
     lines = []
     for row in proof.rows:
-        for seed in range(proof.n_seeds):
+        for seed in proof.seeds:
             files = [proof.file(row, fold, seed) for fold in range(len(proof.folds))]
             if not all(file.exists() for file in files):
                 continue
