@@ -233,9 +233,7 @@ def _alignment_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Hide what native code writes to the error stream while a network is being set up.
-
-    Raises: OSError, in one sentence, where mediapipe lacks a library of the system.
-    """
+    Raises: OSError where mediapipe lacks a library of the system."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

@@ -96,9 +96,9 @@ def find(name: str) -> Path:
         return given
     alike = [path for path in here() if name.lower() in (path.name.lower(), _called(path).lower())]
     if alike:
-        nearest = [path for path in alike if path.parent == alike[0].parent]
-        exact = [path for path in nearest if name in (path.name, _called(path))]
-        return known.check((exact or nearest)[0])
+        nearest = (path for path in alike if path.parent == alike[0].parent)
+        exact = (path for path in nearest if name in (path.name, _called(path)))
+        return known.check(next(exact, alike[0]))
     entry = known.KNOWN.get(name)
     if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
         return known.fetch(name, _folders()[0])

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine, argument
-from geneface_kit.runs.record import every_run, named_run, root, standing_on
+from geneface_kit.runs.record import every_run, named_run, root
 
 OF_THE_CHECKOUT = (
     *("corpus", "ray-corpus", "notebooks", "reproduce", "ablations", "prove", "bench"),
@@ -153,10 +153,9 @@ def compare(first: RunName, second: RunName, out: given.Out = "") -> None:
     import pandas as pd
 
     pair = [named_run(name, out) for name in (first, second)]
-    told = ("profile", "seed", "version", "config", "inputs", "parents", "metrics")
+    told = ["profile", "seed", "version", "config", "inputs", "parents", "metrics"]
     facts = [{name: run.facts.get(name) for name in told} for run in pair]
-    table = pd.json_normalize(facts).T.map(json.dumps)
-    table.columns = [run.id for run in pair]
+    table = pd.json_normalize(facts).T.map(json.dumps).set_axis([run.id for run in pair], axis=1)
     table = table[table.iloc[:, 0] != table.iloc[:, 1]]
     typer.echo(table.to_string(max_colwidth=40) if len(table) else "they say the same")
 
@@ -169,7 +168,9 @@ def rm(
     """Remove runs, after saying which others stand on them."""
     for run in [named_run(name, out) for name in names]:
         typer.echo(f"{run.id}: {run.status}, in {run.folder}")
-        for other in standing_on(run):
+        place = f"{run.folder.parent.name}/{run.folder.name}"
+        others = every_run(run.folder.parent.parent)
+        for other in [one for one in others if place in one.facts["parents"].values()]:
             typer.echo(f"  {other.id} stands on it: it stays, this is made anew when it is used")
         if yes or typer.confirm("remove it?"):
             try:

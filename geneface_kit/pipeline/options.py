@@ -52,10 +52,9 @@ def several(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
-_PROFILES = "smoke, cpu, paper; auto: smoke for the demo, else cpu"
 Stage = Annotated[str, argument("STAGE", ", ".join(STAGES), **one_of("stage", STAGES))]
 Person = Annotated[str, argument("PERSON", "the demo (default), a clip's name or its path")]
-Profile = Annotated[str, typer.Option(help=_PROFILES, **one_of("profile", PROFILES))]
+Profile = Annotated[str, typer.Option(metavar="smoke|cpu|paper", **one_of("profile", PROFILES))]
 Overrides = Annotated[str, typer.Option("--set", metavar="a.b=1,c.d=x", help="see `settings`")]
 Seed = Annotated[int, typer.Option(min=0, help="of every random draw")]
 Method = Annotated[str, typer.Option(help=", ".join(METHODS), **one_of("method", METHODS))]

@@ -151,8 +151,7 @@ def _unknown(dotted: str, hint: str) -> ValueError:
 
 
 def parse(text: str) -> dict[str, Value]:
-    """Overrides from text: "head.steps=100,talk.head=still,corpus.rates=[1,1.1]"; numbers,
-    booleans and lists of them are read."""
+    """Overrides from text: "head.steps=100,corpus.rates=[1,1.1]"; numbers, booleans, lists read."""
     overrides: dict[str, Value] = {}
     for part in filter(None, (part.strip() for part in re.split(COMMA, text))):
         name, equals, value = part.partition("=")

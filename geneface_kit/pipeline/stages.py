@@ -22,16 +22,15 @@ class Stage:
 
     make(run, *sections) writes the run's files; inputs(subject, *sections) gives the files it
     reads besides its parents, by names that tell them apart, and refuses what `make` could not
-    do. notebook: its name. seeded: whether
-    it draws at random; one that does not is the same run under every seed. version: raised by who
-    changes what its code gives, so that no run of the code before is found instead.
+    do. seeded: whether it draws at random; one that does not is the same run under every seed.
+    version: raised by who changes what its code gives, so that no run of the code before is found
+    instead.
     """
 
     make: Callable[..., None]
     sections: tuple[str, ...]
     parents: tuple[str, ...]
     inputs: Callable[..., dict[str, Path]] = _nothing
-    notebook: str = ""
     per_person: bool = True
     seeded: bool = True
     version: int = 1
@@ -45,37 +44,15 @@ PATHS = frozenset(
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
 STAGES = {
-    "person": Stage(person.make, ("person",), (), person.inputs, "00_prepare_person", seeded=False),
-    "motion": Stage(
-        motion.make,
-        ("corpus", "sync", "motion"),
-        (),
-        motion.inputs,
-        "01_audio_to_motion",
-        per_person=False,
-    ),
+    "person": Stage(person.make, ("person",), (), person.inputs, seeded=False),
+    "motion": Stage(motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False),
     "adaptation": Stage(
-        adaptation.make,
-        ("corpus", "adaptation"),
-        ("person", "motion"),
-        adaptation.inputs,
-        notebook="02_domain_adaptation",
+        adaptation.make, ("corpus", "adaptation"), ("person", "motion"), adaptation.inputs
     ),
-    "nerf": Stage(
-        nerf.make,
-        ("head", "torso", "joint", "avatar"),
-        ("person",),
-        nerf.inputs,
-        notebook="03_train_nerf",
-    ),
-    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, "04_talk", version=2),
+    "nerf": Stage(nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs),
+    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=2),
     "evaluation": Stage(
-        evaluation.make,
-        ("talk", "evaluation"),
-        UPSTREAM,
-        evaluation.inputs,
-        "05_evaluation_tables",
-        version=2,
+        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=2
     ),
 }
 """The flow: stage -> who makes it, sections of the settings, upstream stages."""

@@ -216,16 +216,6 @@ def named_run(name: str, out: Path | str = "") -> Run:
     raise FileNotFoundError(f"no run {name!r} in {home_of(out).name}/: `runs list` tells their ids")
 
 
-def standing_on(run: Run) -> list[Run]:
-    """The runs that were made from a run, directly or by way of others."""
-    found, others = [run], every_run(run.folder.parent.parent)
-    for one in found:
-        place = f"{one.folder.parent.name}/{one.folder.name}"
-        children = [other for other in others if place in other.facts["parents"].values()]
-        found += [child for child in children if child not in found]
-    return found[1:]
-
-
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
     try:

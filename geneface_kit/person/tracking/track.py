@@ -18,17 +18,8 @@ from geneface_kit.person import camera
 from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, to_68
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.spans import ONE
+from geneface_kit.person.tracking import pnp
 from geneface_kit.person.tracking.calibration import N_PICTURES, Response, calibrate
-from geneface_kit.person.tracking.pnp import (
-    RIGID,
-    RIGID_68,
-    align,
-    estimate_focal,
-    mean_shape,
-    smooth_upper_face,
-    solve_pnp,
-    unproject,
-)
 from geneface_kit.runs.ranges import Positive
 
 
@@ -81,15 +72,15 @@ def track(
             f"pictures must be ({len(mesh)}, {size}, {size}, 3) like the mesh, got {pictures.shape}"
         )
     dense = mesh.points.shape[1] == 478
-    rigid, eyes = (RIGID, (33, 263)) if dense else (RIGID_68, (36, 45))
+    rigid, eyes = (pnp.RIGID, (33, 263)) if dense else (pnp.RIGID_68, (36, 45))
     points = _deepened(mesh.points, config)
 
-    focal = estimate_focal(
+    focal = pnp.estimate_focal(
         points, rigid, eyes, size, prior=config.focal_prior, spread=config.focal_spread
     )
-    solid = unproject(points, rigid, focal, size)
-    shape, aligned = mean_shape(solid, rigid, eyes)
-    turns, shifts = solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=spans)
+    solid = pnp.unproject(points, rigid, focal, size)
+    shape, aligned = pnp.mean_shape(solid, rigid, eyes)
+    turns, shifts = pnp.solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=spans)
     landmarks = aligned[:, MESH_TO_68] if dense else aligned
     if pictures is not None and dense:
         response = _response(pictures, shape, aligned, turns, shifts, focal, size, config)
@@ -102,7 +93,7 @@ def track(
     return Track(
         poses=poses.astype(np.float32),
         focal=float(focal),
-        landmarks=smooth_upper_face(landmarks, spans).astype(np.float32),
+        landmarks=pnp.smooth_upper_face(landmarks, spans).astype(np.float32),
         landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
         error_px=error.astype(np.float32),
         unsmoothed=landmarks.astype(np.float32),
@@ -173,10 +164,12 @@ def _response(
         rotations = np.tile(np.eye(3), (len(seen), 1, 1))
         landmarks = np.zeros((len(seen), 68, 3))
         if len(points):
-            found, _ = solve_pnp(shape[RIGID], points[:, RIGID], focal, size, spans=None)
+            found, _ = pnp.solve_pnp(
+                shape[pnp.RIGID], points[:, pnp.RIGID], focal, size, spans=None
+            )
             rotations[seen.found] = Rotation.from_rotvec(found).as_matrix()
-            solid = unproject(points, RIGID, focal, size)
-            landmarks[seen.found] = align(solid, shape, RIGID)[:, MESH_TO_68]
+            solid = pnp.unproject(points, pnp.RIGID, focal, size)
+            landmarks[seen.found] = pnp.align(solid, shape, pnp.RIGID)[:, MESH_TO_68]
         return seen.found, rotations, landmarks
 
     count = min(N_PICTURES, len(pictures))

@@ -21,7 +21,8 @@ from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
 from geneface_kit.pipeline.stages import STAGES
 
 FIGURES = "figures"
-NOTEBOOKS = {name: stage.notebook for name, stage in STAGES.items()} | {FIGURES: "06_paper_figures"}
+_IN_ORDER = sorted(path.stem for path in Path(__file__).parents[2].glob("[0-9]*.ipynb"))
+NOTEBOOKS = dict(zip((*STAGES, FIGURES), _IN_ORDER, strict=True))
 """Stage -> its notebook. Figures tell of the evaluation and lie in its run."""
 BEFORE = {name: stage.parents for name, stage in STAGES.items()} | {FIGURES: ("talk", "evaluation")}
 """Stage -> the stages whose notebooks come before."""
