@@ -20,7 +20,6 @@ PROGRAMS = {
     "ray-corpus": f"{STUDIES}.ray_corpus",
     "export": f"{STUDIES}.crates",
     "verify": f"{STUDIES}.crates",
-    "fuzz": f"{STUDIES}.fuzz",
     "figures": "geneface_kit_figures",
     "tables": "geneface_kit_figures",
     "filmstrips": "geneface_kit_figures",

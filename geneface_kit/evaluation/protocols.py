@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.person import speech
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.clip import SAMPLES
+from geneface_kit.person.clip import FPS, SAMPLES
+from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
 from geneface_kit.talk.plan import Actor, Plan, in_a_row, plan
@@ -46,15 +48,10 @@ def self_driven(
 
     The landmarks come from speech alone; the eyes are replayed from frames of training.
     """
-    planned = held_out_plan(actor, config, generator)
     first = actor.person.n_train
+    planned = own_plan(actor, config, generator, first)
     frames = _rendered(actor, planned.landmarks, planned.speech, chosen, first)
     return planned, np.stack(list(live.progress(frames, "self-driven", len(chosen))))
-
-
-def held_out_plan(actor: Actor, config: TalkConfig, generator: torch.Generator) -> Plan:
-    """What the face does for all of the person's own held-out sound, from speech alone."""
-    return own_plan(actor, config, generator, actor.person.n_train)
 
 
 def own_plan(actor: Actor, config: TalkConfig, generator: torch.Generator, first: int = 0) -> Plan:
@@ -65,6 +62,28 @@ def own_plan(actor: Actor, config: TalkConfig, generator: torch.Generator, first
         for part in actor.person.stretches(first)
     ]
     return in_a_row([plan(actor, sound, whole, generator) for sound in sounds])
+
+
+def references(
+    actor: Actor, config: TalkConfig, generator: torch.Generator
+) -> dict[str, tuple[Plan, Float[np.ndarray, "t 68 3"]]]:
+    """What the measures of a cross-driven table say where the truth is known: name -> a plan for
+    the person's own sound, and the tracked landmarks. A measure that likes the generated mouth
+    better than the true one, or that one a second late nearly as much, measures no agreement."""
+    planned, person = own_plan(actor, config, generator), actor.person
+    tracked, mean = person.landmarks[: len(planned.landmarks)], person.landmark_mean
+    faces = {
+        "generated": planned.landmarks,
+        "true": tracked,
+        "true, 1 s late": np.roll(tracked, FPS, axis=0),
+        "still face": np.repeat(mean[None], len(tracked), axis=0),
+    }
+    if planned.speech.encoder == "hama":  # what the regression reads
+        shape, apart = mouth_shape(tracked), (tracked - mean).reshape(len(tracked), -1)
+        moves = np.linalg.lstsq(shape - shape.mean(0), apart, rcond=None)[0]
+        heard = speech.mouth_from_speech(planned.speech)[: len(tracked)]
+        faces["ridge"] = (mean + (heard @ moves).reshape(-1, 68, 3)).astype(np.float32)
+    return {name: (dataclasses.replace(planned, landmarks=faces[name]), tracked) for name in faces}
 
 
 def _rendered(

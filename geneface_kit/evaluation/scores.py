@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from geneface_kit.metrics import fid, formulas, perceptual, syncnet
 from geneface_kit.metrics.formulas import Frames
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
-from geneface_kit.person import landmarks, speech
+from geneface_kit.person import landmarks
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.clip import SAMPLES
+from geneface_kit.person.clip import FPS, SAMPLES
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
 from geneface_kit.person.spans import ONE
@@ -89,17 +89,28 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
     return found | _lse(chosen, frames, sound, faces, person.spans)
 
 
-def score_landmarks(person: Person, planned: Plan) -> Scores:
-    """Predicted landmarks of the held-out sound against the tracked ones."""
-    true = mouth_opening(person.landmarks[person.n_train :])
-    r = correlation(mouth_opening(planned.landmarks), true)
-    return {"mouth correlation": r}
+def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scores:
+    """The mouth of a plan against the tracked one of the same frames; nothing is aligned."""
+    opening, true = mouth_opening(planned.landmarks), mouth_opening(tracked)
+    limit = formulas.closed_below(true)
+    apart = formulas.peak_distance(opening, true) * 1000 / FPS
+    met = formulas.closures_met(formulas.closures(true < limit), opening < limit)
+    return {
+        "mouth correlation": correlation(opening, true),
+        "velocity correlation": correlation(np.diff(opening), np.diff(true)),
+        "peak alignment": NotMeasured("a mouth without peaks") if np.isnan(apart) else apart,
+        "closures met": NotMeasured("the true lips never close") if np.isnan(met) else met,
+    }
+
+
+def motion_ratio(actor: Actor, planned: Plan) -> float:
+    """Spread of a plan's mouth opening over that of the person's own clip."""
+    own = float(mouth_opening(actor.person.landmarks).std())
+    return float(mouth_opening(planned.landmarks).std()) / max(own, 1e-6)
 
 
 def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
-    opening = mouth_opening(planned.landmarks)
-    own = float(mouth_opening(actor.person.landmarks).std())
     if frames is None:
         why = network("syncnet")
         if not isinstance(why, NotMeasured):
@@ -108,12 +119,10 @@ def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -
     else:
         found = _lse(np.arange(len(frames)), frames, planned.audio, detected(frames))
     judge, mean = actor.motion, actor.person.landmark_mean
-    found |= {
+    return found | {
         "sync expert": expert_score(judge.expert, judge.unit, planned, mean),
-        "mouth correlation with speech": _heard(planned, opening),
-        "mouth motion ratio": float(opening.std()) / max(own, 1e-6),
+        "mouth motion ratio": motion_ratio(actor, planned),
     }
-    return found
 
 
 def cost(parents: Mapping[str, Run]) -> dict[str, Scores]:
@@ -184,19 +193,9 @@ def _lse(
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
 
 
-def _heard(planned: Plan, opening: np.ndarray) -> float | NotMeasured:
-    """Correlation of a mouth with the one that a regression, not our generator, hears."""
-    if planned.speech.encoder != "hama":
-        return NotMeasured(f"the mouth regression does not read {planned.speech.encoder} features")
-    heard = speech.mouth_from_speech(planned.speech)[: len(opening), 0]
-    return correlation(opening, heard.astype(np.float32))
-
-
 def _n_parameters(folder: Path) -> int:
     n = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        if "checkpoint" in path.name:
-            continue
-        with readable(path), safe_open(path, framework="numpy") as file:
-            n += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())
+    for path in set(folder.glob("*.safetensors")) - set(folder.glob("*checkpoint*")):
+        with readable(path):
+            n += sum(values.size for values in load_file(path).values())
     return n

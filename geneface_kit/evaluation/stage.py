@@ -8,22 +8,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneface_kit.evaluation import scores
-from geneface_kit.evaluation.protocols import cross_driven, held_out, landmark_driven, self_driven
+import numpy as np
+
+from geneface_kit.evaluation import protocols, scores
 from geneface_kit.evaluation.scores import Scores
 from geneface_kit.evaluation.tables import Row, rows_of, write_table
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
-from geneface_kit.person.clip import read_audio
+from geneface_kit.person.clip import SAMPLE_RATE, read_audio
 from geneface_kit.runs import Run
 from geneface_kit.runs.arrays import write_npy
 from geneface_kit.runs.files import named
 from geneface_kit.runs.ranges import Natural, NotNegative
 from geneface_kit.talk.audio import driving_audio
-from geneface_kit.talk.plan import load_actor
+from geneface_kit.talk.plan import load_actor, plan
 from geneface_kit.talk.postprocess import TalkConfig
 
 OF_LANDMARKS = (
-    *("mouth correlation", "mouth correlation with speech", "mouth motion ratio", "sync expert"),
+    *("mouth correlation", "velocity correlation", "peak alignment", "closures met"),
+    *("mouth motion ratio", "sync expert"),
 )  # metrics of planned landmarks; no picture is looked at
 
 
@@ -47,7 +49,7 @@ def inputs(subject: str, spoken: TalkConfig, config: EvaluationConfig) -> dict[s
 def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     """Scores the person of a run by the three protocols and writes tables A, B and D."""
     actor = load_actor(run.parents)
-    chosen = held_out(actor.person, config.n_frames)
+    chosen = protocols.held_out(actor.person, config.n_frames)
     scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}
 
     def note(table: str, protocol: str, measured: Scores, n_frames: int) -> None:
@@ -56,24 +58,33 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
         scored[table] += rows_of(run, told, n_frames=n_frames, **place)
 
     started = time.perf_counter()
-    frames = landmark_driven(actor, chosen)
+    frames = protocols.landmark_driven(actor, chosen)
     fps = len(frames) / (time.perf_counter() - started)
     if actor.avatar.driven_by == "landmarks":
         write_npy(run.folder / "landmark_driven.npy", frames)
-        note(
-            "a", "landmark-driven", scores.score_pictures(actor.person, chosen, frames), len(frames)
-        )
-    planned, frames = self_driven(actor, chosen, spoken, run.generator("self-driven"))
+        measured = scores.score_pictures(actor.person, chosen, frames)
+        note("a", "landmark-driven", measured, len(frames))
+    planned, frames = protocols.self_driven(actor, chosen, spoken, run.generator("self-driven"))
     write_npy(run.folder / "self_driven.npy", frames)
     measured = scores.score_pictures(actor.person, chosen, frames)
-    measured |= scores.score_landmarks(actor.person, planned)
+    measured |= scores.score_landmarks(planned, actor.person.landmarks[actor.person.n_train :])
     note("a", "self-driven", measured, len(frames))
     for path in recordings(config):
         limits = dataclasses.replace(spoken, max_s=config.cross_s)
         generator = run.generator(f"cross-driven {path.name}")
-        planned, film = cross_driven(actor, read_audio(path), limits, generator)
+        planned, film = protocols.cross_driven(actor, read_audio(path), limits, generator)
         measured = scores.score_recording(actor, planned, film)
         note("b", f"cross-driven: {path.stem}", measured, len(planned.landmarks))
+    generator = run.generator("references")
+    for name, (planned, tracked) in protocols.references(actor, spoken, generator).items():
+        measured = scores.score_landmarks(planned, tracked)
+        measured |= scores.score_recording(actor, planned)
+        note("b", f"own clip: {name}", measured, len(tracked))
+    noise = np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE, np.float32)
+    for name, sound in {"digital silence": 0 * noise, "white noise": noise / 10}.items():
+        planned = plan(actor, sound, spoken, generator)  # the mouth should rest
+        ratio = {"mouth motion ratio": scores.motion_ratio(actor, planned)}
+        note("b", name, ratio, len(planned.landmarks))
     side, nerf = actor.person.size, run.parents["nerf"].metrics
     backend = f"{nerf.get('backend', 'torch')}, {run.facts['machine']['device']}"
     note("d", f"rendering {side}x{side}, {backend}", {"FPS": fps}, len(frames))

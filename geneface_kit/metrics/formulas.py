@@ -4,6 +4,7 @@ Pictures are uint8 stacks (t, h, w, 3) as they were stored, before any codec.
 """
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, UInt8
 
 Frames = UInt8[np.ndarray, "_ _ _ 3"]  # (t, h, w, 3); that two sets fit is told in words
@@ -25,6 +26,35 @@ def pearson(
     if len(a) < 3 or a.std() * b.std() < 1e-12:
         return still
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def closed_below(opening: Float[np.ndarray, " t"]) -> float:
+    """The opening below which lips are closed: a fifth of the range, 5th to 95th percentile."""
+    low, high = np.percentile(opening, [5, 95])
+    return float(low + 0.2 * (high - low))
+
+
+def closures(shut: Bool[np.ndarray, " t"]) -> list[slice]:
+    """Where lips are closed for 10 frames at most: longer ones are pauses, and of those that touch
+    an end of the clip nobody knows how long they are (ours)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(int)))
+    runs = [slice(*ends) for ends in edges.reshape(-1, 2).tolist()]
+    inside = [run for run in runs if 0 < run.start and run.stop < len(shut)]
+    return [run for run in inside if run.stop - run.start <= 10]
+
+
+def closures_met(wanted: list[slice], shut: Bool[np.ndarray, " t"]) -> float:
+    """Share of closures during which, within 2 frames (ours), `shut` is true; NaN without any."""
+    met = [shut[max(0, run.start - 2) : run.stop + 2].any() for run in wanted]
+    return float(np.mean(met)) if met else float("nan")
+
+
+def peak_distance(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float:
+    """Median distance, frames, from a peak of b to the nearest one of a; NaN without peaks. A peak
+    stands out by half a standard deviation of its curve (ours)."""
+    ours, theirs = (scipy.signal.find_peaks(x, prominence=0.5 * x.std())[0] for x in (a, b))
+    apart = np.abs(ours[:, None] - theirs[None])
+    return float(np.median(apart.min(axis=0))) if apart.size else float("nan")
 
 
 def psnr_of_error(squared_error: float, *, peak: float = 1.0, floor: float = 1e-12) -> float:

@@ -14,7 +14,7 @@ from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion.losses import continuity_loss, kl_divergence, reconstruction_loss
 from geneface_kit.motion.sync_expert import Part, SyncConfig, SyncExpert, SyncTask
 from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes
-from geneface_kit.motion.weights import Motion, save
+from geneface_kit.motion.weights import Motion, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
@@ -29,7 +29,7 @@ LARGEST_AMPLITUDE = 2.0  # no factor on the motion beyond this (ours)
 class MotionConfig(VAESizes):
     """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
 
-    weights: Literal["shipped", "train"] = "shipped"  # those in the kit, or new ones
+    weights: Literal["shipped", "train", "continue"] = "shipped"  # the kit's, new, or from these on
     steps: Count = 100  # updates; official 40,000
     batch: Count = 8  # pieces a step; official up to 512 clips
     frames: Annotated[int, Range(8, step=4)] = 100  # of a piece; official whole clips
@@ -49,11 +49,9 @@ class MotionConfig(VAESizes):
 def train(
     run: Run, data: corpus.Corpus, speakers: CorpusConfig, sync: SyncConfig, config: MotionConfig
 ) -> dict[str, object]:
-    """Trains the sync expert, then the generator, into a run's folder.
-
-    Returns what is to be recorded: their measures on the held-out speakers, and who these are.
-    With `motion.devices` above 1 as many processes train them, each its share of the same batches.
-    Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
+    """Trains the sync expert, then the generator, into a run's folder, by `motion.devices` workers
+    that share the batches (not yet run on CUDA); gives what is to be recorded: measures on the
+    held-out speakers, and who they are. Cut off, the same call goes on, by any number of devices.
     Raises: ValueError with the words of a process that failed.
     """
     n_devices = config.devices
@@ -101,6 +99,10 @@ def _train(
         expert = SyncExpert(channels, width=sync.width, dropout=sync.dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
+        if config.weights == "continue":
+            for network, begun in ((vae, load().vae), (expert, load().expert)):
+                network.load_state_dict(begun.state_dict())
+            vae.amplitude.fill_(1.0)
         task = SyncTask(expert, *parts, sync, fabric)
         scores = _fit(task, run.folder, "sync", sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
@@ -220,14 +222,10 @@ def measure_motion(
         ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)
         error = np.linalg.norm((drawn - seen)[:, LIPS], axis=-1).mean()
         rows.append((r_opening, r_width, ratio, error))
-    opening, width, ratio, error = (np.array(column) for column in zip(*rows, strict=True))
-    return {
-        "score": float(2 - opening.mean() - width.mean()),
-        "r_opening": float(opening.mean()),
-        "r_width": float(width.mean()),
-        "variance_ratio": float(np.median(ratio)),
-        "lip_error": float(error.mean()),
-    }
+    means = np.mean(rows, axis=0).tolist()
+    found = dict(zip(("r_opening", "r_width", "variance_ratio", "lip_error"), means, strict=True))
+    found["variance_ratio"] = float(np.median([row[2] for row in rows]))
+    return {"score": 2 - found["r_opening"] - found["r_width"]} | found
 
 
 def by_speaker(
@@ -239,8 +237,4 @@ def by_speaker(
     held = [pair for pair in pairs if pair[0].speaker in held_out and pair[0].name == pair[0].clip]
     if not train:
         raise ValueError("every speaker is held out; use a corpus of more speakers")
-    return _part(train), _part(held)
-
-
-def _part(pairs: list[tuple[corpus.Utterance, corpus.Track]]) -> Part:
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return tuple(([one for one, _ in part], [moved for _, moved in part]) for part in (train, held))

@@ -45,18 +45,12 @@ class Motion:
                 f"this generator reads {self.encoder!r} features, got {speech.encoder!r}; "
                 "encode the sound with the generator's encoder"
             )
-        self._check(speech)
-        motion = self.vae.generate(speech, temperature=temperature, generator=generator)
-        return (self.unit * motion).reshape(-1, 68, 3)
-
-    def _check(self, speech: Speech) -> None:
-        channels = self.vae.standardise.mean.numel()
+        channels, n_frames = self.vae.standardise.mean.numel(), len(speech) // 2
         if speech.features.shape[1] != channels:
             raise ValueError(
                 f"{self.encoder!r} features have {channels} channels, "
                 f"got {speech.features.shape[1]}; encode the sound anew"
             )
-        n_frames = len(speech) // 2
         if n_frames < STRIDE:
             raise ValueError(
                 f"the speech lasts {n_frames / FPS:.2f} s and the generator makes "
@@ -64,11 +58,12 @@ class Motion:
             )
         heard = np.isfinite(speech.features).all(1) & np.isfinite(speech.f0)
         if not heard.all():
-            at = int(heard.argmin()) / 2 / FPS
             raise ValueError(
-                f"the speech features hold NaN or infinite numbers from {at:.2f} s on; "
-                "encode the sound anew"
+                "the speech features hold NaN or infinite numbers from "
+                f"{int(heard.argmin()) / 2 / FPS:.2f} s on; encode the sound anew"
             )
+        motion = self.vae.generate(speech, temperature=temperature, generator=generator)
+        return (self.unit * motion).reshape(-1, 68, 3)
 
 
 def load(folder: Path = SHIPPED) -> Motion:

@@ -45,16 +45,16 @@ UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
 STAGES = {
     "person": Stage(person.make, ("person",), (), person.inputs, seeded=False),
-    "motion": Stage(motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False),
+    "motion": Stage(
+        motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False, version=2
+    ),
     "adaptation": Stage(
         adaptation.make, ("corpus", "adaptation"), ("person", "motion"), adaptation.inputs
     ),
-    "nerf": Stage(
-        nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs, version=2
-    ),
+    "nerf": Stage(nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=2),
     "evaluation": Stage(
-        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=2
+        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=3
     ),
 }
 """The flow: stage -> who makes it, sections of the settings, upstream stages."""

@@ -10,7 +10,7 @@ import torch
 from acting import TALK, a_row, a_run
 from safetensors.numpy import save_file
 
-from geneface_kit.evaluation import scores, tables
+from geneface_kit.evaluation import protocols, scores, tables
 from geneface_kit.evaluation import stage as evaluation
 from geneface_kit.evaluation.protocols import held_out, landmark_driven, self_driven
 from geneface_kit.evaluation.stage import EvaluationConfig
@@ -29,7 +29,7 @@ from geneface_kit.talk.plan import plan as planned
 def actor(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "encode", acting.speech)
     monkeypatch.setattr(scores, "detected", detected)
-    monkeypatch.setattr(scores.speech, "mouth_from_speech", heard)
+    monkeypatch.setattr(protocols.speech, "mouth_from_speech", heard)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     return acting.actor(tmp_path)
 
@@ -232,6 +232,40 @@ def test_expert_score_is_the_mean_over_all_windows(actor):
     assert scores.expert_score(Counting(), 0.5, plan, mean) == pytest.approx(10)
 
 
+def test_the_references_say_what_a_mouth_is_compared_with(actor):
+    """The true mouth is perfect; late by 25 frames of 44 it is the same curve, rolled."""
+    generator = torch.Generator().manual_seed(0)
+    found = protocols.references(actor, TALK, generator)
+    assert list(found) == ["generated", "true", "true, 1 s late", "still face", "ridge"]
+    said = {name: scores.score_landmarks(*pair) for name, pair in found.items()}
+    true = said["true"]
+    assert true["mouth correlation"] == true["velocity correlation"] == pytest.approx(1)
+    assert true["peak alignment"] == 0
+    opening = mouth_opening(actor.person.landmarks)
+    late = np.corrcoef(np.roll(opening, 25), opening)[0, 1]
+    assert said["true, 1 s late"]["mouth correlation"] == pytest.approx(late, abs=1e-4)
+    assert str(said["still face"]["mouth correlation"]) == "not measured"
+    assert (found["still face"][0].landmarks == actor.person.landmark_mean).all()
+    with_speech = found["ridge"][0].landmarks - actor.person.landmark_mean
+    assert np.isfinite(with_speech).all() and with_speech.shape == (44, 68, 3)
+
+
+def test_steps_peaks_and_closures_of_a_mouth_are_counted_by_hand(actor):
+    """Tracked peaks at 10 and 30, predicted at 13 and 30: 60 ms in the median of 120 and 0. The
+    closure at 20 and 21 is met, a frame early; the one at 36 is not."""
+    tracked, drawn = np.full(44, 0.1, np.float32), np.full(44, 0.1, np.float32)
+    tracked[[10, 30]] = drawn[[13, 30]] = 0.2
+    tracked[[20, 21, 36]] = drawn[19] = 0.0
+    plan = replace(planned(actor, acting.sound(1.76), TALK, torch.Generator()))
+    found = scores.score_landmarks(
+        replace(plan, landmarks=acting.face(drawn)), acting.face(tracked)
+    )
+    assert found["peak alignment"] == pytest.approx(60)
+    assert found["closures met"] == 0.5
+    steps = np.corrcoef(np.diff(drawn), np.diff(tracked))[0, 1]
+    assert found["velocity correlation"] == pytest.approx(steps, abs=1e-5)
+
+
 def test_a_table_survives_the_file(tmp_path):
     rows = [a_row(), a_row(metric="FID", value=NotMeasured("no network"), unit="")]
     tables.write_table(tmp_path / "table_a.csv", rows)
@@ -287,7 +321,13 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
     evaluation.make(run, TALK, config)
     table = {name: tables.read_table(run.folder / f"table_{name}.csv") for name in "abd"}
     assert set(table["a"]["protocol"]) == {"landmark-driven", "self-driven"}
-    assert set(table["b"]["protocol"]) == {"cross-driven: voice"}
+    own = ("generated", "true", "true, 1 s late", "still face", "ridge")
+    assert set(table["b"]["protocol"]) == {
+        "cross-driven: voice",
+        "digital silence",
+        "white noise",
+        *(f"own clip: {name}" for name in own),
+    }
     cost = table["d"].set_index(["protocol", "metric"])["value"]
     assert cost["nerf", "parameters"] == "12" and cost["nerf", "training minutes"] == "1.5"
     assert cost["nerf", "peak memory"] == "512"

@@ -34,6 +34,15 @@ def test_pieces_of_a_batch_are_aligned_and_masked():
     assert (batch.motion[~inside] == 0).all() and (batch.clips[inside.sum(1) == 20] == 1).all()
 
 
+def test_four_times_as_long_is_drawn_twice_as_often():
+    """Clips of 400 and 100 frames: pieces of the short one are a third, 200 of 600."""
+    utterances = [numbered("long", 400), numbered("short", 100)]
+    motions = [utterance.landmarks.reshape(-1, 204) for utterance in utterances]
+    draw = torch.Generator().manual_seed(0)
+    batch = corpus.draw_batch(utterances, motions, size=600, frames=8, generator=draw)
+    assert 165 < int((batch.clips == 1).sum()) < 235  # three standard deviations: 35
+
+
 def test_identity_is_removed_by_speaker():
     data = made_up_corpus(n_speakers=2)
     flat = corpus.displacements(data.utterances, CorpusConfig(unit=0.5))

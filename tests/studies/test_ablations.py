@@ -51,12 +51,12 @@ def asked(tmp_path, stage, monkeypatch):
 
 def play(monkeypatch, landmarks: np.ndarray) -> None:
     """Whatever the sound, these landmarks are planned."""
-    plan = ablations.held_out_plan
+    plan = ablations.own_plan
 
     def planned(*arguments):
         return replace(plan(*arguments), landmarks=landmarks)
 
-    monkeypatch.setattr(ablations, "held_out_plan", planned)
+    monkeypatch.setattr(ablations, "own_plan", planned)
 
 
 def test_the_tracked_mouth_itself_scores_perfectly(stage, monkeypatch):

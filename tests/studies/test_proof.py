@@ -8,6 +8,7 @@ import pytest
 import torch
 from talkers import CHANNELS, SMALL, made_up_corpus, made_up_speech
 
+from geneface_kit.metrics.formulas import closures, closures_met
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.person import corpus
@@ -15,7 +16,7 @@ from geneface_kit.pipeline.settings import Settings, resolve
 from notebooks.studies.unheard_speakers import listening, measures, proof, scores
 from notebooks.studies.unheard_speakers.__main__ import main
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
-from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, closures, measure
+from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, measure
 
 
 def settings(**overrides) -> Settings:
@@ -68,8 +69,8 @@ def test_a_closure_is_met_two_frames_away_and_not_three():
     for frame, met in ((7, 0.0), (8, 1.0), (13, 1.0), (14, 0.0)):
         shut = np.zeros(30, bool)
         shut[frame] = True
-        assert measures.recall(wanted, shut) == met
-    assert np.isnan(measures.recall([], np.ones(3, bool)))
+        assert closures_met(wanted, shut) == met
+    assert np.isnan(closures_met([], np.ones(3, bool)))
 
 
 def test_closures_of_a_clip_are_counted_both_ways():

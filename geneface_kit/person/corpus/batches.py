@@ -109,10 +109,11 @@ def draw_batch(
     frames: int,
     generator: torch.Generator,
 ) -> Sequences:
-    """Random pieces of at most `frames` frames; long clips are drawn more often, by length. A
-    shorter clip is cut to a multiple of 4 and padded; the mask says where."""
+    """Random pieces of at most `frames` frames; long clips are drawn more often, by the root of
+    their length, so that few do not outweigh many short ones (ours). A shorter clip is cut to a
+    multiple of 4 and padded; the mask says where."""
     lengths = torch.tensor([len(utterance) for utterance in utterances], dtype=torch.float32)
-    picks = torch.multinomial(lengths, size, replacement=True, generator=generator).tolist()
+    picks = torch.multinomial(lengths.sqrt(), size, replacement=True, generator=generator).tolist()
     features, f0, motion = [], [], []
     for pick in picks:
         length = min(len(utterances[pick]) // 4 * 4, frames)

@@ -127,8 +127,7 @@ def _filled(
         if retry:
             known = {key: entry for key, entry in known.items() if "reason" not in entry}
         todo = [job for job in jobs if job.key not in known]
-        checked = all("twin" in entry for entry in known.values() if "shard" in entry)
-        if todo or not checked or known.keys() != {job.key for job in jobs}:
+        if todo or known.keys() != {job.key for job in jobs}:
             with contextlib.closing(read_all(todo)) as outcomes:
                 pack(home, jobs, live.progress(outcomes, "reading the corpus", len(todo)), known)
     data = open_corpus(home)

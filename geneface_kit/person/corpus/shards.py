@@ -2,8 +2,7 @@
 
 A shard holds the arrays of many clips by name: KEY/features (s, c), KEY/f0 (s,), KEY/mel (s, 80)
 and KEY/landmarks (t, 68, 3), of a copy at another speed KEY/f0@1.19. index.json lists the clips
-with their shards. An utterance is a view into the mapped shards, read when it is used. Clips that
-are one recording (`duplicates`) are used once.
+with their shards. An utterance is a view into the mapped shards; one recording is used once.
 """
 
 import csv
@@ -79,12 +78,12 @@ def packed(home: Path) -> dict[str, Facts]:
     index = _read_index(home)
     if index is None:
         return {}
-    shards = {entry["shard"]: entry["sha256"] for entry in index["clips"]}
+    known = index["clips"] + index["broken"]
+    shards = {entry["shard"]: entry["sha256"] for entry in known if "shard" in entry}
     damaged = {shard for shard in shards if _mapped(home / shard, shards[shard]) is None}
     for shard in damaged:
         log.warning("%s of the corpus is damaged: its clips are read again", shard)
-    entries = [entry for entry in index["clips"] if entry["shard"] not in damaged]
-    return {entry["key"]: entry for entry in entries + index["broken"]}
+    return {entry["key"]: entry for entry in known if entry.get("shard") not in damaged}
 
 
 def open_corpus(home: Path) -> Corpus:
@@ -104,8 +103,7 @@ def open_corpus(home: Path) -> Corpus:
             raise ValueError(f"{home / shard} is damaged: run `corpus FOLDER` again to repair it")
         arrays |= found
     encoder, utterances = index["settings"]["encoder"], []
-    clips = [entry for entry in index["clips"] if not entry.get("twin")]
-    for entry in clips:
+    for entry in index["clips"]:
         for suffix in entry["copies"]:
             of_copy = {kind: arrays[f"{entry['key']}/{kind}{suffix}"] for kind in KINDS}
             landmarks = of_copy.pop("landmarks")
@@ -113,10 +111,9 @@ def open_corpus(home: Path) -> Corpus:
             name, speaker = entry["name"], entry["speaker"]
             utterances.append(Utterance(name + suffix, speaker, name, speech, landmarks))
     broken = {entry["file"]: entry["reason"] for entry in index["broken"]}
-    broken |= {entry["file"]: entry["twin"] for entry in index["clips"] if entry.get("twin")}
     facts = {
         entry["name"]: {name: entry[name] for name in entry if name.startswith("offset")}
-        for entry in clips
+        for entry in index["clips"]
     }
     return Corpus(tuple(utterances), broken, home, facts)
 
@@ -130,9 +127,8 @@ def pack(
     """Adds what was read of some jobs to a corpus folder, whose clips are then those of `jobs`.
 
     known: entries of the index that stay, see `packed`. After each full shard the index and
-    broken.csv follow; when the outcomes end or break off, whatever was read is kept, duplicates are
-    named and shards without a living clip are deleted. Of a process that is killed the shard at
-    hand is lost.
+    broken.csv follow; when the outcomes end or break off, whatever was read is kept and shards
+    without a living clip are deleted. Of a process that is killed the shard at hand is lost.
     """
     entries = {job.key: known[job.key] for job in jobs if job.key in known} if known else {}
     fresh: dict[str, Facts] = {}
@@ -150,24 +146,19 @@ def pack(
             arrays.clear()
         ordered = [entries[job.key] for job in jobs if job.key in entries]
         broken = [entry for entry in ordered if "reason" in entry]
-        twins = [
-            entry | {"stage": "duplicate", "reason": entry["twin"]}
-            for entry in ordered
-            if entry.get("twin")
-        ]
         config = jobs[0].config
         index = {
             "schema": manifest.SCHEMA,
             "settings": manifest.read_settings(config),
             "encoder_version": manifest.encoder_version(config.encoder),
-            "clips": [entry for entry in ordered if "shard" in entry],
+            "clips": [entry for entry in ordered if "reason" not in entry],
             "broken": broken,
         }
         runs.write_json(home / INDEX, index)
         with runs.replacing(home / BROKEN) as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, ("file", "stage", "reason"), extrasaction="ignore")
             table.writeheader()
-            table.writerows(broken + twins)
+            table.writerows(broken)
 
     try:
         for job, (facts, found) in outcomes:
@@ -191,26 +182,23 @@ def pack(
 
 
 def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
-    """Marks the clips that are left out because a longer one holds their sound ("twin": the
-    sentence, else ""), and gives the speakers of one recording one name.
-
-    clips: the speaker that a clip's place in the folder names, and the clip's entry.
-    """
+    """Breaks clips whose sound a longer one holds, and gives their speakers one name. clips: the
+    speaker that the folder names, and the clip's entry."""
     read = {entry["key"]: entry for _, entry in clips if "shard" in entry}
     places = {(entry["shard"], entry["sha256"]) for entry in read.values()}
     shards = {shard: _mapped(home / shard, digest) or {} for shard, digest in places}
     for speaker, entry in clips:
-        entry |= {"speaker": speaker, "twin": ""}
+        entry["speaker"] = speaker
+        if "shard" in entry:
+            entry.pop("reason", None)
     found = duplicates({key: shards[entry["shard"]][f"{key}/mel"] for key, entry in read.items()})
-    for key, of in found.items():
-        twin, kept = read[key], read[of]
-        twin["twin"] = f"its sound is a part of {kept['file']}: left out"
-        if twin["speaker"] != kept["speaker"]:
-            twin["twin"] += f", and {twin['speaker']} counts as the speaker {kept['speaker']}"
-            for other in read.values():
-                if other["speaker"] == twin["speaker"] and other is not twin:
-                    other["speaker"] = kept["speaker"]
-            twin["speaker"] = kept["speaker"]
+    for twin, kept in ((read[key], read[of]) for key, of in found.items()):
+        was, now = twin["speaker"], kept["speaker"]
+        also = "" if was == now else f", and {was} counts as the speaker {now}"
+        reason = f"its sound is a part of {kept['file']}: left out{also}"
+        twin |= {"stage": "duplicate", "reason": reason}
+        for entry in read.values():
+            entry["speaker"] = now if entry["speaker"] == was else entry["speaker"]
 
 
 def _read_index(home: Path) -> Facts | None:
@@ -236,41 +224,28 @@ def _mapped(shard: Path, digest: str) -> Arrays | None:
 def duplicates(mels: Mapping[str, Float[np.ndarray, "_ 80"]]) -> dict[str, str]:
     """Clip -> the longer clip, of equal ones the first by name, that holds its sound.
 
-    mels: log-mel of each clip, 50 steps a second; level and tone of a clip do not count. A clip of
-    less than PROBE steps or without any change is not looked for.
+    mels: log-mel, 50 steps a second; level and tone do not count. A clip of less than PROBE steps
+    or without any change is not looked for.
     """
     names = sorted(mels, key=lambda name: (-len(mels[name]), name))
-    parts = [_bands(mels[name]) for name in names]
+    parts = [
+        mels[name].astype(np.float64).reshape(-1, BANDS, 80 // BANDS).mean(2) for name in names
+    ]
+    parts = [part - part.mean(0) for part in parts]
     ends = np.cumsum([len(part) for part in parts])
     track = np.concatenate([*parts, np.zeros((PROBE, BANDS))])
-    sums, squares = _windows(track.sum(1)), _windows((track**2).sum(1))
-    spread = np.sqrt(np.maximum(squares - sums**2 / (PROBE * BANDS), 1e-9))
+    windows = np.lib.stride_tricks.sliding_window_view(track.sum(1), PROBE).sum(1)
+    squares = np.lib.stride_tricks.sliding_window_view((track**2).sum(1), PROBE).sum(1)
+    spread = np.sqrt(np.maximum(squares - windows**2 / (PROBE * BANDS), 1e-9))
     found: dict[str, str] = {}
     for name, part, end in zip(names, parts, ends.tolist(), strict=True):
-        middle = (len(part) - PROBE) // 2
-        probe = part[max(0, middle) : middle + PROBE]
+        probe = part[max(0, len(part) - PROBE) // 2 :][:PROBE]
         probe = probe - probe.mean()
-        size = np.linalg.norm(probe)
-        if middle < 0 or size < 1e-6:
+        if len(probe) < PROBE or (size := np.linalg.norm(probe)) < 1e-6:
             continue
-        alike = scipy.signal.oaconvolve(track, probe[::-1], mode="valid", axes=0).sum(1) / (
-            size * spread
-        )
-        alike[max(0, end - len(part) - PROBE + 1) :] = (
-            0.0  # itself and shorter clips, which look too
-        )
-        best = int(alike.argmax())
+        alike = scipy.signal.oaconvolve(track, probe[::-1], mode="valid", axes=0).sum(1)
+        alike[max(0, end - len(part) - PROBE + 1) :] = 0.0  # itself and shorter clips
+        best = int((alike := alike / (size * spread)).argmax())
         if alike[best] >= SAME:
             found[name] = names[int(np.searchsorted(ends, best + PROBE // 2, side="right"))]
     return found
-
-
-def _bands(mel: Float[np.ndarray, "s 80"]) -> Float[np.ndarray, "s 16"]:
-    bands = mel.astype(np.float64).reshape(len(mel), BANDS, 80 // BANDS).mean(2)
-    return bands - bands.mean(0)
-
-
-def _windows(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " w"]:
-    """Sums of PROBE values in a row, from each on."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    return sums[PROBE:] - sums[:-PROBE]

@@ -17,7 +17,7 @@ from geneface_kit_figures.pages import write_pages
 
 from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.evaluation import scores, tables
-from geneface_kit.evaluation.protocols import held_out_plan
+from geneface_kit.evaluation.protocols import own_plan
 from geneface_kit.evaluation.tables import Row
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion import stage as motion
@@ -129,7 +129,7 @@ def landmark_scores(run: Run, config: TalkConfig) -> Scores:
         adaptation.load(run.folder),
         None,  # no picture is made
     )
-    planned = held_out_plan(actor, config, run.generator("self-driven"))
+    planned = own_plan(actor, config, run.generator("self-driven"), actor.person.n_train)
     true = person.landmarks[person.n_train :]
     error = np.linalg.norm((planned.landmarks - true)[:, LIPS], axis=-1).mean()
     ours, theirs = mouth_opening(planned.landmarks), mouth_opening(true)

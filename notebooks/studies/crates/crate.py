@@ -272,7 +272,12 @@ def _rendered_anew(run: runs.Run) -> dict[str, tuple[np.ndarray, Scores]]:
     chosen = held_out(actor.person, run.config["evaluation"]["n_frames"])
     generator = run.generator("self-driven")
     planned, frames = self_driven(actor, chosen, restored(TalkConfig, talk), generator)
-    found = {"self-driven": (frames, score_landmarks(actor.person, planned))}
+    found = {
+        "self-driven": (
+            frames,
+            score_landmarks(planned, actor.person.landmarks[actor.person.n_train :]),
+        )
+    }
     if actor.avatar.driven_by == "landmarks":
         found["landmark-driven"] = (landmark_driven(actor, chosen), {})
     return found

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from geneface_kit.metrics.formulas import pearson
+from geneface_kit.metrics.formulas import closed_below, closures, closures_met, pearson
 from geneface_kit.person.mouth import LIPS, mouth_shape
 
 MEASURES = (
@@ -19,12 +19,6 @@ MEASURES = (
     "diversity",
 )
 """Names of what `measure` gives, in the order of the tables."""
-CLOSED = 0.2
-"""Share of the range of the opening (5th to 95th percentile) below which lips are closed (ours)."""
-LONGEST_CLOSURE = 10
-"""Frames of the longest closure; a longer one is a pause (ours)."""
-TOLERANCE = 2
-"""Frames by which a closure may come too early or too late (ours)."""
 LARGEST_AMPLITUDE = 4.0
 """No factor on the motion beyond this (ours)."""
 
@@ -52,15 +46,14 @@ def measure(lips: Lips, amplitude: float) -> dict[str, float]:
     """
     drawn = lips.rest + amplitude * (lips.drawn - lips.rest)
     ours, theirs = _shape(drawn), _shape(lips.seen)
-    low, high = np.percentile(theirs[:, 0], [5, 95])
-    limit = float(low + CLOSED * (high - low))
+    limit = closed_below(theirs[:, 0])
     shut, seen_shut = ours[:, 0] < limit, theirs[:, 0] < limit
     return {
         "r_opening": pearson(ours[:, 0], theirs[:, 0], still=0.0),
         "r_width": pearson(ours[:, 1], theirs[:, 1], still=0.0),
         "lip_error": float(np.linalg.norm(drawn - lips.seen, axis=-1).mean()),
-        "closure_recall": recall(closures(seen_shut), shut),
-        "closure_precision": recall(closures(shut), seen_shut),
+        "closure_recall": closures_met(closures(seen_shut), shut),
+        "closure_precision": closures_met(closures(shut), seen_shut),
         "variance_ratio": amplitude**2 * opening_ratio(lips),
         "raw_variance_ratio": opening_ratio(lips),
         "diversity": amplitude * lips.diversity,
@@ -77,28 +70,6 @@ def amplitude_for(ratios: list[float]) -> float:
     if not ratios:
         return 1.0
     return float(min(LARGEST_AMPLITUDE, max(1e-6, float(np.median(ratios))) ** -0.5))
-
-
-def closures(shut: Bool[np.ndarray, " t"]) -> list[slice]:
-    """Runs of frames with closed lips, as long as a consonant; a pause is none.
-
-    Runs that touch an end of the clip do not count: nobody knows how long they are.
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(int)))
-    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-    return [
-        slice(start, stop)
-        for start, stop in runs
-        if 0 < start and stop < len(shut) and stop - start <= LONGEST_CLOSURE
-    ]
-
-
-def recall(wanted: list[slice], shut: Bool[np.ndarray, " t"]) -> float:
-    """Share of the closures during which, within TOLERANCE frames, `shut` says closed."""
-    if not wanted:
-        return float("nan")
-    met = [shut[max(0, run.start - TOLERANCE) : run.stop + TOLERANCE].any() for run in wanted]
-    return float(np.mean(met))
 
 
 def _shape(lips: np.ndarray) -> np.ndarray:
