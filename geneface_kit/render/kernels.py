@@ -5,7 +5,7 @@ compiled once is kept in Warp's cache on the machine.
 
 On CUDA the same calls launch the same kernels, one thread per ray, sample or cell; table gradients
 are summed with atomics there, so that trainings repeat only on a CPU. They have been compiled for
-CUDA (tests), and not yet run on a GPU. The fused passes are for CPUs alone.
+CUDA (tests), and not yet run on a GPU. What is C++ in a header (`launch_blocks`) is for CPUs alone.
 """
 
 import contextlib

@@ -33,28 +33,25 @@ class MLP(nn.Module):
         A part of one row holds for all points. What belongs to a ray is so multiplied once a ray.
         """
         with record_function("mlp"):
-            return self._forward(parts, dtype)
-
-    def _forward(self, parts: list[Part], dtype: torch.dtype) -> Tensor:
-        weight, column = self.layers[0].weight.to(dtype), 0
-        rows, wide = [], []  # what holds for all points, and what each has of its own
-        for values, index in parts:
-            columns = weight[:, column : column + values.shape[1]]
-            column += values.shape[1]
-            for_all = index is None and len(values) == 1
-            (rows if for_all else wide).append((values.to(dtype), columns, index))
-        bias = sum(functional.linear(values, columns)[0] for values, columns, _ in rows)
-        x = None
-        for values, columns, index in wide:
-            y = _linear(values, columns, bias if x is None and rows else None)
-            y = y if index is None else y.index_select(0, index)
-            x = y if x is None else x + y
-        if x is None:
-            x = bias[None]
-        for layer in self.layers[1:]:
-            x = x.relu() if torch.is_grad_enabled() else _relu_in_place(x)
-            x = _linear(x, layer.weight.to(dtype))
-        return x
+            weight, column = self.layers[0].weight.to(dtype), 0
+            rows, wide = [], []  # what holds for all points, and what each has of its own
+            for values, index in parts:
+                columns = weight[:, column : column + values.shape[1]]
+                column += values.shape[1]
+                for_all = index is None and len(values) == 1
+                (rows if for_all else wide).append((values.to(dtype), columns, index))
+            bias = sum(functional.linear(values, columns)[0] for values, columns, _ in rows)
+            x = None
+            for values, columns, index in wide:
+                y = _linear(values, columns, bias if x is None and rows else None)
+                y = y if index is None else y.index_select(0, index)
+                x = y if x is None else x + y
+            if x is None:
+                x = bias[None]
+            for layer in self.layers[1:]:
+                x = x.relu() if torch.is_grad_enabled() else _relu_in_place(x)
+                x = _linear(x, layer.weight.to(dtype))
+            return x
 
 
 class BakedMLP:

@@ -28,6 +28,7 @@ def is_running(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_every_item_is_done_by_as_many_processes_as_asked(tmp_path):
     items = [tmp_path / f"{index}" for index in range(12)]
     assert fates(items) == {item.stem: item.stem for item in items}
@@ -55,6 +56,7 @@ def test_a_hanging_worker_is_ended(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_error_of_the_function_stops_everything(tmp_path):
     items = [tmp_path / name for name in ("fails", *"abcdefgh")]
     with pytest.raises(FileNotFoundError, match="the weights are not there") as caught:
@@ -77,11 +79,13 @@ def test_no_items_need_no_workers():
     assert list(build.each(crew.work, [], workers=2, limit_s=1.0)) == []
 
 
+@pytest.mark.slow
 def test_workers_keep_to_one_thread(tmp_path):
     fates([tmp_path / "a"], crew.count_threads)
     assert (tmp_path / "a").read_text() == "1 1"
 
 
+@pytest.mark.slow
 def test_stopping_early_leaves_no_worker(tmp_path):
     items = [tmp_path / name for name in ("a", "hangs")]
     outcomes = build.each(crew.work, crew.jobs(items), workers=1, limit_s=60.0)

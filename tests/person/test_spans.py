@@ -164,6 +164,7 @@ def test_clips_and_their_cut_together_are_the_same_person(tmp_path, talking, unc
     assert "2 cut(s), at 1.36 s, 2.56 s" in joined.report["warnings"][0]
 
 
+@pytest.mark.slow
 def test_another_person_in_the_folder_is_named(tmp_path, talking):
     write_pieces(tmp_path / "ada", talking)
     other = read_film(clip_path(DRAWN), size=128, max_s=1.2)
@@ -173,6 +174,7 @@ def test_another_person_in_the_folder_is_named(tmp_path, talking):
     assert "\n" not in str(caught.value) and not list((tmp_path / "person").glob("*.npy"))
 
 
+@pytest.mark.slow
 def test_a_clip_of_another_shape_or_without_a_face_is_named(tmp_path, talking):
     write_pieces(tmp_path / "ada", talking)
     odd = tmp_path / "ada" / "clip1.mp4"

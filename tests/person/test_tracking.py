@@ -136,6 +136,7 @@ def test_rotation_is_within_a_degree_of_the_truth(name, size):
     assert error.mean() < 1 and error.max() < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
     """It is mostly the prior's merit: see estimate_focal."""
@@ -143,6 +144,7 @@ def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
     assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_canonical_landmarks_move_as_the_true_ones(name, size):
     """Within 0.02 eye distances, the mean of each point removed.
@@ -159,6 +161,7 @@ def test_canonical_landmarks_move_as_the_true_ones(name, size):
     assert np.linalg.norm(apart - apart.mean(0), axis=-1).mean() < 0.09
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [256, 128])
 def test_canonical_landmarks_are_pose_free(size):
     leak = pose_leak(tracked_demo(DRAWN, size))
@@ -169,6 +172,7 @@ def test_canonical_landmarks_are_pose_free(size):
     assert max(leak["lips_yaw"], leak["lips_pitch"]) < 0.4
 
 
+@pytest.mark.slow
 def test_the_turned_pictures_are_worth_their_time():
     plain = track(demo_mesh(DRAWN).moved(0.0, 0.0, 256 / 640), 256)
     true, better = truth(DRAWN).poses, tracked_demo(DRAWN, 256)

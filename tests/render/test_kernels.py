@@ -294,6 +294,7 @@ def test_what_is_loaded_once_is_made_by_one_thread_only():
     assert sorted(made) == ["a", "b"] and len(set(found)) == 2
 
 
+@pytest.mark.slow
 def test_threads_may_be_the_first_to_use_a_kernel():
     program = """
 import sys, torch
