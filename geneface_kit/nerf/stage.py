@@ -84,6 +84,9 @@ def make(
     found |= quality
     for name, value in (found | {"verdict": verdict_lines(checks)}).items():
         run.record(name, value)
+    for check in checks:
+        if not check.fine:
+            log.warning("%s: %s", person.name, check)
     check_learned(found, person.name)
     facts = {"schema": SCHEMA, "kind": KIND, "person": person.name, "data_kind": person.data_kind}
     facts |= {name: getattr(dataset, name) for name in ("size", "focal", "n_train")}

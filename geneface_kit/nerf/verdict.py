@@ -155,7 +155,7 @@ def picture_checks(seen: Look, own: Look) -> tuple[Check, ...]:
     for name, (low, high, slack, remedy) in limits.items():
         values = (seen.value(name), own.value(name))
         if None in values or not values[1] + slack:
-            checks.append(Check(name, None, low, high, "the clip or its frames do not show it"))
+            checks.append(Check(name, None, low, high, "no frames of the clip, or none shows it"))
         else:
             ratio = (values[0] + slack) / (values[1] + slack)
             checks.append(Check(name, ratio, low, high, remedy))
