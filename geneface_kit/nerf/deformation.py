@@ -10,7 +10,6 @@ from torch import Tensor
 
 from geneface_kit.nerf.dataset import BOX
 from geneface_kit.person import camera
-from geneface_kit.render.line_warp import line_warp
 
 OPEN = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
 """Jaw, brows, ridge and base of the nose among the 68: first landmark and end."""
@@ -40,28 +39,6 @@ def line_softness() -> Float[Tensor, " m"]:
 def landmarks_in_box(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136"]:
     """x and y of landmarks of the head frame, in the coordinates of the box."""
     return camera.to_box(landmarks)[..., :2].flatten(1)
-
-
-def warp_to_mean(
-    positions: Float[Tensor, "n 3"],
-    landmarks: Float[Tensor, "k 136"],
-    mean: Float[Tensor, "68 3"],
-    frame: Int[Tensor, " n"] | None,
-    *,
-    reach: float,
-    lines: Int[Tensor, "m 2"],
-    softness: Float[Tensor, " m"],
-    backend: str,
-) -> Float[Tensor, "n 3"]:
-    """Positions of the unit box, moved by the landmarks to where they are on the mean face.
-
-    landmarks: `landmarks_in_box` of k frames; mean: of the mean face, head frame; frame: row of
-    `landmarks` of each position, None for one row; reach: iod, how far lines deform the space.
-    """
-    moved, rest = moved_lines(landmarks, mean, lines)
-    return line_warp(
-        positions, moved, rest, softness, frame, reach=reach / BOX, fade=fade(), backend=backend
-    )
 
 
 def moved_lines(

@@ -28,7 +28,7 @@ from geneface_kit.nerf.head import (
 from geneface_kit.render.fused import FusedField, Space, has_amx
 from geneface_kit.render.fused_training import fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
-from geneface_kit.render.line_warp import line_table
+from geneface_kit.render.line_warp import line_table, line_warp
 from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, sh_encode, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
 
@@ -44,7 +44,7 @@ class GridField(HeadField):
     position -> 3D grid; (grid, condition) -> ambient 2D point -> 2D grid; both -> density and
     geometry; (direction, geometry, appearance embedding) -> colour.
 
-    Differs from the official code: landmarks first deform the space (`warp_to_mean`), so that
+    Differs from the official code: landmarks first deform the space (`warped`), so that
     moving the lips is given and not learned; what the networks learn is what moving does not
     explain. config.warp_reach = 0 is the official way.
     """
@@ -150,17 +150,19 @@ class GridField(HeadField):
     def warped(
         self, positions: Float[Tensor, "n 3"], landmarks: Tensor, frame: Tensor | None
     ) -> Float[Tensor, "n 3"]:
-        """Positions of the box where they are on the mean face, see `warp_to_mean`."""
-        return deformation.warp_to_mean(
-            positions,
-            landmarks,
-            self.landmark_mean.view(68, 3),
-            frame,
-            reach=self.config.warp_reach,
-            lines=self.lines,
-            softness=self.softness,
-            backend=self.position_grid.backend,
-        )
+        """Positions of the unit box, moved by the landmarks to where they are on the mean face.
+
+        landmarks: `landmarks_in_box` of k frames; frame: row of them of each position, None for
+        one row. config.warp_reach: iod, how far lines deform the space.
+        """
+        moved, rest = self.moved_lines(landmarks)
+        how = {"reach": self.config.warp_reach / BOX, "fade": deformation.fade()}
+        backend = self.position_grid.backend
+        return line_warp(positions, moved, rest, self.softness, frame, backend=backend, **how)
+
+    def moved_lines(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """`deformation.moved_lines` of this head."""
+        return deformation.moved_lines(landmarks, self.landmark_mean.view(68, 3), self.lines)
 
     def _geometry(
         self, positions: Tensor, conditions: Tensor, frame: Tensor | None
