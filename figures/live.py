@@ -1,5 +1,6 @@
 """Live: what a notebook shows, live or executed: figures, sliders, code, errors in one sentence."""
 
+import ast
 import base64
 import contextlib
 import inspect
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from geneface_kit.pipeline.settings import RENAMED
 from geneface_kit.runs.live import is_live, shell
+from geneface_kit.runs.ranges import meant
 
 __all__ = [
     "check_answer", "expect", "explore", "filmstrip", "log_to_notebook", "show", "source", "video",
@@ -126,7 +129,8 @@ def video(path: Path | str) -> None:
 
 
 def log_to_notebook(level: int = logging.WARNING) -> None:
-    """Sends the kit's log to the cell's output and shows the kit's errors as one sentence."""
+    """Sends the kit's log to the cell's output and shows the kit's errors as one sentence; refuses
+    parameters that the notebook does not have."""
     logger = logging.getLogger("geneface_kit")
     logger.setLevel(level)
     handler = logging.StreamHandler(sys.stdout)
@@ -135,6 +139,32 @@ def log_to_notebook(level: int = logging.WARNING) -> None:
     logger.propagate = False
     if (found := shell()) is not None:
         found.set_custom_exc((ValueError, OSError, ModuleNotFoundError), _one_sentence)
+    check_parameters()
+
+
+def check_parameters() -> None:
+    """Refuses parameters that the notebook does not have; papermill alone only warns of them.
+
+    The first cell of a notebook says which there are, papermill's own cell which were given.
+    Raises: ValueError, in one sentence.
+    """
+    cells = shell().user_ns.get("In", []) if shell() is not None else []
+    given = [cell for cell in cells if cell.startswith("# Parameters\n")]
+    known = _assigned(cells[1]) if given else []
+    for name in [name for cell in given for name in _assigned(cell)]:
+        if name not in known:
+            hint = f"it is now {RENAMED[name]}" if name in RENAMED else f"it has {', '.join(known)}"
+            raise ValueError(f"this notebook has no parameter {name!r}: {meant(name, known)}{hint}")
+
+
+def _assigned(cell: str) -> list[str]:
+    """The names that a cell of parameters assigns."""
+    targets = [
+        node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        for node in ast.parse(cell).body
+        if isinstance(node, ast.AnnAssign | ast.Assign)
+    ]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _one_sentence(own_shell, error_type, error, traceback, tb_offset=None):

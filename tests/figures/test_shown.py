@@ -1,5 +1,7 @@
 """The headless form of what notebooks show."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from geneface_kit_figures import live
@@ -36,3 +38,23 @@ def test_an_answer_is_right_wrong_or_not_there_yet(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "no answer yet", "right", "right", "not yet: 1.0 is not it",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("persn = 'obama'", "no parameter 'persn': did you mean person\\? it has profile, person"),
+        ("clip = 'a.mp4'", "no parameter 'clip': it is now person"),
+    ],
+)
+def test_a_parameter_that_papermill_only_warns_of_is_refused(given, sentence, monkeypatch):
+    monkeypatch.setitem(live.RENAMED, "clip", "person")
+    first = 'profile: str = "auto"  # of size\nperson: str = "demo"  # who'
+    cells = ["", first, f"# Parameters\nprofile = 'cpu'\n{given}"]
+    monkeypatch.setattr(live, "shell", lambda: SimpleNamespace(user_ns={"In": cells}))
+    with pytest.raises(ValueError, match=sentence):
+        live.check_parameters()
+    cells[2] = "# Parameters\nprofile = 'cpu'\nperson = 'obama'"
+    live.check_parameters()
+    monkeypatch.setattr(live, "shell", lambda: None)
+    live.check_parameters()

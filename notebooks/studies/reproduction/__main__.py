@@ -31,9 +31,17 @@ def reproduce(
     against: Annotated[
         str, typer.Option(metavar="FOLDER", help="of all runs whose tables must agree")
     ] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="only the quick claims of claims.csv: pass or fail")
+    ] = False,
     snakemake: Annotated[str, typer.Option(help='e.g. "--profile slurm --jobs 20"')] = "",
 ) -> int:
     """Execute every notebook for persons, seeds and methods; collect their tables."""
+    if check:
+        from notebooks.studies.reproduction import claims
+
+        lines = claims.check([one for one in claims.read() if one.quick], out)
+        return 0 if all([typer.echo(line) or holds for holds, line in lines]) else 1
     from notebooks.studies.reproduction import workflow
 
     study = workflow.Study(
