@@ -44,10 +44,10 @@ def scores(
 
 def judged(data: corpus.Corpus, config: corpus.CorpusConfig, heard: set[str]) -> pd.DataFrame:
     """One line a clip and method, of all speakers but those that the weights have heard; these
-    train the ridge regression."""
+    train the ridge regression, on the recordings as they are (with copies it does worse)."""
     motions = corpus.displacements(data.utterances, config)
     pairs = list(zip(data.utterances, motions, strict=True))
-    known = [pair for pair in pairs if pair[0].speaker in heard]
+    known = [(one, m) for one, m in pairs if one.speaker in heard and one.name == one.clip]
     ridge = Ridge([one.speech.features for one, _ in known], [moved[:] for _, moved in known])
     vae, lines = load().vae, []
     for one, moved in pairs:
