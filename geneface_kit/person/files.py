@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from geneface_kit.person import clip, framing, landmarks
+from geneface_kit.person import clip, framing, landmarks, takes
 from geneface_kit.person.background import Background, make_background, torso_image
 from geneface_kit.person.palette import Palette, learn_palette
 from geneface_kit.person.segmentation import (
@@ -40,7 +40,7 @@ def write_frames(
     size: int,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """Second pass: the square crop of every frame that is taken, from full-resolution pictures."""
-    wanted = np.concatenate([np.arange(*span) for span in taken])
+    wanted = takes.frames_of(taken)
 
     def pictures() -> Iterator[np.ndarray]:
         for source, first, end in scan.parts():

@@ -3,14 +3,16 @@
 Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from geneface_kit.person import clip, framing, landmarks
+from geneface_kit.person import clip, framing, landmarks, takes
 from geneface_kit.person.background import Background
 from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
@@ -31,13 +33,14 @@ class Evidence:
     """What a preparation found: the scan, the parts and crop taken from it, track, audio, pictures.
 
     taken, usable: first frame and end of the stretches that are used, and that could be; spans: of
-    those used; frames, labels: memory maps.
+    those used; whole: frames that show a face as it was filmed; frames, labels: memory maps.
     """
 
     scan: framing.Scan
     taken: Sequence[tuple[int, int]]
     usable: Sequence[tuple[int, int]]
     spans: Int[np.ndarray, " k"]
+    whole: Bool[np.ndarray, " t"]
     crop: framing.Crop
     tracked: Track
     audio: SyncedAudio
@@ -61,56 +64,27 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
     """{"verdict", "obstacles", "reasons", "reason_frames", "warnings"}: one of VERDICTS, and why.
 
     obstacles: the reasons that make a clip not usable; reasons: these and the doubts, each with
-    its remedy; reason_frames: the frame that each speaks of, -1 where none shows it.
+    its remedy, from verdict.csv; reason_frames: the frame that each speaks of, -1 without one.
     """
+    roll, late = sum(report["pose_degrees"]["roll"]) / 2, abs(report["sound_drift_s"])
+    told = report | {
+        "roll": roll,
+        "lies": abs(roll),
+        "chin": report["chin_margin"] if abs(roll) <= 45 else 1.0,
+        "drifts": 0.0 if report["silent"] else late,
+        "agrees": 1.0 if report["silent"] or late > DRIFT_S else report["offset_confidence"],
+        "strays": 100 * report["tracking_error_px"] / report["face_px"],
+        "turns": max(abs(high - low) for low, high in report["pose_degrees"].values()),
+        "lacking": report["mouth_shapes_missing"] or "some",
+    }
     fatal, doubts = [], []
-
-    def note(applies: bool, problem: str, moment: str = "", among: list = doubts) -> None:
-        if applies:
-            among.append((problem, report["moments"].get(moment, -1)))
-
-    def judge(value: float, worst: float, least: float, problem: str, moment: str) -> None:
-        note(value < least, problem, moment, fatal if value < worst else doubts)
-
-    rate, face, light = report["detection_rate"], report["source_face_px"], report["brightness"]
-    judge(rate, 0.5, 0.9, f"a face is found in {rate:.0%} of the frames: film frontally", "lost")
-    judge(face, 60.0, 120.0, f"the face is {face:.0f} px high in the source: film closer", "small")
-    judge(light, 0.06, 0.15, f"the face is dark ({light:.0%} of full scale): add light", "dark")
-    remedy = "focus on the eyes, add light, hold the camera still, compress less"
-    blurred = f"the face is blurred ({report['blur']:.2f} of 1): {remedy}"
-    judge(1 - report["blur"], 0.25, 0.44, blurred, "blurred")
-    roll = sum(report["pose_degrees"]["roll"]) / 2
-    lies = f"the head lies on its side (turned by {roll:.0f} degrees): turn the video"
-    note(abs(roll) > 45, lies, "turned", fatal)
-    chin = "the chin is below the picture: film with room under it"
-    note(abs(roll) <= 45 and report["chin_margin"] < 0, chin, "low", fatal)
-    still = "the lips do not move: use a clip in which the person speaks"
-    note(report["mouth_opening_std"] < 0.005, still, "open", fatal)
-    if report["silent"]:
-        remedy = "take its sound track out and put the recording beside it, as a .wav of its name"
-        note(True, f"the clip is silent: {remedy}", among=fatal)
-    elif abs(late := report["sound_drift_s"]) > DRIFT_S:
-        drifts = f"the sound drifts by {late:+.2f} s against the lips from first third to last"
-        note(True, f"{drifts}: bring both to one clock, or cut the clip to a few seconds")
-    elif report["offset_confidence"] < CLEAR_CONFIDENCE:
-        note(True, "sound and lips do not agree clearly: check that they belong together", "open")
-    note(report["seconds"] < 59.5, "less than a minute of speech: 3 to 5 minutes give better lips")
-    touches = "the head touches the picture's border: leave margin around it"
-    note(report["head_in_picture"] < 0.9, touches, "cut")
-    moves = f"the background moves ({report['background_moving']:.0%} of it), one moment is kept"
-    remedy = "use a fixed camera before a still background"
-    note(report["background_still_frame"] >= 0, f"{moves}: {remedy}", "moved")
-    change = report["exposure_change"]
-    changes = f"the face's brightness changes by {change:.0%} of full scale: lock the exposure"
-    note(change > 0.1, changes, "exposed")
-    imprecise = report["tracking_error_px"] > 2 * report["face_px"] / 100
-    note(imprecise, "the head is tracked imprecisely: more light, less blur", "untracked")
-    turns = max(abs(high - low) for low, high in report["pose_degrees"].values())
-    far = "the head turns far: the sides of such a head are learnt from few frames"
-    note(turns > 60, far, "turned")
-    shapes, lacking = report["mouth_shapes_common"], report["mouth_shapes_missing"] or "some"
-    few = f"{shapes:.0%} of common mouth shapes are seen (few: {lacking}): let the person say more"
-    note(shapes < 0.7, few, "open")
+    for check in read_rows("verdict.csv"):
+        reason = check["problem"].format_map(told), report["moments"].get(check["moment"], -1)
+        value = float(told[check["measure"]])
+        if _is_beyond(value, check, "fatal"):
+            fatal.append(reason)
+        elif _is_beyond(value, check, "doubt"):
+            doubts.append(reason)
     reasons = fatal + doubts
     return {
         "verdict": VERDICTS[2] if fatal else VERDICTS[1] if doubts else VERDICTS[0],
@@ -119,6 +93,18 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
         "reason_frames": [frame for _, frame in reasons],
         "warnings": warnings,
     }
+
+
+def read_rows(name: str) -> list[dict[str, str]]:
+    """The rows of a table beside this module: sentences that are filled with measures."""
+    with Path(__file__).with_name(name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _is_beyond(value: float, check: dict[str, str], kind: str) -> bool:
+    """Whether a measure is below or above what a check calls "fatal" or a "doubt"."""
+    below, above = check[f"{kind}_below"], check[f"{kind}_above"]
+    return bool(below) and value < float(below) or bool(above) and value > float(above)
 
 
 def expectation(report: Facts) -> str:
@@ -130,20 +116,17 @@ def expectation(report: Facts) -> str:
         "lips 2.5 px off in a picture of 512 px."
     )
     shapes = report["mouth_shapes_common"]
-    worse = [
-        name
-        for name, less in (
-            ("less speech", report["seconds"] < 0.9 * MEASURED["seconds"]),
-            ("a smaller face", report["source_face_px"] < 0.9 * MEASURED["source_face_px"]),
-            ("more blur", report["blur"] > MEASURED["blur"] + 0.05),
-            ("fewer mouth shapes", shapes < MEASURED["mouth_shapes_common"] - 0.1),
-            ("a moving background", report["background_still_frame"] >= 0),
-            ("a doubtful sound", report["offset_confidence"] < CLEAR_CONFIDENCE),
-        )
-        if less
-    ]
+    reasons = {
+        "less speech": report["seconds"] < 0.9 * MEASURED["seconds"],
+        "a smaller face": report["source_face_px"] < 0.9 * MEASURED["source_face_px"],
+        "more blur": report["blur"] > MEASURED["blur"] + 0.05,
+        "fewer mouth shapes": shapes < MEASURED["mouth_shapes_common"] - 0.1,
+        "a moving background": report["background_still_frame"] >= 0,
+        "a doubtful sound": report["offset_confidence"] < CLEAR_CONFIDENCE,
+    }
+    worse = ", ".join(name for name, applies in reasons.items() if applies)
     if worse:
-        return f"{basis} This clip has {', '.join(worse)}: expect worse; how much is not known."
+        return f"{basis} This clip has {worse}: expect worse; how much is not known."
     return f"{basis} This clip is no worse in what is measured here: expect about as much."
 
 
@@ -191,7 +174,7 @@ def flicker(
 
 
 def _clip_measures(found: Evidence) -> Facts:
-    scan, used = found.scan, np.concatenate([np.arange(*span) for span in found.taken])
+    scan, used = found.scan, takes.frames_of(found.taken)
     seen, margin = scan.mesh.found[used], _chin_margin(scan, used)
 
     def seconds(spans: Iterable[tuple[int, int]], first: int, stop: int) -> list[list[float]]:
@@ -219,6 +202,7 @@ def _clip_measures(found: Evidence) -> Facts:
             round(v / scan.width, 4) for v in (found.crop.left, found.crop.top, found.crop.side)
         ],
         "detection_rate": float(seen.mean()),
+        "trained": float(found.whole.mean()),
         "chin_margin": float(np.median(margin[seen])),
         "moments": {"lost": seen.argmin(), "low": np.where(seen, margin, np.inf).argmin()},
     }

@@ -19,6 +19,7 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.segmentation import FREE
 from geneface_kit.runs.files import Facts
 
 LABEL_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
@@ -31,8 +32,8 @@ CHARTS = dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY
 ) | {"axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0}
 CAPTION = (
-    "Dots: the 68 landmarks. Colours: head orange, neck yellow, torso blue. Last row: the torso "
-    "painted on behind the chin, over the background."
+    "Dots: the 68 landmarks. Colours: head orange, neck yellow, torso blue, pale where "
+    "training decides. Last row: the torso painted on behind the chin, over the background."
 )
 
 
@@ -71,59 +72,34 @@ def panels(who: Person) -> str:
     return "\n".join(filter(None, parts))
 
 
-def rows(report: Facts) -> list[tuple[str, str, str]]:
-    """(measure, value, what it means) for every line of the report's table."""
-    leak, smooth, source = report["pose_leak"], report["smoothing"], report["source"]
-    windows = ", ".join(f"{start:.1f}" for start in sorted(report["mouth_windows_s"]))
-    still = report["background_still_frame"] >= 0
-    closure = f"{smooth['closure_before']:.3f} to {smooth['closure_after']:.3f}"
-    leaks = (
-        f"correlation of the opening with the pose; of all lip coordinates {leak['lips_yaw']:.2f}, "
-        f"{leak['lips_pitch']:.2f}; who nods with the words has some without a leak"
+def label_tint(
+    frame: UInt8[np.ndarray, "h w 3"],
+    labels: UInt8[np.ndarray, "h w"],
+    kinds: UInt8[np.ndarray, "h w"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame in the colours of its labels, pale where they are free."""
+    colours = LABEL_COLOURS[labels]
+    free = (kinds == FREE)[..., None]
+    return (0.55 * frame + 0.45 * np.where(free, 255 - (255 - colours) // 4, colours)).astype(
+        np.uint8
     )
-    turned = f"rms, in frames with lips closed, turned by {leak['turn_still']:.1f} degrees rms"
-    reach = f"{report['mouth_windows_reach']:.0%} of them in the seconds from {windows} s"
-    missing = report["mouth_shapes_missing"] or "-"
+
+
+def rows(report: Facts) -> list[tuple[str, str, str]]:
+    """(measure, value, what it means) for every line of the report's table, see report.csv."""
+    still = report["background_still_frame"] >= 0
+    told = report | {name: _of_clips(report, f"{name}_s") for name in ("taken", "usable", "cuts")}
+    told |= {
+        "background": "one moment is kept, the medoid"
+        if still
+        else "put together from all moments",
+        "windows": ", ".join(f"{start:.1f}" for start in sorted(report["mouth_windows_s"])),
+        "missing": report["mouth_shapes_missing"] or "-",
+    }
+    lines = quality.read_rows("report.csv")
     return [
-        ("source", f"{source['width']} x {source['height']}, {source['fps']:g} fps", ""),
-        ("taken", _of_clips(report, "taken_s"), "one person, one framing"),
-        ("usable stretches", _of_clips(report, "usable_s"), "one face, gaps up to 0.4 s, no cut"),
-        ("cuts", _of_clips(report, "cuts_s"), "no window in time crosses one"),
-        ("detection", f"{report['detection_rate']:.1%}", "frames in which a face is found"),
-        ("face", f"{report['source_face_px']:.0f} px", "brows to chin in the source; 120 and more"),
-        ("head", f"{report['head_px']:.0f} px", "hair to chin in the prepared picture"),
-        ("head in the picture", f"{report['head_in_picture']:.0%}", "frames without a cut head"),
-        *(
-            (name, f"{low:+.0f} to {high:+.0f} degrees", "2nd to 98th percentile")
-            for name, (low, high) in report["pose_degrees"].items()
-        ),
-        ("tracking error", f"{report['tracking_error_px']:.2f} px", "rigid points, reprojected"),
-        ("focal length", f"{report['focal_widths']:.2f} widths", "one for the clip"),
-        ("blur", f"{report['blur']:.2f}", "of the face at 100 px or less; 0 sharp, 1 blurred"),
-        ("brightness", f"{report['brightness']:.0%}", "of the head, of full scale"),
-        ("exposure", f"{report['exposure_change']:.1%}", "change of that brightness"),
-        (
-            "background",
-            f"{report['background_moving']:.1%} moves",
-            "one moment is kept, the medoid" if still else "put together from all moments",
-        ),
-        ("background seen", f"{report['background_seen']:.0%}", "pixels of it ever uncovered"),
-        ("label flicker", f"{report['label_flicker']:.1%}", "still pixels by an edge that change"),
-        (
-            "sound late by",
-            f"{report['offset_s']:+.2f} s",
-            f"confidence {report['offset_confidence']:.2f} of 1",
-        ),
-        ("loudness", f"{report['loudness_rms']:.3f}", "rms, of full scale"),
-        ("lip closure", closure, "depth before and after smoothing in time, eye distances"),
-        ("pose leak", f"{leak['opening_yaw']:+.2f} yaw, {leak['opening_pitch']:+.2f} pitch", leaks),
-        ("jaw in mere turns", f"{leak['jaw_still']:.3f} eye distances", turned),
-        ("mouth shapes", f"{report['mouth_shapes']}", reach),
-        (
-            "common mouth shapes",
-            f"{report['mouth_shapes_common']:.0%}",
-            f"of the shapes that most speakers show; few: {missing}",
-        ),
+        (one["measure"], one["value"].format_map(told), one["meaning"].format_map(told))
+        for one in lines
     ]
 
 
@@ -190,9 +166,9 @@ def _pictures(who: Person) -> Image.Image:
     columns = []
     for t in evenly_spaced(len(who), N_PICTURES):
         frame, torso = np.array(who.frames[t]), np.array(who.torso[t])
-        labels = (0.55 * frame + 0.45 * LABEL_COLOURS[who.labels[t]]).astype(np.uint8)
+        tinted = label_tint(frame, who.labels[t], who.kinds[t])
         behind = np.where(torso[..., 3:] > 0, torso[..., :3], who.background)
-        column = [np.array(_small(one)) for one in (frame, labels, behind)]
+        column = [np.array(_small(one)) for one in (frame, tinted, behind)]
         x, y = (who.landmarks2d[t] * SIDE / who.size).astype(int).clip(0, SIDE - 1).T
         column[0][y, x] = (80, 255, 80)
         columns.append(np.concatenate(column))

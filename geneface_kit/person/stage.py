@@ -55,11 +55,14 @@ def make(run: runs.Run, config: PersonConfig) -> None:
 
 def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
     """The files the stage reads: the clips, the sound beside them, an encoder's weights. The
-    consent is none of them: it changes no picture, and may come later."""
+    consent is none of them: it changes no picture, and may come later.
+
+    Raises: FileNotFoundError when there is no such person, or no sound where it is to be beside.
+    """
     source = find(subject)
     consent_beside(source)  # refused before the long way
     videos = clips_of(source)
-    beside = filter(None, [clip.beside_of(path) for path in videos])
+    beside = filter(None, [clip.beside_of(path, config.sound) for path in videos])
     folder = config.encoder_weights
     weights = runs.record.files_of(Path(folder)) if folder else {}
     return named([*videos, *beside]) | {f"weights/{name}": weights[name] for name in weights}
@@ -185,10 +188,12 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "person.json").unlink(missing_ok=True)
     step("scan")
-    load_encoder(config.encoder, config.encoder_weights)  # refused before the long way
+    # what can be refused without looking at pictures is, before the long way
+    load_encoder(config.encoder, config.encoder_weights)
+    sounds = [speech.offset.read_sound(path, config.sound) for path in clips_of(source)]
     scan = framing.scan_all(clips_of(source), max_s=config.max_s, detector=config.detector)
     taken, warnings = takes.chosen(scan, config.span)
-    taken, heard, notes = _heard(scan, taken, config.sound)
+    taken, heard, notes = _heard(scan, taken, sounds)
     warnings += notes
     spans = firsts_of(taken)
     mesh = landmarks.in_a_row([landmarks.fill_gaps(scan.mesh.cut(*span)) for span in taken])
@@ -198,10 +203,14 @@ def prepare(
     step("tracking")
     placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
     tracked = track(placed, config.size, config.tracking, pictures=frames, spans=spans)
-    hidden, still = hidden_mouth(frames, tracked.landmarks2d), frozen(frames)
-    files.write_tracks(folder, tracked, mesh.found & ~hidden & ~still, spans, config.size)
-    for flags, why in ((hidden, "the mouth is hidden"), (still, "the picture stands")):
+    doubtful = {
+        "the mouth is hidden": hidden_mouth(frames, tracked.landmarks2d),
+        "the picture stands": frozen(frames),
+    }
+    for why, flags in doubtful.items():
         warnings += left_out_of(flags, why, scan, taken)
+    whole = mesh.found & ~np.any(list(doubtful.values()), axis=0)
+    files.write_tracks(folder, tracked, whole, spans, config.size)
     step("speech")
     spoken = speech.offset.features_of([one.shifted() for one in heard])
     step("offset")
@@ -220,7 +229,7 @@ def prepare(
     step("report")
     usable = takes.usable_spans(scan)
     found = quality.Evidence(
-        scan, taken, usable, spans, crop, tracked, audio, background, frames, labels
+        scan, taken, usable, spans, whole, crop, tracked, audio, background, frames, labels
     )
     measured = quality.measure(found)
     measured |= quality.verdict(measured, warnings + list(audio.notes))
@@ -268,11 +277,10 @@ def left_out_of(
 
 
 def _heard(
-    scan: framing.Scan, taken: Sequence[tuple[int, int]], choice: str
+    scan: framing.Scan, taken: Sequence[tuple[int, int]], sounds: Sequence[clip.Sound]
 ) -> tuple[list[tuple[int, int]], list[speech.offset.Heard], list[str]]:
     """What of the stretches has sound, that sound, and notes about it."""
     kept, heard, notes = [], [], {}
-    sounds = [speech.offset.read_sound(path, choice) for path in scan.clips]
     for start, stop in taken:
         number, own = scan.within(start)
         sound, first = sounds[number], start - own

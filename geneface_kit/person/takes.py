@@ -3,11 +3,12 @@ the rest.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.framing import MIN_S, Scan
@@ -79,6 +80,11 @@ def chosen(found: Scan, number: int = ALL) -> tuple[list[tuple[int, int]], list[
     if others:
         warnings.append(f"{len(others)} other usable stretch(es), {found.times(others)}: {reason}")
     return taken, warnings
+
+
+def frames_of(taken: Sequence[tuple[int, int]]) -> Int[np.ndarray, " t"]:
+    """The numbers of the frames of some stretches."""
+    return np.concatenate([np.arange(*span) for span in taken])
 
 
 def _problem(found: Scan, first: int, stop: int) -> str:

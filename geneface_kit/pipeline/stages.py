@@ -44,7 +44,7 @@ PATHS = frozenset(
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
 STAGES = {
-    "person": Stage(person.make, ("person",), (), person.inputs, seeded=False),
+    "person": Stage(person.make, ("person",), (), person.inputs, seeded=False, version=2),
     "motion": Stage(
         motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False, version=2
     ),

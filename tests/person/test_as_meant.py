@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 
-from geneface_kit.person import clip
+from geneface_kit.person import clip, framing
 from geneface_kit.person import stage as person
 from geneface_kit.person.clip.colour import SCREEN_GAMMA, to_rgb
 from geneface_kit.person.framing import black_bars
@@ -120,6 +120,16 @@ def test_a_wav_beside_is_used_when_the_track_is_silent_or_when_asked(tmp_path):
     assert clip.chosen_sound(silent, "track").samples.std() == 0
 
 
+@pytest.mark.parametrize("choice", ["auto", "beside"])
+def test_a_sound_that_is_not_there_is_refused_before_a_picture_is_looked_at(
+    choice, tmp_path, monkeypatch
+):
+    clip.write_video(tmp_path / "v.mp4", np.zeros((30, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(framing, "scan_all", None)
+    with pytest.raises((ValueError, FileNotFoundError), match="v.mp4"):
+        person.prepare(tmp_path / "v.mp4", tmp_path / "p", person.PersonConfig(sound=choice))
+
+
 def test_only_what_has_sound_is_used():
     sound = clip.Sound(hum(2.0), 0.0)
     assert covered_span(sound, 0, 50) == (0, 50, [])
@@ -179,6 +189,9 @@ def test_a_hand_before_the_mouth_and_a_frozen_picture_are_seen():
     hand[10:20, 36:60, 12:52] = (190, 140, 110)
     hand[10:20, 48:60, 12:52] = (120, 90, 160)
     assert np.flatnonzero(hidden_mouth(hand, points)).tolist() == list(range(10, 20))
+    turned = points.copy()
+    turned[10:20, 30, 0] += 10  # the nose's tip, of eyes 24 pixels apart
+    assert not hidden_mouth(hand, turned).any()
     still = frames.copy()
     still[10:25] = still[10]
     assert np.flatnonzero(frozen(still)).tolist() == list(range(11, 25))

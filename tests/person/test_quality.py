@@ -132,3 +132,8 @@ def test_the_expectation_is_not_known_for_less_than_what_was_measured(demo_perso
     as_measured = report | quality.MEASURED | {"offset_confidence": 0.9, "verdict": "usable"}
     assert "no worse" in quality.expectation(as_measured)
     assert "Nothing useful" in quality.expectation(report | {"verdict": "not usable"})
+
+
+def test_a_person_of_whom_hardly_a_frame_trains_is_not_usable(demo_person):
+    found = quality.verdict({**demo_person.report, "trained": 0.1}, [])
+    assert found["verdict"] == "not usable" and "only 10% of the frames" in found["obstacles"][0]

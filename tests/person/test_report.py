@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from geneface_kit.person import quality, report
+from geneface_kit.person import quality, report, segmentation
 from geneface_kit.person import stage as person
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation import HEAD
@@ -145,3 +145,13 @@ def test_the_benchmark_names_every_step(tmp_path, monkeypatch, demo_person):
     lines = list(bench.run("demo"))
     assert [line.split()[0] for line in lines[3:-1]] == [*person.STEPS, "whole"]
     assert "CPU cores" in lines[1] and "verdict" in lines[-1]
+
+
+def test_labels_that_are_free_are_pale():
+    frame = np.zeros((2, 2, 3), np.uint8)
+    labels = np.full((2, 2), segmentation.HEAD, np.uint8)
+    kinds = np.full((2, 2), segmentation.SURE_HEAD, np.uint8)
+    kinds[0, 0] = segmentation.FREE
+    tinted = report.label_tint(frame, labels, kinds)
+    assert tinted[1, 1].tolist() == [103, 63, 40]  # 0.45 of orange
+    assert tinted[0, 0].min() > 90 and (tinted[0, 0] > tinted[1, 1]).all()

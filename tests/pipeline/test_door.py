@@ -98,6 +98,7 @@ def test_the_sentence_names_setting_range_and_value():
         ("person.encoder=mel", "person.encoder=mel and corpus.encoder=hama differ"),
         ("person.encoder=mel,corpus.encoder=mel", "set motion.weights=train"),
         ("adaptation.pitch=true", "adaptation.pitch needs motion.pitch=true"),
+        ("person.sound=beside", "person.sound=beside needs demo.wav beside"),
         ("motion.weights=train,motion.devices=3", "motion.devices=3 cannot share motion.batch=8"),
     ],
 )

@@ -40,10 +40,8 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound | None:
     Raises: FileNotFoundError for "beside" without a .wav.
     """
     path = Path(path)
-    beside = beside_of(path)
+    beside = beside_of(path, choice)
     if choice == "beside":
-        if beside is None:
-            raise FileNotFoundError(f"person.sound=beside needs {path.stem}.wav beside {path}")
         return Sound(*_decoded(beside, 0.0))
     about, silent = probe(path), None
     for number in range(about.n_sounds):
@@ -67,10 +65,16 @@ def sound_of(path: Path | str) -> Float[np.ndarray, " n"] | None:
     return None if sound is None else sound.samples
 
 
-def beside_of(path: Path) -> Path | None:
-    """The .wav of the same name beside a video, its ending in any case."""
+def beside_of(path: Path, choice: str = "auto") -> Path | None:
+    """The .wav of the same name beside a video, its ending in any case.
+
+    Raises: FileNotFoundError when there is none and the choice is "beside".
+    """
     names = (path.with_suffix(".wav"), path.with_suffix(".WAV"))
-    return next((name for name in names if name.exists() and name != path), None)
+    found = next((name for name in names if name.exists() and name != path), None)
+    if found is None and choice == "beside":
+        raise FileNotFoundError(f"person.sound=beside needs {path.stem}.wav beside {path}")
+    return found
 
 
 def is_silent(audio: Float[np.ndarray, " n"]) -> bool:
