@@ -1,4 +1,4 @@
-"""Live: what a notebook shows, live or executed: figures, sliders, code, errors in one sentence."""
+"""Live: what a notebook shows, live or executed: figures, panels, code, errors in one sentence."""
 
 import ast
 import base64
@@ -14,6 +14,7 @@ from traceback import walk_tb
 from typing import Any
 
 import numpy as np
+from geneface_kit_figures.panel import Panel, Picture, Scene, first, shot_of
 from matplotlib.figure import Figure
 
 from geneface_kit.pipeline.settings import RENAMED
@@ -62,31 +63,22 @@ def show(fig: Figure, twin: Any = None) -> None:
     _publish(bundle)
 
 
-def explore(draw: Callable[..., np.ndarray], **values: Sequence[object]) -> None:
-    """Sliders over a drawing function; without a viewer, a contact sheet of the same drawings.
+def explore(scene: Scene | Callable[..., Picture], **values: Sequence[object]) -> None:
+    """A panel of what a drawing function draws; without a viewer, a contact sheet of the same.
 
-    draw: takes one keyword per entry of `values` and returns a picture (h, w, 3).
-    values: name -> the values to choose from. The sheet walks through the first name and holds
-    the others at their middle value.
+    scene: as `panel.Scene`; or a function that takes one keyword per entry of `values` and returns
+    a picture (h, w, 3). values: name -> the values to choose from. The sheet walks through the
+    first name and holds the others as they are at first.
     """
-    middles = {name: options[len(options) // 2] for name, options in values.items()}
+    if not isinstance(scene, Scene):
+        scene = Scene(scene, values)
     if is_live():
-        import ipywidgets
-
-        def redraw(**chosen):
-            fig = filmstrip([draw(**chosen)])
-            fig.set_size_inches(3.2, 3.2)
-            show(fig)
-
-        sliders = {
-            name: ipywidgets.SelectionSlider(options=list(options), value=middles[name])
-            for name, options in values.items()
-        }
-        ipywidgets.interact(redraw, **sliders)
+        Panel(scene).show()
         return
-    name, options = next(iter(values.items()))
+    start = {name: options[first(options)] for name, options in scene.values.items()}
+    name, options = next(iter(scene.values.items()))
     picks = [options[k] for k in np.linspace(0, len(options) - 1, min(5, len(options))).astype(int)]
-    pictures = [draw(**{**middles, name: pick}) for pick in picks]
+    pictures = [shot_of(scene.draw(**{**start, name: pick})).image() for pick in picks]
     show(filmstrip(pictures, [f"{name} {pick}" for pick in picks]))
 
 
