@@ -4,7 +4,11 @@ A drawing function sees nothing but the data file, so every picture can be redra
 without a GPU and without the runs it came from.
 """
 
+import html
+import inspect
+import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,6 +39,7 @@ from geneface_kit_figures.drawings import (
     draw_domains,
     draw_mouth,
     draw_pipeline,
+    sketch,
 )
 from geneface_kit_figures.faces import draw_filmstrip, draw_filmstrips, draw_grid
 from geneface_kit_figures.lips import (
@@ -76,6 +81,7 @@ __all__ = [
     "filmstrip_data",
     "filmstrips_data",
     "grid_data",
+    "listing",
     "moments",
     "mouth_data",
     "names",
@@ -87,6 +93,7 @@ __all__ = [
     "rendered_at",
     "save",
     "save_filmstrips",
+    "sketch",
     "spoken_row",
     "strip_row",
     "style",
@@ -234,6 +241,31 @@ DRAW = {
     "ablations": draw_ablations,
 }
 """Kind of figure -> the function that draws its data."""
+
+
+def listing(folder: Path) -> str:
+    """The figures of a folder as an html table: each with its data, its facts, the function that
+    draws it and the runs it came from."""
+    rows = []
+    for name in names(folder):
+        facts = json.loads((folder / f"{name}.json").read_text())
+        drawn = DRAW[facts["kind"]]
+        code = Path(inspect.getsourcefile(drawn))
+        files = [path for path in sorted(folder.glob(f"{name}.*")) if path.suffix != ".part"]
+        cells = [
+            html.escape(facts["title"]),
+            ", ".join(_anchor(path, path.suffix[1:]) for path in files),
+            _anchor(code, f"{drawn.__name__}, line {inspect.getsourcelines(drawn)[1]}"),
+            html.escape(" ".join(facts["runs"])) or "-",
+        ]
+        rows.append("".join(f"<td style='text-align: left'>{cell}</td>" for cell in cells))
+    head = "<th>figure</th><th>picture, data, facts</th><th>drawn by</th><th>runs</th>"
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _anchor(path: Path, text: str) -> str:
+    where = html.escape(os.path.relpath(path.resolve()), quote=True)
+    return f"<a href='{where}'>{html.escape(text)}</a>"
 
 
 def pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:

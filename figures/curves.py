@@ -45,7 +45,8 @@ def training_twin(data: pd.DataFrame) -> Any:
         curve = curve.iloc[:: -(-len(curve) // 50)].round(5)
         name = f"{part}: {measure}"
         twin.add_scatter(x=curve["step"].tolist(), y=curve["value"].tolist(), name=name)
-    return twin.update_yaxes(type="log")
+    twin.update_xaxes(title="update")
+    return twin.update_yaxes(title="value, in the measure's own unit", type="log")
 
 
 def draw_opening(data: pd.DataFrame, title: str) -> Figure:
@@ -74,15 +75,22 @@ def draw_opening(data: pd.DataFrame, title: str) -> Figure:
 
 
 def opening_twin(data: pd.DataFrame) -> Any:
-    """The same curves as a plotly figure."""
+    """The same curves, agreements and held-out part as a plotly figure."""
     import plotly.graph_objects as go
 
     twin = go.Figure()
+    held = data[data["held_out"] == 1]
+    scored = held if len(held) > 2 else data
+    if len(held):
+        edges = {"x0": float(held["seconds"].iloc[0]), "x1": float(held["seconds"].iloc[-1]) + 0.04}
+        twin.add_vrect(**edges, fillcolor=PALE, line_width=0, layer="below")
+        twin.add_annotation(x=edges["x0"], y=1, yref="paper", text="held out", showarrow=False)
     for column, (name, colour) in CURVES.items():
         if column in data:
-            y = data[column].round(3).tolist()
-            twin.add_scatter(x0=0, dx=0.04, y=y, name=name, line={"color": colour})
-    return twin
+            y, label = data[column].round(3).tolist(), name + _agreement(scored, column)
+            twin.add_scatter(x0=0, dx=0.04, y=y, name=label, line={"color": colour})
+    twin.update_xaxes(title="time (s)")
+    return twin.update_yaxes(title="mouth opening (eye distances)")
 
 
 def draw_ablations(data: pd.DataFrame, title: str) -> Figure:

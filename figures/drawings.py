@@ -1,10 +1,12 @@
 """Drawings: the data of a figure -> a matplotlib figure. No other input, no global state."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from geneface_kit_figures.colours import BLUE, GREEN, GREY, INK, PALE, RED, YELLOW
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -14,6 +16,7 @@ __all__ = [
     "draw_domains",
     "draw_mouth",
     "draw_pipeline",
+    "sketch",
 ]
 
 
@@ -91,17 +94,75 @@ def draw_domains(data: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def domains_twin(data: pd.DataFrame) -> Any:
-    """The same dots as a plotly figure."""
-    import plotly.graph_objects as go
+def domains_twin(
+    data: pd.DataFrame, faces: Mapping[str, Float[np.ndarray, "_ 68 3"]] | None = None
+) -> Any:
+    """The same dots, planes and group means as a plotly figure; a click on a name hides its cloud.
 
-    twin = go.Figure()
-    for name, points in data.groupby("origin", sort=False):
-        colour = DOMAIN_COLOURS.get(str(name), GREY)
-        twin.add_scatter(
-            x=points["x"], y=points["y"], mode="markers", name=name, marker={"color": colour}
-        )
+    faces: the landmarks (or displacements) that `domains_data` was made of; a face stands beside
+    every tenth part of a cloud or more, and shows itself under the mouse.
+    """
+    from plotly.subplots import make_subplots
+
+    planes = [("x", "y")] + ([("u", "v")] if "u" in data else [])
+    titles = ("", "t-SNE: neighbours stay together")
+    twin = make_subplots(1, len(planes), subplot_titles=titles[: len(planes)])
+    for column, (x, y) in enumerate(planes, 1):
+        for name, points in data.groupby("origin", sort=False):
+            colour = DOMAIN_COLOURS.get(str(name), GREY)
+            own = {"legendgroup": name, "row": 1, "col": column}
+            shown = _thinned(points)
+            text = None if faces is None else _sketches(faces[str(name)], points, shown)
+            hover = {"hovertemplate": "%{text}<extra>" + str(name) + "</extra>"} if text else {}
+            twin.add_scatter(
+                x=shown[x].round(3).tolist(), y=shown[y].round(3).tolist(), mode="markers",
+                name=name, text=text, showlegend=column == 1, opacity=0.7,
+                marker={"color": colour, "size": 5}, **hover, **own,
+            )  # fmt: skip
+            if x == "x":
+                mean = points[[x, y]].mean().round(3).tolist()
+                twin.add_scatter(
+                    x=mean[:1], y=mean[1:], mode="markers", name=f"mean, {name}", showlegend=False,
+                    marker={"color": colour, "size": 14, "line": {"color": INK, "width": 2}}, **own,
+                )  # fmt: skip
+    twin.update_xaxes(title="first component (eye distances)", row=1, col=1)
+    twin.update_yaxes(title="second component (eye distances)", row=1, col=1)
+    if len(planes) == 2:
+        twin.update_xaxes(showticklabels=False, row=1, col=2)
+        twin.update_yaxes(showticklabels=False, row=1, col=2)
+    twin.update_layout(hoverlabel={"font": {"family": "DejaVu Sans Mono, monospace", "size": 9}})
     return twin
+
+
+TWIN_DOTS = 100
+"""Most dots of a cloud in the twin: each carries a face, and notebooks stay small."""
+
+
+def _thinned(points: pd.DataFrame) -> pd.DataFrame:
+    return points.iloc[:: -(-len(points) // TWIN_DOTS)]
+
+
+def _sketches(
+    faces: Float[np.ndarray, "_ 68 3"], points: pd.DataFrame, shown: pd.DataFrame
+) -> list[str]:
+    """The faces of some dots; the dots are frames evenly spaced, as `domains_data` takes them."""
+    step = np.linspace(0, len(faces) - 1, len(points)).round().astype(int)
+    return [sketch(faces[step[points.index.get_loc(row)]]) for row in shown.index]
+
+
+def sketch(landmarks: Float[np.ndarray, "68 3"], columns: int = 14, rows: int = 7) -> str:
+    """A face in Braille signs, a dot a landmark, lines joined by <br>: a picture made of letters,
+    which every viewer of the notebook shows without a kernel."""
+    flat = landmarks[:, :2] * (1, -1)
+    flat = (flat - flat.min(0)) / np.ptp(flat, axis=0)
+    at = (flat * (2 * columns - 1, 4 * rows - 1)).round().astype(int)
+    signs = np.full((rows, columns), 0x2800)
+    for x, y in at:
+        signs[y // 4, x // 2] |= BRAILLE[y % 4][x % 2]
+    return "<br>".join("".join(map(chr, row)) for row in signs)
+
+
+BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # Unicode 2800 to 28FF
 
 
 def draw_bars(data: pd.DataFrame, title: str) -> Figure:

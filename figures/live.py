@@ -51,14 +51,15 @@ def filmstrip(
 def show(fig: Figure, twin: Any = None) -> None:
     """Shows a matplotlib figure once, as PNG (JPEG when large), and closes it.
 
-    twin: a plotly figure of the same data; JupyterLab shows it, other viewers the picture.
+    twin: a plotly figure of the same data, which takes the title over; JupyterLab shows it, other
+    viewers the picture.
     """
     import matplotlib.pyplot as plt
 
     bundle = {"text/plain": _title(fig), **stored(fig)}
     plt.close(fig)
     if twin is not None:
-        twin.update_layout(template="none")
+        twin.update_layout(template="none", title=bundle["text/plain"], legend={"orientation": "h"})
         bundle["application/vnd.plotly.v1+json"] = twin.to_plotly_json()
     _publish(bundle)
 

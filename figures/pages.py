@@ -5,6 +5,7 @@ with its source; never both.
 """
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,11 +86,25 @@ def beside_published(
     return wide.loc[order].fillna("—").reset_index().rename_axis(columns=None)
 
 
-def to_html(ours: pd.DataFrame, name: str, beside: Sequence[str] | None = None) -> str:
-    """The wide table as html, titled, with definitions and reasons under it."""
+def to_html(
+    ours: pd.DataFrame,
+    name: str,
+    beside: Sequence[str] | None = None,
+    *,
+    links: Mapping[str, str] | None = None,
+) -> str:
+    """The wide table as html, titled, with definitions and reasons under it.
+
+    links: run id -> address of the run's page, as `run_page.links` gives them; runs without an
+    address are named only.
+    """
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in _notes(ours))
     wide = beside_published(ours, name, beside).rename(columns=_header)
     cells = wide.to_html(index=False, border=0)
+    for run_id, address in (links or {}).items():
+        short, where = _short_ids(run_id), html.escape(address, quote=True)
+        said = f'<a href="{where}" title="{html.escape(run_id, quote=True)}">{short}</a>'
+        cells = re.sub(rf"(?<![\w-]){re.escape(short)}(?![\w-])", lambda _, to=said: to, cells)
     title = html.escape(f"{TITLES[name]} ({_kinds(ours)})")
     return f"<h3>{title}</h3>\n{cells}\n<ul>{listed}</ul>\n"
 

@@ -315,7 +315,35 @@ def test_a_figure_names_the_runs_and_the_kind_of_its_rows(folder):
 def test_twins_hold_every_curve():
     assert [line.name for line in figures.training_twin(history()).data] == ["head: loss"]
     names = [line.name for line in figures.opening_twin(openings()).data]
-    assert names == ["tracked (true)", "by this kit", "ridge regression", "mean face"]
+    labels = figures.draw_opening(openings(), "T").axes[0].get_legend().get_texts()
+    assert names == [text.get_text() for text in labels if text.get_text() != "held out"]
+    assert names[0] == "tracked (true)" and names[1].startswith("by this kit: r 1.00")
+
+
+def test_twins_say_what_the_picture_says():
+    twin = figures.opening_twin(openings()).to_plotly_json()["layout"]
+    assert twin["xaxis"]["title"]["text"] == "time (s)"
+    assert twin["yaxis"]["title"]["text"] == "mouth opening (eye distances)"
+    data = figures.domains_data(groups(), n_points=40, neighbours=True)
+    twin = figures.domains_twin(data, groups())
+    means = [line for line in twin.data if line.name.startswith("mean, ")]
+    assert len(means) == data["origin"].nunique()
+    centre = data[data["origin"] == data["origin"].iloc[0]][["x", "y"]].mean()
+    assert [means[0].x[0], means[0].y[0]] == pytest.approx(centre.tolist(), abs=1e-3)
+    assert twin.layout.xaxis.title.text == "first component (eye distances)"
+    assert twin.layout.annotations[0].text == "t-SNE: neighbours stay together"
+    clouds = [line for line in twin.data if line.text]
+    assert all(len(line.text) == len(line.x) for line in clouds) and len(clouds) == 2 * len(means)
+
+
+def test_a_sketch_is_a_face_in_braille():
+    """Two corners and the rest in the middle: dot 1 of the first sign, dot 8 of the last."""
+    face = np.full((68, 3), 0.5)
+    face[0], face[1] = (0, 1, 0), (1, 0, 0)  # left above, right below
+    lines = figures.sketch(face, columns=3, rows=3).split("<br>")
+    assert [len(line) for line in lines] == [3, 3, 3]
+    assert lines[0][0] == "\u2801" and lines[2][2] == "\u2880"
+    assert lines[0][1:] == "\u2800" * 2 and ord(lines[1][1]) > 0x2800
 
 
 def test_the_commands_redraw_and_make_filmstrips(monkeypatch, capsys):

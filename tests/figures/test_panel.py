@@ -25,7 +25,9 @@ def test_a_panel_starts_in_the_middle_of_numbers_and_with_the_first_word_and_fol
         seen.append((level, view))
         return np.full((8, 8, 3), level, np.uint8)
 
-    panel = Panel(Scene(draw, {"level": range(0, 50, 10), "view": ("plain", "odd")}, {"level": "m"}))
+    panel = Panel(
+        Scene(draw, {"level": range(0, 50, 10), "view": ("plain", "odd")}, {"level": "m"})
+    )
     assert seen == [(20, "plain")] and panel.picture[:2] == b"\xff\xd8"
     assert panel.controls[0] == {"name": "level", "options": [0, 10, 20, 30, 40], "unit": "m"}
     before = panel.picture
