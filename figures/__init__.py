@@ -39,9 +39,8 @@ from geneface_kit_figures.drawings import (
     draw_domains,
     draw_mouth,
     draw_pipeline,
-    sketch,
 )
-from geneface_kit_figures.faces import draw_filmstrip, draw_filmstrips, draw_grid
+from geneface_kit_figures.faces import draw_filmstrip, draw_filmstrips, draw_grid, sketch
 from geneface_kit_figures.lips import (
     filmstrips_data,
     grid_data,

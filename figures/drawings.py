@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from geneface_kit_figures.colours import BLUE, GREEN, GREY, INK, PALE, RED, YELLOW
+from geneface_kit_figures.faces import sketch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -16,7 +17,6 @@ __all__ = [
     "draw_domains",
     "draw_mouth",
     "draw_pipeline",
-    "sketch",
 ]
 
 
@@ -130,7 +130,8 @@ def domains_twin(
     if len(planes) == 2:
         twin.update_xaxes(showticklabels=False, row=1, col=2)
         twin.update_yaxes(showticklabels=False, row=1, col=2)
-    twin.update_layout(hoverlabel={"font": {"family": "DejaVu Sans Mono, monospace", "size": 9}})
+    font = {"family": "DejaVu Sans Mono, monospace", "size": 13, "color": INK}
+    twin.update_layout(hoverlabel={"font": font, "bgcolor": "white"})
     return twin
 
 
@@ -148,21 +149,6 @@ def _sketches(
     """The faces of some dots; the dots are frames evenly spaced, as `domains_data` takes them."""
     step = np.linspace(0, len(faces) - 1, len(points)).round().astype(int)
     return [sketch(faces[step[points.index.get_loc(row)]]) for row in shown.index]
-
-
-def sketch(landmarks: Float[np.ndarray, "68 3"], columns: int = 14, rows: int = 7) -> str:
-    """A face in Braille signs, a dot a landmark, lines joined by <br>: a picture made of letters,
-    which every viewer of the notebook shows without a kernel."""
-    flat = landmarks[:, :2] * (1, -1)
-    flat = (flat - flat.min(0)) / np.ptp(flat, axis=0)
-    at = (flat * (2 * columns - 1, 4 * rows - 1)).round().astype(int)
-    signs = np.full((rows, columns), 0x2800)
-    for x, y in at:
-        signs[y // 4, x // 2] |= BRAILLE[y % 4][x % 2]
-    return "<br>".join("".join(map(chr, row)) for row in signs)
-
-
-BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # Unicode 2800 to 28FF
 
 
 def draw_bars(data: pd.DataFrame, title: str) -> Figure:

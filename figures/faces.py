@@ -1,12 +1,21 @@
 """Faces: data with pictures in it -> a matplotlib figure: strips over their sound, and the grid."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
 from geneface_kit_figures.colours import BLUE, GREEN, GREY, INK, RED, YELLOW
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
-__all__ = ["SHAPE_COLOURS", "draw_filmstrip", "draw_filmstrips", "draw_grid"]
+__all__ = [
+    "LINES",
+    "SHAPE_COLOURS",
+    "draw_filmstrip",
+    "draw_filmstrips",
+    "draw_grid",
+    "sketch",
+]
 
 SHAPE_COLOURS = {"m b p": RED, "f v": YELLOW, "o u w": GREEN, "a": BLUE}
 """Shape of the lips (phonemes.SHAPES) -> its colour."""
@@ -16,6 +25,26 @@ SHAPE_NAMES = {
     "o u w": "o u w\nrounded",
     "a": "a\nopen",
 }
+PARTS = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
+CLOSED = (36, 42, 48, 60)  # parts whose line returns to its first point
+LINES = [[*range(a, b), *([a] if a in CLOSED else [])] for a, b in PARTS]
+"""Points of each line of a face: jaw, brows, nose, eyes, lips."""
+BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # dots of a sign, row by row
+
+
+def sketch(landmarks: Float[np.ndarray, "68 _"], columns: int = 14, rows: int = 7) -> str:
+    """A face in Braille signs (Unicode 2800 to 28FF), lines joined by <br>: a picture of letters,
+    which every viewer of a notebook shows, without a kernel."""
+    flat = landmarks[:, :2] * (1, -1)
+    flat = (flat - flat.min(axis=0)) / np.ptp(flat, axis=0)
+    share = np.linspace(0, 1, 8)[:, None]
+    signs = np.full((rows, columns), 0x2800)
+    for line in LINES:
+        for start, end in itertools.pairwise(line):
+            between = (1 - share) * flat[start] + share * flat[end]
+            for x, y in (between * (2 * columns - 1, 4 * rows - 1)).round().astype(int):
+                signs[y // 4, x // 2] |= BRAILLE[y % 4][x % 2]
+    return "<br>".join("".join(map(chr, row)) for row in signs)
 
 
 def draw_filmstrip(data: Mapping[str, np.ndarray], title: str) -> Figure:

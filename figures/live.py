@@ -59,7 +59,8 @@ def show(fig: Figure, twin: Any = None) -> None:
     bundle = {"text/plain": _title(fig), **stored(fig)}
     plt.close(fig)
     if twin is not None:
-        twin.update_layout(template="none", title=bundle["text/plain"], legend={"orientation": "h"})
+        above = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+        twin.update_layout(template="none", title=bundle["text/plain"], legend=above)
         bundle["application/vnd.plotly.v1+json"] = twin.to_plotly_json()
     _publish(bundle)
 

@@ -18,6 +18,7 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
+from geneface_kit_figures.faces import LINES
 from IPython.display import display
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
@@ -29,10 +30,6 @@ Points = Float[np.ndarray, "68 2"]
 VIEW = "application/vnd.jupyter.widget-view+json"
 QUALITY = 92  # of the JPEG files that go to the page
 SIDE = 256  # pixels of a picture of landmarks alone
-PARTS = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
-CLOSED = (36, 42, 48, 60)  # parts whose line returns to its first point
-LINES = [[*range(a, b), *([a] if a in CLOSED else [])] for a, b in PARTS]
-"""Points of each line of a face: jaw, brows, nose, eyes, lips."""
 ALONE = """<style>
 .jp-OutputArea-child:has(.gk-last):has(+ .jp-OutputArea-child .gk-panel) { display: none; }
 .jp-OutputArea-child:has(.gk-last) + .jp-OutputArea-child > .jupyter-widgets:not(:has(*)) {

@@ -337,13 +337,14 @@ def test_twins_say_what_the_picture_says():
 
 
 def test_a_sketch_is_a_face_in_braille():
-    """Two corners and the rest in the middle: dot 1 of the first sign, dot 8 of the last."""
-    face = np.full((68, 3), 0.5)
-    face[0], face[1] = (0, 1, 0), (1, 0, 0)  # left above, right below
+    """A jaw down the left side and along the chin, everything else in the upper right corner."""
+    face = np.zeros((68, 3))
+    face[:, :2] = (1, 1)
+    face[0, :2], face[1:16, :2], face[16, :2] = (0, 1), (0, 0), (1, 0)
     lines = figures.sketch(face, columns=3, rows=3).split("<br>")
-    assert [len(line) for line in lines] == [3, 3, 3]
-    assert lines[0][0] == "\u2801" and lines[2][2] == "\u2880"
-    assert lines[0][1:] == "\u2800" * 2 and ord(lines[1][1]) > 0x2800
+    assert [line[0] for line in lines] == ["\u2847", "\u2847", "\u28c7"]  # left dots; and the foot
+    assert lines[2][1:] == "\u28c0" * 2  # the lowest two dots
+    assert lines[0][1:] == "\u2800\u2808" and lines[1][1:] == "\u2800" * 2
 
 
 def test_the_commands_redraw_and_make_filmstrips(monkeypatch, capsys):

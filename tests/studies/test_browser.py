@@ -164,7 +164,7 @@ def test_a_fresh_clone_shows_every_picture_and_no_error(lab, clone, name):
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     data = [output.get("data", {}) for output in outputs]
     drawn = sum(any(kind.startswith("image/") for kind in one) for one in data)
-    seen = ".jp-OutputArea-output img, .jp-OutputArea-output .js-plotly-plot"
+    seen = ".jp-OutputArea-output img, .jp-OutputArea-output.js-plotly-plot"
     lab.page.wait_for_function(
         "([seen, n]) => document.querySelectorAll(seen).length >= n", arg=[seen, drawn]
     )
