@@ -262,6 +262,8 @@ function render({ model, el }) {
   model.on("msg:custom", listen);
   const follow = { picture: take, points: paint, ray: plot, pixel: paint, chosen: read, note: () => tell(model.get("note")) };
   for (const [name, act] of Object.entries(follow)) model.on(`change:${name}`, act);
+  // JupyterLab takes arrow keys for its cells, unless the very element that has the focus says no.
+  for (const element of el.querySelectorAll("input, select, button, canvas")) element.dataset.lmSuppressShortcuts = "true";
   read(), tell(model.get("note"));
   requestAnimationFrame(() => (take(), plot())); // in the page, where colours are known
   return () => {
