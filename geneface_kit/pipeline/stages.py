@@ -51,7 +51,9 @@ STAGES = {
     "adaptation": Stage(
         adaptation.make, ("corpus", "adaptation"), ("person", "motion"), adaptation.inputs
     ),
-    "nerf": Stage(nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs),
+    "nerf": Stage(
+        nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs, version=2
+    ),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=2),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=3
