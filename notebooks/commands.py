@@ -20,6 +20,7 @@ PROGRAMS = {
     "ray-corpus": f"{STUDIES}.ray_corpus",
     "export": f"{STUDIES}.crates",
     "verify": f"{STUDIES}.crates",
+    "fuzz": f"{STUDIES}.fuzz",
     "figures": "geneface_kit_figures",
     "tables": "geneface_kit_figures",
     "filmstrips": "geneface_kit_figures",

@@ -19,7 +19,7 @@ from geneface_kit.runs.record import every_run, named_run, root
 
 OF_THE_CHECKOUT = (
     *("corpus", "ray-corpus", "notebooks", "reproduce", "ablations", "prove", "bench"),
-    *("export", "verify", "figures", "tables", "filmstrips", "test"),
+    *("export", "verify", "fuzz", "figures", "tables", "filmstrips", "test"),
 )
 """The commands of notebooks/commands.py, which is no part of the package."""
 RunName = Annotated[str, given.argument("RUN", "its id, see `runs list`, or its folder")]

@@ -78,9 +78,9 @@ def digests(files: Mapping[str, Path], memory: Path) -> dict[str, str]:
     """
     found, large = {}, {}
     try:
-        known = read_json(memory)
+        known = read_json(memory, schema=1)
     except (FileNotFoundError, Damaged):
-        known = {}
+        known = {"schema": 1}
     for name, path in files.items():
         stat = path.stat()
         stamp = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

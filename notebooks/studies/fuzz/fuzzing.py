@@ -76,7 +76,7 @@ def fuzz(
             path = files[seed % len(files)]
             path.write_bytes(damaged(kept[path], seed))
             outcome, said = _outcome(reader, whole, expected, sums)
-            if beside.read_text() != "mine" or {*folder.iterdir()} != {whole, beside}:
+            if beside.read_bytes() != b"mine" or {*folder.iterdir()} != {whole, beside}:
                 outcome = "outside"
             yield name, seed, outcome, f"{path.name}: {said}"
             for other in files:  # a reader may have mended what it needs

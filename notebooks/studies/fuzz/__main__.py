@@ -1,0 +1,48 @@
+"""Damaged files to every reader, and a kill to every stage; what came of it.
+
+python -m geneface_kit fuzz --minutes 30
+python -m geneface_kit fuzz --kills 6
+"""
+
+import logging
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geneface_kit.pipeline.options import STAGES, CommandLine, Seed, several
+
+
+def fuzz(
+    minutes: Annotated[float, typer.Option(help="of damaged files")] = 1.0,
+    seed: Seed = 0,
+    kills: Annotated[int, typer.Option(help="of each stage, instead of files")] = 0,
+    stages: Annotated[str, typer.Option(help="which are killed")] = ",".join(STAGES),
+) -> int:
+    """Feed damaged files to every reader, or kill every stage."""
+    with tempfile.TemporaryDirectory() as folder:
+        if kills:
+            from notebooks.studies.fuzz.kills import kill
+
+            for line in kill(several(stages), kills, seed, Path(folder)):
+                typer.echo(line)
+            return 0
+        from notebooks.studies.fuzz import fuzzing
+
+        for name in ("geneface_kit", "geneface_kit_figures", "libav"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        counts, faults = fuzzing.run_for(minutes, seed, Path(folder))
+    lines = [f"{'reader':22}" + "".join(f"{name:>12}" for name in fuzzing.OUTCOMES)]
+    for name, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        lines.append(f"{name:22}" + "".join(f"{count[one]:12}" for one in fuzzing.OUTCOMES))
+    typer.echo("\n".join([*faults, *lines]))
+    return 1 if faults else 0
+
+
+main = CommandLine(fuzz)
+
+if __name__ == "__main__":
+    sys.exit(main())
