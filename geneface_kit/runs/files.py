@@ -105,7 +105,9 @@ def enough(place: Path) -> Iterator[None]:
     except Lacking:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
+        named = isinstance(error, OSError | ValueError) and type(error) is not OSError
+        text = getattr(error, "strerror", None) or ("" if named else error)  # no file's name
+        said = f"{type(error).__name__}: {text}"
         for words, sentence in LACKS.items():
             if words in said:
                 again = "and run the same command again, it goes on where it stopped"
