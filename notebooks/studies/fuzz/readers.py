@@ -456,6 +456,7 @@ KITS_OWN = """
     geneface_kit.metrics.networks._published
     geneface_kit.metrics.networks._from_package
     geneface_kit.person.known._published
+    geneface_kit.person.quality.read_rows
     geneface_kit.person.speech.conformer._hama_file
     geneface_kit.pipeline.methods._methods
     geneface_kit.pipeline.settings.profile_values
@@ -465,6 +466,7 @@ KITS_OWN = """
     figures.phonemes._symbols
     notebooks.studies.dependencies.licence_of
     notebooks.studies.dependencies.pins
+    notebooks.studies.reproduction.claims.read
 """.split()
 """Functions that read only what came with the kit or another package."""
 OWN_WRITTEN = """
