@@ -407,6 +407,7 @@ COVERS = {
         figures._read_data
         figures._same_picture
         figures.content.training_data
+        figures.listing
         notebooks.studies.crates.crate._files
     """.split(),
     "table": """
@@ -466,6 +467,7 @@ KITS_OWN = """
     figures.phonemes._symbols
     notebooks.studies.dependencies.licence_of
     notebooks.studies.dependencies.pins
+    notebooks.studies.demo_person.sample.write_sample
     notebooks.studies.reproduction.claims.read
 """.split()
 """Functions that read only what came with the kit or another package."""
