@@ -136,7 +136,7 @@ def test_bad_input_gets_one_sentence(made, tmp_path):
         found.render_frame(person.landmarks[:1], broken)
     with pytest.raises(ValueError, match="3 frames need as many poses, got 2"):
         next(found.render(person.landmarks[:3], person.poses[:2]))
-    with pytest.raises(FileNotFoundError, match="run the stage nerf"):
+    with pytest.raises(FileNotFoundError, match="there is no .*avatar.json: run its stage first"):
         nerf_stage.load(tmp_path, person)
     with pytest.raises(ValueError, match="is of puppet at 32 px, not of obama"):
         nerf_stage.load(folder, dataclasses.replace(person, name="obama"))
