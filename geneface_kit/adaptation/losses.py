@@ -11,6 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from geneface_kit.metrics.formulas import frechet_distance
+
+MOUTH = torch.tensor([*range(17), *range(48, 68)])  # jaw and lips among the 68 points
+N_AXES = 12  # directions in which motion is compared (ours)
+
 
 def adversarial_loss(score_fake: Float[Tensor, "n 1"]) -> Float[Tensor, ""]:
     """L_adv of the post-net, LSGAN's of a generator: mean of (1 - D(P(l)))^2, of the
@@ -28,27 +33,42 @@ def discriminator_loss(
     return (score_fake**2).mean() + ((1 - score_real) ** 2).mean()
 
 
+def gradient_penalty(
+    score_real: Float[Tensor, "k 1"], real: Float[Tensor, "k m"]
+) -> Float[Tensor, ""]:
+    """R1 (Mescheder et al., 2018): mean squared slope of D at the person's own frames, which must
+    ask for a gradient. Ours: a steep discriminator drives the post-net to and fro."""
+    (slope,) = torch.autograd.grad(score_real.sum(), real, create_graph=True)
+    return (slope**2).sum(1).mean()
+
+
 def mse_loss(adapted: Float[Tensor, "t m"], own: Float[Tensor, "t m"]) -> Float[Tensor, ""]:
     """L_mse: mean squared error of motion for the person's own speech from the tracked motion."""
     return ((adapted - own) ** 2).mean()
 
 
-class MomentsLoss(nn.Module):
-    """How far the first two moments of some motion are from a person's own. Ours.
-
-    In the person's `n_axes` main directions, each divided by its standard deviation, own motion
-    has mean 0 and covariance 1: the loss is the mean square of what differs from that.
+class MouthAxes(nn.Module):
+    """Jaw and lips of some motion in the person's N_AXES main directions of them, each over the
+    person's standard deviation: own motion has mean 0 and covariance 1. Ours: eyes and brows are
+    replayed, and what hardly moves is noise of the tracking. sizes: the deviations.
     """
 
-    def __init__(self, own: Float[Tensor, "k m"], *, n_axes: int = 12) -> None:
+    def __init__(self, own: Float[Tensor, "k 204"]) -> None:
         super().__init__()
-        values, vectors = torch.linalg.eigh(torch.cov(own.double().T))
-        scale = values[-n_axes:].clamp(min=1e-12).rsqrt()
-        self.register_buffer("axes", (vectors[:, -n_axes:] * scale).float())
-        self.register_buffer("mean", own.mean(0))
+        mouth = self.points(own)
+        values, vectors = torch.linalg.eigh(torch.cov(mouth.double().T))
+        self.register_buffer("mean", mouth.mean(0))
+        self.register_buffer("axes", vectors[:, -N_AXES:].float())
+        self.register_buffer("sizes", values[-N_AXES:].clamp(min=1e-4).sqrt().float())
 
-    def forward(self, motion: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
-        """The loss, 0 when the moments agree."""
-        z = (motion - self.mean) @ self.axes
-        wanted = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-        return (z.mean(0) ** 2).mean() + ((torch.cov(z.T) - wanted) ** 2).sum() / z.shape[1]
+    def forward(self, motion: Float[Tensor, "*b 204"]) -> Float[Tensor, "*b k"]:
+        return (self.points(motion) - self.mean) @ self.axes / self.sizes
+
+    @staticmethod
+    def points(motion: Float[Tensor, "*b 204"]) -> Float[Tensor, "*b 111"]:
+        """The coordinates of jaw and lips alone."""
+        return motion.unflatten(-1, (68, 3))[..., MOUTH, :].flatten(-2)
+
+    def distance(self, one: Float[Tensor, "n 204"], other: Float[Tensor, "k 204"]) -> float:
+        """Frechet distance of two sets of frames in these directions, squared units of motion."""
+        return frechet_distance(*((self(each) * self.sizes).numpy() for each in (one, other)))

@@ -62,15 +62,16 @@ def postnet_class(path: str) -> type[nn.Module]:
 
 
 class Discriminator(nn.Module):
-    """D, scores single frames: near 1 for the person's own, near 0 for others (LSGAN)."""
+    """D, scores single frames: near 1 for the person's own, near 0 for others (LSGAN). motion:
+    numbers of a frame; the code shows it all 204, the stage the mouth's `losses.MouthAxes`."""
 
-    def __init__(self, *, motion: int = 204) -> None:
+    def __init__(self, *, motion: int = 204, dropout: float = 0.25) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         sizes = (motion, 128, 256, 256, 128)
         for index, slope in enumerate((0.2, 0.25, 0.25, 0.25)):
             linear = nn.Linear(sizes[index], sizes[index + 1])
-            layers += [linear, nn.LeakyReLU(slope), nn.Dropout(0.25)]
+            layers += [linear, nn.LeakyReLU(slope), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(128, 1, bias=False))
 
     def forward(self, frames: Float[Tensor, "n m"]) -> Float[Tensor, "n 1"]:
@@ -94,18 +95,17 @@ class Transport(nn.Module):
     def fit(
         self, source: Iterable[Float[Tensor, "_ m"]], target: Float[Tensor, "k m"], *, noise: float
     ) -> "Transport":
-        """Fits the map to samples of both sides; of the source one piece is in memory at a time.
+        """Fits the map to samples of both sides.
 
         noise: motion of this standard deviation is added to the source's covariance, so that
         directions in which it hardly moves are not blown up. Units of the motion.
         """
-        mean_a, covariance_a = _pooled(source)
-        b = target.detach().double()
-        covariance_a = covariance_a + noise**2 * torch.eye(len(mean_a), dtype=mean_a.dtype)
+        a, b = torch.cat(list(source)).double(), target.double()
+        covariance_a = torch.cov(a.T) + noise**2 * torch.eye(a.shape[1], dtype=a.dtype)
         root, inverse = _roots(covariance_a)
         middle, _ = _roots(root @ torch.cov(b.T) @ root)
         self.matrix.copy_(inverse @ middle @ inverse)
-        self.mean_from.copy_(mean_a)
+        self.mean_from.copy_(a.mean(0))
         self.mean_to.copy_(b.mean(0))
         return self
 
@@ -199,20 +199,6 @@ def project_onto_neighbours(
 
 def _unit(enter: int, leave: int) -> ConvBlock:
     return ConvBlock(enter, leave, residual=enter == leave, slope=0.2)
-
-
-def _pooled(pieces: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of all rows, by Chan's formula (see `corpus.feature_statistics`)."""
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for piece in pieces:
-        rows = piece.detach().double()
-        n, centre = len(rows), rows.mean(0)
-        apart, centred = centre - mean, rows - centre
-        squares = squares + centred.T @ centred
-        squares = squares + torch.outer(apart, apart) * (count * n / (count + n))
-        mean = mean + apart * (n / (count + n))
-        count += n
-    return mean, squares / (count - 1)
 
 
 def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
+from geneface_kit.adaptation.domains import VOICES, foreign_speech, hears_shipped, told_apart
 from geneface_kit.adaptation.postnet import load
 from geneface_kit.adaptation.training import (
     LEAST_MOTION,
@@ -18,12 +18,13 @@ from geneface_kit.adaptation.training import (
     AdaptationTask,
     opening_of,
 )
-from geneface_kit.metrics.formulas import frechet_distance, pearson
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.runs import Run
+from geneface_kit.runs.files import named
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
@@ -33,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 def inputs(subject: str, speech_corpus: CorpusConfig, config: AdaptationConfig) -> dict[str, Path]:
-    """The files this stage reads besides its upstream runs: the corpus' clips, for their sound."""
+    """The files this stage reads besides its upstream runs: the foreign voices, or the corpus'
+    clips for their sound."""
+    if hears_shipped(speech_corpus):
+        return named([VOICES])
     return corpus.clip_files(speech_corpus.folder)
 
 
@@ -42,12 +46,13 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
     who = person.load(run.parents["person"].folder)
     generator = motion.load(run.parents["motion"].folder)
     run.data_kind = who.data_kind
-    if who.speech.encoder != generator.encoder:
+    try:
+        generator.check(who.speech)
+    except ValueError as error:
         raise ValueError(
-            f"{who.name} was prepared with {who.speech.encoder!r} features, the generator reads "
-            f"{generator.encoder!r}; prepare the person again with that encoder"
-        )
-    foreign = corpus.cached_speech(speech_corpus)  # before the seed: reading may draw
+            f"{who.name}: {error}; prepare the person again with that encoder"
+        ) from None
+    foreign = foreign_speech(speech_corpus, who.speech)  # before the seed: reading may draw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
         task = AdaptationTask(generator, who, foreign, config)
@@ -78,29 +83,24 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
 
 
 def _domains(task: AdaptationTask) -> dict[str, float]:
-    """Before and after adaptation: distance (squared inter-ocular distances) and overlap of motion
-    for held-out corpus speech and the person's own; Pearson r of the mouth's opening with the
-    tracked one on the person's held-out sound, if the mouth moves there."""
-    own, unit = task.own.numpy(), task.generator.unit
-    found = {}
-    for side, adapted in (("before", False), ("after", True)):
-        frames = torch.cat(task.predictions(adapted=adapted)).numpy()
-        found[f"distance_{side}"] = unit**2 * frechet_distance(frames, own)
-        found[f"overlap_{side}"] = domain_overlap(frames, own)
-        r = pearson(opening_of(task.held_out(adapted=adapted)), opening_of(task.own_held_out))
+    """What the test parts say of motion before adaptation, after the transport and after all.
+
+    distance: squared inter-ocular distances, and told_apart: accuracy of a fresh classifier, of
+    motion for foreign speech and the person's own; beside them their floors, of two halves of the
+    person's own. mouth_r: Pearson r of the mouth's opening with the tracked one on the person's
+    held-out sound, if the mouth moves there.
+    """
+    own, axes, unit = task.own["fit"], task.axes, task.generator.unit
+    halves = own.split(-(-len(own) // 2))
+    found = {"distance_floor": unit**2 * axes.distance(*halves)}
+    found["told_apart_floor"] = told_apart(*([axes(half)] for half in halves))
+    transport = task.adapter.transport
+    sides = {"before": None, "transport": lambda raw, f0: transport(raw), "after": task.adapter}
+    for side, move in sides.items():
+        moved = task.foreign_motion("test", move)
+        found[f"distance_{side}"] = unit**2 * axes.distance(torch.cat(moved), own)
+        found[f"told_apart_{side}"] = told_apart([axes(own)], [axes(one) for one in moved])
+        r = pearson(opening_of(task.own_motion("test", move)), opening_of(task.own["test"]))
         if not np.isnan(r):
             found[f"mouth_r_{side}"] = r
     return found
-
-
-def domain_overlap(
-    predicted: Float[np.ndarray, "n m"], own: Float[np.ndarray, "k m"], *, neighbours: int = 5
-) -> float:
-    """Share of predicted frames that lie among the person's own: inside the sphere that reaches
-    from some tracked frame to its fifth nearest neighbour (the precision of Kynkaanniemi 2019).
-    """
-    own, predicted = (torch.from_numpy(np.asarray(v, np.float32)) for v in (own, predicted))
-    if len(own) <= neighbours:
-        raise ValueError(f"own must hold more than {neighbours} frames, got {len(own)}")
-    reach = torch.cdist(own, own).kthvalue(neighbours + 1, dim=1).values  # itself is the first
-    return float((torch.cdist(predicted, own) <= reach).any(1).float().mean())

@@ -3,8 +3,9 @@
 GeneFace (arXiv:2301.13430), sec. 3.3; the settings are `AdaptationConfig`'s.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,13 +15,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geneface_kit.adaptation.losses import (
-    MomentsLoss,
+    N_AXES,
+    MouthAxes,
     adversarial_loss,
     discriminator_loss,
+    gradient_penalty,
     mse_loss,
 )
 from geneface_kit.adaptation.postnet import BUILT_IN, Adapter, Discriminator, f0_of, postnet_class
-from geneface_kit.metrics.formulas import frechet_distance
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import WINDOW
 from geneface_kit.person import corpus
@@ -29,16 +31,24 @@ from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.ranges import Count, Named, Natural, NotNegative, Positive, Range
-from geneface_kit.runs.training import Task, warmed_up
+from geneface_kit.runs.training import Task
 
-HELD_OUT = 0.2  # share at the end of every corpus recording that only validates (ours)
+PARTS = {"fit": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
+"""Shares of the foreign speech: what trains, what picks the weights, what only the last measures
+hear. Ours."""
+VALIDATED = 0.1  # share at the end of the person's training frames that picks the weights (ours)
 TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
 """Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
 memory and time do not grow with the corpus (ours)."""
 POSTNET_REACH = 7  # frames that the post-net sees on both sides of one
-DECAY = 250_000  # updates in which the post-net's learning rate falls to a tenth (code)
-DISCRIMINATOR_LR = 1e-4  # learning rate of the discriminator's RMSprop (code)
+DISCRIMINATOR_LR = 1e-3  # of its Adam, with beta 0.5; ours, RMSprop with 1e-4 in the code
+PENALTY = 0.3  # weight of the discriminator's gradient penalty (ours)
+TURNS, HEAD_START = 3, 100
+"""Updates of the discriminator for one of the post-net, and before the first. Ours, 1 and 0 in the
+code: there it never tells the domains apart, the post-net outruns it."""
 LEAST_MOTION = 0.3  # variance ratio of the mouth below which a run has collapsed (ours)
+Move = Callable[[Tensor, Tensor], Tensor]  # raw motion (1, t, 204) and its f0 -> moved motion
+Heard = tuple[Speech, Float[Tensor, "1 _ 204"]]
 PostNetClass = Annotated[str, Named((BUILT_IN,), "torch.nn:Module")]
 
 
@@ -49,16 +59,15 @@ class AdaptationConfig:
     postnet: bool = True  # false leaves the transport alone (an ablation)
     postnet_class: PostNetClass = BUILT_IN  # an own one, see postnet.postnet_class
     steps: Count = 80  # updates; official 20,000
-    lr: Positive = 5e-4  # RMSprop of the post-net (in force in the code, config says 1e-4)
-    warmup: Natural = 40  # updates of linear warm-up of the post-net; official 1,000
+    lr: Positive = 5e-4  # of the post-net's Adam, falling to 0; ours, RMSprop in the code
+    warmup: Natural = 10  # updates of linear warm-up of the post-net; official 1,000
     adversarial_weight: NotNegative = 0.85  # of fooling the discriminator (code)
-    sync_weight: NotNegative = 0.1  # of the sync expert's loss on corpus speech (code)
-    mse_weight: NotNegative = 0.3  # of the error on the person's own speech; ours, 0.05 in the code
-    moments_weight: NotNegative = 0.1  # of mean and covariance on corpus speech, see Moments; ours
+    sync_weight: NotNegative = 0.1  # of the sync expert's loss on foreign speech (code)
+    mse_weight: NotNegative = 1.0  # of the error on the person's own speech; ours, 0.05 in the code
     pitch: bool = False  # the pitch variant: the post-net also hears f0 (official option)
-    batch: Count = 4  # pieces of corpus speech a step; official a whole batch of clips
+    batch: Count = 4  # pieces of foreign speech a step; official a whole batch of clips
     frames: Annotated[int, Range(8, step=4)] = 100  # frames of a piece, a multiple of 4
-    temperature: NotNegative = 0.2  # of the generator for corpus speech; ours, as in talk; code 1
+    temperature: NotNegative = 0.2  # of the generator for foreign speech; ours, as in talk; code 1
     own_temperature: NotNegative = 0.0  # for the person's own speech; ours, 1 in the code blurs
     transport_noise: NotNegative = 0.01  # iod, see postnet.Transport; 0 = no transport (official)
     talk_temperature: NotNegative = 0.2  # of motion that is transported and measured, talk's (ours)
@@ -80,48 +89,61 @@ class AdaptationTask(Task):
         config: AdaptationConfig,
     ) -> None:
         self.generator, self.config = generator, config
-        self.own_speech = [who.speech.part(part) for part in who.stretches(0, who.n_train)]
-        self.train_speech, self.unheard = _split([*foreign, *self.own_speech])
+        self.foreign = _parted(foreign)
         if config.pitch and generator.vae.pitch is None:
             raise ValueError("adaptation.pitch needs a generator trained with motion.pitch=true")
         pitch = generator.vae.pitch.embedding if config.pitch else None
         extra = pitch.embedding_dim if pitch else 0
         postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
         self.adapter = Adapter(postnet, pitch, unit=generator.unit)
-        self.discriminator = Discriminator()
+        self.discriminator = Discriminator(motion=N_AXES, dropout=0.0)
         self.modules = {"adapter": self.adapter, "discriminator": self.discriminator}
+        adam = functools.partial(torch.optim.Adam, betas=(0.5, 0.99))
         self.optimizers = {
-            "postnet": torch.optim.RMSprop(postnet.parameters(), lr=config.lr),
-            "discriminator": torch.optim.RMSprop(self.discriminator.parameters(), DISCRIMINATOR_LR),
+            "postnet": adam(postnet.parameters(), config.lr),
+            "discriminator": adam(self.discriminator.parameters(), DISCRIMINATOR_LR),
         }
         mean = who.landmarks[: who.n_train].mean(0)
         corpus.check_unit(mean, who.name)
         self.adapter.mean.copy_(torch.from_numpy(mean))
         displaced = (who.landmarks - mean) / generator.unit
+        n_fit = who.n_train - round(VALIDATED * who.n_train)
+        edges = {"fit": (0, n_fit), "validation": (n_fit, who.n_train), "test": (who.n_train, None)}
         own = torch.from_numpy(displaced.reshape(-1, 204).astype(np.float32))
-        self.own, self.own_held_out = own[: who.n_train], own[who.n_train :]
-        self.own_inside = _far_from_joints(who.spans, who.n_train)
-        self.moments = MomentsLoss(self.own)
-        self.held_out_speech = [who.speech.part(part) for part in who.stretches(who.n_train)]
+        self.own = {part: own[slice(*edge)] for part, edge in edges.items()}
+        self.own_heard = {
+            part: [self._heard(who.speech.part(one)) for one in who.stretches(*edge)]
+            for part, edge in edges.items()
+        }
+        self.own_inside = _far_from_joints(who.spans, n_fit)
+        self.axes = MouthAxes(self.own["fit"])
         draw = torch.Generator().manual_seed(0)
         if config.transport_noise:
-            heard = _at_most(TRANSPORT_S, self.train_speech)
-            raw = (self._raw(one, config.talk_temperature, draw)[0] for one in heard)
+            heard = _at_most(TRANSPORT_S, self.foreign["fit"])
+            raw = [self._heard(one, config.talk_temperature, draw)[1][0] for one in heard]
             noise = config.transport_noise / generator.unit
-            self.adapter.transport.fit(raw, self.own, noise=noise)
-        self.unheard = _at_most(UNHEARD_S, self.unheard)
-        self.own_still = [self._raw(one) for one in self.own_speech]
-        self.own_held_out_still = [self._raw(one) for one in self.held_out_speech]
-        self.unheard_raw = [self._raw(one, config.talk_temperature, draw) for one in self.unheard]
-        self.before = self._measures(adapted=False)
+            self.adapter.transport.fit(raw, self.own["fit"], noise=noise)
+        self.foreign_heard = {
+            part: [
+                self._heard(one, config.talk_temperature, draw)
+                for one in _at_most(UNHEARD_S, self.foreign[part])
+            ]
+            for part in ("validation", "test")
+        }
+        self.before = self.measures("validation", None)
         self.n_collapsed = 0
         self.best_step, self.best_score, self.best_weights = 0, math.inf, {}
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
-        """One update of the post-net, then one of the discriminator."""
+        """One update of the post-net, then TURNS of the discriminator, which has a head start."""
         config, optimizer = self.config, self.optimizers["postnet"]
-        rate = warmed_up(config.lr, index, warmup=config.warmup, decay=DECAY)
-        optimizer.param_groups[0]["lr"] = rate
+        if config.adversarial_weight and not index:
+            for _ in range(HEAD_START // TURNS):
+                with torch.no_grad():
+                    fake = self._fake(generator)[0]
+                self._teach(fake)
+        warmth = min(1.0, (index + 1) / max(1, config.warmup))
+        optimizer.param_groups[0]["lr"] = config.lr * warmth * (1 - index / config.steps)
         losses, fake = self.losses(generator)
         weighted = (getattr(config, f"{name}_weight") * loss for name, loss in losses.items())
         total = sum(weighted, torch.zeros(()))
@@ -129,52 +151,64 @@ class AdaptationTask(Task):
             self.update(self.adapter.postnet, optimizer, total)
         measures = {name: loss.item() for name, loss in losses.items()}
         if config.adversarial_weight:
-            score_fake, score_real = self.discriminator(fake.detach()), self.discriminator(self.own)
-            loss = discriminator_loss(score_fake, score_real)
-            self.update(self.discriminator, self.optimizers["discriminator"], loss)
-            measures |= {"discriminator": loss.item(), "score_fake": score_fake.mean().item()}
-            measures["score_real"] = score_real.mean().item()
+            measures |= self._teach(fake.detach())
         return measures | {"total": total.item()}
 
     def losses(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """Every loss whose weight, the setting NAME_weight, is not 0, unweighted; and the adapted
-        corpus frames."""
-        config, vae, losses = self.config, self.generator.vae, {}
-        speech, f0 = self._foreign_batch(generator)
-        noise_size = (len(speech), vae.latent, speech.shape[1] // 8)
-        noise = config.temperature * torch.randn(noise_size, generator=generator)
-        with torch.no_grad():
-            raw = vae.sample(speech, f0, noise)
-        fake = self.adapter(raw, f0)
+        foreign motion."""
+        config, losses = self.config, {}
+        fake, speech = self._fake(generator)
         if config.adversarial_weight:
-            losses["adversarial"] = adversarial_loss(self.discriminator(fake.flatten(0, 1)))
+            scores = self.discriminator(self.axes(fake).flatten(0, 1))
+            losses["adversarial"] = adversarial_loss(scores)
         if config.sync_weight:
             heard = (speech, fake, config.sync_windows, generator)
             losses["sync"] = self.generator.expert.sync_loss(*heard)
-        if config.moments_weight:
-            losses["moments"] = self.moments(fake.flatten(0, 1))
         if config.mse_weight:
-            raw, inside = self.own_still, self.own_inside
+            heard, inside = self.own_heard["fit"], self.own_inside
             if config.own_temperature:
-                raw = [self._raw(s, config.own_temperature, generator) for s in self.own_speech]
+                heard = [self._heard(one, config.own_temperature, generator) for one, _ in heard]
             # one pass, for the statistics of batch norms; what sees over a joint does not count
-            f0 = torch.cat([f0_of(one) for one in self.own_speech], dim=1)
-            adapted = self.adapter(torch.cat(raw, dim=1), f0)[0]
-            losses["mse"] = mse_loss(adapted[inside], self.own[inside])
-        return losses, fake.flatten(0, 1)
+            f0 = torch.cat([f0_of(one) for one, _ in heard], dim=1)
+            adapted = self.adapter(torch.cat([raw for _, raw in heard], dim=1), f0)[0]
+            losses["mse"] = mse_loss(adapted[inside], self.own["fit"][inside])
+        return losses, fake
+
+    def _fake(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Adapted motion (b, t, 204) for a batch of foreign speech, and its features."""
+        vae = self.generator.vae
+        speech, f0 = self._foreign_batch(generator)
+        noise_size = (len(speech), vae.latent, speech.shape[1] // 8)
+        noise = self.config.temperature * torch.randn(noise_size, generator=generator)
+        with torch.no_grad():
+            raw = vae.sample(speech, f0, noise)
+        return self.adapter(raw, f0), speech
+
+    def _teach(self, fake: Float[Tensor, "b t 204"]) -> dict[str, float]:
+        """TURNS updates of the discriminator on adapted motion and all of the person's own; the
+        last one's loss and mean scores."""
+        seen, real = self.axes(fake).flatten(0, 1), self.axes(self.own["fit"]).requires_grad_()
+        for _ in range(TURNS):
+            score_fake, score_real = self.discriminator(seen), self.discriminator(real)
+            loss = discriminator_loss(score_fake, score_real)
+            loss = loss + PENALTY * gradient_penalty(score_real, real)
+            self.update(self.discriminator, self.optimizers["discriminator"], loss)
+        scores = {"score_fake": score_fake.mean().item(), "score_real": score_real.mean().item()}
+        return {"discriminator": loss.item()} | scores
 
     def validate(self, index: int) -> dict[str, float]:
-        """Four measures on what was not trained on, and the score that picks the weights: those of
-        the lowest one are kept in `best_weights`.
+        """Four measures on what validates, and the score that picks the weights: those of the
+        lowest one are kept in `best_weights`.
 
-        held_out_mse: on the person's held-out frames. corpus_sync: the sync expert's loss on
-        held-out corpus speech. distance: Frechet distance of motion for that speech from the
-        person's own. variance_ratio: variance of the mouth's opening over the person's own.
+        own_mse: on the person's own frames. foreign_sync: the sync expert's loss on foreign speech.
+        distance: Frechet distance of motion for that speech from the person's own, see MouthAxes.
+        variance_ratio: variance of the mouth's opening over the person's own.
         score: the first three over their values without adaptation, plus |ln variance_ratio|.
         Motion that has lost its variance twice in a row ends the run: it has collapsed.
         """
-        after, before = self._measures(adapted=True), self.before
-        compared = ("held_out_mse", "corpus_sync", "distance")
+        after, before = self.measures("validation", self.adapter), self.before
+        compared = ("own_mse", "foreign_sync", "distance")
         parts = [after[name] / max(before[name], 1e-9) for name in compared]
         spread = after.pop("spread") / max(before["spread"], 1e-9)
         self.n_collapsed = self.n_collapsed + 1 if spread < LEAST_MOTION else 0
@@ -189,42 +223,37 @@ class AdaptationTask(Task):
             self.best_step, self.best_score, self.best_weights = index + 1, score, weights
         return {"score": score, **after, "spread_over_raw": spread}
 
-    def predictions(self, *, adapted: bool) -> list[Float[Tensor, "t 204"]]:
-        """Motion for the held-out corpus speech, network units, before or after adaptation."""
-        return self._moved(self.unheard_raw, self.unheard, adapted)
+    def foreign_motion(self, part: str, move: Move | None) -> list[Float[Tensor, "_ 204"]]:
+        """Moved motion of the foreign speech in a part ("validation" or "test"), network units;
+        without a move as the generator gives it."""
+        return _moved(self.foreign_heard[part], move)
 
-    def held_out(self, *, adapted: bool) -> Float[Tensor, "t 204"]:
-        """Motion for the person's own held-out sound, network units, before or after adaptation."""
-        return torch.cat(self._moved(self.own_held_out_still, self.held_out_speech, adapted))
+    def own_motion(self, part: str, move: Move | None) -> Float[Tensor, "t 204"]:
+        """The same for the person's own sound in a part ("fit", "validation" or "test")."""
+        return torch.cat(_moved(self.own_heard[part], move))
 
-    @torch.no_grad()
-    def _moved(
-        self, raw: Sequence[Tensor], heard: Sequence[Speech], adapted: bool
-    ) -> list[Float[Tensor, "_ 204"]]:
-        pairs = zip(raw, heard, strict=True)
-        return [(self.adapter(r, f0_of(h)) if adapted else r)[0] for r, h in pairs]
-
-    @torch.no_grad()
-    def _measures(self, *, adapted: bool) -> dict[str, float]:
-        still = torch.cat(self._moved(self.own_still, self.own_speech, adapted))
-        moved = self.predictions(adapted=adapted)
-        share, expert = max(8, self.config.sync_windows // len(moved)), self.generator.expert
-        frames = torch.cat(moved)
-        opened = [float(opening_of(motion).var()) for motion in (still, self.own, frames)]
+    def measures(self, part: str, move: Move | None) -> dict[str, float]:
+        """What `validate` compares, of some way to move raw motion."""
+        moved, expert = self.foreign_motion(part, move), self.generator.expert
+        heard, n_windows = self.foreign_heard[part], self.config.sync_windows // len(moved)
+        frames, own = torch.cat(moved), self.own["fit"]
+        opened = [opening_of(one).var() for one in (self.own_motion("fit", move), own, frames)]
         return {
-            "held_out_mse": mse_loss(self.held_out(adapted=adapted), self.own_held_out).item(),
-            "corpus_sync": expert.sync_loss_of_clips(self.unheard, moved, share, seed=1),
-            "distance": frechet_distance(frames.numpy(), self.own.numpy()),
-            "variance_ratio": opened[0] / max(opened[1], 1e-9),
-            "spread": opened[2],
+            "own_mse": mse_loss(self.own_motion(part, move), self.own[part]).item(),
+            "foreign_sync": expert.sync_loss_of_clips(
+                [one for one, _ in heard], moved, max(8, n_windows), seed=1
+            ),
+            "distance": self.axes.distance(frames, own),
+            "variance_ratio": float(opened[0]) / max(float(opened[1]), 1e-9),
+            "spread": float(opened[2]),
         }
 
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random pieces of corpus speech, all of one length: `frames`, or less if more than a tenth
         of the speech lies in shorter recordings, so that those can be drawn."""
         config = self.config
-        n_steps = min(2 * config.frames, _common_length(self.train_speech) // 8 * 8)
-        speeches = [speech for speech in self.train_speech if len(speech) >= n_steps]
+        n_steps = min(2 * config.frames, _common_length(self.foreign["fit"]) // 8 * 8)
+        speeches = [speech for speech in self.foreign["fit"] if len(speech) >= n_steps]
         lengths = torch.tensor([float(len(speech)) for speech in speeches])
         picks = torch.multinomial(lengths, config.batch, replacement=True, generator=generator)
         features, f0 = [], []
@@ -235,13 +264,18 @@ class AdaptationTask(Task):
             f0.append(speeches[pick].f0[start : start + n_steps])
         return torch.from_numpy(np.stack(features)).float(), torch.from_numpy(np.stack(f0)).float()
 
-    def _raw(
+    def _heard(
         self, speech: Speech, temperature: float = 0.0, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "1 t 204"]:
-        """The generator's motion as it is, network units."""
+    ) -> Heard:
+        """Speech with the generator's motion for it, network units."""
         vae = self.generator.vae
         drawn = vae.generate(speech, temperature=temperature, generator=generator)
-        return torch.from_numpy(drawn)[None]
+        return speech, torch.from_numpy(drawn)[None]
+
+
+@torch.no_grad()
+def _moved(heard: Sequence[Heard], move: Move | None) -> list[Float[Tensor, "_ 204"]]:
+    return [(raw if move is None else move(raw, f0_of(one)))[0] for one, raw in heard]
 
 
 def _far_from_joints(spans: Int[np.ndarray, " k"], n_frames: int) -> Bool[Tensor, " t"]:
@@ -258,22 +292,21 @@ def _common_length(speeches: Sequence[Speech]) -> int:
     return int(lengths[np.searchsorted(lengths.cumsum(), 0.9 * lengths.sum())])
 
 
-def _split(foreign: Sequence[Speech]) -> tuple[list[Speech], list[Speech]]:
-    """What trains, and the last part of each recording, which does not; too short ones left out."""
-    train, unheard = [], []
-    for speech in foreign:
-        n_frames = len(speech) // 2
-        start = round((1 - HELD_OUT) * n_frames)
-        if start >= WINDOW:
-            train.append(speech.part(slice(0, start)))
-        if n_frames - start >= WINDOW:
-            unheard.append(speech.part(slice(start, n_frames)))
-    if not train or not unheard:
-        raise ValueError(
-            "the corpus holds no recording of a second or more; name a folder of talking clips "
-            "in corpus.folder"
-        )
-    return train, unheard
+def _parted(foreign: Sequence[Speech]) -> dict[str, list[Speech]]:
+    """The recordings of each of PARTS, one after the other; at an edge a recording is cut, and what
+    is too short is left out."""
+    lengths = [len(speech) // 2 for speech in foreign]
+    found: dict[str, list[Speech]] = {part: [] for part in PARTS}
+    for part, shares in PARTS.items():
+        first, last = (round(share * sum(lengths)) for share in shares)
+        for speech, length in zip(foreign, lengths, strict=True):
+            piece = slice(max(0, first), min(length, last))
+            if piece.stop - piece.start >= WINDOW:
+                found[part].append(speech.part(piece))
+            first, last = first - length, last - length
+    if not all(found.values()):
+        raise ValueError("the foreign speech is too short: name a folder of clips in corpus.folder")
+    return found
 
 
 def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:

@@ -12,6 +12,7 @@ from geneface_kit.motion.training import MotionConfig, check, train
 from geneface_kit.motion.weights import MOTION, SHIPPED, SYNC, Motion, load, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
+from geneface_kit.person.speech.encoders import weight_files
 from geneface_kit.runs import Run
 from geneface_kit.runs.files import named
 from geneface_kit.runs.weights import read_metadata
@@ -22,14 +23,15 @@ __all__ = ["Motion", "MotionConfig", "inputs", "load", "make"]
 def inputs(
     subject: str, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig
 ) -> dict[str, Path]:
-    """The files this stage reads: the shipped weights, or the corpus' videos.
+    """The files this stage reads: the shipped weights, or the corpus' videos and its encoder's
+    weights.
 
     Raises: ValueError for a corpus or numbers that the training could not use.
     """
     if config.weights != "shipped":
         check(sync, config)
     if config.weights == "train":
-        return corpus.clip_files(corpus_config.folder)
+        return corpus.clip_files(corpus_config.folder) | weight_files(corpus_config.encoder)
     about = read_metadata(SHIPPED / MOTION, kind="motion")
     reads, sizes = about["encoder"], json.loads(about["sizes"])
     if reads != corpus_config.encoder:

@@ -12,6 +12,7 @@ from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.speech import Speech
+from geneface_kit.person.speech.encoders import counted_name
 from geneface_kit.runs.files import readable
 from geneface_kit.runs.weights import load_weights, read_metadata, save_weights
 
@@ -40,7 +41,13 @@ class Motion:
         Raises: ValueError for features of another encoder or width, with NaN, or of less than
         one latent step (4 frames, 0.16 s).
         """
-        if speech.encoder != self.encoder:
+        self.check(speech)
+        motion = self.vae.generate(speech, temperature=temperature, generator=generator)
+        return (self.unit * motion).reshape(-1, 68, 3)
+
+    def check(self, speech: Speech) -> None:
+        """Raises ValueError, one sentence, for speech that `sample` cannot read."""
+        if counted_name(speech.encoder) != counted_name(self.encoder):
             raise ValueError(
                 f"this generator reads {self.encoder!r} features, got {speech.encoder!r}; "
                 "encode the sound with the generator's encoder"
@@ -62,8 +69,6 @@ class Motion:
                 "the speech features hold NaN or infinite numbers from "
                 f"{int(heard.argmin()) / 2 / FPS:.2f} s on; encode the sound anew"
             )
-        motion = self.vae.generate(speech, temperature=temperature, generator=generator)
-        return (self.unit * motion).reshape(-1, 68, 3)
 
 
 def load(folder: Path = SHIPPED) -> Motion:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from geneface_kit.person.speech.encoders import EncoderName
 from geneface_kit.person.takes import ALL
 from geneface_kit.person.tracking.track import TrackingConfig
-from geneface_kit.runs.ranges import Folder, NotNegative, Range
+from geneface_kit.runs.ranges import NotNegative, Range
 
 Size = Annotated[int, Range(32, 4096, step=2)]
 Span = Annotated[int, Range(ALL)]
@@ -21,7 +21,6 @@ class PersonConfig:
     span: Span = ALL  # all usable stretches of one framing; 0 the longest alone, 1 the second, ...
     sound: Literal["auto", "track", "beside"] = "auto"  # what speaks, own, NAME.wav
     detector: Literal["mediapipe", "face-alignment"] = "mediapipe"  # of landmarks
-    encoder: EncoderName = "hama"  # a name or "package.module:Class"; method: HuBERT
-    encoder_weights: Folder = ""  # of the encoder; "" = its own choice (hub's cache)
+    encoder: EncoderName = "hama"  # see speech.encoders; method: HuBERT
     force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

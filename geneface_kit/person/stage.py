@@ -30,7 +30,7 @@ from geneface_kit.person.artefact import load as load  # as every stage has it
 from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.person.spans import firsts_of, stretches
-from geneface_kit.person.speech.encoders import load_encoder
+from geneface_kit.person.speech.encoders import load_encoder, weight_files
 from geneface_kit.person.tracking.track import track
 from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
@@ -63,9 +63,7 @@ def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
     consent_beside(source)  # refused before the long way
     videos = clips_of(source)
     beside = filter(None, [clip.beside_of(path, config.sound) for path in videos])
-    folder = config.encoder_weights
-    weights = runs.record.files_of(Path(folder)) if folder else {}
-    return named([*videos, *beside]) | {f"weights/{name}": weights[name] for name in weights}
+    return named([*videos, *beside]) | weight_files(config.encoder)
 
 
 def name_of(subject: str) -> str:
@@ -189,7 +187,7 @@ def prepare(
     (folder / "person.json").unlink(missing_ok=True)
     step("scan")
     # what can be refused without looking at pictures is, before the long way
-    load_encoder(config.encoder, config.encoder_weights)
+    load_encoder(config.encoder)
     sounds = [speech.offset.read_sound(path, config.sound) for path in clips_of(source)]
     scan = framing.scan_all(clips_of(source), max_s=config.max_s, detector=config.detector)
     taken, warnings = takes.chosen(scan, config.span)
@@ -215,9 +213,7 @@ def prepare(
     spoken = speech.offset.features_of([one.shifted() for one in heard])
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks, spans)
-    audio = speech.offset.synchronise(
-        heard, spoken, offset, encoder=config.encoder, weights=config.encoder_weights
-    )
+    audio = speech.offset.synchronise(heard, spoken, offset, encoder=config.encoder)
     write_npz(folder / "speech.npz", **vars(audio.speech))
     clip.write_audio(folder / "audio.wav", audio.sound)
     step("labels")

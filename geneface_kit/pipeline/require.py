@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from geneface_kit.person import demo
+from geneface_kit.person.speech.encoders import counted_name
 from geneface_kit.person.stage import name_of
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, resolve
@@ -89,7 +90,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
     config = {name: dataclasses.asdict(getattr(settings, name)) for name in spec.sections}
     own_seed = seed if spec.seeded else 0
     counted = {
-        f"{section}.{name}": value
+        f"{section}.{name}": counted_name(value) if name == "encoder" else value
         for section, values in config.items()
         for name, value in values.items()
         if f"{section}.{name}" not in PATHS

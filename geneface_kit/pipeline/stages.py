@@ -36,10 +36,7 @@ class Stage:
     version: int = 1
 
 
-PATHS = frozenset(
-    ("corpus.folder", "talk.audio", "evaluation.recordings")
-    + ("person.encoder_weights", "talk.c2pa_keys")
-)
+PATHS = frozenset(("corpus.folder", "talk.audio", "evaluation.recordings", "talk.c2pa_keys"))
 """Settings that name inputs: what these hold tells runs apart, not how their paths are spelled."""
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
@@ -49,7 +46,11 @@ STAGES = {
         motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False, version=2
     ),
     "adaptation": Stage(
-        adaptation.make, ("corpus", "adaptation"), ("person", "motion"), adaptation.inputs
+        adaptation.make,
+        ("corpus", "adaptation"),
+        ("person", "motion"),
+        adaptation.inputs,
+        version=2,
     ),
     "nerf": Stage(
         nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs, version=2

@@ -1,4 +1,4 @@
 """Runs: what every stage stands on: run folders, files, the training loop, live displays."""
 
 from geneface_kit.runs.files import replacing, sha256, write_json
-from geneface_kit.runs.record import Run, open_run, root
+from geneface_kit.runs.record import Run, data_places, open_run, root

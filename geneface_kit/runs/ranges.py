@@ -42,10 +42,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Named:
-    """Known names, or the import path "package.module:Class" of a subclass of `kind`."""
+    """Known names, or the import path "package.module:Class" of a subclass of `kind`; with a mark
+    in `place`, such as "@", a place may follow it."""
 
     known: tuple[str, ...]
     kind: str = "builtins:object"
+    place: str = ""
 
 
 Natural = Annotated[int, Range(0)]
@@ -98,6 +100,8 @@ def _allowed(setting: str, kind: object, value: object) -> bool:
     base, rule = told or (kind, None)
     if type(value) is not base:
         return False
+    if isinstance(rule, Named) and rule.place:
+        value = value.partition(rule.place)[0]
     if isinstance(rule, Named) and ":" in value:
         imported(value, setting, imported(rule.kind, setting))
         return True

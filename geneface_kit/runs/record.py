@@ -240,6 +240,12 @@ def root() -> Path:
     return Path.cwd()
 
 
+def data_places(name: str) -> list[Path]:
+    """Where a folder of data may be: as given, in GENEFACE_KIT_DATA, in data/ of the project."""
+    given = filter(None, [os.environ.get("GENEFACE_KIT_DATA")])
+    return [Path(name), *(Path(data) / name for data in given), root() / "data" / name]
+
+
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
     """On a CPU, the same work gives the same bytes inside: else torch sums the gradient of gathered

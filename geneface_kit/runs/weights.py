@@ -89,10 +89,18 @@ def load_tensors(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[s
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes tensors and words as safetensors, with a digest of both."""
+    """Writes tensors and words as safetensors, with a digest of both. The words are sorted, which
+    the library leaves in any order, so that equal content is equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = metadata | {DIGEST: _digest(tensors, metadata)}
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata | {DIGEST: _digest(tensors, metadata)})
+        save_file(tensors, partial, metadata)
+        with partial.open("r+b") as file:
+            n_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(n_bytes)) | {"__metadata__": metadata}
+            text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            file.seek(8)
+            file.write(text.encode().ljust(n_bytes))
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

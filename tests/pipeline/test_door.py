@@ -160,16 +160,16 @@ def test_a_person_is_the_same_by_name_path_and_content(tmp_path, monkeypatch):
 
 
 def test_content_counts_of_weights_and_keys_and_not_their_place(tmp_path):
-    for name, setting, file in (
-        ("person", "person.encoder_weights", "model.safetensors"),
-        ("talk", "talk.c2pa_keys", "chain.pem"),
+    for name, setting, kind, file in (
+        ("person", "person.encoder", "hubert-large@", "model.safetensors"),
+        ("talk", "talk.c2pa_keys", "", "chain.pem"),
     ):
         seen = {door.locate(name, out=tmp_path)}
         for place, content in (("here", "a"), ("there", "a"), ("there", "b")):
             (tmp_path / place).mkdir(exist_ok=True)
             (tmp_path / place / file).write_text(content)
             (tmp_path / place / "key.pem").write_text(content)
-            chosen = {setting: str(tmp_path / place)}
+            chosen = {setting: kind + str(tmp_path / place)}
             seen.add(door.locate(name, overrides=chosen, out=tmp_path))
         assert len(seen) == 3
     plain, signed = (door.locate("evaluation", overrides=o, out=tmp_path) for o in ({}, chosen))

@@ -261,3 +261,20 @@ def test_a_checkpoint_holds_tensors_and_json_and_no_pickle(tmp_path):
     assert (found["step"], found["score"]) == (3, math.inf)
     with safe_open(path, framework="numpy") as file:
         assert len(list(file.keys())) == 2
+
+
+def test_equal_networks_are_equal_bytes_whatever_the_order_of_their_words(tmp_path):
+    """Twenty words, hard to spell: in a file they stand in the order of the alphabet."""
+    words = {f"word{n}": 'ü "quoted"\n\t\x1f\\ €' * n for n in range(20)}
+    net, found = torch.nn.Linear(3, 2), []
+    for order in (sorted(words), sorted(words, reverse=True)):
+        path = tmp_path / f"{order[0]}.safetensors"
+        weights.save_weights(path, net, **{word: words[word] for word in order})
+        found.append(path.read_bytes())
+        assert weights.read_metadata(path) == words
+    assert found[0] == found[1]
+    places = [found[0].index(f'"word{n}"'.encode()) for n in (0, 1, 10, 11, 2)]
+    assert places == sorted(places)
+    again = torch.nn.Linear(3, 2)
+    weights.load_weights(path, again)
+    assert torch.equal(again.weight, net.weight)

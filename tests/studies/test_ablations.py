@@ -26,7 +26,7 @@ def stage(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations.motion, "load", loaded)
     monkeypatch.setattr(ablations.adaptation, "load", lambda folder: actor.adaptation)
     parents = {name: a_run(tmp_path / name, name) for name in ("person", "motion")}
-    measured = {"distance_after": 0.25, "best_step": 40}
+    measured = {"distance_after": 0.25, "told_apart_after": 0.75, "best_step": 40}
     run = a_run(tmp_path / "adaptation", "adaptation", parents, metrics=measured)
     return run, actor
 
@@ -68,7 +68,7 @@ def test_the_tracked_mouth_itself_scores_perfectly(stage, monkeypatch):
     assert found[SELF_DRIVEN]["mouth correlation"] == pytest.approx(1)
     assert found[SELF_DRIVEN]["mouth motion ratio"] == pytest.approx(1)
     assert "does not read none features" in found[SELF_DRIVEN]["sync expert"].reason
-    assert found[FOREIGN]["domain distance"] == 0.25
+    assert found[FOREIGN]["domain distance"] == 0.25 and found[FOREIGN]["told apart"] == 0.75
     assert found[FOREIGN]["post-net updates"] == 40
 
 

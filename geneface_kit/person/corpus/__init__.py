@@ -16,4 +16,4 @@ from geneface_kit.person.corpus.batches import (
 )
 from geneface_kit.person.corpus.build import cached_speech, prepare, summary
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_files
-from geneface_kit.person.corpus.shards import Corpus, Utterance, open_corpus
+from geneface_kit.person.corpus.shards import Corpus, Utterance, duplicates, open_corpus

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.metadata
-import os
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class CorpusConfig:
     """Settings of the corpus; the defaults are the smoke profile's."""
 
     folder: str = ""  # folder of videos; "" means the two embedded demo clips
-    encoder: EncoderName = "hama"  # speech features: a name or "package.module:Class"
+    encoder: EncoderName = "hama"  # speech features, see speech.encoders
     max_s: Positive = 60.0  # seconds read of each clip; ours
     rates: tuple[Rate, ...] = (1.0, 0.84, 0.92, 1.09, 1.19)  # speed perturbation of a clip; ours
     remove_identity: bool = True  # subtract each speaker's mean landmarks; ours, False in the code
@@ -90,7 +90,8 @@ def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
     x follows from the place of the videos, y from the settings that change what is read."""
     place = str(_find_folder(config.folder).resolve()) if config.folder else "demo"
     above = f"{Path(place).name}-{digest(place)[:8]}"
-    below = f"{config.encoder.replace(':', '.')}-{digest(read_settings(config))[:8]}"
+    word = re.sub(r"[^\w.-]+", ".", config.encoder)
+    below = f"{word}-{digest(read_settings(config))[:8]}"
     corpora = Path(out) if out else runs.root() / "runs" / "corpus"
     return corpora.absolute() / above / below  # workers may be somewhere else
 
@@ -149,12 +150,8 @@ def _find_folder(folder: str) -> Path:
 
     Raises: FileNotFoundError when it is in none of these places.
     """
-    places = [Path(folder)]
-    if "GENEFACE_KIT_DATA" in os.environ:
-        places.append(Path(os.environ["GENEFACE_KIT_DATA"]) / folder)
-    places.append(runs.root() / "data" / folder)
-    for place in places:
-        if place.is_dir():
-            return place
-    looked = ", ".join(str(place) for place in places)
+    places = runs.data_places(folder)
+    if found := next(filter(Path.is_dir, places), None):
+        return found
+    looked = ", ".join(map(str, places))
     raise FileNotFoundError(f"no corpus folder {folder!r}: looked at {looked}; put videos there")

@@ -1,26 +1,30 @@
 """Encoders: sound -> phonetic features at 50 Hz, with pitch and mel, by an encoder of your choice.
 
-"hama" (144 channels) is everywhere, "hubert-large" (1024, the encoder of GeneFace, sec. 3.1) where
-its weights are, "mel" (80) is the spectrum itself. Any other is named by its import path.
+"hama" (144 channels) is everywhere, "hubert-large" (1024, the encoder of GeneFace, sec. 3.1) and
+"wav2vec2" (1024) where their weights are, "mel" (80) is the spectrum itself. Any other is named by
+its import path. "NAME@PLACE" takes its weights from a place: "hubert-large@hubert".
 """
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from geneface_kit import runs
 from geneface_kit.person.clip import SAMPLE_RATE
 from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
 from geneface_kit.person.speech.conformer import conformer_version, load_conformer
 from geneface_kit.runs.ranges import Named, imported
 
 Samples = Float[np.ndarray, " n"]
-HUBERT = "facebook/hubert-large-ls960-ft"
+HUBERT, WAV2VEC2 = "facebook/hubert-large-ls960-ft", "facebook/wav2vec2-large-960h-lv60-self"
 PIECE_S, OVERLAP_S = 20, 2  # long sound is encoded in such pieces, so much heard around each (ours)
 
 
@@ -28,10 +32,10 @@ PIECE_S, OVERLAP_S = 20, 2  # long sound is encoded in such pieces, so much hear
 class SpeechEncoder(Protocol):
     """A speech encoder: the settings `person.encoder` and `corpus.encoder` name its class.
 
-    The name is one of ENCODERS or an import path, "package.module:Class", and is kept with all
-    that is made from the features. The class is called with a folder of weights
-    (`person.encoder_weights`, "" for its own choice). What that gives is called with sound and
-    returns features, and has a `version` that changes when the features do.
+    The name is one of ENCODERS or an import path, "package.module:Class", and after an "@" where
+    its weights are; all of it is kept with what is made from the features. The class is called with
+    that place (`weights_of`). What that gives is called with sound and returns features, and has a
+    `version` that changes when the features do.
     """
 
     version: str
@@ -81,12 +85,10 @@ class Speech:
         return replace(parts[0], **joined)
 
 
-def encode(
-    audio: Samples, encoder: str = "hama", *, weights: str = "", peak: float | None = None
-) -> Speech:
+def encode(audio: Samples, encoder: str = "hama", *, peak: float | None = None) -> Speech:
     """Features, pitch and mel of mono 16 kHz sound; floor(n / 320) steps, at least one.
 
-    encoder, weights: see SpeechEncoder. The sound is brought to the same peak first, so loudness
+    encoder: see SpeechEncoder. The sound is brought to the same peak first, so loudness
     does not matter; peak: that of the recording this is a piece of, None takes the sound's own.
     Raises: ValueError for empty or broken sound, an unknown encoder, and one that does not give
     50 steps a second; FileNotFoundError without an encoder's weights.
@@ -95,7 +97,7 @@ def encode(
         raise ValueError("the sound is empty; use a recording of speech")
     if not np.isfinite(audio).all():
         raise ValueError("the sound holds NaN or infinite samples; use another recording")
-    network = load_encoder(encoder, weights)
+    network = load_encoder(encoder)
     n_steps, level = max(1, len(audio) // STEP), levelled(audio, peak)
     features = np.asarray(network(level), np.float32)
     if features.ndim != 2 or abs(len(features) - len(level) // STEP) > 2:
@@ -113,16 +115,37 @@ def encode(
 
 
 @functools.lru_cache(maxsize=2)
-def load_encoder(name: str, weights: str = "") -> SpeechEncoder:
+def load_encoder(name: str) -> SpeechEncoder:
     """The encoder of that name, see SpeechEncoder; the last two stay loaded.
 
     Raises: ValueError when there is no such encoder; FileNotFoundError without its weights.
     """
-    kind = ENCODERS.get(name) or imported(name, "encoder")
-    made = kind(weights)
+    word = name.partition("@")[0]
+    kind = ENCODERS.get(word) or imported(word, "encoder")
+    made = kind(weights_of(name))
     if not isinstance(made, SpeechEncoder):
         raise ValueError(f"{name!r} is no speech encoder: it needs a version and a __call__")
     return made
+
+
+def weights_of(name: str) -> str:
+    """Where an encoder's weights are: the folder after its "@", see `runs.data_places`, else what
+    stands there, which may be a name on the hub; "" when nothing does."""
+    place = name.partition("@")[2]
+    found = next(filter(Path.is_dir, runs.data_places(place)), place) if place else ""
+    return str(found)
+
+
+def counted_name(name: str) -> str:
+    """What of an encoder's name tells runs apart: not the folder of its weights, whose files do."""
+    return name.partition("@")[0] if weight_files(name) else name
+
+
+def weight_files(name: str) -> dict[str, Path]:
+    """The files of an encoder's weights, by names for a run's inputs; none if in no folder."""
+    folder = Path(weights_of(name) or "nowhere")
+    found = runs.record.files_of(folder) if folder.is_dir() else {}
+    return {f"weights/{file}": path for file, path in found.items()}
 
 
 class Hama:
@@ -147,23 +170,26 @@ class Mel:
         return log_mel(audio)
 
 
-class HubertLarge:
-    """Last hidden state of HuBERT large (hubert-large-ls960-ft), 1024 channels, as in GeneFace.
+class Transformer:
+    """Last hidden state of HuBERT or wav2vec 2.0, as GeneFace has HuBERT large's, 1024 channels.
 
     A step sees 400 samples and the next one starts 320 later, so a piece of 20 s extended by the
     80 samples in which they overlap ends where the following piece starts (official code).
     """
 
-    def __init__(self, weights: str = "") -> None:
+    def __init__(self, on_the_hub: str, weights: str = "") -> None:
         import transformers
 
+        place = weights or on_the_hub
         try:
-            self.model = transformers.HubertModel.from_pretrained(weights or HUBERT).eval()
+            self.model = transformers.AutoModel.from_pretrained(place).eval()
         except (OSError, ValueError):
             raise FileNotFoundError(
-                f"the weights of {HUBERT} are neither in {weights or 'the hub cache'} nor "
-                'reachable; name their folder, connect once, or use the encoder "hama"'
+                f"the weights of a speech encoder are neither in the folder {place} nor in the hub "
+                f'or its cache: name it as "NAME@FOLDER", connect once, or use the encoder "hama"'
             ) from None
+        if math.prod(getattr(self.model.config, "conv_stride", ())) != STEP:
+            raise ValueError(f"the network in {place} does not hear sound at 50 steps a second")
         digest = hashlib.sha256()
         for name, values in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -182,8 +208,13 @@ class HubertLarge:
 
 
 ENCODERS: dict[str, Callable[[str], SpeechEncoder]]  # name -> class
-ENCODERS = {"hama": Hama, "mel": Mel, "hubert-large": HubertLarge}
-EncoderName = Annotated[str, Named(tuple(ENCODERS))]  # or the import path of a class
+ENCODERS = {
+    "hama": Hama,
+    "mel": Mel,
+    "hubert-large": functools.partial(Transformer, HUBERT),
+    "wav2vec2": functools.partial(Transformer, WAV2VEC2),
+}
+EncoderName = Annotated[str, Named(tuple(ENCODERS), place="@")]  # or the import path of a class
 
 
 def levelled(audio: np.ndarray, peak: float | None = None) -> np.ndarray:

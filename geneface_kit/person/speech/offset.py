@@ -204,26 +204,21 @@ class Heard:
         return padded[max(first, 0) :][:n_samples].astype(np.float32)
 
 
-def features_of(
-    sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama", *, weights: str = ""
-) -> Speech:
+def features_of(sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama") -> Speech:
     """Speech of stretches in a row, each heard alone, all with one peak; see `encode`."""
     peak = max(peak_of(sound) for sound in sounds)
     return Speech.in_a_row(
-        [
-            encode(sound, encoder, weights=weights, peak=peak).cut(len(sound) // SAMPLES)
-            for sound in sounds
-        ]
+        [encode(sound, encoder, peak=peak).cut(len(sound) // SAMPLES) for sound in sounds]
     )
 
 
 def synchronise(
-    heard: Sequence[Heard], spoken: Speech, offset: Offset, *, encoder: str, weights: str
+    heard: Sequence[Heard], spoken: Speech, offset: Offset, *, encoder: str
 ) -> SyncedAudio:
     """Sound and features of all stretches with a clear offset corrected.
 
-    spoken: their features as they stand; offset: of `spoken` against the tracked lips; encoder,
-    weights: see `encode`, of the features that are kept.
+    spoken: their features as they stand; offset: of `spoken` against the tracked lips; encoder:
+    see `encode`, of the features that are kept.
     """
     notes = []
     clear = offset.confidence >= CLEAR_CONFIDENCE
@@ -237,7 +232,7 @@ def synchronise(
         )
     moved = [one.shifted(shift_s) for one in heard]
     if encoder != "hama" or shift_s:
-        spoken = features_of(moved, encoder, weights=weights)
+        spoken = features_of(moved, encoder)
     sound = np.concatenate(moved)
     rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
     return SyncedAudio(sound, spoken, offset, rms, tuple(notes))

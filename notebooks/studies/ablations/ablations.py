@@ -119,7 +119,8 @@ def landmark_scores(run: Run, config: TalkConfig) -> Scores:
     and mouth motion ratio (spread over the tracked one) of the opening; sync expert: the shipped
     expert's cosine, one judge for every method (it taught the shipped generator, so "retrained"
     and what stands beside it should not be compared with the others by it).
-    On held-out corpus speech: domain distance, Fréchet, iod^2, of motion from the person's own.
+    On foreign speech that nothing heard: domain distance, Fréchet, iod^2, of motion from the
+    person's own, and told apart: the accuracy of a fresh classifier of the two, 0.5 at best.
     post-net updates: after how many its weights were kept; 0: the fresh one scored best.
     """
     person = load_person(run.parents["person"].folder)
@@ -143,6 +144,7 @@ def landmark_scores(run: Run, config: TalkConfig) -> Scores:
         },
         FOREIGN: {
             "domain distance": float(run.metrics["distance_after"]),
+            "told apart": float(run.metrics["told_apart_after"]),
             "post-net updates": float(run.metrics["best_step"]),
         },
     }
