@@ -7,10 +7,11 @@ written as table_a.csv; anything else carries its kind in the file's name.
 from pathlib import Path
 
 import pandas as pd
+from geneface_kit_figures.methods import METHODS
 from geneface_kit_figures.pages import spread, write_pages
+from geneface_kit_figures.tables import read_table
 
-from geneface_kit.evaluation.tables import read_table, write_csv
-from geneface_kit.pipeline.methods import METHODS
+from geneface_kit.evaluation.tables import write_csv
 from geneface_kit.runs.record import Run, damaged
 
 TABLES = ("a", "b", "d")

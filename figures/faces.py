@@ -5,8 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 from geneface_kit_figures.colours import BLUE, GREEN, GREY, INK, RED, YELLOW
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
+
+from geneface_kit.person.artefact import Person
+from geneface_kit.person.segmentation import BACKGROUND, HEAD
 
 __all__ = [
     "LINES",
@@ -14,6 +17,8 @@ __all__ = [
     "draw_filmstrip",
     "draw_filmstrips",
     "draw_grid",
+    "gt_image",
+    "head_image",
     "sketch",
 ]
 
@@ -147,3 +152,15 @@ def _sound(axis, row: Mapping[str, np.ndarray]) -> None:
     axis.set(xlim=(0, max(float(seconds[-1]), 0.04)), ylim=(0, 1.3 * top), yticks=[])
     axis.tick_params(labelsize=7, pad=1, length=2)
     axis.spines["left"].set_visible(False)
+
+
+def gt_image(who: Person, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A person's frame with its background replaced by the still background."""
+    behind = who.labels[index] == BACKGROUND
+    return np.where(behind[..., None], who.background, who.frames[index])
+
+
+def head_image(who: Person, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The head's pixels of a person's frame on the background."""
+    head = who.labels[index] == HEAD
+    return np.where(head[..., None], who.frames[index], who.background)

@@ -9,6 +9,7 @@ import logging
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -18,8 +19,9 @@ from geneface_kit_figures.panel import Panel, Picture, Scene, first, shot_of
 from matplotlib.figure import Figure
 
 from geneface_kit.pipeline.settings import RENAMED
-from geneface_kit.runs.live import is_live, shell
+from geneface_kit.runs.live import is_live
 from geneface_kit.runs.ranges import meant
+from geneface_kit.runs.record import Run
 
 __all__ = [
     "check_answer", "expect", "explore", "filmstrip", "log_to_notebook", "show", "source", "video",
@@ -132,8 +134,16 @@ def log_to_notebook(level: int = logging.WARNING) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     if (found := shell()) is not None:
+        found.display_formatter.formatters["text/html"].for_type(Run, run_table)
         found.set_custom_exc((ValueError, OSError, ModuleNotFoundError), _one_sentence)
     check_parameters()
+
+
+def run_table(run: Run) -> str:
+    """A run's summary as an html table, which is how a notebook shows a run."""
+    cells = [(escape(name), escape(value)) for name, value in run.summary().items()]
+    rows = [f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells]
+    return f"<table>{''.join(rows)}</table>"
 
 
 def check_parameters() -> None:
@@ -183,6 +193,11 @@ def stored(fig: Figure) -> dict[str, str]:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="jpeg", pil_kwargs={"quality": 65})
     return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode()}
+
+
+def shell():
+    """IPython's shell, None outside of it."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
 def _publish(bundle: dict[str, object]) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from geneface_kit_figures.tables import read_table
 
-from geneface_kit.evaluation.tables import METRICS, published
+from geneface_kit.evaluation.tables import METRICS
 from geneface_kit.runs import replacing
 
 TITLES = {
@@ -55,6 +56,17 @@ SIGNS = {
 """Signs that pdfLaTeX does not set by itself."""
 KEYS = ["origin", "method", "setting", "n", "data", "source"]  # the columns of text
 COST = ("train_hours", "FPS", "training minutes", "parameters", "peak memory")
+SECOND_HAND = "published, second-hand"
+
+
+def published() -> pd.DataFrame:
+    """Published numbers, one per row, each with the paper and table it is quoted from.
+
+    origin: "published", or "published, second-hand" for what was read in somebody's notes.
+    """
+    found = read_table(Path(__file__).with_name("published_results.csv"))
+    second_hand = found["source"].str.contains("as noted in", regex=False)
+    return found.assign(origin=second_hand.map({False: "published", True: SECOND_HAND}))
 
 
 def write_pages(path: Path, ours: pd.DataFrame, name: str) -> None:
@@ -152,8 +164,8 @@ def _header(column: str) -> str:
     if column not in METRICS:
         return column
     metric = METRICS[column]
-    unit = f" [{metric.unit}]" if metric.unit else ""
-    return column + unit + {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
+    unit = f" [{metric['unit']}]" if metric["unit"] else ""
+    return column + unit + {"higher": " ↑", "lower": " ↓", "": ""}[metric["better"]]
 
 
 def _notes(ours: pd.DataFrame) -> list[str]:
@@ -161,7 +173,7 @@ def _notes(ours: pd.DataFrame) -> list[str]:
     reasons = ours[ours["reason"] != ""].groupby("metric")["reason"].unique()
     lines = []
     for metric in dict.fromkeys(ours["metric"]):
-        defined = f"{metric}: {METRICS[metric].text}" if metric in METRICS else metric
+        defined = f"{metric}: {METRICS[metric]['text']}" if metric in METRICS else metric
         why = "; ".join(reasons.get(metric, []))
         lines.append(f"{defined}. Not measured: {why}." if why else f"{defined}.")
     return lines

@@ -25,7 +25,7 @@ from geneface_kit.person.spans import ONE
 from geneface_kit.runs.files import readable
 from geneface_kit.runs.record import Run
 from geneface_kit.talk.plan import Actor, Plan
-from geneface_kit.talk.verdict import sync_scores
+from geneface_kit.talk.verdict import motion_ratio, sync_scores
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +101,6 @@ def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scor
         "peak alignment": NotMeasured("a mouth without peaks") if np.isnan(apart) else apart,
         "closures met": NotMeasured("the true lips never close") if np.isnan(met) else met,
     }
-
-
-def motion_ratio(actor: Actor, planned: Plan) -> float:
-    """Spread of a plan's mouth opening over that of the person's own clip."""
-    own = float(mouth_opening(actor.person.landmarks).std())
-    return float(mouth_opening(planned.landmarks).std()) / max(own, 1e-6)
 
 
 def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -> Scores:

@@ -1,6 +1,6 @@
-"""Tables: numbers with their origin -> csv, one a line; published numbers with their sources.
+"""Tables: numbers with their origin -> csv, one a line.
 
-The pages of these tables, html and LaTeX, are drawn by `figures/`.
+The pages of these tables, html and LaTeX, beside published numbers, are drawn by `figures/`.
 """
 
 import dataclasses
@@ -11,16 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from geneface_kit.metrics.networks import NotMeasured
-from geneface_kit.runs.files import readable, replacing
+from geneface_kit.runs.files import read_rows, replacing
 from geneface_kit.runs.record import Run
 
-FILES = Path(__file__).parent
-SECOND_HAND = "published, second-hand"
-METRICS = {
-    row.metric: row
-    for row in pd.read_csv(FILES / "metrics.csv", keep_default_na=False).itertuples(index=False)
-}
-"""Every metric that this kit writes into a table, by its name.
+METRICS = {row["metric"]: row for row in read_rows(Path(__file__).with_name("metrics.csv"))}
+"""Every metric that this kit writes into a table, by its name -> its row.
 
 unit: "" for a pure number. better: "higher", "lower", or "" where neither is. text: definition,
 scale and alignment in one line.
@@ -57,7 +52,7 @@ def rows_of(run: Run, scores: Mapping[str, float | NotMeasured], **place: str | 
     of_run = {"person": run.subject, "runs": ids, "seed": run.seed}
     shared = of_run | {"profile": run.profile, "data_kind": run.data_kind} | place
     return [
-        Row(metric=metric, value=value, unit=METRICS[metric].unit, **shared)
+        Row(metric=metric, value=value, unit=METRICS[metric]["unit"], **shared)
         for metric, value in scores.items()
     ]
 
@@ -89,19 +84,3 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """A table of text cells, all or nothing."""
     with replacing(path) as partial:
         partial.write_text(table.to_csv(index=False))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table as text cells, as `write_table` wrote it. Raises: FileNotFoundError, Damaged."""
-    with readable(path):
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
-def published() -> pd.DataFrame:
-    """Published numbers, one per row, each with the paper and table it is quoted from.
-
-    origin: "published", or "published, second-hand" for what was read in somebody's notes.
-    """
-    found = read_table(FILES / "published_results.csv")
-    second_hand = found["source"].str.contains("as noted in", regex=False)
-    return found.assign(origin=second_hand.map({False: "published", True: SECOND_HAND}))

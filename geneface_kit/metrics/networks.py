@@ -4,7 +4,6 @@ Reads the folder GENEFACE_KIT_NETWORKS, else data/networks of the project. Nothi
 something is measured; `fetch` (`python -m geneface_kit networks NAME`) does it when asked.
 """
 
-import csv
 import functools
 import logging
 import os
@@ -15,7 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneface_kit.runs.files import OFFLINE, download, replacing, sha256
+from geneface_kit.runs.files import OFFLINE, download, read_rows, replacing, sha256
 from geneface_kit.runs.record import root
 
 log = logging.getLogger(__name__)
@@ -50,12 +49,9 @@ class Network:
     sha256: str
 
 
-def _published() -> dict[str, Network]:
-    with Path(__file__).with_name("networks.csv").open(newline="", encoding="utf-8") as file:
-        return {row.pop("name"): Network(**row) for row in csv.DictReader(file)}
-
-
-NETWORKS = _published()  # name -> network; those of packages we tried, others were never at hand
+ROWS = read_rows(Path(__file__).with_name("networks.csv"))
+NETWORKS = {row.pop("name"): Network(**row) for row in ROWS}
+"""Name -> network; those of packages we tried, others were never at hand."""
 PACKAGED = tuple(name for name, entry in NETWORKS.items() if entry.package)
 """The networks that travel in packages."""
 

@@ -1,5 +1,6 @@
 """Head training: a head field learns a person's frames; snapshots show how."""
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from geneface_kit.nerf import losses
@@ -18,6 +20,7 @@ from geneface_kit.nerf.held_out import layer_quality
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.person.report import html_image
 from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.rendering import mark_visible
@@ -233,7 +236,7 @@ class Snapshots:
     frame itself, `truth`. Call it with what `HeadTask.on_snapshot` gives."""
 
     def __init__(self, folder: Path, truth: UInt8[np.ndarray, "h w 3"]):
-        self.folder, self.truth, self.screen = folder, np.asarray(truth), live.Screen()
+        self.folder, self.truth, self.is_shown = folder, np.asarray(truth), False
 
     def __call__(self, step: int, image: UInt8[np.ndarray, "h w 3"], psnr: float) -> None:
         """Keeps and shows a snapshot; later ones, of an attempt that was cut, are forgotten."""
@@ -246,8 +249,14 @@ class Snapshots:
             kept = kept[::-1][::2][::-1]
         columns = {f"{name}s": [getattr(one, name) for one in kept] for name in vars(kept[0])}
         write_npz(self.folder / FILE, **columns)
-        both = np.concatenate([image, self.truth], axis=1)
-        self.screen.show(both, f"{step} updates: {psnr:.1f} dB; right: the frame itself")
+        if live.is_live() and "IPython" in sys.modules:
+            from IPython.display import HTML, display
+
+            both = Image.fromarray(np.concatenate([image, self.truth], axis=1))
+            caption = f"{step} updates: {psnr:.1f} dB; right: the frame itself"
+            shown = HTML(f"<p>{caption}</p>{html_image(both, 'png', caption, both.width)}")
+            display(shown, display_id=str(self.folder), update=self.is_shown)
+            self.is_shown = True
 
 
 def load_snapshots(folder: Path) -> list[Snapshot]:

@@ -18,8 +18,6 @@ from geneface_kit.metrics.perceptual import edge_layers, edge_weights, layer_dis
 PatchLoss = Callable[[Tensor, Tensor], Tensor]
 """(pictures (n, 3, h, w) in [0, 1], true ones) -> one number that has a gradient; 0 if equal."""
 Colours = Float[Tensor, "r 3"]
-LIPS_LOSSES = ("pixels", "structure", "vgg-hed", "lpips")
-"""What lips can be compared by: single pixels alone, or beside them one of the others."""
 NETWORKS = {"lpips": "vgg16", "vgg-hed": "vgg_hed"}
 WINDOW = 7  # edge of the windows whose structure is compared, pixels (Wang et al. 2004, uniform)
 C1, C2 = 0.01**2, 0.03**2  # constants of SSIM for pictures in [0, 1] (Wang et al. 2004)
@@ -73,7 +71,7 @@ def structure_loss(
 
 
 def lips_loss(name: str, device: torch.device) -> PatchLoss | None:
-    """The loss of patches of lips that LIPS_LOSSES names; None for single pixels. The official code
+    """The loss of patches of lips of a name in `LipsLoss`; None for single pixels. The official code
     compares the lip rectangle by LPIPS in the last part of its training."""
     if name == "pixels":
         return None

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, speech
-from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.spans import ONE, held_out_from, stretches
 from geneface_kit.runs.arrays import read_image, read_npy, read_npz
 from geneface_kit.runs.files import Damaged, Facts, read_json
@@ -89,16 +88,6 @@ class Person:
     def stretches(self, start: int = 0, stop: int | None = None) -> list[slice]:
         """The parts of frames start .. stop - 1, all if not given, that hold no joint."""
         return stretches(self.spans, len(self) if stop is None else stop, start)
-
-    def gt_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Frame with its background replaced by the still background."""
-        behind = self.labels[index] == BACKGROUND
-        return np.where(behind[..., None], self.background, self.frames[index])
-
-    def head_image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The head's pixels on the background."""
-        head = self.labels[index] == HEAD
-        return np.where(head[..., None], self.frames[index], self.background)
 
 
 def load(folder: Path, *, judged: bool = True) -> Person:

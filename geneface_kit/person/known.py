@@ -4,7 +4,6 @@ A clip appears under its name only when it is whole and a video, and is checked 
 the table's, else that of the first download, which is kept beside it. Several are a folder, NAME.
 """
 
-import csv
 import logging
 import tempfile
 import zipfile
@@ -15,7 +14,7 @@ from filelock import FileLock
 
 from geneface_kit import runs
 from geneface_kit.person import clip
-from geneface_kit.runs.files import Facts, download, read_json, readable
+from geneface_kit.runs.files import Facts, download, read_json, read_rows, readable
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +39,10 @@ class KnownPerson:
 
 def _published() -> dict[str, KnownPerson]:
     found, folder = {}, Path(__file__).parent
-    with (folder / "known.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            name, listed = row.pop("name"), row.pop("clips")
-            lines = (folder / listed).read_text().split() if listed else []
-            found[name] = KnownPerson(**row, clips=dict(line.split(",") for line in lines))
+    for row in read_rows(folder / "known.csv"):
+        name, listed = row.pop("name"), row.pop("clips")
+        lines = (folder / listed).read_text().split() if listed else []
+        found[name] = KnownPerson(**row, clips=dict(line.split(",") for line in lines))
     return found
 
 

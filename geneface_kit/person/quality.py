@@ -3,7 +3,6 @@
 Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
 from geneface_kit.person.tracking.track import Track, pose_leak, smoothing_effect
-from geneface_kit.runs.files import Facts
+from geneface_kit.runs.files import Facts, read_rows
 
 VERDICTS = ("good", "usable", "not usable")
 
@@ -78,7 +77,7 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
         "lacking": report["mouth_shapes_missing"] or "some",
     }
     fatal, doubts = [], []
-    for check in read_rows("verdict.csv"):
+    for check in read_rows(Path(__file__).with_name("verdict.csv")):
         reason = check["problem"].format_map(told), report["moments"].get(check["moment"], -1)
         value = float(told[check["measure"]])
         if _is_beyond(value, check, "fatal"):
@@ -93,12 +92,6 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
         "reason_frames": [frame for _, frame in reasons],
         "warnings": warnings,
     }
-
-
-def read_rows(name: str) -> list[dict[str, str]]:
-    """The rows of a table beside this module: sentences that are filled with measures."""
-    with Path(__file__).with_name(name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _is_beyond(value: float, check: dict[str, str], kind: str) -> bool:

@@ -8,6 +8,7 @@ import base64
 import html
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.segmentation import FREE
-from geneface_kit.runs.files import Facts
+from geneface_kit.runs.files import Facts, read_rows
 
 LABEL_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
 """Colour of background, head, neck and torso in pictures of labels."""
@@ -62,9 +63,9 @@ def panels(who: Person) -> str:
         *(f"<p>{_sentence(one)}</p>" for one in report["warnings"]),
         f"<h2>What to expect</h2><p>{html.escape(quality.expectation(report))}</p>",
         "<h2>What was made of it</h2>",
-        _image(_pictures(who), "jpeg", "frames with landmarks, labels, torso pictures"),
+        html_image(_pictures(who), "jpeg", "frames with landmarks, labels, torso pictures"),
         f"<p>{CAPTION}</p>",
-        _image(_charts(who), "png", "head pose, sound offset, mouth opening, mouth shapes"),
+        html_image(_charts(who), "png", "head pose, sound offset, mouth opening, mouth shapes"),
         "<details><summary>All measures</summary>",
         _table(map(html.escape, row) for row in rows(report)),
         "</details>",
@@ -96,7 +97,7 @@ def rows(report: Facts) -> list[tuple[str, str, str]]:
         "windows": ", ".join(f"{start:.1f}" for start in sorted(report["mouth_windows_s"])),
         "missing": report["mouth_shapes_missing"] or "-",
     }
-    lines = quality.read_rows("report.csv")
+    lines = read_rows(Path(__file__).with_name("report.csv"))
     return [
         (one["measure"], one["value"].format_map(told), one["meaning"].format_map(told))
         for one in lines
@@ -109,7 +110,7 @@ def _doubts(who: Person) -> str:
     for why, frame in zip(who.report["reasons"], who.report["reason_frames"], strict=True):
         picture, text = "", _sentence(why)
         if frame >= 0:
-            picture = _image(_small(who.frames[frame]), "jpeg", f"frame {frame}", SIDE // 2)
+            picture = html_image(_small(who.frames[frame]), "jpeg", f"frame {frame}", SIDE // 2)
             text += f" At {_moment(who.report, frame)}."
         lines.append((picture, text))
     return _table(lines)
@@ -150,7 +151,8 @@ def _table(lines: Iterable[Iterable[str]]) -> str:
     return "<table>" + "".join(cells) + "</table>"
 
 
-def _image(picture: Image.Image, kind: str, text: str, width: int | str = "100%") -> str:
+def html_image(picture: Image.Image, kind: str, text: str, width: int | str = "100%") -> str:
+    """A picture inside its HTML tag. kind: "png" or "jpeg"; text: what it shows, in words."""
     small = io.BytesIO()
     picture.save(small, kind, quality=75, optimize=True)
     encoded = base64.b64encode(small.getvalue()).decode()

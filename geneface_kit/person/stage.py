@@ -36,12 +36,6 @@ from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
 from geneface_kit.runs.ranges import meant
 
-STEPS = (
-    *("scan", "frames", "tracking", "speech", "offset"),
-    *("labels", "background", "torso", "report"),
-)
-"""The steps of a preparation, in order."""
-
 log = logging.getLogger(__name__)
 
 
@@ -177,8 +171,8 @@ def prepare(
     """Turn a video, or a folder of them, into a person artefact in `folder` (person.json is written
     last).
 
-    step: called with the name of each step of STEPS as it begins. A clip whose verdict is "not
-    usable" gets its artefact and its report all the same; `load` refuses it later.
+    step: called with the name of each step as it begins. A clip whose verdict is "not usable" gets
+    its artefact and its report all the same; `load` refuses it later.
     Raises: ValueError in one sentence when no artefact can be made of the clip; what could be
     repaired is listed in the report's warnings.
     """

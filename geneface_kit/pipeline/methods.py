@@ -3,40 +3,20 @@
 Reads and writes nothing. `run evaluation NAME --method METHOD` scores one of them.
 """
 
-import csv
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from geneface_kit.pipeline.settings import Overrides, Settings, Value, parse
 from geneface_kit.runs import ranges
+from geneface_kit.runs.files import read_rows
 
 FULL = "full"  # the method without overrides
 
 
-@dataclass(frozen=True)
-class Method:
-    """One row of the table of ablations.
-
-    about: what is other, in a few words; beside: the method it is compared with, which differs in
-    this alone; changes: its settings; measured: "landmarks", which needs no picture, or "pictures".
-    """
-
-    about: str
-    beside: str
-    changes: Overrides
-    measured: str = "landmarks"
-
-
-def _methods() -> dict[str, Method]:
-    """The rows of methods.csv. An ablation of the generator needs a generator of its own, and so
-    does what it is beside: they train it anew."""
-    with Path(__file__).with_name("methods.csv").open(newline="") as file:
-        rows = [row | {"changes": parse(row["changes"])} for row in csv.DictReader(file)]
-    return {row.pop("name"): Method(**row) for row in rows}
-
-
-METHODS = MappingProxyType(_methods())  # every method by its name
+ROWS = read_rows(Path(__file__).with_name("methods.csv"))
+METHODS = MappingProxyType({row["name"]: parse(row["changes"]) for row in ROWS})
+"""Every method by its name -> its settings. An ablation of the generator needs a generator of its
+own, and so does what it is beside: they train it anew."""
 
 
 def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Value]:
@@ -48,7 +28,7 @@ def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Val
         hint = ranges.meant(name, METHODS)
         raise ValueError(f"unknown method {name!r}: {hint}choose one of {', '.join(METHODS)}")
     others = parse(others) if isinstance(others, str) else dict(others or {})
-    wanted = dict(METHODS[name].changes)
+    wanted = dict(METHODS[name])
     if name != FULL:
         wanted["evaluation.method"] = name  # its rows carry it
     for dotted, value in others.items():

@@ -4,7 +4,6 @@ A command is a function with annotated arguments; `CommandLine` makes a program 
 here loads torch: stages are imported by the commands that need them.
 """
 
-import csv
 import logging
 import signal
 import sys
@@ -15,15 +14,14 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from geneface_kit.runs.files import enough
+from geneface_kit.runs.files import enough, read_rows
 from geneface_kit.runs.ranges import meant
 from geneface_kit.runs.record import handled, interrupt
 
 STAGES = ("person", "motion", "adaptation", "nerf", "talk", "evaluation")
 PROFILES = ("auto", "smoke", "cpu", "paper")
 """The names in `pipeline.stages` and `pipeline.settings`, whose modules load torch."""
-with Path(__file__).with_name("methods.csv").open(newline="") as _file:
-    METHODS = tuple(row["name"] for row in csv.DictReader(_file))
+METHODS = tuple(row["name"] for row in read_rows(Path(__file__).with_name("methods.csv")))
 
 
 def one_of(what: str, known: Iterable[str]) -> dict[str, Callable]:

@@ -5,7 +5,6 @@ setting is added as a field of its section's config, with its range and its defa
 where it differs in cpu.toml and paper.toml beside this file.
 """
 
-import csv
 import dataclasses
 import inspect
 import re
@@ -23,6 +22,7 @@ from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, Tors
 from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.settings import PersonConfig
 from geneface_kit.runs import ranges
+from geneface_kit.runs.files import read_rows
 from geneface_kit.talk.postprocess import TalkConfig
 
 Value = bool | int | float | str | tuple | list
@@ -38,15 +38,8 @@ PROFILES = {
     "cpu": "a real person, end to end, within half an hour on two CPU cores",
     "paper": "the method's own numbers, for a GPU",
 }
-
-
-def renamed() -> dict[str, str]:
-    """Old name of a setting, a section or a notebook's parameter -> what it is now."""
-    with HERE.joinpath("renamed.csv").open(newline="") as file:
-        return {row["old"]: row["now"] for row in csv.DictReader(file)}
-
-
-RENAMED = renamed()
+RENAMED = {row["old"]: row["now"] for row in read_rows(HERE / "renamed.csv")}
+"""Old name of a setting, a section or a notebook's parameter -> what it is now."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Files: digests, downloads, and files that bear their name only once they are whole."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import logging
@@ -193,6 +194,12 @@ def plain(value: object) -> object:
     if hasattr(value, "tolist"):  # of numpy and torch
         return value.tolist()
     raise TypeError(f"run.json cannot hold a {type(value).__name__}")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv table that comes with the kit: name of a column -> text."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def download(

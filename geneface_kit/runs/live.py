@@ -1,15 +1,11 @@
 """Live: what a stage shows while it works, and the plain form of it when nobody watches."""
 
-import base64
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
+import typer
 
 Item = TypeVar("Item")
 
@@ -36,38 +32,6 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
         quarter = 4 * count // total if total else 0
         if quarter > shown:
             shown = quarter
-            _line(f"{label}: {25 * quarter} %")
+            typer.echo(f"{label}: {25 * quarter} %")
         yield item
-    _line(f"{label}: 100 %")
-
-
-class Screen:
-    """One place of a live notebook whose picture is replaced by the next; elsewhere nothing."""
-
-    def __init__(self):
-        self._handle = None
-
-    def show(self, picture: UInt8[np.ndarray, "h w 3"], caption: str) -> None:
-        """Shows a picture, and what it is, in place of the one before."""
-        if is_live() and shell() is not None:
-            from IPython.display import display
-
-            buffer = io.BytesIO()
-            Image.fromarray(picture).save(buffer, format="png")
-            data = base64.b64encode(buffer.getvalue()).decode()
-            source = f"<img alt='{caption}' src='data:image/png;base64,{data}'>"
-            bundle = {"text/html": f"<p>{caption}</p>{source}"}
-            if self._handle is None:
-                self._handle = display(bundle, raw=True, display_id=True)
-            else:
-                self._handle.update(bundle, raw=True)
-
-
-def shell():
-    """IPython's shell, None outside of it."""
-    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-
-
-def _line(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    typer.echo(f"{label}: 100 %")

@@ -101,10 +101,6 @@ class History:
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
 
-    def column(self, name: str) -> list[float | int]:
-        """The values of one measure, rows without it left out."""
-        return [row[name] for row in self.rows if name in row]
-
     def add(self, losses: dict[str, float], seconds: float) -> None:
         """Takes in the losses of one update, and how long it took."""
         for key, value in losses.items():

@@ -24,8 +24,7 @@ N_OWN = 100  # frames of the person's clip that the pictures are compared with
 def judge(planned: Plan, actor: Actor, seen: Look) -> tuple[Check, ...]:
     """The checks of a finished talk. seen: its frames."""
     person = actor.person
-    own = mouth_opening(person.landmarks).std()
-    moves = float(mouth_opening(planned.landmarks).std() / max(own, 1e-6))
+    moves = motion_ratio(actor, planned)
     longest = max(person.stretches(), key=lambda part: part.stop - part.start)
     frames, labels = (pictures[longest][:N_OWN] for pictures in (person.frames, person.labels))
     as_own = "the adaptation stage (02): its mouth should move as the person's does"
@@ -40,6 +39,12 @@ def judge(planned: Plan, actor: Actor, seen: Look) -> tuple[Check, ...]:
         _beyond(planned, person),
         *picture_checks(seen, Look(zip(frames, labels, strict=True))),
     )
+
+
+def motion_ratio(actor: Actor, planned: Plan) -> float:
+    """Spread of a plan's mouth opening over that of the person's own clip."""
+    own = float(mouth_opening(actor.person.landmarks).std())
+    return float(mouth_opening(planned.landmarks).std()) / max(own, 1e-6)
 
 
 @torch.no_grad()

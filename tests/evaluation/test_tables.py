@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from acting import TALK, a_row, a_run
+from geneface_kit_figures.pages import published
+from geneface_kit_figures.tables import read_table
 from safetensors.numpy import save_file
 
 from geneface_kit.evaluation import protocols, scores, tables
@@ -269,7 +271,7 @@ def test_steps_peaks_and_closures_of_a_mouth_are_counted_by_hand(actor):
 def test_a_table_survives_the_file(tmp_path):
     rows = [a_row(), a_row(metric="FID", value=NotMeasured("no network"), unit="")]
     tables.write_table(tmp_path / "table_a.csv", rows)
-    table = tables.read_table(tmp_path / "table_a.csv")
+    table = read_table(tmp_path / "table_a.csv")
     assert table["value"].tolist() == ["30.25", "not measured"]
     assert table["reason"].tolist() == ["", "no network"]
     assert table["runs"].tolist() == ["person-1 nerf-2"] * 2
@@ -277,7 +279,7 @@ def test_a_table_survives_the_file(tmp_path):
 
 
 def test_published_numbers_all_have_a_source():
-    table = tables.published()
+    table = published()
     assert (
         len(table) == 517 and not table.duplicated(["table", "setting", "method", "metric"]).any()
     )
@@ -287,7 +289,7 @@ def test_published_numbers_all_have_a_source():
 
 def test_numbers_read_in_the_notes_of_others_say_so():
     """GeneFace's PSNR is 24.82 in one paper and, in notes on another one, 33.22."""
-    table = tables.published()
+    table = published()
     psnr = table[(table["method"] == "GeneFace") & (table["metric"] == "PSNR")]
     assert dict(zip(psnr["value"], psnr["origin"], strict=True)) == {
         "24.82": "published",
@@ -319,7 +321,7 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
     config = EvaluationConfig(n_frames=3, recordings=str(tmp_path / "voice.wav"))
     assert evaluation.inputs("pretend", TALK, config) == {"voice.wav": tmp_path / "voice.wav"}
     evaluation.make(run, TALK, config)
-    table = {name: tables.read_table(run.folder / f"table_{name}.csv") for name in "abd"}
+    table = {name: read_table(run.folder / f"table_{name}.csv") for name in "abd"}
     assert set(table["a"]["protocol"]) == {"landmark-driven", "self-driven"}
     own = ("generated", "true", "true, 1 s late", "still face", "ridge")
     assert set(table["b"]["protocol"]) == {

@@ -8,6 +8,7 @@ from acting import a_row, a_run
 from geneface_kit_figures import __main__ as command_line
 from geneface_kit_figures.__main__ import main
 from geneface_kit_figures.collect import collect
+from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
 from geneface_kit.evaluation import tables
@@ -38,7 +39,7 @@ def test_persons_stand_in_one_table_with_their_runs(tmp_path):
     assert sorted(path.name for path in written) == [
         f"table_{name}.{ending}" for name in "abd" for ending in ("csv", "html", "tex")
     ]
-    table = tables.read_table(tmp_path / "figures" / "table_a.csv")
+    table = read_table(tmp_path / "figures" / "table_a.csv")
     assert table["person"].tolist() == ["obama", "lieu", "lieu"]
     assert table["method"].tolist() == ["full", "full", "by speech"]
     assert table["runs"].tolist() == ["evaluation-obama-0"] + 2 * ["evaluation-lieu-0"]

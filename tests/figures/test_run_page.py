@@ -4,6 +4,7 @@ import geneface_kit_figures as figures
 import pandas as pd
 from acting import a_row
 from geneface_kit_figures import pages, run_page
+from geneface_kit_figures.tables import read_table
 
 from geneface_kit.evaluation import tables
 from geneface_kit.runs import Run
@@ -39,7 +40,7 @@ def test_a_page_tells_what_a_run_is_and_leads_to_parents_and_files(tmp_path):
 def test_a_table_links_the_runs_that_have_a_page(tmp_path):
     ids = ("person-ada-smoke-1", "nerf-ada-smoke-12")
     tables.write_table(tmp_path / "t.csv", [a_row(runs=ids)])
-    table = tables.read_table(tmp_path / "t.csv")
+    table = read_table(tmp_path / "t.csv")
     html = pages.to_html(table, "a", links={ids[0]: "../runs/pages/1.html"})
     link = '<a href="../runs/pages/1.html" title="person-ada-smoke-1">person-1</a>'
     assert html.count("<a ") == 1 and f"runs {link} nerf-12" in html

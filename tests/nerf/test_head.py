@@ -45,7 +45,7 @@ def shot(field: GridField, dataset: RayDataset, opening: float) -> HeadImage:
 
 def test_training_lowers_the_loss(trained):
     _, history = trained
-    image = history.column("image")
+    image = [row["image"] for row in history.rows if "image" in row]
     assert np.mean(image[-10:]) < 0.25 * np.mean(image[:5])
 
 

@@ -14,6 +14,7 @@ from geneface_kit.person import camera, demo, landmarks, speech
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech.encoders import encode
 from geneface_kit.talk.plan import embedded_actor
+from notebooks.studies.demo_person.film import CREDIT
 
 CLOSED, OPEN = frozenset("mbp"), frozenset("ɑæaʌɛɔAIOW")
 
@@ -63,7 +64,7 @@ def test_clip_names_its_source_and_says_that_it_is_synthetic(name):
 
 def test_what_the_avatar_was_made_of_is_recorded():
     facts = json.loads((demo.AVATAR / "run.json").read_text())
-    assert facts["credit"] == demo.CREDIT and len(facts["clips"]) >= 10
+    assert facts["credit"] == CREDIT and len(facts["clips"]) >= 10
     assert facts["metrics"]["nerf"]["head_psnr"] > 28
 
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from geneface_kit_figures.faces import gt_image, head_image
 
 from geneface_kit.person import camera, clip, demo, files, framing, landmarks, quality
 from geneface_kit.person import stage as person
@@ -57,9 +58,9 @@ def test_the_head_lies_in_the_box_of_the_renderer(demo_person):
 
 def test_gt_differs_from_the_frame_in_the_background_only(demo_person):
     frame, labels = np.asarray(demo_person.frames[5]), np.asarray(demo_person.labels[5])
-    changed = (demo_person.gt_image(5) != frame).any(-1)
+    changed = (gt_image(demo_person, 5) != frame).any(-1)
     assert not changed[labels > 0].any()
-    assert (demo_person.head_image(5)[labels != 1] == demo_person.background[labels != 1]).all()
+    assert (head_image(demo_person, 5)[labels != 1] == demo_person.background[labels != 1]).all()
 
 
 def test_the_report_measures_the_clip(demo_person):

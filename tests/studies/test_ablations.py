@@ -6,6 +6,7 @@ import acting
 import numpy as np
 import pytest
 from acting import TALK, a_row, a_run
+from geneface_kit_figures.tables import read_table
 
 from geneface_kit.evaluation import tables
 from geneface_kit.metrics.networks import NotMeasured
@@ -95,7 +96,7 @@ def test_landmarks_are_scored_with_every_seed_pictures_with_one(asked, tmp_path)
         ("evaluation", "pretend", "torso-not-head-aware", 0),
     ]
     assert path.name == "synthetic_smoke_table_c.csv"
-    table = tables.read_table(path)
+    table = read_table(path)
     assert set(table["table"]) == {"c"}
     assert "Table C: ablations (synthetic data)" in path.with_suffix(".html").read_text()
     assert r"\begin{tabular}" in path.with_suffix(".tex").read_text()
@@ -105,7 +106,7 @@ def test_landmarks_are_scored_with_every_seed_pictures_with_one(asked, tmp_path)
 
 def test_rows_of_pictures_keep_their_runs_and_their_gaps(asked, tmp_path):
     path = ablations.make(Study(("pretend",), ("speech-driven",), seeds=(0,)), tmp_path)
-    table = tables.read_table(path).set_index("metric")
+    table = read_table(path).set_index("metric")
     assert set(table.index) == {"PSNR", "SSIM"}  # LPIPS is no column of table C
     assert float(table.loc["PSNR", "value"]) == 30.25
     assert table.loc["PSNR", "runs"] == "evaluation-pretend"
@@ -116,16 +117,16 @@ def test_a_person_more_leaves_the_others_in_the_table(asked, tmp_path):
     pretend, folder = Study(("pretend",), ("lle",), seeds=(0,)), tmp_path / "figures"
     path = ablations.make(pretend, folder)
     made = path.read_text()
-    person = tables.read_table(path)["person"].iloc[0]
+    person = read_table(path)["person"].iloc[0]
     path.write_text(made.replace(f"c,{person},", "c,ada,"))  # another person's, from before
     ablations.make(replace(pretend, methods=("full",)), folder)
-    table = tables.read_table(path)
+    table = read_table(path)
     assert list(dict.fromkeys(zip(table["person"], table["method"], strict=True))) == [
         ("ada", "lle"),
         (person, "full"),
     ]
     ablations.make(pretend, folder)  # what a person had before is replaced
-    table = tables.read_table(path)
+    table = read_table(path)
     assert set(zip(table["person"], table["method"], strict=True)) == {
         ("ada", "lle"),
         (person, "lle"),
@@ -181,7 +182,7 @@ def test_a_summary_has_mean_and_spread_over_seeds_beside_what_differs_in_one_thi
     rows = [row("full", seed, value) for seed, value in enumerate((1.0, 2.0, 3.0))]
     rows += [row("no-sync", 0, 4.5), row("no-sync", 0, NotMeasured("why"), "sync expert")]
     tables.write_table(tmp_path / "c.csv", rows)
-    found = ablations.summary(tables.read_table(tmp_path / "c.csv"), "demo").set_index("method")
+    found = ablations.summary(read_table(tmp_path / "c.csv"), "demo").set_index("method")
     assert found.loc["full", "lip error"] == "2 ± 1" and found.loc["full", "seeds"] == "3"
     assert found.loc["no-sync", "lip error"] == "4.5"
     assert found.loc["no-sync", "beside"] == "retrained"
@@ -195,5 +196,5 @@ def test_the_command_makes_the_table_of_a_study(asked, tmp_path, monkeypatch, ca
     assert main(["pretend", "--seeds", "0", "--methods", "full,lle"]) == 0
     path = tmp_path / "figures" / "synthetic_smoke_table_c.csv"
     assert f"table C: {path}" in capsys.readouterr().out
-    assert set(tables.read_table(path)["method"]) == {"full", "lle"}
+    assert set(read_table(path)["method"]) == {"full", "lle"}
     assert main(["pretend", "--methods", "magic"]) == 2

@@ -7,6 +7,7 @@ import zipfile
 import acting
 import numpy as np
 import pytest
+from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
 from geneface_kit.evaluation import scores, tables
@@ -135,7 +136,7 @@ def test_a_table_that_its_frames_do_not_give_is_found(home):
     """Somebody writes a better number and renews every checksum: the frames still tell."""
     run = named_run("evaluation-pretend")
     table = run.folder / "table_a.csv"
-    right = tables.read_table(table)
+    right = read_table(table)
     right.loc[right["metric"] == "PSNR head", "value"] = "41.5"
     right.to_csv(table, index=False)
     run.facts["outputs"]["table_a.csv"] = runs.sha256(table)
@@ -151,7 +152,7 @@ def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metr
     """The crate's maker had what the checker lacks: a network, or a detector that finds faces."""
     run = named_run("evaluation-pretend")
     table = run.folder / "table_a.csv"
-    stored = tables.read_table(table)
+    stored = read_table(table)
     stored.loc[stored["metric"] == metric, ["value", "reason"]] = ["12.5", ""]
     stored.to_csv(table, index=False)
     run.facts["outputs"]["table_a.csv"] = runs.sha256(table)

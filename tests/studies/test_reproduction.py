@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from geneface_kit_figures.collect import collect
+from geneface_kit_figures.tables import read_table
 from safetensors.numpy import load_file
 
 from geneface_kit import runs
@@ -248,4 +249,4 @@ def test_two_clean_runs_give_identical_tables(reproduced, tmp_path):
     folder = next((alone / "demo").glob("evaluation-*/run.json")).parent
     (path, *_) = collect([runs.open_run(folder)], tmp_path)
     assert workflow.tables_that_differ(home / "tables", tmp_path) == []
-    assert (tables.read_table(path)["value"] != "not measured").sum() > 5
+    assert (read_table(path)["value"] != "not measured").sum() > 5

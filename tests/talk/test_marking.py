@@ -6,6 +6,7 @@ import acting
 import numpy as np
 import pytest
 from films import read_film
+from geneface_kit_figures.credentials import credentials
 
 from geneface_kit.person.clip import write_video
 from geneface_kit.talk import marking
@@ -35,9 +36,9 @@ def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
     pytest.importorskip("c2pa", reason="the marking extra is not installed")
 
     before = read_film(video, size=None).frames
-    assert marking.credentials(video) == {}
+    assert credentials(video) == {}
     assert marking.sign(video, notes, title="pretend (synthetic)")
-    found = marking.credentials(video)
+    found = credentials(video)
     assert found["state"] == "Valid" and found["title"] == "pretend (synthetic)"
     assert found["notes"] == notes and found["signer"] == "geneface_kit, no identity"
     assert np.array_equal(read_film(video, size=None).frames, before)
@@ -56,7 +57,7 @@ def test_a_changed_picture_is_never_valid(video, notes):
         changed[at] ^= 1 << int(draw.integers(8))
         video.write_bytes(changed)
         try:
-            state = marking.credentials(video)["state"]
+            state = credentials(video)["state"]
         except ValueError:
             state = "unreadable"
         assert state in ("Invalid", "unreadable"), at
@@ -76,7 +77,7 @@ def test_credentials_that_cannot_be_read_are_one_sentence(video, notes, damage):
     }
     video.write_bytes(damaged[damage])
     with pytest.raises(ValueError, match=r"^video.mp4 has no content credentials that can be read"):
-        marking.credentials(video)
+        credentials(video)
 
 
 def test_keys_of_ones_own_sign_and_bad_ones_leave_the_file(video, notes, tmp_path):
@@ -93,7 +94,7 @@ def test_keys_of_ones_own_sign_and_bad_ones_leave_the_file(video, notes, tmp_pat
     (tmp_path / "chain.pem").write_bytes(chain)
     (tmp_path / "key.pem").write_bytes(key)
     assert marking.sign(video, notes, title="pretend", keys=str(tmp_path))
-    assert marking.credentials(video)["state"] == "Valid"
+    assert credentials(video)["state"] == "Valid"
 
 
 def test_without_the_extra_nothing_is_signed(video, notes, monkeypatch):

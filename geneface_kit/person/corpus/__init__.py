@@ -14,6 +14,6 @@ from geneface_kit.person.corpus.batches import (
     draw_batch,
     feature_statistics,
 )
-from geneface_kit.person.corpus.build import cached_speech, prepare, summary
+from geneface_kit.person.corpus.build import cached_speech, prepare
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_files
 from geneface_kit.person.corpus.shards import Corpus, Utterance, duplicates, open_corpus

@@ -20,7 +20,6 @@ import joblib
 from filelock import FileLock
 from joblib.externals.loky import get_reusable_executor
 
-from geneface_kit.person import clip
 from geneface_kit.person.corpus import manifest, preprocess
 from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, Outcome
 from geneface_kit.person.corpus.shards import BROKEN, Corpus, open_corpus, pack, packed
@@ -73,19 +72,6 @@ def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[Speech]
     jobs = manifest.clip_jobs(dataclasses.replace(config, max_s=0.0), home)
     data = _filled(home, jobs, lambda todo: ((job, preprocess.read_speech(job)) for job in todo))
     return [utterance.speech for utterance in data.utterances]
-
-
-def summary(data: Corpus) -> str:
-    """One line: how many clips are usable and broken, and where the corpus and its csv are."""
-    recorded = [utterance for utterance in data.utterances if utterance.name == utterance.clip]
-    minutes = sum(len(utterance) for utterance in recorded) / clip.FPS / 60
-    moved = sum(facts["offset_corrected"] for facts in data.facts.values())
-    return (
-        f"{len(recorded) + len(data.broken)} clips: {len(recorded)} usable ({minutes:.1f} min of "
-        f"{len(data.speakers)} speakers; with copies {len(data.utterances)} utterances; sound "
-        f"moved in {moved}), {len(data.broken)} broken; in {data.folder}, reasons in "
-        f"{BROKEN} there"
-    )
 
 
 def each(

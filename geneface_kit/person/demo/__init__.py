@@ -1,7 +1,7 @@
 """Demo: the embedded person, an avatar of this kit ready to talk, and two clips of it.
 
 All is made by `python -m notebooks.studies.demo_person` from clips of talker s1 of the GRID corpus
-and the voice of `hibari-tts` 0.2.1 (Apache-2.0), see CREDIT. "demo", the default person
+and the voice of `hibari-tts` 0.2.1 (Apache-2.0), see demo.consent.txt. "demo", the default person
 everywhere, and "demo_b", held out, are two films of the avatar: nothing in them was said, seen or
 endorsed by the talker.
 """
@@ -12,13 +12,6 @@ NAMES = ("demo", "demo_b")
 FOLDER = Path(__file__).parent
 AVATAR = FOLDER / "avatar"
 """The finished avatar, for `talk.plan.embedded_actor`."""
-CREDIT = (
-    "Synthetic: not said, seen or endorsed by the talker. Rendered from an avatar trained on clips "
-    "of talker s1 of the GRID audiovisual sentence corpus (Cooke, Barker, Cunningham and Shao), "
-    "CC BY 4.0, doi 10.5281/zenodo.3625687; changed: cut, cropped, learned and rendered anew with "
-    "other words, motion and voice."
-)
-"""What is said wherever the demo is shown."""
 
 
 def clip_path(name: str) -> Path:

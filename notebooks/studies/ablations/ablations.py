@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from geneface_kit_figures.collect import summary
+from geneface_kit_figures.methods import METHODS
 from geneface_kit_figures.pages import write_pages
+from geneface_kit_figures.tables import read_table
 
 from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.evaluation import scores, tables
@@ -24,7 +26,7 @@ from geneface_kit.motion import stage as motion
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.stage import load as load_person
-from geneface_kit.pipeline.methods import FULL, METHODS, overrides
+from geneface_kit.pipeline.methods import FULL, overrides
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Value, parse, resolve
 from geneface_kit.runs.files import readable
@@ -86,7 +88,7 @@ def make(study: Study, folder: Path | None = None) -> Path:
     rows = [row for person in study.persons for row in _rows_of(study, person)]
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(path, [*others, *rows])
-    table = tables.read_table(path)
+    table = read_table(path)
     write_pages(path, table, "c")
     return path
 
@@ -95,7 +97,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows that a table holds; none when there is no such file."""
     rows = []
     with readable(path):
-        for line in tables.read_table(path).to_dict("records") if path.exists() else []:
+        for line in read_table(path).to_dict("records") if path.exists() else []:
             reason = line.pop("reason")
             missing = line["value"] == "not measured"
             line["value"] = NotMeasured(reason) if missing else float(line["value"])

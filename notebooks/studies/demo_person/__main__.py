@@ -20,7 +20,7 @@ from geneface_kit.runs import write_json
 from geneface_kit.talk.plan import load_actor
 from notebooks import commands
 from notebooks.studies.demo_person.export import export_avatar
-from notebooks.studies.demo_person.film import film
+from notebooks.studies.demo_person.film import CREDIT, film
 from notebooks.studies.demo_person.script import SCRIPT
 from notebooks.studies.demo_person.voice import speak
 
@@ -57,7 +57,7 @@ def record(made: dict, options: dict) -> dict:
     """What the demo person was made of and how: clips by their digest, settings, runs, measures."""
     return {
         "command": "python -m notebooks.studies.demo_person",
-        "credit": demo.CREDIT,
+        "credit": CREDIT,
         "script": {name: str(role) for name, role in SCRIPT.items()},
         "overrides": options["overrides"],
         "seed": options["seed"],

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geneface_kit.person import clip, demo
+from geneface_kit.person import clip
 from geneface_kit.person.artefact import SCHEMA, TRACKS
 from geneface_kit.person.spans import ONE
 from geneface_kit.runs import Run, replacing, write_json
 from geneface_kit.runs.files import read_json
 from geneface_kit.runs.weights import load_tensors, save_tensors
 from geneface_kit.talk.plan import Actor, Plan
+from notebooks.studies.demo_person.film import CREDIT
 
 UNUSED = ("head.occupancy.density", "head.occupancy.visible")
 """What only training reads: written as nothing, a byte a cell."""
@@ -82,7 +83,7 @@ def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
         "n_frames": n_frames,
         "n_pictures": 0,
         "forced": False,
-        "consent": demo.CREDIT,
+        "consent": CREDIT,
         "report": {"verdict": "usable", "reasons": [], "warnings": [], "obstacles": []},
     }
     write_json(folder / "person.json", facts)

@@ -12,7 +12,6 @@ from scipy.spatial.transform import Rotation
 
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.renderer import to_uint8
-from geneface_kit.person import demo
 from geneface_kit.person.clip import FPS, write_video
 from geneface_kit.runs import replacing
 from geneface_kit.runs.live import progress
@@ -25,6 +24,13 @@ SLOW_S = 0.6
 FARTHEST = 1.5
 """How far the head goes from its mean pose, standard deviations of the clip's own poses."""
 HEAD, TORSO = 1, 3
+CREDIT = (
+    "Synthetic: not said, seen or endorsed by the talker. Rendered from an avatar trained on clips "
+    "of talker s1 of the GRID audiovisual sentence corpus (Cooke, Barker, Cunningham and Shao), "
+    "CC BY 4.0, doi 10.5281/zenodo.3625687; changed: cut, cropped, learned and rendered anew with "
+    "other words, motion and voice."
+)
+"""What is said wherever the demo is shown."""
 
 
 def film(
@@ -53,9 +59,9 @@ def film(
             labels.append(labels_of(frame.head_alpha.numpy(), frame.torso_alpha.numpy()))
             yield cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
-    about = {"title": f"{name} (synthetic)", "comment": f"{spoken.text} {demo.CREDIT}"}
+    about = {"title": f"{name} (synthetic)", "comment": f"{spoken.text} {CREDIT}"}
     write_video(folder / f"{name}.mp4", frames(), planned.audio, metadata=about)
-    (folder / f"{name}.consent.txt").write_text(demo.CREDIT + "\n")
+    (folder / f"{name}.consent.txt").write_text(CREDIT + "\n")
     focal = np.float64(actor.avatar.focal)
     known = {"landmarks": planned.landmarks, "poses": planned.poses, "focal": focal}
     _write_truth(folder / f"{name}_truth.npz", known, np.stack(labels), spoken)

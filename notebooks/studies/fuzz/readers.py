@@ -13,10 +13,11 @@ from pathlib import Path
 import geneface_kit_figures as figures
 import numpy as np
 import torch
+from geneface_kit_figures.credentials import credentials
+from geneface_kit_figures.tables import read_table
 from torch import nn
 
 from geneface_kit.adaptation import stage as adaptation_stage
-from geneface_kit.evaluation import tables
 from geneface_kit.metrics import perceptual
 from geneface_kit.motion import stage as motion_stage
 from geneface_kit.motion.weights import MOTION, SHIPPED, SYNC
@@ -260,7 +261,7 @@ def _signed(folder: Path) -> None:
 
 
 def _credentials(folder: Path) -> object:
-    said = marking.credentials(folder / "v.mp4")
+    said = credentials(folder / "v.mp4")
     if said.pop("state", "Invalid") == "Invalid":
         raise Damaged("the credentials are not valid")
     return said
@@ -323,7 +324,7 @@ READERS = {
     "run": Reader(_run, lambda folder: open_run(folder / "ada" / "person-smoke-1").facts),
     "figure of a table": Reader(_figure("demo_bars"), _check_figures),
     "figure of arrays": Reader(_figure("demo_grid"), _check_figures),
-    "table": Reader(_table, lambda folder: tables.read_table(folder / "table_a.csv"), guard=True),
+    "table": Reader(_table, lambda folder: read_table(folder / "table_a.csv"), guard=True),
     "crate": Reader(_crate, _verify),
     "fetched clip": Reader(_fetched, lambda folder: known.check(folder / "ada.mp4")),
     "consent": Reader(
@@ -411,7 +412,7 @@ COVERS = {
         notebooks.studies.crates.crate._files
     """.split(),
     "table": """
-        geneface_kit.evaluation.tables.read_table
+        figures.tables.read_table
         figures.collect.collect
         figures.collect._method
         notebooks.studies.ablations.ablations.make
@@ -434,7 +435,7 @@ COVERS = {
         geneface_kit.talk.marking.sign
     """.split(),
     "credentials": """
-        geneface_kit.talk.marking.credentials
+        figures.credentials.credentials
     """.split(),
     "clip": """
         geneface_kit.person.clip.container.opened
@@ -453,15 +454,13 @@ COVERS = {
 }
 """Reader -> the functions that are fuzzed by it: they read by its door alone, or are it."""
 KITS_OWN = """
-    geneface_kit.evaluation.tables.published
-    geneface_kit.metrics.networks._published
+    geneface_kit.adaptation.domains.shipped_voices
+    figures.pages.published
     geneface_kit.metrics.networks._from_package
     geneface_kit.person.known._published
-    geneface_kit.person.quality.read_rows
     geneface_kit.person.speech.conformer._hama_file
-    geneface_kit.pipeline.methods._methods
     geneface_kit.pipeline.settings.profile_values
-    geneface_kit.pipeline.settings.renamed
+    geneface_kit.runs.files.read_rows
     geneface_kit.render.kernels._block_kernel
     geneface_kit.runs.record.root
     figures.phonemes._symbols

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from geneface_kit.person.clip import FPS
+from geneface_kit.person.corpus.shards import BROKEN, Corpus
 from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine
 from notebooks import commands
@@ -47,7 +49,20 @@ def _read(folder: str, profile: str, overrides: str, **options: int | bool | Cal
     from geneface_kit.pipeline.settings import parse, resolve
 
     config = resolve(profile, parse(overrides) | {"corpus.folder": folder}).corpus
-    typer.echo(corpus.summary(corpus.prepare(config, **options)))
+    typer.echo(summary(corpus.prepare(config, **options)))
+
+
+def summary(data: Corpus) -> str:
+    """One line: how many clips are usable and broken, and where the corpus and its csv are."""
+    recorded = [utterance for utterance in data.utterances if utterance.name == utterance.clip]
+    minutes = sum(len(utterance) for utterance in recorded) / FPS / 60
+    moved = sum(facts["offset_corrected"] for facts in data.facts.values())
+    return (
+        f"{len(recorded) + len(data.broken)} clips: {len(recorded)} usable ({minutes:.1f} min of "
+        f"{len(data.speakers)} speakers; with copies {len(data.utterances)} utterances; sound "
+        f"moved in {moved}), {len(data.broken)} broken; in {data.folder}, reasons in "
+        f"{BROKEN} there"
+    )
 
 
 main = CommandLine(corpus, ray_corpus)

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from geneface_kit_figures.tables import read_table
+
 from geneface_kit import runs
-from geneface_kit.evaluation.tables import read_table
 from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.require import locate
 from geneface_kit.pipeline.settings import Overrides, Value, parse, resolve
