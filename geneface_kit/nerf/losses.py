@@ -71,7 +71,7 @@ def structure_loss(
 
 
 def lips_loss(name: str, device: torch.device) -> PatchLoss | None:
-    """The loss of patches of lips of a name in `LipsLoss`; None for single pixels. The official code
+    """The loss of patches of lips, by its name; None for single pixels, "pixels". The official code
     compares the lip rectangle by LPIPS in the last part of its training."""
     if name == "pixels":
         return None

@@ -143,7 +143,7 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
         return config.folder, options
 
     monkeypatch.setattr(corpus, "prepare", prepare)
-    monkeypatch.setattr(corpus, "summary", str)
+    monkeypatch.setattr("notebooks.studies.ray_corpus.__main__.summary", str)
     assert main(["corpus", "films", "--workers", "3", "--retry"]) == 0
     given = {"workers": 3, "retry": True}
     assert capsys.readouterr().out == f"{('films', given)}\n"

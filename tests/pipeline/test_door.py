@@ -76,7 +76,7 @@ def test_the_sentence_names_setting_range_and_value():
         "person.size=129": "at least 32 and at most 4096, a multiple of 2, got 129",
         "talk.blinks=often": "'talk.blinks' must be one of clip, none, got 'often'",
         "talk.c2pa_keys=/nowhere": "must be a folder that is there, got '/nowhere'",
-        "person.encoder=deepspeech": "one of hama, mel, hubert-large or the path package.module:C",
+        "person.encoder=deepspeech": "one of hama, mel, hubert-large, wav2vec2 or the path package",
         "head.field=toys:ToyVgg": "head.field=toys:ToyVgg must be a subclass of .*HeadField",
     }.items():
         with pytest.raises(ValueError, match=sentence):
