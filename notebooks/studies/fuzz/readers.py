@@ -475,6 +475,7 @@ OWN_WRITTEN = """
     geneface_kit.person.clip.video.write_video
     geneface_kit.person.report._charts
     geneface_kit.runs.files.write_json
+    geneface_kit.runs.weights.save_tensors
     geneface_kit.runs.record.record
     geneface_kit.talk.marking.provenance
     figures.live.video
