@@ -42,7 +42,7 @@ def sketch(landmarks: Float[np.ndarray, "68 _"], columns: int = 14, rows: int = 
     which every viewer of a notebook shows, without a kernel."""
     flat = landmarks[:, :2] * (1, -1)
     flat = (flat - flat.min(axis=0)) / np.ptp(flat, axis=0)
-    share = np.linspace(0, 1, 8)[:, None]
+    share = np.linspace(0, 1, 4 * rows)[:, None]  # as many points as rows of dots: no gaps
     signs = np.full((rows, columns), 0x2800)
     for line in LINES:
         for start, end in itertools.pairwise(line):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine, argument
-from geneface_kit.runs.record import every_run, named_run, root
+from geneface_kit.runs.record import every_run, named_run
 
 OF_THE_CHECKOUT = (
     *("corpus", "ray-corpus", "notebooks", "reproduce", "ablations", "prove", "bench"),
@@ -185,7 +185,7 @@ def _of_the_checkout(name: str) -> Callable[[list[str]], int]:
     """A command that hands its arguments, whatever they are, to one of the checkout."""
 
     def call(told: Annotated[list[str], argument("...", "see its --help")] = ()) -> int:
-        top = root()
+        top = Path(__file__).parents[2]
         if not (top / "notebooks" / "commands.py").is_file():
             raise ValueError(
                 f"{name} is no part of the package: run it in a checkout of the repository"

@@ -170,7 +170,7 @@ def _files(chain: list[runs.Run]) -> Iterator[tuple[str, Path]]:
             yield f"runs/{path.relative_to(home).as_posix()}", path
     root = runs.root()
     for facts in sorted((root / "figures").glob("*.json")):
-        if set(read_json(facts, runs=list)["runs"]) & ids:
+        if set(read_json(facts).get("runs", ())) & ids:
             for path in sorted((root / "figures").glob(f"{facts.stem}.*")):
                 yield f"figures/{path.name}", path
     for path in sorted((root / "notebooks").glob("*.ipynb")):
