@@ -15,11 +15,8 @@ from torch.nn import functional
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation import FREE, HEAD, SURE_HEAD, SURE_NOT
+from geneface_kit.person.segmentation import HEAD, SURE_HEAD, SURE_NOT
 
-Where = tuple[np.ndarray | int, np.ndarray, np.ndarray]
-"""Frames, rows and columns of pixels."""
-CHIN = 8  # of the 68 landmarks
 BOX = 2 * camera.BOX_HALF  # edge of the head box in inter-ocular distances (iod)
 
 SPEECH_STEPS = 16  # steps of speech that drive a frame, 0.32 s about it (AD-NeRF)
@@ -98,8 +95,7 @@ class RayDataset:
         rects = torch.cat(rects, dim=1).flatten(0, 1)
         extent = (rects[:, 2:] - rects[:, :2]).clamp(min=1)
         at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
-        frame_of_pixel = torch.arange(n_frames).repeat_interleave(per_frame)
-        return self.read(frames, frame_of_pixel, at, apart=True)
+        return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
 
     def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> RayBatch:
         """Square patches of the lip rectangles of random training frames, row by row; size: edge of
@@ -113,47 +109,27 @@ class RayDataset:
         row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
         at = corners[:, None] + torch.stack([column, row], -1).view(1, -1, 2)
         frame_of_pixel = torch.arange(n_frames).repeat_interleave(size**2)
-        return self.read(frames, frame_of_pixel, at.flatten(0, 1), apart=True)
+        return self.read(frames, frame_of_pixel, at.flatten(0, 1))
 
     def read(
-        self,
-        frames: Int[Tensor, " b"],
-        frame_of_pixel: Int[Tensor, " n"],
-        at: Int[Tensor, "n 2"],
-        *,
-        apart: bool = False,
+        self, frames: Int[Tensor, " b"], frame_of_pixel: Int[Tensor, " n"], at: Int[Tensor, "n 2"]
     ) -> RayBatch:
-        """The given pixels with their colours and masks; apart: as in `kinds_at`."""
+        """The given pixels with their colours and masks."""
         numbers = frames[frame_of_pixel]
         where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
         colour = torch.from_numpy(self.person.frames[where]).float() / 255
-        kinds = torch.from_numpy(self.kinds_at(where, apart=apart))
+        kinds = torch.from_numpy(self.kinds_at(where))
         in_face = _inside(at, self.face_rects[numbers])
         in_lips = _inside(at, self.lip_rects[numbers])
         parts = (frames, frame_of_pixel, at, colour, kinds, in_face, in_lips)
         return RayBatch(*(part.to(self.device) for part in parts))
 
-    def kinds_at(self, where: Where, *, apart: bool = False) -> UInt8[np.ndarray, "*n"]:
-        """What is known of the head at frames, rows, columns: FREE, SURE_HEAD or SURE_NOT.
-
-        apart: as long as head and torso learn each for itself, what is free below the chin is not
-        the head's. Hair there may rest on the shoulders; a head that began opaque would keep it,
-        since no light reaches what moves better behind it, while a clear one can still take it.
-        """
-        if not self.free:
-            is_head = self.person.labels[where] == HEAD
-            return np.where(is_head, SURE_HEAD, SURE_NOT).astype(np.uint8)
-        kinds = np.asarray(self.person.kinds[where])
-        is_low = where[1] > self.person.landmarks2d[where[0], CHIN, 1]
-        return np.where(apart & is_low & (kinds == FREE), SURE_NOT, kinds).astype(np.uint8)
-
-    def torso_at(self, where: Where) -> tuple[UInt8[np.ndarray, "*n 4"], Bool[np.ndarray, "*n"]]:
-        """RGBA of the torso that learns for itself, at frames, rows, columns, and where that is
-        known: as it is painted, and the hair that is not the head's as long as they are apart."""
-        rgba, kinds = np.array(self.person.torso[where]), self.kinds_at(where, apart=True)
-        hair = (kinds == SURE_NOT) & (self.person.labels[where] == HEAD)
-        rgba[hair, :3], rgba[hair, 3] = self.person.frames[where][hair], 255
-        return rgba, (rgba[..., 3] > 0) | (kinds != FREE)
+    def kinds_at(self, where: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, " n"]:
+        """What is known of the head at frames, rows, columns: FREE, SURE_HEAD or SURE_NOT."""
+        if self.free:
+            return np.asarray(self.person.kinds[where])
+        is_head = self.person.labels[where] == HEAD
+        return np.where(is_head, SURE_HEAD, SURE_NOT).astype(np.uint8)
 
     def rays(self, pixels: RayBatch) -> camera.Rays:
         """One ray per pixel, in the head frame."""

@@ -17,6 +17,7 @@ from geneface_kit.nerf.config import TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.nerf.vanilla import positional_encoding
+from geneface_kit.person.segmentation import FREE
 from geneface_kit.render.fused import FusedImage, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, precision
@@ -166,8 +167,8 @@ class TorsoField(nn.Module):
 class TorsoTask(training.Task):
     """Trains a torso field behind a finished head.
 
-    The head of some frames is rendered as it is delivered; the background is random, the target
-    what `RayDataset.torso_at` knows; where that is nothing, the torso may go on.
+    The head of some frames is rendered as it is delivered; the background is random, the target the
+    person's torso pictures; where they are empty but the labels leave it free, the torso may go on.
     config.renew_every puts another frame in the place of the oldest.
     """
 
@@ -209,8 +210,7 @@ class TorsoTask(training.Task):
         field.pose_std.copy_(numbers.std(0, correction=0).clamp(min=1e-3))
         ever = np.zeros((dataset.size, dataset.size), bool)
         for frame in range(0, dataset.n_train, max(1, dataset.n_train // 100)):
-            rgba, _ = dataset.torso_at((frame, *np.indices(ever.shape)))
-            ever |= rgba[..., 3] > 0
+            ever |= np.asarray(dataset.person.torso[frame][..., 3]) > 0
         reach = 2 * (dataset.size // 64) + 1
         wide = functional.max_pool2d(torch.from_numpy(ever)[None].float(), reach, 1, reach // 2)
         field.occupied.copy_(wide[0] > 0)
@@ -232,10 +232,9 @@ class TorsoTask(training.Task):
         slot = torch.randint(len(self.frames), (n,), generator=generator)
         at = self.pixels[torch.randint(len(self.pixels), (n,), generator=generator)]
         where = (self.frames[slot].numpy(), at[:, 1].numpy(), at[:, 0].numpy())
-        rgba, counts = (
-            torch.from_numpy(part).to(dataset.device) for part in dataset.torso_at(where)
-        )
-        target = rgba.float() / 255
+        rgba, is_free = dataset.person.torso[where], dataset.kinds_at(where) == FREE
+        target = torch.from_numpy(rgba).to(dataset.device).float() / 255
+        counts = torch.from_numpy((rgba[:, 3] > 0) | ~is_free).to(dataset.device)
         told = torch.rand(n, 1, generator=generator) < 0.5  # half learn to do without (official)
         seen = torch.zeros(n, 4)
         if config.head_aware:

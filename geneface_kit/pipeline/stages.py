@@ -52,9 +52,7 @@ STAGES = {
         adaptation.inputs,
         version=2,
     ),
-    "nerf": Stage(
-        nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs, version=2
-    ),
+    "nerf": Stage(nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=2),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=3

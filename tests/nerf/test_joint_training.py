@@ -68,29 +68,6 @@ def test_behind_the_head_lies_the_painted_torso_over_the_background():
     assert found == [list(SHIRT), list(WALL)]
 
 
-def test_free_hair_below_the_chin_begins_as_torso_and_may_become_head():
-    """The chin of frame 0 lies at row 20. A lock at rows 22 to 23 is labelled head and free."""
-    person = puppet()
-    points, labels, kinds, frames = (
-        getattr(person, name).copy() for name in ("landmarks2d", "labels", "kinds", "frames")
-    )
-    points[0, 8, 1] = 20.0
-    lock, rest = np.s_[0, 22:24, 2:6], np.s_[0, 17:19, 2:6]
-    labels[lock], frames[lock], kinds[lock], kinds[rest] = HEAD, HAIR, FREE, FREE
-    changed = {"landmarks2d": points, "labels": labels, "kinds": kinds, "frames": frames}
-    dataset = RayDataset(dataclasses.replace(person, **changed))
-    at = torch.tensor([[3, 22], [3, 18]])  # of the lock; free above the chin
-    nought = torch.zeros(2, dtype=torch.long)
-    starts, later = (dataset.read(nought[:1], nought, at, apart=way).kinds for way in (True, False))
-    assert starts.tolist() == [SURE_NOT, FREE] and later.tolist() == [FREE, FREE]
-    where = (np.zeros(2, int), *at.flip(-1).T.numpy())
-    rgba, known = dataset.torso_at(where)
-    assert rgba[0].tolist() == [*HAIR, 255] and known.tolist() == [True, False]
-    hard = RayDataset(dataset.person, free=False)  # the official way: every label is sure
-    rgba, known = hard.torso_at(where)
-    assert rgba[0].tolist() == dataset.person.torso[0, 22, 3].tolist() and known.all()
-
-
 def test_without_freedom_every_label_is_sure():
     person = dataclasses.replace(puppet(), kinds=np.full_like(puppet().kinds, FREE))
     at = torch.tensor([[16, 14], [1, 1]])  # the face; the wall
