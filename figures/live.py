@@ -27,7 +27,7 @@ __all__ = [
     "check_answer", "expect", "explore", "filmstrip", "log_to_notebook", "show", "source", "video",
 ]  # fmt: skip
 
-PNG_LIMIT = 50_000  # bytes above which a picture is stored as JPEG, so that notebooks stay small
+PNG_LIMIT = 40_000  # bytes above which a picture is stored as JPEG, so that notebooks stay small
 
 
 def filmstrip(
