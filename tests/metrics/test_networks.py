@@ -104,7 +104,9 @@ def test_a_network_that_cannot_be_had_is_said_in_a_sentence(place, monkeypatch):
 
     monkeypatch.setattr(requests.Session, "request", no_network)
     monkeypatch.setattr(requests, "get", no_network)
-    with pytest.raises(FileNotFoundError, match=r"inception.*\(ConnectionError\).*put inception.* at"):
+    with pytest.raises(
+        FileNotFoundError, match=r"inception.*\(ConnectionError\).*put inception.* at"
+    ):
         networks.fetch("inception")
     monkeypatch.setenv("GENEFACE_KIT_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="GENEFACE_KIT_OFFLINE is set: put it at"):
