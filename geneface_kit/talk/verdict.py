@@ -60,7 +60,7 @@ def sync_scores(
     speech: features, two a frame. motion: displacements from the mean face, network units.
     starts: first frames of the windows, WINDOW frames each.
     """
-    lips = lips_of(torch.from_numpy(motion).flatten(1).float()[None])[0]
+    lips = lips_of(torch.tensor(motion).flatten(1).float()[None])[0]
     features = torch.as_tensor(speech).float()
     mouths = torch.stack([lips[k : k + WINDOW] for k in starts])
     scores = []

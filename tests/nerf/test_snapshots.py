@@ -20,16 +20,15 @@ def grey(value: int) -> np.ndarray:
 def shown(monkeypatch):
     """A live notebook: what is displayed first, and what replaces it."""
     found = []
-    handle = SimpleNamespace(update=lambda bundle, raw: found.append("replaced"))
 
-    def display(bundle, raw, display_id):
-        assert raw and display_id and "10 updates: 20.0 dB" in bundle["text/html"]
-        found.append("shown")
-        return handle
+    def display(shown, display_id, update):
+        assert display_id and "updates: 20.0 dB" in shown
+        found.append("replaced" if update else "shown")
 
+    shell = SimpleNamespace(display=display, HTML=str)
     monkeypatch.setattr(live, "is_live", lambda: True)
-    monkeypatch.setattr(live, "shell", lambda: object())
-    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", shell)
     return found
 
 

@@ -184,7 +184,7 @@ def test_bad_sound_is_one_sentence():
 def test_absent_hubert_weights_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="hubert-large"):
-        speech.encode(buzz(150), "hubert-large", weights=str(tmp_path))
+        speech.encode(buzz(150), f"hubert-large@{tmp_path}")
 
 
 @pytest.fixture(scope="module")
@@ -213,10 +213,10 @@ def tiny_hubert(tmp_path_factory) -> str:
 def test_hubert_pieces_are_those_of_the_whole(tiny_hubert, demo_sound, monkeypatch):
     """Pieces extended by 80 samples give the steps of the whole, none lost or twice."""
     sound = demo_sound[16_000 : 16_000 + 7 * 8_000 + 123]
-    whole = speech.encode(sound, "hubert-large", weights=tiny_hubert)
+    whole = speech.encode(sound, f"hubert-large@{tiny_hubert}")
     monkeypatch.setattr(speech.encoders, "PIECE_S", 1)
-    pieces = speech.encode(sound, "hubert-large", weights=tiny_hubert)
-    assert whole.features.shape == (175, 16) and whole.encoder == "hubert-large"
+    pieces = speech.encode(sound, f"hubert-large@{tiny_hubert}")
+    assert whole.features.shape == (175, 16) and whole.encoder == f"hubert-large@{tiny_hubert}"
     assert np.abs(np.diff(whole.features[:174], axis=0)).max(1).min() > 1e-4  # steps differ
     assert np.abs(pieces.features - whole.features).max() < 2e-5
 
@@ -226,7 +226,7 @@ def test_the_network_is_named_and_versioned(tiny_hubert):
 
     heard = speech.encode(buzz(150))
     assert heard.version.startswith("hama 1.7.0, block 3, weights ") and heard.cut(3).version
-    tiny = speech.encode(buzz(150), "hubert-large", weights=tiny_hubert)
+    tiny = speech.encode(buzz(150), f"hubert-large@{tiny_hubert}")
     assert tiny.version.startswith(f"transformers {transformers.__version__}, weights ")
 
 

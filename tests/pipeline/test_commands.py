@@ -190,7 +190,7 @@ def test_a_study_that_is_asked_to_end_saves_first_and_says_so_once(number, monke
 
 
 def test_a_study_needs_a_checkout(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    monkeypatch.setattr(commands, "__file__", str(tmp_path / "geneface_kit/pipeline/commands.py"))
     assert main(["bench"]) == 2
     assert capsys.readouterr().err.startswith(
         "error: bench is no part of the package: run it in a ch"

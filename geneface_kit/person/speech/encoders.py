@@ -185,7 +185,7 @@ class Transformer:
             self.model = transformers.AutoModel.from_pretrained(place).eval()
         except (OSError, ValueError):
             raise FileNotFoundError(
-                f"the weights of a speech encoder are neither in the folder {place} nor in the hub "
+                f"the weights of {on_the_hub} are neither in the folder {place} nor in the hub "
                 f'or its cache: name it as "NAME@FOLDER", connect once, or use the encoder "hama"'
             ) from None
         if math.prod(getattr(self.model.config, "conv_stride", ())) != STEP:
