@@ -9,7 +9,6 @@ import logging
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from html import escape
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -21,7 +20,6 @@ from matplotlib.figure import Figure
 from geneface_kit.pipeline.settings import RENAMED
 from geneface_kit.runs.live import is_live
 from geneface_kit.runs.ranges import meant
-from geneface_kit.runs.record import Run
 
 __all__ = [
     "check_answer", "expect", "explore", "filmstrip", "log_to_notebook", "show", "source", "video",
@@ -134,16 +132,8 @@ def log_to_notebook(level: int = logging.WARNING) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     if (found := shell()) is not None:
-        found.display_formatter.formatters["text/html"].for_type(Run, run_table)
         found.set_custom_exc((ValueError, OSError, ModuleNotFoundError), _one_sentence)
     check_parameters()
-
-
-def run_table(run: Run) -> str:
-    """A run's summary as an html table, which is how a notebook shows a run."""
-    cells = [(escape(name), escape(value)) for name, value in run.summary().items()]
-    rows = [f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells]
-    return f"<table>{''.join(rows)}</table>"
 
 
 def check_parameters() -> None:

@@ -164,7 +164,8 @@ class Avatar:
         return Avatar(renderer, self.torso, self.background, self.focal, self.torso_shifts)
 
     def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+        own = np.array(values) if isinstance(values, np.ndarray) else values  # files are read-only
+        return torch.as_tensor(own, dtype=torch.float32, device=self.device)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,12 @@ class Run:
         told |= {"folder": self.folder} | self.metrics
         single = {name: one for name, one in told.items() if not isinstance(one, list | dict)}
         return {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in single.items()}
+
+    def _repr_html_(self) -> str:
+        """The summary as a table, for a notebook."""
+        cells = [(escape(name), escape(value)) for name, value in self.summary().items()]
+        rows = [f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells]
+        return f"<table>{''.join(rows)}</table>"
 
     def generator(self, name: str = "") -> "torch.Generator":
         """A torch generator of this run's own: its stream follows from seed, stage and name."""

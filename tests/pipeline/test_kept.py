@@ -2,7 +2,6 @@
 
 import pytest
 from acting import a_run
-from geneface_kit_figures.live import run_table
 
 from geneface_kit.person import demo
 from geneface_kit.pipeline import commands, settings
@@ -77,7 +76,7 @@ def test_a_run_is_removed_only_when_that_was_wanted_and_what_stands_on_it_is_nam
 def test_a_run_shows_itself_in_a_notebook_and_its_words_are_escaped(tmp_path):
     run = a_run(tmp_path, "nerf", metrics={"psnr": 30.25, "note": "<b>bold</b>"})
     run.facts["parents"] = {}
-    page = run_table(run)
+    page = run._repr_html_()
     assert "<th>psnr</th><td>30.25</td>" in page
     assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>" not in page
 
