@@ -1,6 +1,6 @@
 """Mangled files: truncated and bit-flipped media, decoded in a process of their own.
 
-`python tests/mangled.py SEEDS FILE...` decodes variants SEED of every file and writes one line
+`python -m tests.mangled SEEDS FILE...` decodes variants SEED of every file and writes one line
 each: file, seed, what came of it. A variant that takes too long ends the process with status 1
 and a trace; a crash ends it with a signal. Whoever runs it reads the last line.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from geneface_kit.person import clip
+from notebooks.studies.fuzz.damages import mangle
 
 LIMIT_S = 60
 """Seconds after which decoding one small file counts as hanging."""
@@ -22,30 +23,6 @@ MEMORY = 8 << 30
 """Address space of the process, bytes: what a small file may not exhaust."""
 MOST_FRAMES = 3000
 """Frames beyond which one second of video has no end."""
-
-
-def mangle(content: bytes, seed: int) -> bytes:
-    """A damaged copy: cut off, bits flipped anywhere or in the head, a hole, or bytes moved."""
-    random = np.random.default_rng(seed)
-    data = np.frombuffer(content, np.uint8).copy()
-    kind = seed % 6
-    if kind == 0:
-        return content[: random.integers(0, len(content))]
-    if kind == 1:  # a few bits anywhere
-        places = random.integers(0, len(data), random.integers(1, 40))
-    elif kind == 2:  # the header, where sizes and clocks are
-        places = random.integers(0, min(len(data), 1200), random.integers(1, 6))
-    elif kind == 3:  # the end, where the index may be
-        places = len(data) - 1 - random.integers(0, min(len(data), 2500), random.integers(1, 6))
-    elif kind == 4:
-        start = random.integers(0, len(data))
-        data[start : start + random.integers(1, 4000)] = 0
-        return data.tobytes()
-    else:  # a stretch lost, or repeated
-        first, second = random.integers(0, len(data), 2)
-        return content[:first] + content[second:]
-    data[places] ^= np.uint8(1) << random.integers(0, 8, len(places)).astype(np.uint8)
-    return data.tobytes()
 
 
 def decode(path: Path) -> str:

@@ -9,13 +9,14 @@ import av
 import numpy as np
 import pytest
 from films import Film, read_film
-from mangled import mangle
 
 from geneface_kit.person import clip, demo
 from geneface_kit.person import stage as person
+from notebooks.studies.fuzz.damages import mangle
 
 pytestmark = pytest.mark.usefixtures("uncalibrated")
 
+ROOT = Path(__file__).parents[2]
 KINDS = [
     ("h264.mp4", "libx264", "aac"),
     ("vp9.webm", "libvpx-vp9", "libopus"),
@@ -24,7 +25,7 @@ KINDS = [
     ("mpeg2.ts", "mpeg2video", "ac3"),
 ]
 N_VARIANTS = 24
-"""Variants of each file; larger runs: `python tests/mangled.py 0:1000 FILE...`."""
+"""Variants of each file; larger runs: `python -m tests.mangled 0:1000 FILE...`."""
 
 
 def encode(path: Path, talking: Film, video: str, audio: str) -> Path:
@@ -64,10 +65,8 @@ def talking() -> Film:
 @pytest.mark.slow
 def test_mangled_files_are_read_or_refused(tmp_path, talking):
     files = [str(encode(tmp_path / name, talking, *codecs)) for name, *codecs in KINDS]
-    command = [sys.executable, str(Path(__file__).parents[1] / "mangled.py")]
-    done = subprocess.run(
-        [*command, f"0:{N_VARIANTS}", *files], capture_output=True, text=True, timeout=900
-    )
+    command = [sys.executable, "-m", "tests.mangled", f"0:{N_VARIANTS}", *files]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, f"{lines[-1] if lines else ''}\n{done.stderr[-2000:]}"
     assert len(lines) == N_VARIANTS * len(KINDS)
@@ -79,7 +78,7 @@ def test_mangled_files_are_read_or_refused(tmp_path, talking):
 def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
     path = encode(tmp_path / "v.mp4", talking, "libx264", "aac")
     script = (
-        "import sys, mangled; from geneface_kit.person import clip\n"
+        "import sys; from geneface_kit.person import clip; from tests import mangled\n"
         "mangled.LIMIT_S = 2\n"
         "clip.stream_frames = lambda *_, **__: {0}\n"
         "mangled.main(range(4, 5), [__import__('pathlib').Path(sys.argv[1])])"
@@ -92,7 +91,7 @@ def test_the_watch_over_mangled_files_sees_what_is_wrong(tmp_path, talking):
             [sys.executable, "-c", script.format(fault), str(path)],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             timeout=60,
         )
         assert done.returncode != 0 and words in done.stderr

@@ -202,7 +202,7 @@ def test_a_table_without_its_frames_is_called_not_recomputed(home):
     ("name", "changes", "said"),
     [
         ("../evil.txt", {}, "'../evil.txt' has a path that is not safe"),
-        ("/tmp/evil.txt", {}, "'/tmp/evil.txt' has a path that is not safe"),
+        ("/evil.txt", {}, "'/evil.txt' has a path that is not safe"),
         ("C:evil.txt", {}, "'C:evil.txt' has a path that is not safe"),
         ("a/" * 9 + "evil.txt", {}, "has a path that is not safe"),
         ("a\nb", {}, r"'a\\nb' has a path that is not safe"),
