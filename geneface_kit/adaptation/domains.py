@@ -16,6 +16,7 @@ from torch import Tensor
 from geneface_kit.person import corpus, speech
 from geneface_kit.person.corpus import CorpusConfig
 from geneface_kit.person.speech import Speech
+from geneface_kit.runs.arrays import read_npz
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,10 @@ def hears_shipped(config: CorpusConfig) -> bool:
 
 
 def shipped_voices() -> list[Speech]:
-    """Nine recordings of eight talkers, 27 s, as "hama" features and pitch, without a mel."""
-    with np.load(VOICES, allow_pickle=False) as kept:
-        parts = {name: kept[name].astype(np.float32) for name in ("features", "f0")}
-        ends = np.cumsum(kept["steps"])[:-1]
+    """Nine recordings of eight talkers, 20 s, as "hama" features and pitch, without a mel."""
+    kept = read_npz(VOICES)
+    parts = {name: kept[name].astype(np.float32) for name in ("features", "f0")}
+    ends = np.cumsum(kept["steps"])[:-1]
     parts["mel"] = np.zeros((len(parts["f0"]), 80), np.float32)
     cut = (np.split(values, ends) for values in parts.values())
     return [Speech(features, "hama", f0, mel) for features, f0, mel in zip(*cut, strict=True)]

@@ -49,9 +49,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
     try:
         generator.check(who.speech)
     except ValueError as error:
-        raise ValueError(
-            f"{who.name}: {error}; prepare the person again with that encoder"
-        ) from None
+        raise ValueError(f"{who.name}: {error}; then prepare the person again") from None
     foreign = foreign_speech(speech_corpus, who.speech)  # before the seed: reading may draw
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))

@@ -38,12 +38,12 @@ PARTS = {"fit": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
 hear. Ours."""
 VALIDATED = 0.1  # share at the end of the person's training frames that picks the weights (ours)
 TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
-"""Seconds of corpus speech that the transport is fitted to, and that is measured on, at most: so
+"""Seconds of foreign speech that the transport is fitted to, and that is measured on, at most: so
 memory and time do not grow with the corpus (ours)."""
 POSTNET_REACH = 7  # frames that the post-net sees on both sides of one
 DISCRIMINATOR_LR = 1e-3  # of its Adam, with beta 0.5; ours, RMSprop with 1e-4 in the code
 PENALTY = 0.3  # weight of the discriminator's gradient penalty (ours)
-TURNS, HEAD_START = 3, 100
+TURNS, HEAD_START = 3, 99
 """Updates of the discriminator for one of the post-net, and before the first. Ours, 1 and 0 in the
 code: there it never tells the domains apart, the post-net outruns it."""
 LEAST_MOTION = 0.3  # variance ratio of the mouth below which a run has collapsed (ours)
@@ -76,7 +76,7 @@ class AdaptationConfig:
 
 
 class AdaptationTask(Task):
-    """Post-net against discriminator: corpus speech (`foreign`) must look like the person and stay
+    """Post-net against discriminator: foreign speech must look like the person and stay
     in sync; the person's own speech must give the person's own motion."""
 
     kept = ("ended", "n_collapsed", "best_step", "best_score", "best_weights")
@@ -249,8 +249,8 @@ class AdaptationTask(Task):
         }
 
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random pieces of corpus speech, all of one length: `frames`, or less if more than a tenth
-        of the speech lies in shorter recordings, so that those can be drawn."""
+        """Random pieces of foreign speech, all of one length: `frames`, or less if more than a
+        tenth of the speech lies in shorter recordings, so that those can be drawn."""
         config = self.config
         n_steps = min(2 * config.frames, _common_length(self.foreign["fit"]) // 8 * 8)
         speeches = [speech for speech in self.foreign["fit"] if len(speech) >= n_steps]

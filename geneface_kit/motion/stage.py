@@ -4,7 +4,6 @@ The generator is GeneFace's VAE with a flow prior (arXiv:2301.13430, sec. 3.2). 
 displacements from a speaker's mean landmarks; `adaptation` makes them this person's own.
 """
 
-import json
 from pathlib import Path
 
 from geneface_kit.motion.sync_expert import SyncConfig
@@ -28,24 +27,16 @@ def inputs(
 
     Raises: ValueError for a corpus or numbers that the training could not use.
     """
-    if config.weights != "shipped":
-        check(sync, config)
     if config.weights == "train":
+        check(sync, config)
         return corpus.clip_files(corpus_config.folder) | weight_files(corpus_config.encoder)
-    about = read_metadata(SHIPPED / MOTION, kind="motion")
-    reads, sizes = about["encoder"], json.loads(about["sizes"])
+    reads = read_metadata(SHIPPED / MOTION, kind="motion")["encoder"]
     if reads != corpus_config.encoder:
         raise ValueError(
             f"the shipped weights read {reads!r} features, not {corpus_config.encoder!r}; set "
             "motion.weights=train to train new ones"
         )
-    shipped = named([SHIPPED / SYNC, SHIPPED / MOTION])
-    if config.weights == "shipped":
-        return shipped
-    chosen = {name: getattr(config, name) for name in sizes} | {"sync.width": sync.width}
-    if chosen != (kept := sizes | {"sync.width": int(about["sync_width"])}):
-        raise ValueError(f"motion.weights=continue keeps the sizes of the shipped weights: {kept}")
-    return shipped | corpus.clip_files(corpus_config.folder)
+    return named([SHIPPED / SYNC, SHIPPED / MOTION])
 
 
 def make(run: Run, corpus_config: CorpusConfig, sync: SyncConfig, config: MotionConfig) -> None:

@@ -14,7 +14,7 @@ from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion.losses import continuity_loss, kl_divergence, reconstruction_loss
 from geneface_kit.motion.sync_expert import Part, SyncConfig, SyncExpert, SyncTask
 from geneface_kit.motion.vae import STRIDE, MotionVAE, VAESizes
-from geneface_kit.motion.weights import Motion, load, save
+from geneface_kit.motion.weights import Motion, save
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig, Sequences
 from geneface_kit.person.mouth import LIPS, mouth_shape
@@ -29,7 +29,7 @@ LARGEST_AMPLITUDE = 2.0  # no factor on the motion beyond this (ours)
 class MotionConfig(VAESizes):
     """Settings of the generator besides its sizes; the defaults are the smoke profile's."""
 
-    weights: Literal["shipped", "train", "continue"] = "shipped"  # the kit's, new, or from these on
+    weights: Literal["shipped", "train"] = "shipped"  # those in the kit, or new ones
     steps: Count = 100  # updates; official 40,000
     batch: Count = 8  # pieces a step; official up to 512 clips
     frames: Annotated[int, Range(8, step=4)] = 100  # of a piece; official whole clips
@@ -49,9 +49,11 @@ class MotionConfig(VAESizes):
 def train(
     run: Run, data: corpus.Corpus, speakers: CorpusConfig, sync: SyncConfig, config: MotionConfig
 ) -> dict[str, object]:
-    """Trains the sync expert, then the generator, into a run's folder, by `motion.devices` workers
-    that share the batches (not yet run on CUDA); gives what is to be recorded: measures on the
-    held-out speakers, and who they are. Cut off, the same call goes on, by any number of devices.
+    """Trains the sync expert, then the generator, into a run's folder.
+
+    Returns what is to be recorded: their measures on the held-out speakers, and who these are.
+    With `motion.devices` above 1 as many processes train them, each its share of the same batches.
+    Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
     Raises: ValueError with the words of a process that failed.
     """
     n_devices = config.devices
@@ -99,10 +101,6 @@ def _train(
         expert = SyncExpert(channels, width=sync.width, dropout=sync.dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
-        if config.weights == "continue":
-            for network, begun in ((vae, load().vae), (expert, load().expert)):
-                network.load_state_dict(begun.state_dict())
-            vae.amplitude.fill_(1.0)
         task = SyncTask(expert, *parts, sync, fabric)
         scores = _fit(task, run.folder, "sync", sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
@@ -237,4 +235,8 @@ def by_speaker(
     held = [pair for pair in pairs if pair[0].speaker in held_out and pair[0].name == pair[0].clip]
     if not train:
         raise ValueError("every speaker is held out; use a corpus of more speakers")
-    return tuple(([one for one, _ in part], [moved for _, moved in part]) for part in (train, held))
+    return _part(train), _part(held)
+
+
+def _part(pairs: list[tuple[corpus.Utterance, corpus.Track]]) -> Part:
+    return [one for one, _ in pairs], [moved for _, moved in pairs]

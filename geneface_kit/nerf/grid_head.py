@@ -137,8 +137,7 @@ class GridField(HeadField):
         """How points are moved under some landmarks, none where nothing is, for a fused pass."""
         lines = landmarks.new_empty(len(landmarks), 0, 11)
         if self.config.warp_reach:
-            mean = self.landmark_mean.view(68, 3)
-            moved, rest = deformation.moved_lines(landmarks, mean, self.lines)
+            moved, rest = self.moved_lines(landmarks)
             lines = line_table(moved, rest, self.softness)
         far = ((self.config.warp_reach or 1.0) / BOX) ** -4.0
         amx = self.dtype == torch.bfloat16 and has_amx()

@@ -21,7 +21,7 @@ FLOATING = "parts that float beside the head, share of it"
 FLICKER = "flicker over the clip's own"
 TREMBLE = "tremble of the head's border over the clip's own"
 DETAIL = "fine detail of the head over the clip's own"
-EVERY = 4  # of so many frames one is looked at for all but trembling
+EVERY = 4  # of so many frames one is looked at for all but flicker and trembling
 BORDER, RINGS, AROUND = 1.5, (2.5, 5.5), 6.0
 """Half the width of a border, the distances of what lies beside it, and how far about a place both
 are averaged: pixels of a picture of 256, or of a smaller one."""

@@ -66,12 +66,13 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
     its remedy, from verdict.csv; reason_frames: the frame that each speaks of, -1 without one.
     """
     roll, late = sum(report["pose_degrees"]["roll"]) / 2, abs(report["sound_drift_s"])
+    confidence = report["offset_confidence"] / CLEAR_CONFIDENCE
     told = report | {
         "roll": roll,
         "lies": abs(roll),
         "chin": report["chin_margin"] if abs(roll) <= 45 else 1.0,
-        "drifts": 0.0 if report["silent"] else late,
-        "agrees": 1.0 if report["silent"] or late > DRIFT_S else report["offset_confidence"],
+        "drifts": 0.0 if report["silent"] else late / DRIFT_S,
+        "agrees": 1.0 if report["silent"] or late > DRIFT_S else confidence,
         "strays": 100 * report["tracking_error_px"] / report["face_px"],
         "turns": max(abs(high - low) for low, high in report["pose_degrees"].values()),
         "lacking": report["mouth_shapes_missing"] or "some",

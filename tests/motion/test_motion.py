@@ -7,11 +7,9 @@ import pytest
 import torch
 from talkers import (
     CHANNELS,
-    SIZES,
     SMALL,
     fresh_run,
     made_up_corpus,
-    made_up_generator,
     made_up_speech,
     sections,
 )
@@ -261,24 +259,3 @@ def test_stage_trains(tmp_path, monkeypatch):
     assert motion.load(tmp_path).encoder == "hama"
     assert run.metrics["held_out_speakers"] == ["speaker2"]
     assert {"r_opening", "variance_ratio", "amplitude"} <= run.metrics.keys()
-
-
-def test_training_goes_on_from_the_shipped_weights(tmp_path, monkeypatch):
-    """With a learning rate of nothing the run holds the weights it began with."""
-    shipped = made_up_generator()
-    monkeypatch.setattr(training, "load", lambda: shipped)
-    monkeypatch.setattr(corpus, "prepare", lambda config: made_up_corpus(n_speakers=3))
-    sizes = dataclasses.asdict(SIZES) | {"dropout": 0.0}
-    chosen = {"weights": "continue", "steps": 1, "lr": 1e-30, "held_out": 0} | sizes
-    speakers, sync, config = sections(**chosen)
-    run = fresh_run(tmp_path, "motion")
-    motion.make(run, speakers, dataclasses.replace(sync, lr=1e-30, steps=1), config)
-    held = weights.load(tmp_path)
-    for name, values in shipped.vae.named_parameters():
-        torch.testing.assert_close(dict(held.vae.named_parameters())[name], values)
-
-
-def test_other_sizes_cannot_go_on_from_the_shipped_weights(tmp_path):
-    speakers, sync, config = sections(weights="continue", hidden=24)
-    with pytest.raises(ValueError, match="keeps the sizes of the shipped weights: .*'hidden': 96"):
-        motion.inputs("speakers", speakers, sync, config)

@@ -11,6 +11,7 @@ import pytest
 from geneface_kit.person import clip, corpus, demo
 from geneface_kit.person.corpus import CorpusConfig, build, manifest, preprocess
 from geneface_kit.pipeline import commands as command_line
+from geneface_kit.runs.files import read_json, write_json
 from notebooks.studies.speed import corpus as bench
 from notebooks.studies.speed.__main__ import main as bench_main
 
@@ -339,6 +340,18 @@ def test_one_recording_under_two_names_is_read_once_and_is_one_speaker(videos, s
     reason = "its sound is a part of anna/one.mp4: left out, and berta counts as the speaker anna"
     assert data.broken == {"berta/again.mp4": reason}
     assert [line["stage"] for line in listed(data)] == ["duplicate"]
+    # killed before the sounds were compared: all is read, nothing is marked
+    path = data.folder / "index.json"
+    index = read_json(path)
+    told = {"compared", "reason", "stage"}
+    clips = [
+        {key: one for key, one in entry.items() if key not in told}
+        for entry in index["clips"] + index["broken"]
+    ]
+    write_json(path, index | {"clips": clips, "broken": []})
+    assert prepare(videos).broken == {"berta/again.mp4": reason}
+    assert prepare(videos, retry=True).broken == {"berta/again.mp4": reason}
+    assert len(seen) == 3  # nothing was read again
     (videos / "anna/one.mp4").unlink()
     data = prepare(videos)  # what it was the duplicate of is gone
     assert [one.clip for one in data.utterances] == ["berta/again", "berta/else"]

@@ -111,9 +111,12 @@ def _filled(
     with FileLock(f"{home.parent}.lock"):
         known = packed(home)
         if retry:
-            known = {key: entry for key, entry in known.items() if "reason" not in entry}
+            known = {
+                key: one for key, one in known.items() if "reason" not in one or "shard" in one
+            }
         todo = [job for job in jobs if job.key not in known]
-        if todo or known.keys() != {job.key for job in jobs}:
+        compared = all("compared" in entry for entry in known.values() if "shard" in entry)
+        if todo or not compared or known.keys() != {job.key for job in jobs}:
             with contextlib.closing(read_all(todo)) as outcomes:
                 pack(home, jobs, live.progress(outcomes, "reading the corpus", len(todo)), known)
     data = open_corpus(home)

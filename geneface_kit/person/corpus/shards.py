@@ -188,7 +188,7 @@ def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
     places = {(entry["shard"], entry["sha256"]) for entry in read.values()}
     shards = {shard: _mapped(home / shard, digest) or {} for shard, digest in places}
     for speaker, entry in clips:
-        entry["speaker"] = speaker
+        entry |= {"speaker": speaker, "compared": True}
         if "shard" in entry:
             entry.pop("reason", None)
     found = duplicates({key: shards[entry["shard"]][f"{key}/mel"] for key, entry in read.items()})
@@ -241,11 +241,13 @@ def duplicates(mels: Mapping[str, Float[np.ndarray, "_ 80"]]) -> dict[str, str]:
     for name, part, end in zip(names, parts, ends.tolist(), strict=True):
         probe = part[max(0, len(part) - PROBE) // 2 :][:PROBE]
         probe = probe - probe.mean()
-        if len(probe) < PROBE or (size := np.linalg.norm(probe)) < 1e-6:
+        size = np.linalg.norm(probe)
+        if len(probe) < PROBE or size < 1e-6:
             continue
         alike = scipy.signal.oaconvolve(track, probe[::-1], mode="valid", axes=0).sum(1)
         alike[max(0, end - len(part) - PROBE + 1) :] = 0.0  # itself and shorter clips
-        best = int((alike := alike / (size * spread)).argmax())
+        alike /= size * spread
+        best = int(alike.argmax())
         if alike[best] >= SAME:
             found[name] = names[int(np.searchsorted(ends, best + PROBE // 2, side="right"))]
     return found
