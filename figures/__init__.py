@@ -56,7 +56,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from geneface_kit.runs import Run, replacing, root, write_json
-from geneface_kit.runs.arrays import read_npz
+from geneface_kit.runs.arrays import read_npz, write_npz
 from geneface_kit.runs.files import read_json, readable
 
 __all__ = [
@@ -296,8 +296,7 @@ def _write_data(folder: Path, name: str, data: Data) -> None:
         with replacing(folder / f"{name}.csv") as partial:
             data.to_csv(partial, index=False)
     else:
-        with replacing(folder / f"{name}.npz") as partial:
-            np.savez_compressed(partial, **data)
+        write_npz(folder / f"{name}.npz", **data)
 
 
 def _read_data(folder: Path, name: str) -> Data:

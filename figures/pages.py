@@ -204,7 +204,7 @@ def _source(rows: pd.DataFrame) -> str:
 
 def spread(values: list[str]) -> str:
     """One value as it is; several as mean ± standard deviation; a missing one leaves the words."""
-    missing = [value for value in values if _number(value) is None]
+    missing = [value for value in values if number(value) is None]
     if missing:
         return missing[0]
     numbers = [float(value) for value in values]
@@ -218,7 +218,8 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if 1e4 <= abs(number) < np.inf else f"{number:.4g}"
 
 
-def _number(value: str) -> float | None:
+def number(value: str) -> float | None:
+    """What a cell of a table says as a number; None for words."""
     try:
         return float(value)
     except ValueError:

@@ -96,7 +96,7 @@ function render({ model, el }) {
   const dots = make("input", row, { type: "checkbox", checked: true, onchange: paint });
   row.hidden = !model.get("points").length;
 
-  // Dragging and arrow keys turn the head, a degree a step; a click chooses the ray of a pixel.
+  // Dragging turns the head, an arrow key by two degrees; a click chooses the ray of a pixel.
   function turn(yaw, pitch) {
     if (!inputs.yaw) return;
     for (const [name, index] of [["yaw", yaw], ["pitch", pitch]]) {

@@ -2,12 +2,13 @@
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from geneface_kit.pipeline.options import METHODS, argument, one_of, several
+from geneface_kit.pipeline.options import METHODS, PROFILES, argument, one_of, several
 
+Study = TypeVar("Study")
 STUDIES = "notebooks.studies"
 PROGRAMS = {
     "corpus": f"{STUDIES}.ray_corpus",
@@ -35,6 +36,13 @@ Seeds = Annotated[str, typer.Option(metavar="0,1,2", help="one run for each")]
 Methods = Annotated[
     str, typer.Option(metavar="full,lle", help="one run for each", **one_of("method", METHODS))
 ]
+Profile = Annotated[str, typer.Option(metavar="smoke|cpu|paper", **one_of("profile", PROFILES[1:]))]
+"""A study has one profile for all: no `auto`, which goes by the person."""
+
+
+def study_of(kind: type[Study], persons: list[str], seeds: str, methods: str, **more: str) -> Study:
+    """A study of what options say. Raises: ValueError."""
+    return kind(persons=tuple(persons), seeds=seeds_of(seeds), methods=several(methods), **more)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:

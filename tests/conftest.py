@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def demo_person(tmp_path_factory):
         if not (folder / "person.json").exists():
             person.prepare(person.find("demo"), folder, name="demo")
     return person.load(folder)
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """SIGINT interrupts, also where a shell started the tests in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ class CommandLine(typer.Typer):
         except TyperException as error:
             text = f"{error.format_message().rstrip('.')}; see --help"
         except (ValueError, OSError, ModuleNotFoundError) as error:
-            if arguments[0] == "--debug":
+            if called or arguments[:1] == ["--debug"]:
                 raise
             text = str(error)
         typer.echo(f"error: {text}", err=True)

@@ -24,6 +24,7 @@ from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.held_out import border_band
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
+from geneface_kit.runs import root
 
 __all__ = ["border_quality", "main", "rows_of"]
 
@@ -53,6 +54,7 @@ def border_quality(
     }
 
 
+@torch.no_grad()
 def rows_of(
     name: str, dataset: RayDataset, avatars: dict[str, Avatar], n_frames: int = N_FRAMES
 ) -> tuple[list[dict[str, float | int | str]], UInt8[np.ndarray, "h w3 3"]]:
@@ -83,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="auto", help="smoke, cpu or paper")
     parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     parser.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-    parser.add_argument("--to", default="figures", type=Path, help="folder of table and strip")
+    place = root() / "figures"
+    parser.add_argument("--to", default=place, type=Path, help="folder of table and strip")
     chosen = parser.parse_args(arguments)
     how = {"profile": chosen.profile, "overrides": chosen.set, "out": chosen.out}
     rows, strips = [], []
@@ -114,5 +117,4 @@ def _gradient(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 2"]
 
 
 if __name__ == "__main__":
-    torch.set_grad_enabled(False)
     sys.exit(main())

@@ -11,7 +11,7 @@ import numpy as np
 
 from geneface_kit.adaptation.domains import VOICES
 from geneface_kit.person import clip, speech
-from geneface_kit.runs import replacing
+from geneface_kit.runs.arrays import write_npz
 from geneface_kit.talk.audio import loudness
 
 SILENCE, LOUD = 4, 0.1  # frames; share of the loudest tenth, 20 dB below, above a studio's hiss
@@ -22,8 +22,7 @@ def ship(clips: list[Path], out: Path = VOICES) -> None:
     heard = [spoken(clip.sound_of(path)) for path in clips]
     arrays = {name: [getattr(one, name) for one in heard] for name in ("features", "f0")}
     kept = {name: np.concatenate(values).astype(np.float16) for name, values in arrays.items()}
-    with replacing(out) as partial:
-        np.savez_compressed(partial, steps=[len(one) for one in heard], **kept)
+    write_npz(out, steps=np.array([len(one) for one in heard]), **kept)
 
 
 def spoken(sound: np.ndarray) -> speech.Speech:

@@ -22,7 +22,7 @@ def shown(monkeypatch):
     found = []
 
     def display(shown, display_id, update):
-        assert display_id and "updates: 20.0 dB" in shown
+        assert display_id and "updates: 20.0 dB" in shown and "data:image/png" in shown
         found.append("replaced" if update else "shown")
 
     shell = SimpleNamespace(display=display, HTML=str)

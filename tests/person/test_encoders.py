@@ -130,7 +130,8 @@ def noise(seconds: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "channels"), [("hubert-large@hubert", 16), ("wav2vec2", 24)])
 def test_a_transformer_hears_from_a_folder_named_after_it(hears, name, channels):
-    """The whole sound at once says what the pieces say: 21 s are a piece of 20 s and one more."""
+    """What it says of the first 18 s of a piece is what it says of them in the whole sound: the
+    rest looks over the piece's end."""
     name = name if "@" in name else f"{name}@{hears / name}"
     audio = noise(21)
     heard = speech.encode(audio, name)

@@ -119,11 +119,14 @@ def test_a_photograph_is_not_usable_and_is_refused_by_later_stages(tmp_path, tal
 
 
 @pytest.mark.slow
-def test_a_forced_person_is_loaded_whatever_the_verdict(tmp_path, talking):
+def test_a_forced_person_is_loaded_whatever_the_verdict_and_every_step_is_told(tmp_path, talking):
     clip.write_video(tmp_path / "v.mp4", talking.frames, np.zeros_like(talking.audio))
     config = person.PersonConfig(size=48, force=True)
-    person.prepare(tmp_path / "v.mp4", tmp_path / "person", config)
+    steps: list[str] = []
+    person.prepare(tmp_path / "v.mp4", tmp_path / "person", config, step=steps.append)
     assert person.load(tmp_path / "person").report["verdict"] == "not usable"
+    told = "scan frames tracking speech offset labels background torso report"
+    assert list(dict.fromkeys(steps)) == told.split()  # what `bench person` lists
 
 
 def test_the_expectation_is_not_known_for_less_than_what_was_measured(demo_person):

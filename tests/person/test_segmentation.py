@@ -150,6 +150,8 @@ def test_demo_labels_agree_with_the_truth(demo_person):
     for part, bound in least.items():
         both = ((true == part) & (found == part)).sum()
         assert both / ((true == part) | (found == part)).sum() > bound
+    called_neck = (np.asarray(demo_person.labels) == NECK) & (true == TORSO)
+    assert called_neck.sum() < 0.5 * (true == TORSO).sum()  # 0.39: the truth's torso has its neck
 
 
 def test_demo_labels_are_steady(demo_person):

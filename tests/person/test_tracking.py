@@ -14,7 +14,7 @@ from geneface_kit.person.tracking import pnp as solver
 from geneface_kit.person.tracking.pnp import RIGID, similarity
 from geneface_kit.person.tracking.track import Track, TrackingConfig, pose_leak, track
 
-CASES = [("demo", 256), ("demo", 128), (DRAWN, 256), (DRAWN, 128)]
+CASES = [("demo", 256), ("demo", 128), ("demo_b", 128), (DRAWN, 256), (DRAWN, 128)]
 TOLD = TrackingConfig(focal_spread=1e-3, relief=1.0)
 """For made-up meshes: their focal length is told, and their depth is right already."""
 

@@ -116,8 +116,7 @@ def test_a_failed_run_is_not_finished_and_goes_on_after_its_finished_parts(kitch
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_its_checkpoints(kitchen, number):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # some shells start with it ignored
+def test_an_interrupted_run_keeps_its_checkpoints(kitchen, number, hears_ctrl_c):
     before = signal.getsignal(number)
 
     def stop(run, config):

@@ -32,7 +32,9 @@ def test_every_tracked_claim_names_a_stage_and_the_quick_ones_need_no_clip():
     assert len(tracked) >= 10
     for one in tracked:
         _, stage, person = one.command.split()
-        assert stage in STAGES and one.metric and one.tolerance < abs(one.expected) + 0.1
+        assert stage in STAGES and one.metric
+        distance = one.metric.startswith("distance")  # differs by a third from machine to machine
+        assert one.tolerance <= max(0.05, abs(one.expected) / (2 if distance else 4))
         assert not one.quick or (person == "demo" and one.minutes < 2)
 
 

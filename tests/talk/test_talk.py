@@ -141,8 +141,11 @@ def test_lips_part_before_the_sound(actor):
 
 def test_eyes_blink_as_in_the_part_of_the_clip_that_trained(actor):
     made = planned(actor, acting.sound(2.0))
-    own = actor.person.landmarks[:40, 36:48]
+    own, places = actor.person.landmarks[:40, 36:48], to_and_fro(40, 50)
     assert made.landmarks[:20, 36:48] == pytest.approx(own[10:30])  # turning within 10 of 40
+    first, share = places.astype(int), (places % 1)[:, None, None]
+    walked = (1 - share) * own[first] + share * own[np.minimum(first + 1, 39)]
+    assert made.landmarks[:, 36:48] == pytest.approx(walked, abs=1e-6)
     assert np.abs(made.landmarks[:, 37, 1]).min() == 0.0
     still = planned(actor, acting.sound(2.0), blinks="none")
     assert not np.array_equal(still.landmarks[:, 36:48], made.landmarks[:, 36:48])

@@ -16,7 +16,7 @@ ALL = ",".join(given.METHODS)
 
 def ablations(
     persons: commands.Persons = ("demo",),
-    profile: given.Profile = "smoke",
+    profile: commands.Profile = "smoke",
     seeds: commands.Seeds = "0,1,2",
     methods: commands.Methods = ALL,
     overrides: given.Overrides = "",
@@ -25,14 +25,8 @@ def ablations(
     """Make table C: every method on persons; what needs no picture, with every seed."""
     from notebooks.studies.ablations import ablations as study
 
-    wanted = study.Study(
-        persons=tuple(persons),
-        profile=profile,
-        seeds=commands.seeds_of(seeds),
-        methods=given.several(methods),
-        overrides=overrides,
-        out=out,
-    )
+    more = {"profile": profile, "overrides": overrides, "out": out}
+    wanted = commands.study_of(study.Study, persons, seeds, methods, **more)
     typer.echo(f"table C: {study.make(wanted)}")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from geneface_kit_figures.collect import summary
+from geneface_kit_figures.collect import prefix, summary
 from geneface_kit_figures.methods import METHODS
 from geneface_kit_figures.pages import write_pages
 from geneface_kit_figures.tables import read_table
@@ -34,7 +34,7 @@ from geneface_kit.runs.record import Run, root
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.postprocess import TalkConfig
 
-__all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary", "table_path"]
+__all__ = ["PICTURES", "Study", "landmark_scores", "make", "summary"]
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ def make(study: Study, folder: Path | None = None) -> Path:
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
         raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
-    path = table_path(folder or root() / "figures", study.profile, kinds[study.persons[0]])
+    name = f"{prefix(persons[study.persons[0]])}table_c.csv"
+    path = (folder or root() / "figures") / name
     ours = {run.subject for run in persons.values()}
     others = [row for row in read_rows(path) if row.person not in ours]
     for row in others:
@@ -105,12 +106,6 @@ def read_rows(path: Path) -> list[Row]:
             line |= {name: int(line[name]) for name in ("seed", "n_frames")}
             rows.append(Row(**line))
     return rows
-
-
-def table_path(folder: Path, profile: str, data_kind: str) -> Path:
-    """table_c.csv for real persons beyond the smoke profile; other tables carry what they are."""
-    before = "" if data_kind == "real" else f"{data_kind}_"
-    return folder / f"{before}{'smoke_' if profile == 'smoke' else ''}table_c.csv"
 
 
 def landmark_scores(run: Run, config: TalkConfig) -> Scores:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from geneface_kit_figures.pages import number
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
@@ -253,7 +254,7 @@ def _other_numbers(run: runs.Run) -> Found:
                 wrong.append(
                     f"{protocol} {metric} is {value} when computed anew, not as in table A"
                 )
-    numbers = stored[[_number(value) is not None for value in stored["value"]]]
+    numbers = stored[[number(value) is not None for value in stored["value"]]]
     told = zip(numbers["protocol"], numbers["metric"], strict=True)
     left = [f"{' '.join(one)} of table A: not recomputed" for one in told if one not in recomputed]
     protocols = sorted({*stored["protocol"]} - {*rendered})
@@ -295,13 +296,6 @@ def _same(rows: pd.DataFrame, value: str) -> bool:
     if len(rows) != 1:
         return False
     stored = str(rows["value"].iloc[0])
-    if _number(stored) is None or _number(value) is None:
+    if number(stored) is None or number(value) is None:
         return stored == value
-    return bool(np.isclose(_number(stored), _number(value), rtol=SAME, atol=SAME))
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return bool(np.isclose(number(stored), number(value), rtol=SAME, atol=SAME))

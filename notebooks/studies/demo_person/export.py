@@ -13,7 +13,8 @@ import torch
 from geneface_kit.person import clip
 from geneface_kit.person.artefact import SCHEMA, TRACKS
 from geneface_kit.person.spans import ONE
-from geneface_kit.runs import Run, replacing, write_json
+from geneface_kit.runs import Run, write_json
+from geneface_kit.runs.arrays import write_npy, write_npz
 from geneface_kit.runs.files import read_json
 from geneface_kit.runs.weights import load_tensors, save_tensors
 from geneface_kit.talk.plan import Actor, Plan
@@ -68,12 +69,11 @@ def _write_person(actor: Actor, acted: Plan, folder: Path) -> None:
     heard = acted.speech.each(lambda values: values[2 * part.start : 2 * part.stop])
     heard = heard.each(lambda values: values.astype(np.float16))
     for name, arrays in {"tracks": tracks, "speech": vars(heard)}.items():
-        with replacing(folder / f"{name}.npz") as partial:
-            np.savez_compressed(partial, **arrays)
+        write_npz(folder / f"{name}.npz", **arrays)
     sound = acted.audio[part.start * clip.SAMPLES : part.stop * clip.SAMPLES]
     clip.write_audio(folder / "audio.wav", sound)
     for name in ("frames", "labels", "kinds", "torso"):
-        np.save(folder / f"{name}.npy", np.array(getattr(person, name)[:0]))
+        write_npy(folder / f"{name}.npy", np.array(getattr(person, name)[:0]))
     facts = {
         "schema": SCHEMA,
         "name": "demo",

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.renderer import to_uint8
 from geneface_kit.person.clip import FPS, write_video
-from geneface_kit.runs import replacing
+from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.live import progress
 from geneface_kit.talk.plan import Actor, Plan, plan
 from geneface_kit.talk.postprocess import TalkConfig
@@ -62,7 +62,7 @@ def film(
     about = {"title": f"{name} (synthetic)", "comment": f"{spoken.text} {CREDIT}"}
     write_video(folder / f"{name}.mp4", frames(), planned.audio, metadata=about)
     (folder / f"{name}.consent.txt").write_text(CREDIT + "\n")
-    focal = np.float64(actor.avatar.focal)
+    focal = np.array(actor.avatar.focal)
     known = {"landmarks": planned.landmarks, "poses": planned.poses, "focal": focal}
     _write_truth(folder / f"{name}_truth.npz", known, np.stack(labels), spoken)
     return planned
@@ -115,14 +115,13 @@ def _write_truth(
 ) -> None:
     """As `geneface_kit_figures.truth` reads it: the labels (0..3) are two bit planes."""
     bits = np.stack([np.packbits(labels & 1, axis=-1), np.packbits(labels >> 1, axis=-1)])
-    with replacing(path) as partial:
-        np.savez_compressed(
-            partial,
-            **known,
-            labels=bits,
-            labels_shape=np.array(labels.shape),
-            phonemes=np.array(spoken.phonemes),
-            starts_s=spoken.starts_s,
-            ends_s=spoken.ends_s,
-            text=np.array(spoken.text),
-        )
+    write_npz(
+        path,
+        **known,
+        labels=bits,
+        labels_shape=np.array(labels.shape),
+        phonemes=np.array(spoken.phonemes),
+        starts_s=spoken.starts_s,
+        ends_s=spoken.ends_s,
+        text=np.array(spoken.text),
+    )

@@ -13,14 +13,16 @@ from typing import Annotated
 
 import typer
 
-from geneface_kit.pipeline.options import STAGES, CommandLine, Seed, several
+from geneface_kit.pipeline.options import STAGES, CommandLine, Seed, one_of, several
 
 
 def fuzz(
     minutes: Annotated[float, typer.Option(help="of damaged files")] = 1.0,
     seed: Seed = 0,
     kills: Annotated[int, typer.Option(help="of each stage, instead of files")] = 0,
-    stages: Annotated[str, typer.Option(help="which are killed")] = ",".join(STAGES),
+    stages: Annotated[
+        str, typer.Option(help="which are killed", **one_of("stage", STAGES))
+    ] = ",".join(STAGES),
 ) -> int:
     """Feed damaged files to every reader, or kill every stage."""
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def kill(
     """
     torch.set_num_threads(1)  # before any thread is there that a fork would lose
     whole = folder / "whole"
-    for stage in stages:
+    for stage in sorted(stages, key=list(STAGES).index):  # upstream first
         place = locate(stage, overrides=overrides, out=whole)
         for parent in STAGES[stage].parents:
             _attempt(parent, overrides, whole)

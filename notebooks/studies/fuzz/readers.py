@@ -467,7 +467,6 @@ KITS_OWN = """
     notebooks.studies.dependencies.licence_of
     notebooks.studies.dependencies.pins
     notebooks.studies.demo_person.sample.write_sample
-    notebooks.studies.reproduction.claims.read
 """.split()
 """Functions that read only what came with the kit or another package."""
 OWN_WRITTEN = """

@@ -22,7 +22,7 @@ Retry = Annotated[bool, typer.Option("--retry", help="read broken clips again")]
 
 def corpus(
     folder: commands.Videos,
-    profile: given.Profile = "smoke",
+    profile: commands.Profile = "smoke",
     overrides: given.Overrides = "",
     workers: Workers = None,
     retry: Retry = False,
@@ -33,7 +33,7 @@ def corpus(
 
 def ray_corpus(
     folder: commands.Videos,
-    profile: given.Profile = "smoke",
+    profile: commands.Profile = "smoke",
     overrides: given.Overrides = "",
     workers: Workers = None,
     retry: Retry = False,

@@ -18,14 +18,14 @@ LAST = (*given.STAGES, "figures")
 
 def reproduce(
     persons: commands.Persons = ("demo",),
-    profile: given.Profile = "smoke",
+    profile: commands.Profile = "smoke",
     overrides: given.Overrides = "",
     seeds: commands.Seeds = "0",
     methods: commands.Methods = "full",
     recordings: Annotated[str, typer.Option(help="files of the cross-driven table")] = "",
-    until: Annotated[str, typer.Option(help="last stage", **given.one_of("stage", LAST))] = LAST[
-        -1
-    ],
+    until: Annotated[
+        str, typer.Option(help="last stage", **given.one_of("stage", LAST))
+    ] = "figures",
     out: given.Out = "",
     cores: Annotated[int, typer.Option(help="default: all")] = 0,
     against: Annotated[
@@ -40,20 +40,16 @@ def reproduce(
     if check:
         from notebooks.studies.reproduction import claims
 
-        lines = claims.check([one for one in claims.read() if one.quick], out)
-        return 0 if all([typer.echo(line) or holds for holds, line in lines]) else 1
+        failed = 0
+        for holds, line in claims.check([one for one in claims.read() if one.quick], out):
+            typer.echo(line)
+            failed += not holds
+        return 1 if failed else 0
     from notebooks.studies.reproduction import workflow
 
-    study = workflow.Study(
-        persons=tuple(persons),
-        profile=profile,
-        seeds=commands.seeds_of(seeds),
-        methods=given.several(methods),
-        overrides=overrides,
-        recordings=recordings,
-        until=until,
-        out=out,
-    )
+    more = {"profile": profile, "overrides": overrides, "out": out}
+    more |= {"recordings": recordings, "until": until}
+    study = commands.study_of(workflow.Study, persons, seeds, methods, **more)
     tables = workflow.reproduce(study, cores=cores, snakemake=snakemake)
     for path in sorted(tables.glob("*table_*.csv")):
         typer.echo(f"table: {path}")

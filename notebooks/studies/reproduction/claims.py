@@ -5,7 +5,6 @@ number, the metric's name in its run.json (dots lead into it), what is expected 
 may be, the minutes that the stage takes on two CPU cores, and whether it is one of the quick ones.
 """
 
-import csv
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from geneface_kit.pipeline.require import require
 from geneface_kit.runs import Run
+from geneface_kit.runs.files import read_rows
 
 TABLE = Path(__file__).with_name("claims.csv")
 NUMBERS = ("expected", "tolerance", "minutes")
@@ -35,17 +35,16 @@ class Claim:
 def read(path: Path = TABLE) -> list[Claim]:
     """The claims of a table. Raises: ValueError, in one sentence, for a row that cannot be one."""
     claims = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                kind, _, _ = row["command"].split()
-                numbers = {name: float(row.pop(name)) for name in NUMBERS}
-                quick = {"yes": True, "no": False}[row.pop("quick")]
-                if kind != "run" or numbers["tolerance"] < 0:
-                    raise ValueError("it needs run STAGE PERSON and a tolerance from 0")
-            except (KeyError, ValueError) as error:
-                raise ValueError(f"{path.name}, line {number}, is no claim: {error}") from None
-            claims.append(Claim(**row, **numbers, quick=quick))
+    for number, row in enumerate(read_rows(path), 2):
+        try:
+            kind, _, _ = row["command"].split()
+            numbers = {name: float(row.pop(name)) for name in NUMBERS}
+            quick = {"yes": True, "no": False}[row.pop("quick")]
+            if kind != "run" or numbers["tolerance"] < 0:
+                raise ValueError("it needs run STAGE PERSON and a tolerance from 0")
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path.name}, line {number}, is no claim: {error}") from None
+        claims.append(Claim(**row, **numbers, quick=quick))
     return claims
 
 

@@ -19,7 +19,7 @@ def prove(
     encoders: Annotated[
         bool, typer.Option("--encoders", help="compare speech features instead")
     ] = False,
-    profile: given.Profile = "cpu",
+    profile: commands.Profile = "cpu",
     overrides: given.Overrides = "",
     folds: Annotated[int, typer.Option(help="groups of speakers; 0: each alone")] = 0,
     seeds: commands.Seeds = "0,1,2",

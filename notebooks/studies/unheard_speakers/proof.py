@@ -22,7 +22,8 @@ from geneface_kit.person import corpus
 from geneface_kit.person.corpus.manifest import digest
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.pipeline.settings import Settings
-from geneface_kit.runs import live, replacing
+from geneface_kit.runs import live
+from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.record import home_of
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import load_weights, save_weights
@@ -256,8 +257,7 @@ def _save(file: Path, names: list[str], lips: list[Lips], cpu_s: float) -> None:
         for kind in ("seen", "drawn", "rest"):
             arrays[f"{kind}{index}"] = getattr(found, kind).astype(np.float32)
         arrays[f"diversity{index}"] = np.array(found.diversity)
-    with replacing(file) as partial:
-        np.savez_compressed(partial, **arrays)
+    write_npz(file, **arrays)
 
 
 def _slug(name: str) -> str:

@@ -1,6 +1,6 @@
 """Shipped: the kit's generator on speakers it never heard, beside a ridge regression.
 
-`python -m notebooks.studies.unheard_speakers.shipped FOLDER --heard a,b,c --out figures`
+`python -m notebooks.studies.unheard_speakers.shipped FOLDER --heard a,b,c --to figures`
 
 Writes unheard_speakers.csv, a line a speaker and method, and unheard_speakers.json: means over
 speakers with 95 % bootstrap intervals. Nothing is searched or calibrated: each clip as `corpus` has
@@ -17,9 +17,10 @@ from jaxtyping import Float
 from geneface_kit.metrics.formulas import closed_below, closures, closures_met, pearson
 from geneface_kit.motion.weights import load
 from geneface_kit.person import corpus
+from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.pipeline.settings import resolve
-from geneface_kit.runs import write_json
+from geneface_kit.runs import root, write_json
 from notebooks.studies.unheard_speakers.baselines import Ridge
 
 MEASURES = ("r_opening", "r_width", "r_velocity", "std_ratio", "closures_met")
@@ -57,7 +58,7 @@ def judged(data: corpus.Corpus, config: corpus.CorpusConfig, heard: set[str]) ->
         true = mouth_shape(moved[:].reshape(-1, 68, 3))
         for method, points in drawn.items():
             found = scores(mouth_shape(points[: len(true)].reshape(-1, 68, 3)), true)
-            line = {"speaker": one.speaker, "method": method, "seconds": len(one) / 25}
+            line = {"speaker": one.speaker, "method": method, "seconds": len(one) / FPS}
             lines.append(line | dict(zip(MEASURES, found, strict=True)))
     return pd.DataFrame(lines)
 
@@ -87,15 +88,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", help="videos, as `corpus` reads them")
     parser.add_argument("--heard", required=True, help="speakers the weights have heard")
-    parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--to", type=Path, default=root() / "figures")
     chosen = parser.parse_args()
     config = resolve("cpu", {"corpus.folder": chosen.folder}).corpus
     heard = set(chosen.heard.split(","))
     clips = judged(corpus.prepare(config), config, heard)
     speakers = clips.groupby(["speaker", "method"], as_index=False).mean()
-    speakers.to_csv(chosen.out / "unheard_speakers.csv", index=False, float_format="%.4g")
-    about = {"command": f"unheard_speakers.shipped FOLDER --heard {chosen.heard}"}
-    write_json(chosen.out / "unheard_speakers.json", summary(clips, speakers) | about)
+    speakers.to_csv(chosen.to / "unheard_speakers.csv", index=False, float_format="%.4g")
+    command = "python -m notebooks.studies.unheard_speakers.shipped FOLDER --heard"
+    about = {"command": f"{command} {chosen.heard}"}
+    write_json(chosen.to / "unheard_speakers.json", summary(clips, speakers) | about)
 
 
 if __name__ == "__main__":
