@@ -5,12 +5,13 @@ value of a key, or the first of a list (`key[2]` the third); 0.66<!-- figures/a.
 is a column in the one line that the conditions leave.
 """
 
-import json
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from geneface_kit.runs.files import read_json
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ("README.md", "REPRODUCTION.md", "geneface_kit/motion/MODEL_CARD.md")
@@ -20,7 +21,7 @@ MARK = re.compile(r"(-?\d+(?:\.\d+)?)<!-- (\S+\.(?:csv|json)): (.*?) -->")
 def stored(file: Path, key: str) -> float:
     if file.suffix == ".json":
         name, place = re.fullmatch(r"(.*?)(?:\[(\d+)\])?", key).groups()
-        value = json.loads(file.read_text())[name]
+        value = read_json(file)[name]
         return value[int(place or 0)] if isinstance(value, list) else value
     column, _, conditions = key.partition(" where ")
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -47,6 +48,11 @@ def test_marked_numbers_are_those_of_their_files(name):
     assert MARK.search(text), "no number names its source"
     assert wrong_claims(text, ROOT) == []
     assert len(MARK.findall(text)) == len(re.findall(r"<!-- \S+\.(?:csv|json): ", text))
+
+
+def test_recorded_facts_are_as_they_were_written():
+    for file in sorted((ROOT / "figures").glob("*.json")):
+        read_json(file)
 
 
 def test_a_number_that_is_not_its_source_is_found(tmp_path):
