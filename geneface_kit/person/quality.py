@@ -18,7 +18,7 @@ from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
-from geneface_kit.person.tracking.track import Track, pose_leak, smoothing_effect
+from geneface_kit.person.tracking.track import Track, pose_leak
 from geneface_kit.runs.files import Facts, read_rows
 
 VERDICTS = ("good", "usable", "not usable")
@@ -226,7 +226,6 @@ def _face_measures(found: Evidence) -> Facts:
         "tracking_error_px": float(tracked.error_px.mean()),
         "focal_widths": tracked.focal / side,
         "pose_leak": _rounded(pose_leak(tracked)),
-        "smoothing": _rounded(smoothing_effect(tracked)),
         "moments": {
             "small": heights.argmin(),
             "turned": np.abs(angles).max(1).argmax(),

@@ -6,8 +6,9 @@ the reprojection error of its rigid points, all frames of a clip together.
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import solveh_banded
+from scipy import sparse
 from scipy.ndimage import gaussian_filter1d
+from scipy.sparse.linalg import spsolve
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person.spans import ONE, each, stretches
@@ -30,7 +31,7 @@ OUTLIER_PX, NOISE_PX = 1.6, 0.8
 """Error beyond which a point counts linearly (Huber), and usual error, px at width 256 (ours)."""
 DEPTH_WEIGHT = 0.7  # trust in the mesh's depth against its pixels (ours)
 TURN_NOISE, SHIFT_NOISE = 0.4, 0.02  # change a frame of turn (degrees) and shift (iod) speed (ours)
-STEPS = 8  # Gauss-Newton steps
+STEPS, DIFFERENCE = 8, 1e-5  # Gauss-Newton steps; of poses, by which slopes are measured
 
 
 def similarity(
@@ -53,15 +54,15 @@ def similarity(
 
 def mean_shape(
     solid: Float[np.ndarray, "t n 3"], rigid: Int[np.ndarray, " k"], eyes: tuple[int, int]
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "t n 3"]]:
-    """Mean shape in the head frame and all frames aligned with it, eye distances.
+) -> Float[np.ndarray, "n 3"]:
+    """Mean shape in the head frame, eye distances.
 
     solid: from `unproject`; rigid: points that move with the skull; eyes: outer corners.
     """
     shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
     for _ in range(SHAPE_STEPS):
         shape = _upright(align(solid, shape, rigid).mean(0), eyes)
-    return shape, align(solid, shape, rigid)
+    return shape
 
 
 def align(
@@ -108,17 +109,42 @@ def solve_pnp(
     focal: float,
     size: int,
     *,
-    spans: Int[np.ndarray, " k"] | None = ONE,
+    spans: Int[np.ndarray, " k"] = ONE,
+    depth_weight: float = DEPTH_WEIGHT,
 ) -> tuple[Float[np.ndarray, "t 3"], Float[np.ndarray, "t 3"]]:
     """Rotation vectors and translations of the head in the camera, radians and eye distances.
 
     shape: rigid points in the head frame; points: the same ones seen, pixels and depth of the
-    mesh; spans: of the frames that follow each other in time, None when none do.
+    mesh; spans: of the frames that follow each other in time. Gauss-Newton with Huber weights on
+    all poses; second differences of those that follow each other are small too.
     """
     solid = unproject(points, slice(None), focal, size)
-    pixels, depths = points[..., :2], solid[..., 2] - solid[..., 2].mean(1, keepdims=True)
-    start = _far_camera_poses(shape, solid, pixels, focal, size)
-    poses = _refine(shape, pixels, start, focal, size, depths=depths, spans=spans)
+    points = np.concatenate([points[..., :2], solid[..., 2:] - solid[..., 2:].mean(1)[:, None]], -1)
+    poses = _far_camera_poses(shape, solid, points, focal, size)
+    noise, limit = NOISE_PX * size / 256, OUTLIER_PX * size / 256
+    trust = np.array([1, 1, depth_weight**2]) / noise**2 / len(shape) * 6
+    stiff = np.array([1 / np.radians(TURN_NOISE)] * 3 + [1 / SHIFT_NOISE] * 3)
+    curvature = _second_differences(spans, len(poses))
+    bend = sparse.kron(curvature.T @ curvature, np.diag(stiff**2))
+    steps = DIFFERENCE * np.eye(6)
+    for _ in range(STEPS):
+        distance = -poses[:, 5]
+        residual = _seen(shape, poses, focal, size, distance) - points
+        ahead, behind = (
+            [_seen(shape, poses + step, focal, size, distance) for step in side]
+            for side in (steps, -steps)
+        )
+        slope = np.stack(np.subtract(ahead, behind) / (2 * DIFFERENCE), -1)
+        slope = slope.reshape(len(poses), -1, 6)  # (t, 3 n, 6)
+        error = np.linalg.norm(residual[..., :2], axis=-1)
+        error = np.stack([error, error, np.abs(residual[..., 2])], -1)
+        weight = trust * np.minimum(1, limit / np.maximum(error, 1e-9))
+        weight = weight.reshape(len(poses), -1, 1)
+        hessian = slope.transpose(0, 2, 1) @ (weight * slope) + 1e-6 * np.eye(6)
+        gradient = (slope * weight * residual.reshape(weight.shape)).sum(1)
+        blocks = sparse.bsr_array((hessian, np.arange(len(poses)), np.arange(len(poses) + 1)))
+        step = spsolve((blocks + bend).tocsc(), gradient.ravel() + bend @ poses.ravel())
+        poses = poses - step.reshape(-1, 6)
     return poses[:, :3], poses[:, 3:]
 
 
@@ -140,18 +166,16 @@ def estimate_focal(
     only points that are projected exactly move the answer far.
     """
     some = points[np.unique(np.linspace(0, len(points) - 1, 60).astype(int))]
-    pixels = some[:, rigid, :2]
     candidates = np.geomspace(1.2, 4.8, FOCAL_STEPS) * size
     costs = []
     for focal in candidates:
-        solid = unproject(some, rigid, focal, size)
-        shape, _ = mean_shape(solid, rigid, eyes)
-        shape = shape[rigid]
-        poses = _far_camera_poses(shape, solid[:, rigid], pixels, focal, size)
-        poses = _refine(shape, pixels, poses, focal, size)
-        errors = np.linalg.norm(_residuals(shape, pixels, poses, focal, size), axis=-1)
+        shape = mean_shape(unproject(some, rigid, focal, size), rigid, eyes)[rigid]
+        alone = np.arange(len(some))
+        poses = solve_pnp(shape, some[:, rigid], focal, size, spans=alone, depth_weight=0.0)
+        seen = _seen(shape, np.concatenate(poses, 1), focal, size, alone + 1.0)[..., :2]
+        error = np.sqrt(((seen - some[:, rigid, :2]) ** 2).sum(-1).mean())
         doubt = np.log(focal / (prior * size)) / spread
-        costs.append(FOCAL_EVIDENCE * np.log(np.sqrt((errors**2).mean())) + doubt**2 / 2)
+        costs.append(FOCAL_EVIDENCE * np.log(error) + doubt**2 / 2)
     return float(candidates[int(np.argmin(costs))])
 
 
@@ -174,146 +198,37 @@ def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
 
 
 def _far_camera_poses(
-    shape: np.ndarray, solid: np.ndarray, pixels: np.ndarray, focal: float, size: int
+    shape: np.ndarray, solid: np.ndarray, points: np.ndarray, focal: float, size: int
 ) -> np.ndarray:
     """Rotation vectors and translations side by side, (t, 6), as if the camera were far away."""
     scale, rotation, _ = similarity(solid, shape)  # picture to head
     head = rotation.transpose(0, 2, 1)
     # the pixels per eye distance give the depth: focal / depth = 1 / scale
     depth = focal * scale
-    centre = pixels.mean(1) - size / 2
+    centre = points[..., :2].mean(1) - size / 2
     middle = np.stack([centre[:, 0], -centre[:, 1]], 1) * (depth / focal)[:, None]
     shift = np.concatenate([middle, -depth[:, None]], 1)
     shift -= np.einsum("tij,j->ti", head, shape.mean(0))
     return np.concatenate([Rotation.from_matrix(head).as_rotvec(), shift], 1)
 
 
-def _refine(
-    shape: np.ndarray,
-    pixels: np.ndarray,
-    poses: np.ndarray,
-    focal: float,
-    size: int,
-    *,
-    depths: np.ndarray | None = None,
-    spans: np.ndarray | None = None,
-) -> np.ndarray:
-    """Gauss-Newton with Huber weights on all poses; in spans, second differences are small too."""
-    noise = NOISE_PX * size / 256
-    limit = OUTLIER_PX * size / 256
-    stiff = np.array([1 / np.radians(TURN_NOISE)] * 3 + [1 / SHIFT_NOISE] * 3)
-    for _ in range(STEPS):
-        residual = _residuals(shape, pixels, poses, focal, size)
-        slope = _slopes(shape, poses, focal)
-        distance = np.linalg.norm(residual, axis=-1)  # (t, n)
-        weight = np.minimum(1, limit / np.maximum(distance, 1e-9)) / noise**2 / len(shape) * 6
-        hessian = np.einsum("tnki,tn,tnkj->tij", slope, weight, slope)
-        gradient = np.einsum("tnki,tn,tnk->ti", slope, weight, residual)
-        if depths is not None:
-            residual, slope = _depth_residuals(shape, depths, poses, focal)
-            weight = np.minimum(1, limit / np.maximum(np.abs(residual), 1e-9))
-            weight *= (DEPTH_WEIGHT / noise) ** 2 / len(shape) * 6
-            hessian += np.einsum("tni,tn,tnj->tij", slope, weight, slope)
-            gradient += np.einsum("tni,tn,tn->ti", slope, weight, residual)
-        hessian += 1e-6 * np.eye(6)
-        if spans is not None and len(poses) > 2:
-            step = _linked_step(hessian, gradient, poses, stiff, spans)
-        else:
-            step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        poses = poses - step
-    return poses
-
-
-def _linked_step(
-    hessian: np.ndarray,
-    gradient: np.ndarray,
-    poses: np.ndarray,
-    stiff: np.ndarray,
-    spans: np.ndarray,
-) -> np.ndarray:
-    """Newton step of the data term plus |stiff * second difference|^2 (banded, exact)."""
-    n_frames = len(poses)
-    linked = np.zeros(n_frames - 2)  # whether frames k, k + 1, k + 2 lie in one stretch
-    for part in stretches(spans, n_frames):
+def _second_differences(spans: np.ndarray, n: int) -> sparse.sparray:
+    """The matrix (n, n) whose row k gives the second difference of frames k, k + 1 and k + 2, or 0
+    where these are not in one stretch."""
+    linked = np.zeros(n)
+    for part in stretches(spans, n):
         linked[part.start : max(part.start, part.stop - 2)] = 1
-    second = np.zeros((n_frames, 3))  # band of D^T D: diagonal, first, second off-diagonal
-    for offset, row in enumerate(_second_difference_bands(linked)):
-        second[: len(row), offset] = row
-    bend = np.zeros_like(poses)
-    bend[2:] += (curve := linked[:, None] * np.diff(poses, 2, axis=0))
-    bend[1:-1] -= 2 * curve
-    bend[:-2] += curve
-    band = np.zeros((18, n_frames * 6))  # lower form: band[d, j] = H[j + d, j]
-    for row in range(6):
-        for column in range(row + 1):
-            band[row - column, column::6] += hessian[:, row, column]
-        for offset in range(3):
-            band[6 * offset, row::6] += stiff[row] ** 2 * second[:, offset]
-    right = (gradient + bend * stiff**2).ravel()
-    return solveh_banded(band, right, lower=True).reshape(n_frames, 6)
+    rows = sparse.diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(n, n + 2))
+    return sparse.diags_array(linked) @ rows.tocsr()[:, :n]
 
 
-def _second_difference_bands(linked: np.ndarray) -> list[np.ndarray]:
-    """Diagonals 0, 1, 2 of D^T D for the (n - 2, n) second-difference matrix D of linked rows."""
-    # a row of D is 1, -2, 1
-    return [np.convolve(linked, [1.0, 4.0, 1.0]), np.convolve(linked, [-2.0, -2.0]), linked]
-
-
-def _in_camera(shape: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The shape turned only, and turned and shifted: (t, n, 3) each."""
-    turned = np.einsum("tij,nj->tni", Rotation.from_rotvec(poses[:, :3]).as_matrix(), shape)
-    return turned, turned + poses[:, None, 3:]
-
-
-def _residuals(
-    shape: np.ndarray, pixels: np.ndarray, poses: np.ndarray, focal: float, size: int
+def _seen(
+    shape: np.ndarray, poses: np.ndarray, focal: float, size: int, distance: np.ndarray
 ) -> np.ndarray:
-    """Projected minus detected points, (t, n, 2) pixels (the pinhole of `camera`)."""
-    x, y, z = np.moveaxis(_in_camera(shape, poses)[1], -1, 0)
-    return np.stack([size / 2 - focal * x / z, size / 2 + focal * y / z], -1) - pixels
-
-
-def _depth_residuals(
-    shape: np.ndarray, depths: np.ndarray, poses: np.ndarray, focal: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same for the depth of each point against the others': (t, n) pixels, (t, n, 6)."""
-    turned, _ = _in_camera(shape, poses)
-    pixels_per_unit = (focal / -poses[:, 5])[:, None]
-    turning = -_cross(turned)[..., 2, :] @ _left_jacobian(poses[:, :3])
-    slope = np.concatenate([turning, np.zeros_like(turning)], axis=-1) * pixels_per_unit[..., None]
-    depth = turned[..., 2] * pixels_per_unit
-    slope -= slope.mean(1, keepdims=True)
-    return depth - depth.mean(1, keepdims=True) - depths, slope
-
-
-def _slopes(shape: np.ndarray, poses: np.ndarray, focal: float) -> np.ndarray:
-    """d(residual) / d(rotation vector, shift), (t, n, 2, 6)."""
-    turned, seen = _in_camera(shape, poses)
-    x, y, z = np.moveaxis(seen, -1, 0)
-    zero = np.zeros_like(x)
-    along = np.stack(  # d(u, v) / d(point in the camera)
-        [
-            np.stack([-focal / z, zero, focal * x / z**2], -1),
-            np.stack([zero, focal / z, -focal * y / z**2], -1),
-        ],
-        axis=-2,
-    )
-    # d(turned) / d(rotation vector) = -[turned]x J
-    turning = -_cross(turned) @ _left_jacobian(poses[:, :3])[:, None]
-    return np.concatenate([along @ turning, along], axis=-1)
-
-
-def _left_jacobian(vectors: np.ndarray) -> np.ndarray:
-    """J with exp((v + d)^) = exp((J d)^) exp(v^) to first order; (t, 3, 3)."""
-    angle = np.linalg.norm(vectors, axis=-1)[:, None, None] + 1e-8
-    wedge = _cross(vectors)
-    first = (1 - np.cos(angle)) / angle**2
-    second = (angle - np.sin(angle)) / angle**3
-    return np.eye(3) + first * wedge + second * wedge @ wedge
-
-
-def _cross(vectors: np.ndarray) -> np.ndarray:
-    """Matrices [v]x with [v]x w = v x w."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
+    """The shape in the picture, (t, n, 3) pixels: right, down (the pinhole of `camera`), and how
+    far before their mean the points are, at the scale of a head at that distance (t,)."""
+    turned = shape @ Rotation.from_rotvec(poses[:, :3]).as_matrix().transpose(0, 2, 1)
+    x, y, z = np.moveaxis(turned + poses[:, None, 3:], -1, 0)
+    depth = turned[..., 2] * (focal / distance)[:, None]
+    depth -= depth.mean(1, keepdims=True)
+    return np.stack([size / 2 - focal * x / z, size / 2 + focal * y / z, depth], -1)

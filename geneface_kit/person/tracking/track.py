@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import camera
-from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, to_68
+from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, fill_gaps, to_68
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.spans import ONE
 from geneface_kit.person.tracking import pnp
@@ -38,8 +38,7 @@ class Track:
 
     poses: (t, 4, 4) camera-to-world, see `camera`; focal: pixels; landmarks: (t, 68, 3)
     pose-free, head frame; landmarks2d: (t, 68, 2) pixels; error_px: (t,) mean distance of the
-    projected rigid mean shape from the detected points; unsmoothed: landmarks before the
-    smoothing in time.
+    projected rigid mean shape from the detected points.
     """
 
     poses: Float[np.ndarray, "t 4 4"]
@@ -47,7 +46,6 @@ class Track:
     landmarks: Float[np.ndarray, "t 68 3"]
     landmarks2d: Float[np.ndarray, "t 68 2"]
     error_px: Float[np.ndarray, " t"]
-    unsmoothed: Float[np.ndarray, "t 68 3"]
 
 
 def track(
@@ -73,17 +71,34 @@ def track(
         )
     dense = mesh.points.shape[1] == 478
     rigid, eyes = (pnp.RIGID, (33, 263)) if dense else (pnp.RIGID_68, (36, 45))
-    points = _deepened(mesh.points, config)
-
+    # mediapipe's mesh is too flat
+    points = mesh.points.astype(np.float64) * [1, 1, config.relief if dense else 1.0]
     focal = pnp.estimate_focal(
         points, rigid, eyes, size, prior=config.focal_prior, spread=config.focal_spread
     )
     solid = pnp.unproject(points, rigid, focal, size)
-    shape, aligned = pnp.mean_shape(solid, rigid, eyes)
+    shape = pnp.mean_shape(solid, rigid, eyes)
     turns, shifts = pnp.solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=spans)
+    aligned = pnp.align(solid, shape, rigid)
     landmarks = aligned[:, MESH_TO_68] if dense else aligned
+
+    def read(bent: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        seen = detect(bent)
+        if not seen.found.any():
+            return seen.found, np.tile(np.eye(3), (len(seen), 1, 1)), np.zeros((len(seen), 68, 3))
+        points = fill_gaps(seen).points.astype(np.float64) * [1, 1, config.relief]
+        alone = np.arange(len(seen))
+        turns, _ = pnp.solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=alone)
+        face = pnp.align(pnp.unproject(points, rigid, focal, size), shape, rigid)[:, MESH_TO_68]
+        return seen.found, Rotation.from_rotvec(turns).as_matrix(), face
+
     if pictures is not None and dense:
-        response = _response(pictures, shape, aligned, turns, shifts, focal, size, config)
+        some = np.linspace(0, len(mesh) - 1, min(N_PICTURES, len(mesh)) + 2)[1:-1]
+        some = some.round().astype(int)
+        rotations = Rotation.from_rotvec(turns[some]).as_matrix()
+        response = calibrate(
+            np.asarray(pictures[some]), aligned[some], rotations, shifts[some], focal, read
+        )
         if response is not None:
             turns, shifts, landmarks = _without(response, turns, shifts, landmarks, shape[rigid])
 
@@ -96,7 +111,6 @@ def track(
         landmarks=pnp.smooth_upper_face(landmarks, spans).astype(np.float32),
         landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
         error_px=error.astype(np.float32),
-        unsmoothed=landmarks.astype(np.float32),
     )
 
 
@@ -123,65 +137,6 @@ def pose_leak(tracked: Track) -> dict[str, float]:
     leak["jaw_still"] = float(np.sqrt(((jaw - jaw.mean(0)) ** 2).sum(-1).mean()))
     leak["turn_still"] = float(np.sqrt(((turns - turns.mean(0)) ** 2).sum(-1).mean()))
     return leak
-
-
-def smoothing_effect(tracked: Track) -> dict[str, float]:
-    """What the smoothing in time took from the lips, before and after it; at best nothing.
-
-    closure_before, closure_after: depth of the lips' closures, that is the median opening of the
-    inner lips less its 2nd percentile, eye distances. opening_variance_before, _after: variance
-    of that opening, squared eye distances.
-    """
-    effect = {}
-    for name, points in (("before", tracked.unsmoothed), ("after", tracked.landmarks)):
-        opening = mouth_opening(points.astype(np.float64))
-        effect[f"closure_{name}"] = float(np.median(opening) - np.percentile(opening, 2))
-        effect[f"opening_variance_{name}"] = float(opening.var())
-    return effect
-
-
-def _deepened(points: np.ndarray, config: TrackingConfig) -> np.ndarray:
-    """The mesh with the depth of a head; mediapipe's is too flat."""
-    factor = config.relief if points.shape[1] == 478 else 1.0
-    return points.astype(np.float64) * [1, 1, factor]
-
-
-def _response(
-    pictures: np.ndarray,
-    shape: np.ndarray,
-    aligned: np.ndarray,
-    turns: np.ndarray,
-    shifts: np.ndarray,
-    focal: float,
-    size: int,
-    config: TrackingConfig,
-) -> Response | None:
-    """The detector's response, measured on pictures spread over the clip."""
-
-    def read(bent: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        seen = detect(bent)
-        points = _deepened(seen.points[seen.found], config)
-        rotations = np.tile(np.eye(3), (len(seen), 1, 1))
-        landmarks = np.zeros((len(seen), 68, 3))
-        if len(points):
-            found, _ = pnp.solve_pnp(
-                shape[pnp.RIGID], points[:, pnp.RIGID], focal, size, spans=None
-            )
-            rotations[seen.found] = Rotation.from_rotvec(found).as_matrix()
-            solid = pnp.unproject(points, pnp.RIGID, focal, size)
-            landmarks[seen.found] = pnp.align(solid, shape, pnp.RIGID)[:, MESH_TO_68]
-        return seen.found, rotations, landmarks
-
-    count = min(N_PICTURES, len(pictures))
-    some = np.linspace(0, len(pictures) - 1, count + 2)[1:-1].round().astype(int)
-    return calibrate(
-        np.asarray(pictures[some]),
-        aligned[some],
-        Rotation.from_rotvec(turns[some]).as_matrix(),
-        shifts[some],
-        focal,
-        read,
-    )
 
 
 def _without(
