@@ -20,7 +20,6 @@ from geneface_kit.nerf.held_out import layer_quality
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import mouth_opening
-from geneface_kit.person.report import html_image
 from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.rendering import mark_visible
@@ -254,7 +253,7 @@ class Snapshots:
 
             both = Image.fromarray(np.concatenate([image, self.truth], axis=1))
             caption = f"{step} updates: {psnr:.1f} dB; right: the frame itself"
-            shown = HTML(f"<p>{caption}</p>{html_image(both, 'png', caption, both.width)}")
+            shown = HTML(f"<p>{caption}</p>{live.html_image(both, 'png', caption, both.width)}")
             display(shown, display_id=str(self.folder), update=self.is_shown)
             self.is_shown = True
 

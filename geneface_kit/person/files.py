@@ -4,14 +4,14 @@ Pictures are written and read one at a time, so that memory does not grow with t
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from geneface_kit.person import clip, framing, landmarks, takes
+from geneface_kit.person import clip, framing, landmarks
 from geneface_kit.person.background import Background, make_background, torso_image
 from geneface_kit.person.palette import Palette, learn_palette
 from geneface_kit.person.segmentation import (
@@ -35,12 +35,11 @@ PIECE = 200  # pictures after which a memory map is opened afresh, so that read 
 def write_frames(
     scan: framing.Scan,
     folder: Path,
-    taken: Sequence[tuple[int, int]],
+    wanted: Int[np.ndarray, " t"],
     crop: framing.Crop,
     size: int,
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Second pass: the square crop of every frame that is taken, from full-resolution pictures."""
-    wanted = takes.frames_of(taken)
+    """Second pass: the square crop of every frame that is wanted, from full-resolution pictures."""
 
     def pictures() -> Iterator[np.ndarray]:
         for source, first, end in scan.parts():

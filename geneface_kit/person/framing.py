@@ -103,7 +103,7 @@ class Crop:
         return round(self.left * factor), round(self.top * factor), round(self.side * factor)
 
 
-def scan(source: Path, *, max_s: float = 0.0, detector: str = "mediapipe") -> Scan:
+def scan(source: Path, *, max_s: float = 0.0) -> Scan:
     """Stream a clip once: the face of every frame. max_s: seconds read, 0 = all. Where hardly any
     is found in pictures of DETECT_SIDE, one is looked for in parts of a few full-sized pictures,
     and the clip is streamed again around it."""
@@ -122,25 +122,25 @@ def scan(source: Path, *, max_s: float = 0.0, detector: str = "mediapipe") -> Sc
             thumbnails.append(frame[step // 2 :: step, step // 2 :: step].copy())
             yield frame
 
-    mesh = landmarks.detect(watched(), detector=detector)
+    mesh = landmarks.detect(watched())
     about, shape = clip.probe(source), brightest.shape
     scale = max(shape) / max(about.width, about.height)  # of the pictures the mesh is given in
     seen = np.ptp(mesh.points[mesh.found, :, 1], axis=1)
     is_small = not len(seen) or np.median(seen) < SMALL_FACE * DETECT_SIDE
     if scale < 1 and is_small and mesh.found.mean() < FEW_FACES:
-        around = _small_face(source, len(thumbnails), detector)
+        around = _small_face(source, len(thumbnails))
         if around is not None:
             left, top, side = around
             frames = clip.stream_frames(source, max_s=limit)
             parts = (_resized(frame[top : top + side, left : left + side]) for frame in frames)
             zoom = DETECT_SIDE / side
-            close = landmarks.detect(parts, detector=detector)
+            close = landmarks.detect(parts)
             mesh = close.moved(-left * zoom, -top * zoom, scale / zoom)
     bars = black_bars(brightest)
     return Scan(mesh, np.stack(thumbnails), shape[1], shape[0], about, bars, (source,))
 
 
-def scan_all(sources: Sequence[Path], *, max_s: float = 0.0, detector: str = "mediapipe") -> Scan:
+def scan_all(sources: Sequence[Path], *, max_s: float = 0.0) -> Scan:
     """`scan` of several clips, one after the other. max_s: seconds read of all together, 0 = all;
     no clip is begun with less than MIN_S left.
 
@@ -151,7 +151,7 @@ def scan_all(sources: Sequence[Path], *, max_s: float = 0.0, detector: str = "me
         left_s = max_s - sum(len(one.mesh) for one in scans) / clip.FPS
         if scans and 0 < max_s and left_s < MIN_S:
             break
-        one = scan(source, max_s=left_s if max_s > 0 else 0.0, detector=detector)
+        one = scan(source, max_s=left_s if max_s > 0 else 0.0)
         scans.append(one)
         if (one.width, one.height) != (scans[0].width, scans[0].height):
             raise ValueError(
@@ -187,7 +187,7 @@ def black_bars(brightest: UInt8[np.ndarray, "h w"]) -> tuple[int, int, int, int]
     return (found[0], found[1], found[2], found[3])
 
 
-def _small_face(source: Path, n_frames: int, detector: str) -> tuple[int, int, int] | None:
+def _small_face(source: Path, n_frames: int) -> tuple[int, int, int] | None:
     """Left, top and side of a square of the full pictures around a face that is small in them: the
     first one found in ever smaller parts of a few frames spread over the clip."""
     wanted = set(np.linspace(0, n_frames - 1, 5).astype(int).tolist())
@@ -199,7 +199,7 @@ def _small_face(source: Path, n_frames: int, detector: str) -> tuple[int, int, i
         while side >= LEAST_PART:
             corners = list(itertools.product(*(_starts(size, side) for size in (height, width))))
             parts = [_resized(frame[top : top + side, left : left + side]) for top, left in corners]
-            found = landmarks.detect(parts, detector=detector)
+            found = landmarks.detect(parts)
             if found.found.any():
                 heights = np.where(found.found, np.ptp(found.points[..., 1], axis=1), 0)
                 best = int(heights.argmax())

@@ -1,6 +1,6 @@
 """Landmarks: pictures -> the face mesh of every frame, its 68 points. The only home of detectors.
 
-mediapipe's face mesh (478 points with depth, weights in its wheel) or face-alignment (68 points).
+mediapipe's face mesh (478 points with depth, weights in its wheel).
 """
 
 import contextlib
@@ -26,6 +26,7 @@ MESH_TO_68: Int[np.ndarray, " 68"] = np.array([
 """Mesh point of each of the 68 iBUG points."""
 # fmt: on
 
+N_POINTS = 478  # of the mesh
 SURPRISE = 8.3
 """How much picture and face together surprise at a cut within one framing, standard deviations: of
 22 such cuts in 133 clips of talking people 8.5 at least; all other frames at most 8.1 (ours)."""
@@ -61,23 +62,21 @@ class Mesh:
         return replace(self, points=((self.points - corner) * scale).astype(np.float32))
 
 
-def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, detector: str = "mediapipe") -> Mesh:
+def detect(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Mesh:
     """The largest face of every frame, each frame on its own (no memory, so no lag on lips). Among
     several the one that is large and near the last position is followed."""
-    n_points = 478 if detector == "mediapipe" else 68
-    maker = _mediapipe_faces if detector == "mediapipe" else _alignment_faces
     points, found, rivals, last = [], [], [], None
-    with maker() as find_faces:
+    with _mediapipe_faces() as find_faces:
         for frame in frames:
             # native workers greet on the first picture and on the first face
             with _quiet_stderr() if last is None else contextlib.nullcontext():
                 faces = find_faces(frame)
             chosen, rival = _follow(faces, last)
             last = chosen if chosen is not None else last
-            points.append(np.zeros((n_points, 3), np.float32) if chosen is None else chosen)
+            points.append(np.zeros((N_POINTS, 3), np.float32) if chosen is None else chosen)
             found.append(chosen is not None)
             rivals.append(rival)
-    stacked = np.stack(points) if points else np.zeros((0, n_points, 3), np.float32)
+    stacked = np.stack(points) if points else np.zeros((0, N_POINTS, 3), np.float32)
     return Mesh(stacked, np.array(found, bool), np.array(rivals, np.float32))
 
 
@@ -99,24 +98,12 @@ def fill_gaps(mesh: Mesh) -> Mesh:
     if mesh.found.all():
         return mesh
     seen = np.flatnonzero(mesh.found)
-    points = mesh.points.copy()
-    for t in np.flatnonzero(~mesh.found):
-        k = np.searchsorted(seen, t)
-        before, after = seen[max(k - 1, 0)], seen[min(k, len(seen) - 1)]
-        share = 0.0 if after == before else np.clip((t - before) / (after - before), 0, 1)
-        points[t] = (1 - share) * points[before] + share * points[after]
+    at = np.interp(np.arange(len(mesh)), seen, np.arange(len(seen)))
+    before = at.astype(int)
+    after = np.minimum(before + 1, len(seen) - 1)
+    share = (at - before).astype(np.float32)[:, None, None]
+    points = (1 - share) * mesh.points[seen[before]] + share * mesh.points[seen[after]]
     return replace(mesh, points=points)
-
-
-def spans(
-    found: Bool[np.ndarray, " t"], max_gap: int, cuts: tuple[int, ...] = ()
-) -> list[tuple[int, int]]:
-    """First frame and end of every stretch that starts and ends with a face, in order of time, with
-    gaps of at most max_gap frames. cuts: frames at which a new shot starts, rising."""
-    seen = np.flatnonzero(found)
-    shots = np.searchsorted(cuts, seen, side="right")
-    starts = 1 + np.flatnonzero((np.diff(seen) > max_gap + 1) | (np.diff(shots) > 0))
-    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(seen, starts) if len(part)]
 
 
 def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int, ...]:
@@ -210,24 +197,6 @@ def _mediapipe_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
 
     with network:
         yield find_faces
-
-
-@contextlib.contextmanager
-def _alignment_faces() -> Iterator[Callable[[np.ndarray], list[np.ndarray]]]:
-    import face_alignment
-
-    try:
-        network = face_alignment.FaceAlignment(
-            face_alignment.LandmarksType.THREE_D, device="cpu", flip_input=False
-        )
-    except (OSError, RuntimeError) as problem:
-        raise FileNotFoundError(
-            "the weights of face-alignment are neither in the torch hub folder nor reachable "
-            f'({problem}); connect once, or use detector="mediapipe"'
-        ) from None
-    yield lambda frame: [
-        face.astype(np.float32) for face in network.get_landmarks_from_image(frame) or []
-    ]
 
 
 @contextlib.contextmanager

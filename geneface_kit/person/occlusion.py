@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from geneface_kit.person.spans import runs_of
+
 SIDE = 32  # edge of the aligned pictures of the mouth, pixels
 PLACES = np.array([[4, -14], [28, -14], [16, 30]], np.float32)
 """Where both eyes and the chin lie in them: from under the nose to the chin is seen."""
@@ -59,9 +61,3 @@ def in_runs(flags: Bool[np.ndarray, " t"], least: int) -> Bool[np.ndarray, " t"]
     for start, stop in runs_of(flags):
         kept[start:stop] = stop - start >= least
     return kept
-
-
-def runs_of(flags: Bool[np.ndarray, " t"]) -> list[tuple[int, int]]:
-    """First frame and end of every row of set flags."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -4,14 +4,14 @@ Everything in the report is measured on the artefact; the thresholds are ours.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from geneface_kit.person import clip, framing, landmarks, takes
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.background import Background
 from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.files import evenly_spaced
@@ -23,38 +23,27 @@ from geneface_kit.runs.files import Facts, read_rows
 
 VERDICTS = ("good", "usable", "not usable")
 
-MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shapes_common": 0.95}
-"""The clip behind the README's numbers: obama, 20 s, profile cpu: 30.4 dB on held-out heads."""
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a preparation found: the scan, the parts and crop taken from it, track, audio, pictures.
-
-    taken, usable: first frame and end of the stretches that are used, and that could be; spans: of
-    those used; whole: frames that show a face as it was filmed; frames, labels: memory maps.
-    """
-
-    scan: framing.Scan
-    taken: Sequence[tuple[int, int]]
-    usable: Sequence[tuple[int, int]]
-    spans: Int[np.ndarray, " k"]
-    whole: Bool[np.ndarray, " t"]
-    crop: framing.Crop
-    tracked: Track
-    audio: SyncedAudio
-    background: Background
-    frames: UInt8[np.ndarray, "t h w 3"]
-    labels: UInt8[np.ndarray, "t h w"]
-
-
-def measure(found: Evidence) -> Facts:
+def measure(
+    who: Person,
+    scan: framing.Scan,
+    taken: Sequence[tuple[int, int]],
+    crop: framing.Crop,
+    tracked: Track,
+    audio: SyncedAudio,
+    background: Background,
+) -> Facts:
     """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels.
 
-    "moments": what a doubt may be about -> the prepared frame that shows it most.
+    taken: first frame and end of the stretches of the scan that are used. "moments": what a doubt
+    may be about -> the prepared frame that shows it most.
     """
-    measures = (_clip_measures, _face_measures, _picture_measures, _mouth_measures)
-    parts = [one(found) for one in measures]
+    parts = [
+        _clip_measures(who, scan, taken, crop),
+        _face_measures(scan, crop, tracked, who.size),
+        _picture_measures(who, background),
+        _mouth_measures(who, audio),
+    ]
     moments = {name: int(t) for part in parts for name, t in part.pop("moments").items()}
     return {name: value for part in parts for name, value in part.items()} | {"moments": moments}
 
@@ -101,29 +90,6 @@ def _is_beyond(value: float, check: dict[str, str], kind: str) -> bool:
     return bool(below) and value < float(below) or bool(above) and value > float(above)
 
 
-def expectation(report: Facts) -> str:
-    """What quality to expect, against the one clip that was measured end to end."""
-    if report["verdict"] == VERDICTS[2]:
-        return "Nothing useful: see the reasons."
-    basis = (
-        "Measured once, with 20 s of a face 193 px high, profile cpu: 30.4 dB on held-out heads, "
-        "lips 2.5 px off in a picture of 512 px."
-    )
-    shapes = report["mouth_shapes_common"]
-    reasons = {
-        "less speech": report["seconds"] < 0.9 * MEASURED["seconds"],
-        "a smaller face": report["source_face_px"] < 0.9 * MEASURED["source_face_px"],
-        "more blur": report["blur"] > MEASURED["blur"] + 0.05,
-        "fewer mouth shapes": shapes < MEASURED["mouth_shapes_common"] - 0.1,
-        "a moving background": report["background_still_frame"] >= 0,
-        "a doubtful sound": report["offset_confidence"] < CLEAR_CONFIDENCE,
-    }
-    worse = ", ".join(name for name, applies in reasons.items() if applies)
-    if worse:
-        return f"{basis} This clip has {worse}: expect worse; how much is not known."
-    return f"{basis} This clip is no worse in what is measured here: expect about as much."
-
-
 def blur(gray: Float[np.ndarray, "h w"]) -> float:
     """Blur of a picture without reference, 0 sharp to 1 blurred.
 
@@ -131,44 +97,37 @@ def blur(gray: Float[np.ndarray, "h w"]) -> float:
     further blur (9 pixels along the axis) takes away; the worse of the two axes. A picture
     without any difference is 1.
     """
-    worst = 0.0
-    for axis in (0, 1):
-        window = (1, 9) if axis == 0 else (9, 1)
-        again = cv2.blur(gray, window)
-        own, left = (np.abs(np.diff(picture, axis=axis)) for picture in (gray, again))
-        total = float(own.sum())
-        lost = float(np.maximum(0, own - left).sum())
-        worst = max(worst, (total - lost) / total if total > 1e-6 else 1.0)
-    return worst
+    kept = []
+    for axis, window in enumerate([(1, 9), (9, 1)]):
+        own, left = (np.abs(np.diff(one, axis=axis)) for one in (gray, cv2.blur(gray, window)))
+        total, lost = float(own.sum()), float(np.maximum(0, own - left).sum())
+        kept.append((total - lost) / total if total > 1e-6 else 1.0)
+    return max(kept)
 
 
 def flicker(
-    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
+    frames: UInt8[np.ndarray, "t h w 3"],
+    labels: UInt8[np.ndarray, "t h w"],
     *,
     still_level: float = 4.0,
 ) -> float:
     """Share of the still pixels near the person's edges whose label changes from frame to frame.
 
-    pictures: neighbouring (frame, labels) pairs in order of time. Still: the colour (mean over
-    3 x 3 pixels) changes by less than `still_level` of 255. Near: another label lies within 3
-    pixels in one of the two frames. 0 for labels that change with the picture only.
+    frames: neighbours in time. Still: the colour (mean over 3 x 3 pixels) changes by less than
+    `still_level` of 255. Near: another label lies within 3 pixels in one of the two frames. 0 for
+    labels that change with the picture only.
     """
-    n_near = n_changed = 0
-    before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-    for frame, labels in pictures:
-        soft = cv2.blur(frame, (3, 3)).astype(np.int16)
-        edge = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
-        if before is not None:
-            still = np.abs(soft - before[0]).max(-1) < still_level
-            near = still & (edge | before[2])
-            n_near += int(near.sum())
-            n_changed += int((near & (labels != before[1])).sum())
-        before = (soft, labels, edge)
-    return n_changed / n_near if n_near else 0.0
+    soft = np.stack([cv2.blur(frame, (3, 3)) for frame in frames]).astype(np.int16)
+    window = np.ones((7, 7), np.uint8)
+    edge = np.stack([cv2.morphologyEx(one, cv2.MORPH_GRADIENT, window) > 0 for one in labels])
+    near = (np.abs(np.diff(soft, axis=0)).max(-1) < still_level) & (edge[1:] | edge[:-1])
+    return float((near & (labels[1:] != labels[:-1])).sum() / max(1, near.sum()))
 
 
-def _clip_measures(found: Evidence) -> Facts:
-    scan, used = found.scan, takes.frames_of(found.taken)
+def _clip_measures(
+    who: Person, scan: framing.Scan, taken: Sequence[tuple[int, int]], crop: framing.Crop
+) -> Facts:
+    used = takes.frames_of(taken)
     seen, margin = scan.mesh.found[used], _chin_margin(scan, used)
 
     def seconds(spans: Iterable[tuple[int, int]], first: int, stop: int) -> list[list[float]]:
@@ -181,8 +140,8 @@ def _clip_measures(found: Evidence) -> Facts:
             {
                 "file": path.name,
                 "seconds": (stop - first) / clip.FPS,
-                "taken_s": seconds(found.taken, first, stop),
-                "usable_s": seconds(found.usable, first, stop),
+                "taken_s": seconds(taken, first, stop),
+                "usable_s": seconds(takes.usable_spans(scan), first, stop),
                 "cuts_s": [(cut - first) / clip.FPS for cut in scan.cuts if first <= cut < stop],
             }
             for path, first, stop in scan.parts()
@@ -192,11 +151,9 @@ def _clip_measures(found: Evidence) -> Facts:
             "height": scan.source.height,
             "fps": round(scan.source.fps, 3),
         },
-        "crop": [
-            round(v / scan.width, 4) for v in (found.crop.left, found.crop.top, found.crop.side)
-        ],
+        "crop": [round(v / scan.width, 4) for v in (crop.left, crop.top, crop.side)],
         "detection_rate": float(seen.mean()),
-        "trained": float(found.whole.mean()),
+        "trained": float(who.found.mean()),
         "chin_margin": float(np.median(margin[seen])),
         "moments": {"lost": seen.argmin(), "low": np.where(seen, margin, np.inf).argmin()},
     }
@@ -210,12 +167,11 @@ def _chin_margin(scan: framing.Scan, used: np.ndarray) -> Float[np.ndarray, " t"
     return (scan.height - scan.bars[3] - chin) / max(np.median((chin - brow)[seen]), 1.0)
 
 
-def _face_measures(found: Evidence) -> Facts:
-    scan, tracked, side = found.scan, found.tracked, found.frames.shape[1]
+def _face_measures(scan: framing.Scan, crop: framing.Crop, tracked: Track, side: int) -> Facts:
     angles, heights = euler_degrees(tracked.poses), np.ptp(tracked.landmarks2d[..., 1], axis=1)
     low, high = np.percentile(angles, [2, 98], axis=0)
     face_px = float(np.median(heights))
-    to_source = found.crop.side / side * scan.source.width / scan.width
+    to_source = crop.side / side * scan.source.width / scan.width
     return {
         "face_px": face_px,
         "source_face_px": face_px * to_source,
@@ -234,77 +190,71 @@ def _face_measures(found: Evidence) -> Facts:
     }
 
 
-def _picture_measures(found: Evidence) -> Facts:
+def _picture_measures(who: Person, background: Background) -> Facts:
     """Measures on 25 frames of the clip; what concerns time, on pairs of neighbours."""
-    some = evenly_spaced(len(found.frames), 25).tolist()
-    frames, labels = found.frames, found.labels
-    heads = [_rows(labels[t]) for t in some]
-    inside = np.array([_is_inside(labels[t]) for t in some])
-    blurs = np.array([_face_blur(frames[t], found.tracked, t) for t in some])
-    light = np.array([_brightness(frames[t], labels[t]) for t in some])
+    some = evenly_spaced(len(who), 25).tolist()
+    blurs = np.array([_face_blur(who.frames[t], who.landmarks2d[t]) for t in some])
+    looks = [_look(who.frames[t], who.labels[t], background.picture) for t in some]
+    heads, inside, light, strays = np.array(looks).T
     low, middle, high = np.percentile(light, [5, 50, 95])
-    strays = [_strays(frames[t], labels[t], found.background.picture) for t in some]
-    pairs = [(t, t + 1) for t in some if t + 1 < len(frames) and t + 1 not in found.spans]
+    pairs = [slice(t, t + 2) for t in some if t + 1 < len(who) and t + 1 not in who.spans]
     return {
         "head_px": float(np.median(heads)),
         "head_in_picture": float(inside.mean()),
         "blur": float(np.median(blurs)),
         "brightness": float(middle),
         "exposure_change": float(high - low),
-        "background_moving": found.background.moving,
-        "background_still_frame": found.background.still_frame,
-        "background_seen": float(found.background.seen.mean()),
-        "label_flicker": float(
-            np.mean([flicker((np.array(frames[t]), np.array(labels[t])) for t in p) for p in pairs])
-        ),
+        "background_moving": background.moving,
+        "background_still_frame": background.still_frame,
+        "background_seen": float(background.seen.mean()),
+        "label_flicker": float(np.mean([flicker(who.frames[p], who.labels[p]) for p in pairs])),
         "moments": {
             "cut": some[inside.argmin()],
             "blurred": some[blurs.argmax()],
             "dark": some[light.argmin()],
             "exposed": some[np.abs(light - middle).argmax()],
-            "moved": some[np.argmax(strays)],
+            "moved": some[strays.argmax()],
         },
     }
 
 
-def _mouth_measures(found: Evidence) -> Facts:
-    mouth = mouth_shape(found.tracked.landmarks)
-    offset = found.audio.offset
+def _mouth_measures(who: Person, audio: SyncedAudio) -> Facts:
+    mouth = mouth_shape(who.landmarks)
     return {
-        "loudness_rms": found.audio.rms,
-        "silent": clip.is_silent(found.audio.sound),
-        "sound_drift_s": drift(found.audio.speech, found.tracked.landmarks, found.spans),
-        "offset_s": round(offset.seconds, 3),
-        "offset_confidence": round(offset.confidence, 3),
-        "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
-        "offset_curve": [round(float(value), 4) for value in offset.curve],
+        "loudness_rms": audio.rms,
+        "silent": clip.is_silent(audio.sound),
+        "sound_drift_s": drift(audio.speech, who.landmarks, who.spans),
+        "offset_s": round(audio.offset.seconds, 3),
+        "offset_confidence": round(audio.offset.confidence, 3),
+        "offset_lags_s": [round(float(lag), 3) for lag in audio.offset.lags],
+        "offset_curve": [round(float(value), 4) for value in audio.offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
         "moments": {"open": mouth[:, 0].argmax()},
-    } | mouth_coverage(mouth, found.spans)
+    } | mouth_coverage(mouth, who.spans)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in values.items()}
 
 
-def _rows(labels: np.ndarray) -> int:
-    """Height of the head, pixels."""
-    rows = np.flatnonzero((labels == HEAD).any(1))
-    return int(rows[-1] - rows[0] + 1) if len(rows) else 0
-
-
-def _is_inside(labels: np.ndarray) -> bool:
-    """Whether the head touches neither the upper nor, in its upper half, a side border: long hair
-    may leave the picture."""
-    head = labels == HEAD
+def _look(
+    frame: np.ndarray, labels: np.ndarray, background: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Of one frame: height of the head, pixels; whether the head touches neither the upper nor, in
+    its upper half, a side border (long hair may leave the picture); its brightness, of 1; how far
+    what is seen of the background is from its picture, the mean, of 255."""
+    head, behind = labels == HEAD, labels == BACKGROUND
     rows = np.flatnonzero(head.any(1))
-    upper = head[: int(rows.mean()) if len(rows) else 0]
-    return not (head[0].any() or upper[:, [0, -1]].any())
+    stray = cv2.absdiff(frame[behind], background[behind]).mean() if behind.any() else 0.0
+    if not len(rows):
+        return 0.0, 1.0, 0.0, float(stray)
+    inside = not (head[0].any() or head[: int(rows.mean()), [0, -1]].any())
+    height, light = 1.0 + rows[-1] - rows[0], frame[head].mean() / 255
+    return float(height), float(inside), float(light), float(stray)
 
 
-def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:
+def _face_blur(frame: np.ndarray, points: np.ndarray) -> float:
     """Blur of the face, shrunk to a height of 100 pixels where larger, so that sizes compare."""
-    points = tracked.landmarks2d[t]
     x0, y0 = np.maximum(points.min(0), 0).astype(int)
     x1, y1 = np.minimum(points.max(0).astype(int) + 1, len(frame))
     if x1 - x0 < 4 or y1 - y0 < 4:
@@ -313,14 +263,3 @@ def _face_blur(frame: np.ndarray, tracked: Track, t: int) -> float:
     scale = min(1.0, 100 / (y1 - y0))
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return blur(face.astype(np.float32) / 255)
-
-
-def _brightness(frame: np.ndarray, labels: np.ndarray) -> float:
-    head = labels == HEAD
-    return float(frame[head].mean() / 255) if head.any() else 0.0
-
-
-def _strays(frame: np.ndarray, labels: np.ndarray, background: np.ndarray) -> float:
-    """How far what is seen of the background is from its picture, the mean, of 255."""
-    behind = labels == BACKGROUND
-    return float(cv2.absdiff(frame[behind], background[behind]).mean()) if behind.any() else 0.0

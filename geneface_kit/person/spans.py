@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 ONE: Int[np.ndarray, " 1"] = np.zeros(1, np.int64)  # spans of a recording without a joint
 HELD_OUT = 1 / 11  # share of the frames that is held out, at the end (official code)
@@ -42,3 +42,14 @@ def held_out_from(spans: Int[np.ndarray, " k"], n_frames: int) -> int:
     most = n_frames * 10 // 11
     whole = [int(first) for first in spans if n_frames * (1 - 2 * HELD_OUT) <= first <= most]
     return max(whole, default=most)
+
+
+def runs_of(
+    flags: Bool[np.ndarray, " t"], max_gap: int = 0, cuts: Sequence[int] | np.ndarray = ()
+) -> list[tuple[int, int]]:
+    """First frame and end of every run of set flags, in order of time, with gaps of at most max_gap
+    frames. cuts: frames at which a new run starts, rising."""
+    seen = np.flatnonzero(flags)
+    parts = np.searchsorted(cuts, seen, side="right")
+    starts = 1 + np.flatnonzero((np.diff(seen) > max_gap + 1) | (np.diff(parts) > 0))
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(seen, starts) if len(part)]

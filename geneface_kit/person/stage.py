@@ -3,14 +3,16 @@
 Reads the clips; writes frames, labels, background, torso, tracks, speech, audio, then person.json.
 """
 
+import contextlib
 import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Bool
 
 from geneface_kit import runs
 from geneface_kit.person import (
@@ -21,22 +23,36 @@ from geneface_kit.person import (
     known,
     landmarks,
     quality,
-    report,
     speech,
     takes,
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
-from geneface_kit.person.occlusion import frozen, hidden_mouth, runs_of
-from geneface_kit.person.settings import PersonConfig
-from geneface_kit.person.spans import firsts_of, stretches
-from geneface_kit.person.speech.encoders import load_encoder, weight_files
-from geneface_kit.person.tracking.track import track
+from geneface_kit.person.occlusion import frozen, hidden_mouth
+from geneface_kit.person.spans import firsts_of, runs_of
+from geneface_kit.person.speech.encoders import EncoderName, load_encoder, weight_files
+from geneface_kit.person.tracking.track import TrackingConfig, track
 from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
-from geneface_kit.runs.ranges import meant
+from geneface_kit.runs.ranges import NotNegative, Range, meant
 
 log = logging.getLogger(__name__)
+
+Size = Annotated[int, Range(32, 4096, step=2)]
+Span = Annotated[int, Range(takes.ALL)]
+
+
+@dataclass(frozen=True)
+class PersonConfig:
+    """Settings of the stage; the defaults are the smoke profile's. All ours but where noted."""
+
+    size: Size = 128  # side of the square pictures, pixels; the method has 512
+    max_s: NotNegative = 0.0  # seconds read from the clip; 0 = all
+    span: Span = takes.ALL  # all stretches of one framing; 0 the longest alone, 1 the second, ...
+    sound: Literal["auto", "track", "beside"] = "auto"  # what speaks, own, NAME.wav
+    encoder: EncoderName = "hama"  # see speech.encoders; method: HuBERT
+    force: bool = False  # let later stages go on with a clip whose verdict is "not usable"
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
 def make(run: runs.Run, config: PersonConfig) -> None:
@@ -63,12 +79,9 @@ def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
 def name_of(subject: str) -> str:
     """What a person is called, however its clip or folder is named: by its path, with or without
     its ending, in any case."""
-    given = Path(subject)
-    try:
-        found = find(subject)
-    except FileNotFoundError:
-        return given.resolve().name if given.is_dir() else given.stem
-    return _called(found)
+    with contextlib.suppress(FileNotFoundError):
+        return _called(find(subject))
+    return _called(Path(subject))
 
 
 def find(name: str) -> Path:
@@ -183,15 +196,15 @@ def prepare(
     # what can be refused without looking at pictures is, before the long way
     load_encoder(config.encoder)
     sounds = [speech.offset.read_sound(path, config.sound) for path in clips_of(source)]
-    scan = framing.scan_all(clips_of(source), max_s=config.max_s, detector=config.detector)
+    scan = framing.scan_all(clips_of(source), max_s=config.max_s)
     taken, warnings = takes.chosen(scan, config.span)
     taken, heard, notes = _heard(scan, taken, sounds)
     warnings += notes
-    spans = firsts_of(taken)
+    spans, used = firsts_of(taken), takes.frames_of(taken)
     mesh = landmarks.in_a_row([landmarks.fill_gaps(scan.mesh.cut(*span)) for span in taken])
     crop = framing.square_crop(mesh, scan.width, scan.height, scan.bars)
     step("frames")
-    frames = files.write_frames(scan, folder, taken, crop, config.size)
+    frames = files.write_frames(scan, folder, used, crop, config.size)
     step("tracking")
     placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
     tracked = track(placed, config.size, config.tracking, pictures=frames, spans=spans)
@@ -200,7 +213,9 @@ def prepare(
         "the picture stands": frozen(frames),
     }
     for why, flags in doubtful.items():
-        warnings += left_out_of(flags, why, scan, taken)
+        parts = [(used[a], used[b - 1] + 1) for a, b in runs_of(flags, cuts=spans)]
+        if parts:
+            warnings.append(f"{why} at {scan.times(parts)}: left out of what trains")
     whole = mesh.found & ~np.any(list(doubtful.values()), axis=0)
     files.write_tracks(folder, tracked, whole, spans, config.size)
     step("speech")
@@ -217,16 +232,10 @@ def prepare(
     step("torso")
     files.write_torso(folder)
     step("report")
-    usable = takes.usable_spans(scan)
-    found = quality.Evidence(
-        scan, taken, usable, spans, whole, crop, tracked, audio, background, frames, labels
-    )
-    measured = quality.measure(found)
-    measured |= quality.verdict(measured, warnings + list(audio.notes))
     facts = {
         "schema": SCHEMA,
         "name": name or name_of(str(source)),
-        "data_kind": "synthetic" if source.parent == demo.clip_path("demo").parent else "real",
+        "data_kind": "synthetic" if source.parent == demo.FOLDER else "real",
         "size": config.size,
         "focal": tracked.focal,
         "n_frames": len(frames),
@@ -238,32 +247,22 @@ def prepare(
             "version": audio.speech.version,
             "steps_per_frame": 2,
         },
-        "report": measured,
+        "report": {},
     }
     person = assemble(folder, facts)
+    measured = quality.measure(person, scan, taken, crop, tracked, audio, background)
+    person.report.update(measured | quality.verdict(measured, warnings + list(audio.notes)))
+    from geneface_kit_figures import report  # draws, and stands on the whole kit
+
     with runs.replacing(folder / "report.html") as partial:
         partial.write_text(report.page(person), encoding="utf-8")
     runs.write_json(folder / "person.json", facts)
-    for warning in measured["warnings"]:
+    for warning in person.report["warnings"]:
         log.warning("%s: %s", person.name, warning)
-    say = log.warning if measured["verdict"] == "not usable" else log.info
-    say("%s: %s", person.name, "; ".join([measured["verdict"], *measured["reasons"]]))
+    found = person.report["verdict"]
+    say = log.warning if found == "not usable" else log.info
+    say("%s: %s", person.name, "; ".join([found, *person.report["reasons"]]))
     return person
-
-
-def left_out_of(
-    flags: Bool[np.ndarray, " t"], why: str, scan: framing.Scan, taken: Sequence[tuple[int, int]]
-) -> list[str]:
-    """The sentence about frames that do not train, with their times; or none.
-
-    flags: of the frames that are taken, one stretch after the other.
-    """
-    runs = [
-        (start + a, start + b)
-        for (start, _), part in zip(taken, stretches(firsts_of(taken), len(flags)), strict=True)
-        for a, b in runs_of(flags[part])
-    ]
-    return [f"{why} at {scan.times(runs)}: left out of what trains"] if runs else []
 
 
 def _heard(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.framing import MIN_S, Scan
+from geneface_kit.person.spans import runs_of
 
 MAX_GAP_S = 0.4  # seconds of the longest gap that is filled (ours)
 RIVAL, CROWDED_SHARE = 0.65, 0.1
@@ -35,7 +36,7 @@ def usable_spans(found: Scan, *, min_s: float = MIN_S) -> list[tuple[int, int]]:
     A stretch holds one shot and no gap longer than MAX_GAP_S; equal ones stand in order of time.
     """
     edges = tuple(sorted({*found.cuts, *found.firsts[1:]}))
-    stretches = landmarks.spans(found.mesh.found, round(MAX_GAP_S * clip.FPS), edges)
+    stretches = runs_of(found.mesh.found, round(MAX_GAP_S * clip.FPS), edges)
     long_enough = [(a, b) for a, b in stretches if b - a >= min_s * clip.FPS]
     return sorted(long_enough, key=lambda span: span[0] - span[1])
 

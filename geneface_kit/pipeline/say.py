@@ -10,8 +10,7 @@ import torch
 
 from geneface_kit.nerf.verdict import verdict_lines
 from geneface_kit.person.clip import write_audio
-from geneface_kit.person.settings import PersonConfig
-from geneface_kit.person.stage import inputs
+from geneface_kit.person.stage import PersonConfig, inputs
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Overrides, parse, resolve
 from geneface_kit.runs import replacing

@@ -20,7 +20,7 @@ from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.motion.training import MotionConfig
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
 from geneface_kit.person.corpus.manifest import CorpusConfig
-from geneface_kit.person.settings import PersonConfig
+from geneface_kit.person.stage import PersonConfig
 from geneface_kit.runs import ranges
 from geneface_kit.runs.files import read_rows
 from geneface_kit.talk.postprocess import TalkConfig

@@ -1,11 +1,14 @@
 """Live: what a stage shows while it works, and the plain form of it when nobody watches."""
 
+import base64
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import typer
+from PIL import Image
 
 Item = TypeVar("Item")
 
@@ -35,3 +38,11 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
             typer.echo(f"{label}: {25 * quarter} %")
         yield item
     typer.echo(f"{label}: 100 %")
+
+
+def html_image(picture: Image.Image, kind: str, text: str, width: int | str = "100%") -> str:
+    """A picture inside its HTML tag. kind: "png" or "jpeg"; text: what it shows, in words."""
+    small = io.BytesIO()
+    picture.save(small, kind, quality=75, optimize=True)
+    encoded = base64.b64encode(small.getvalue()).decode()
+    return f'<img width="{width}" alt="{text}" src="data:image/{kind};base64,{encoded}">'

@@ -5,6 +5,7 @@ import pytest
 from films import read_film, truth
 
 from geneface_kit.person import demo, landmarks
+from geneface_kit.person.spans import runs_of
 
 
 def mesh_of(points: np.ndarray, found) -> landmarks.Mesh:
@@ -47,41 +48,6 @@ def test_a_second_face_is_measured(ten_frames):
     assert (landmarks.to_68(mesh)[..., 0].mean(1) < 256).all()  # the larger one is followed
 
 
-def test_face_alignment_gives_the_68_points_of_the_larger_face(ten_frames, monkeypatch):
-    """Its network is replaced: two faces a frame, as its API gives them."""
-    import face_alignment
-
-    large = np.random.default_rng(0).uniform(50, 150, (68, 3))
-
-    class Network:
-        def __init__(self, kind, **_):
-            assert kind is face_alignment.LandmarksType.THREE_D
-
-        def get_landmarks_from_image(self, frame):
-            return [large / 4, large] if frame.any() else None
-
-    monkeypatch.setattr(face_alignment, "FaceAlignment", Network)
-    frames = [ten_frames[0], np.zeros_like(ten_frames[0])]
-    mesh = landmarks.detect(frames, detector="face-alignment")
-    assert mesh.found.tolist() == [True, False] and mesh.points.shape == (2, 68, 3)
-    assert np.allclose(landmarks.to_68(mesh)[0], large, atol=1e-4)
-    assert mesh.rival[0] == pytest.approx(0.25, abs=0.01)
-
-
-def test_absent_weights_of_face_alignment_are_one_sentence(ten_frames, monkeypatch):
-    import urllib.error
-
-    import face_alignment
-
-    def unreachable(*_, **__):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(face_alignment, "FaceAlignment", unreachable)
-    with pytest.raises(FileNotFoundError, match=r"face-alignment.*mediapipe") as caught:
-        landmarks.detect(ten_frames[:1], detector="face-alignment")
-    assert "\n" not in str(caught.value)
-
-
 def test_gaps_are_interpolated_and_flagged():
     points = np.zeros((5, 68, 3))
     points[0], points[4] = 0.0, 8.0
@@ -112,7 +78,7 @@ def test_ends_repeat_the_nearest_face():
 )
 def test_long_gaps_and_cuts_split_the_clip(found, max_gap, cuts, stretches):
     seen = np.array([letter == "1" for letter in found])
-    assert landmarks.spans(seen, max_gap, cuts) == stretches
+    assert runs_of(seen, max_gap, cuts) == stretches
 
 
 def test_a_cut_is_a_jump_of_picture_and_face():

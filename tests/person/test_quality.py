@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from films import Film, read_film
+from geneface_kit_figures.report import MEASURED, expectation
 
 from geneface_kit.person import clip, demo, quality
 from geneface_kit.person import stage as person
@@ -131,10 +132,10 @@ def test_a_forced_person_is_loaded_whatever_the_verdict_and_every_step_is_told(t
 
 def test_the_expectation_is_not_known_for_less_than_what_was_measured(demo_person):
     report = demo_person.report
-    assert "not known" in quality.expectation(report)
-    as_measured = report | quality.MEASURED | {"offset_confidence": 0.9, "verdict": "usable"}
-    assert "no worse" in quality.expectation(as_measured)
-    assert "Nothing useful" in quality.expectation(report | {"verdict": "not usable"})
+    assert "not known" in expectation(report)
+    as_measured = report | MEASURED | {"offset_confidence": 0.9, "verdict": "usable"}
+    assert "no worse" in expectation(as_measured)
+    assert "Nothing useful" in expectation(report | {"verdict": "not usable"})
 
 
 def test_a_person_of_whom_hardly_a_frame_trains_is_not_usable(demo_person):

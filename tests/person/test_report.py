@@ -8,9 +8,10 @@ import time
 from html.parser import HTMLParser
 
 import numpy as np
+from geneface_kit_figures import report
 from PIL import Image
 
-from geneface_kit.person import quality, report, segmentation
+from geneface_kit.person import quality, segmentation
 from geneface_kit.person import stage as person
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation import HEAD

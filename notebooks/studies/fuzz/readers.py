@@ -472,7 +472,7 @@ KITS_OWN = """
 OWN_WRITTEN = """
     geneface_kit.person.clip.audio.write_audio
     geneface_kit.person.clip.video.write_video
-    geneface_kit.person.report._charts
+    figures.report._charts
     geneface_kit.runs.files.write_json
     geneface_kit.runs.weights.save_tensors
     geneface_kit.runs.record.record
