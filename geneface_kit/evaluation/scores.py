@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from safetensors.numpy import load_file
 
-from geneface_kit.metrics import fid, formulas, perceptual, syncnet
+from geneface_kit.metrics import formulas, perceptual, syncnet
 from geneface_kit.metrics.formulas import Frames
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
@@ -22,8 +21,8 @@ from geneface_kit.person.clip import FPS, SAMPLES
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
 from geneface_kit.person.spans import ONE
-from geneface_kit.runs.files import readable
 from geneface_kit.runs.record import Run
+from geneface_kit.runs.weights import load_tensors
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.verdict import motion_ratio, sync_scores
 
@@ -66,10 +65,6 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
     """Rendered frames against the true frames `chosen` of a person. Raises: ValueError when the
     frames are not as many, or not of the size, of the person's."""
     truth = np.asarray(person.frames[chosen])
-    try:
-        formulas.same_frames(frames, truth)
-    except ValueError as error:
-        raise ValueError(f"rendered and true frames of {person.name}: {error}") from None
     head = np.asarray(person.labels[chosen]) == HEAD
     found: Scores = {
         "PSNR": formulas.psnr(frames, truth),
@@ -78,8 +73,8 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
         "SSIM head": formulas.ssim(frames, truth, mask=head),
         "LPIPS": perceptual.lpips(frames, truth),
         "VGG-HED distance": perceptual.vgg_hed(frames, truth),
-        "FID": fid.fid(frames, truth),
-        "FD-MobileNetV2": fid.fd_mobilenet(frames, truth),
+        "FID": perceptual.fid(frames, truth),
+        "FD-MobileNetV2": perceptual.fd_mobilenet(frames, truth),
         "SFace identity": perceptual.identity(frames, truth),
         "AUE": AUE,
     }
@@ -105,15 +100,10 @@ def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scor
 
 def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
-    if frames is None:
-        why = network("syncnet")
-        if not isinstance(why, NotMeasured):
-            why = NotMeasured("the frames of this recording were not rendered")
-        found = {"LSE-C": why, "LSE-D": why}
-    else:
-        found = _lse(np.arange(len(frames)), frames, planned.audio, detected(frames))
+    places = np.arange(0 if frames is None else len(frames))
+    faces = None if frames is None else detected(frames)
     judge, mean = actor.motion, actor.person.landmark_mean
-    return found | {
+    return _lse(places, frames, planned.audio, faces) | {
         "sync expert": expert_score(judge.expert, judge.unit, planned, mean),
         "mouth motion ratio": motion_ratio(actor, planned),
     }
@@ -159,29 +149,36 @@ def _faces(seen: Detected, true: Detected, size: int) -> Scores:
         log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
     a, b = seen.points[both], true.points[both]
     lips = (a[:, LIPS], b[:, LIPS], size)
-    found = [formulas.lmd(a, b, size), formulas.lmd(*lips), formulas.lmd(*lips, centred=True)]
-    found.append(correlation(seen_opening(a), seen_opening(b)))
-    return dict(zip(names, found, strict=True)) | {"faces found": float(both.mean())}
+    return {
+        "LMD": formulas.lmd(a, b, size),
+        "LMD lips": formulas.lmd(*lips),
+        "LMD lips centred": formulas.lmd(*lips, centred=True),
+        "mouth correlation seen": correlation(seen_opening(a), seen_opening(b)),
+        "faces found": float(both.mean()),
+    }
 
 
 def _lse(
     places: Int[np.ndarray, " t"],
-    frames: Frames,
+    frames: Frames | None,
     audio: Float[np.ndarray, " n"],
-    faces: Detected,
+    faces: Detected | None,
     spans: Int[np.ndarray, " k"] = ONE,
 ) -> Scores:
     """SyncNet's two scores, where its file is there and it can see a mouth move in time."""
     measured = network("syncnet")
-    if not isinstance(measured, NotMeasured):
-        if (np.diff(places) != 1).any():
-            measured = NotMeasured("SyncNet needs frames in a row: set evaluation.n_frames=0")
-        elif np.isin(places[1:], spans).any():
-            measured = NotMeasured("SyncNet needs frames of one clip, these come from several")
-        elif not faces.found.all():
-            measured = NotMeasured("SyncNet needs a face in every frame")
-        else:
-            measured = syncnet.lse(frames, audio, faces.boxes)
+    if isinstance(measured, NotMeasured):
+        pass
+    elif frames is None:
+        measured = NotMeasured("the frames of this recording were not rendered")
+    elif (np.diff(places) != 1).any():
+        measured = NotMeasured("SyncNet needs frames in a row: set evaluation.n_frames=0")
+    elif np.isin(places[1:], spans).any():
+        measured = NotMeasured("SyncNet needs frames of one clip, these come from several")
+    elif not faces.found.all():
+        measured = NotMeasured("SyncNet needs a face in every frame")
+    else:
+        measured = syncnet.lse(frames, audio, faces.boxes)
     if isinstance(measured, NotMeasured):
         return {"LSE-C": measured, "LSE-D": measured}
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
@@ -190,6 +187,5 @@ def _lse(
 def _n_parameters(folder: Path) -> int:
     n = 0
     for path in set(folder.glob("*.safetensors")) - set(folder.glob("*checkpoint*")):
-        with readable(path):
-            n += sum(values.size for values in load_file(path).values())
+        n += sum(values.numel() for values in load_tensors(path)[0].values())
     return n

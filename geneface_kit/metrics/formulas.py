@@ -155,17 +155,9 @@ def gaussian(
 
 def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:
     """Raises ValueError where two sets differ in number or size of frames, or hold none."""
-    if len(predicted) != len(truth):
-        raise ValueError(
-            f"the two sets must hold the same frames, got {len(predicted)} and {len(truth)}"
-        )
-    if predicted.shape != truth.shape:
-        raise ValueError(
-            "the two sets must have frames of one size, "
-            f"got {predicted.shape[1:]} and {truth.shape[1:]}"
-        )
-    if len(predicted) == 0:
-        raise ValueError("the two sets hold no frames")
+    if predicted.shape != truth.shape or len(truth) == 0:
+        found = f"got {predicted.shape} and {truth.shape}"
+        raise ValueError(f"the two sets must hold the same frames, of one size, {found}")
 
 
 def _masked_means(values: Float[np.ndarray, "t h w"], mask: Mask) -> Float[np.ndarray, " t"]:

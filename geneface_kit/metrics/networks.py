@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,22 @@ def network(name: str) -> Path | NotMeasured:
         )
     _check(path, entry)
     return path
+
+
+def measured_with(*names: str) -> Callable[[Callable], Callable]:
+    """For a metric whose first arguments are the files of these networks: it is called without
+    them, and gives NotMeasured while one of them cannot be used."""
+
+    def decorated(metric: Callable) -> Callable:
+        @functools.wraps(metric)
+        def called(*told: object) -> object:
+            files = [network(name) for name in names]
+            missing = [one for one in files if isinstance(one, NotMeasured)]
+            return missing[0] if missing else metric(*files, *told)
+
+        return called
+
+    return decorated
 
 
 def fetch(name: str) -> Path:

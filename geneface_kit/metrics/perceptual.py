@@ -1,21 +1,23 @@
-"""Perceptual: rendered and true frames as networks see them: LPIPS, VGG-HED distance, identity.
+"""Perceptual: rendered and true frames as networks see them: LPIPS, VGG-HED, identity, FID.
 
-LPIPS is the name of one VGG-16 with its learned weights; the edge network's VGG-16 has others.
-Identity, by the 8-bit SFace of the OpenCV zoo, is a metric of this kit: no published table has it.
+LPIPS is the name of one VGG-16 with its learned weights, FID of one Inception-v3's Frechet
+distance; any other network gives a metric of another name. Identity, by the 8-bit SFace of the
+OpenCV zoo, is a metric of this kit: no published table has it.
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from geneface_kit.metrics.formulas import Frames, same_frames
-from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.metrics.formulas import Frames, frechet_distance
+from geneface_kit.metrics.networks import NotMeasured, measured_with
 from geneface_kit.runs.files import readable
 
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
@@ -24,19 +26,21 @@ MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge networ
 Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
 SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
 Weights = list[list[tuple[Tensor, Tensor]]]
+BATCH = 16  # frames that go through a network at once (ours: memory)
+SIZE = 224
+MEAN = (0.485, 0.456, 0.406)
+SPREAD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's colours, which MobileNetV2 was trained with."""
 
 
+@measured_with("vgg16")
 @torch.no_grad()
-def lpips(predicted: Frames, truth: Frames) -> float | NotMeasured:
+def lpips(path: Path, predicted: Frames, truth: Frames) -> float:
     """LPIPS distance with VGG-16 (Zhang et al. 2018), mean over frames; 0 for equal frames.
 
     Frames go in as they are, not resized. Published numbers are mostly those of AlexNet's LPIPS,
     which has another scale.
     """
-    same_frames(predicted, truth)
-    path = network("vgg16")
-    if isinstance(path, NotMeasured):
-        return path
     model = scripted(path)
     distances = []
     for pair in zip(predicted, truth, strict=True):
@@ -46,17 +50,14 @@ def lpips(predicted: Frames, truth: Frames) -> float | NotMeasured:
     return float(np.mean(distances))
 
 
+@measured_with("vgg_hed")
 @torch.no_grad()
-def vgg_hed(predicted: Frames, truth: Frames) -> float | NotMeasured:
+def vgg_hed(path: Path, predicted: Frames, truth: Frames) -> float:
     """VGG-HED distance, mean over frames; 0 for equal frames. Not LPIPS.
 
     VGG-16 as fine-tuned for edges (HED, Xie and Tu 2015); the sum over the last layer of its five
     blocks of the mean `layer_distances`. No learned weights, nothing resized.
     """
-    same_frames(predicted, truth)
-    path = network("vgg_hed")
-    if isinstance(path, NotMeasured):
-        return path
     weights = edge_weights(path)
     distances = []
     for pair in zip(predicted, truth, strict=True):
@@ -114,18 +115,17 @@ def channels_first(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[Tensor, "t 3 h
     return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
 
 
-def identity(predicted: Frames, truth: Frames) -> float | NotMeasured:
+@measured_with("yunet", "sface")
+def identity(yunet: Path, sface: Path, predicted: Frames, truth: Frames) -> float | NotMeasured:
     """SFace identity: mean cosine of the faces of the same frame in both sets, in [-1, 1].
 
     Faces are found by YuNet and turned upright by its five points; frames without a face in
     either set are left out. Two pictures of one person give 0.9, of two persons 0.0 to 0.2.
     """
-    same_frames(predicted, truth)
-    paths = network("yunet"), network("sface")
-    for path in paths:
-        if isinstance(path, NotMeasured):
-            return path
-    tools = _tools(*paths)
+    if int(cv2.__version__.split(".")[0]) != 4:
+        raise ModuleNotFoundError(f"these networks need OpenCV 4, got {cv2.__version__}")
+    detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE)
+    tools = detector, cv2.FaceRecognizerSF.create(str(sface), "")
     frames = zip(predicted, truth, strict=True)
     pairs = [tuple(_embedding(tools, one) for one in pair) for pair in frames]
     both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
@@ -139,13 +139,6 @@ def cosines(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "n c"]) -> Float[n
     return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
 
-def _tools(yunet: Path, sface: Path) -> Tools:
-    if int(cv2.__version__.split(".")[0]) != 4:
-        raise ModuleNotFoundError(f"these networks need OpenCV 4, got {cv2.__version__}")
-    detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE)
-    return detector, cv2.FaceRecognizerSF.create(str(sface), "")
-
-
 def _embedding(tools: Tools, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 128"] | None:
     detector, recognizer = tools
     bgr = np.ascontiguousarray(frame[..., ::-1])
@@ -155,3 +148,63 @@ def _embedding(tools: Tools, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndar
         return None
     best = faces[faces[:, -1].argmax()]
     return recognizer.feature(recognizer.alignCrop(bgr, best)).ravel().astype(np.float32)
+
+
+@measured_with("inception")
+def fid(path: Path, predicted: Frames, truth: Frames) -> float | NotMeasured:
+    """FID (Heusel et al. 2017): Frechet distance of the public Inception-v3 of 2015-12-05 (2048-d).
+
+    Frames go in as they are, 0..255: the published TorchScript resizes to 299 x 299 itself, as
+    TensorFlow 1 did (bilinear, corners at corner, no smoothing), and scales to [-1, 1]. Any
+    resize before it gives another number.
+    """
+    model = scripted(path)
+    features = lambda frames: model(channels_first(frames), return_features=True)  # noqa: E731
+    return _distance(features, predicted, truth)
+
+
+@measured_with("mobilenet")
+def fd_mobilenet(path: Path, predicted: Frames, truth: Frames) -> float | NotMeasured:
+    """FD-MobileNetV2: Frechet distance of pooled ImageNet MobileNetV2 features (1280-d).
+
+    Not FID: another network (Sandler et al. 2018; torchvision's weights), another scale. Frames
+    are resized to 224 x 224 (bilinear, antialiased) and normalised as in its training.
+    """
+    with readable(path):
+        model = mobilenet(torch.load(path, map_location="cpu", weights_only=True))
+    features = lambda frames: model(prepared(frames)).pooler_output  # noqa: E731
+    return _distance(features, predicted, truth)
+
+
+@torch.no_grad()
+def _distance(
+    features: Callable[[np.ndarray], Tensor], predicted: np.ndarray, truth: np.ndarray
+) -> float | NotMeasured:
+    """Of the features of every frame, BATCH frames at a time."""
+    if min(len(predicted), len(truth)) < 2:
+        return NotMeasured("a Frechet distance needs at least two frames")
+    found = [
+        torch.cat([features(frames[k : k + BATCH]) for k in range(0, len(frames), BATCH)])
+        for frames in (predicted, truth)
+    ]
+    return frechet_distance(*(one.float().numpy() for one in found))
+
+
+def mobilenet(weights: dict[str, Tensor]) -> nn.Module:
+    """The network of transformers with torchvision's weights, which come in the same order, under
+    other names; their last two are a classifier's, which this network does not have."""
+    from transformers import MobileNetV2Config, MobileNetV2Model
+
+    model = MobileNetV2Model(MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5))
+    values = list(weights.values())[:-2]
+    model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
+    return model.eval()
+
+
+def prepared(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t 3 224 224"]:
+    """Pictures as the network was trained on: 224 px (bilinear, antialiased), normalised."""
+    pictures = channels_first(frames).float() / 255
+    sized = functional.interpolate(
+        pictures, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+    )
+    return (sized - torch.tensor(MEAN)[:, None, None]) / torch.tensor(SPREAD)[:, None, None]

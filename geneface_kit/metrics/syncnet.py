@@ -14,7 +14,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 
 from geneface_kit.metrics.formulas import Frames
-from geneface_kit.metrics.networks import NotMeasured, network
+from geneface_kit.metrics.networks import NotMeasured, measured_with
 from geneface_kit.runs.files import readable
 
 WINDOW = 5  # frames that the network sees at once: 0.2 s
@@ -97,8 +97,9 @@ def load(path: Path) -> SyncNet:
     return model.eval()
 
 
+@measured_with("syncnet")
 def lse(
-    frames: Frames, audio: Float[np.ndarray, " n"], boxes: Float[np.ndarray, "t 4"]
+    path: Path, frames: Frames, audio: Float[np.ndarray, " n"], boxes: Float[np.ndarray, "t 4"]
 ) -> Lse | NotMeasured:
     """How well a mouth follows a sound, by the published evaluation of SyncNet.
 
@@ -106,9 +107,6 @@ def lse(
     Differs from the published evaluation: the box is that of mediapipe's face mesh, not of S3FD,
     and nothing goes through a codec.
     """
-    path = network("syncnet")
-    if isinstance(path, NotMeasured):
-        return path
     n_windows = min(len(frames), len(audio) * FPS // SAMPLE_RATE) - WINDOW
     if n_windows < 1:
         return NotMeasured(f"SyncNet needs more than {WINDOW} frames with sound")

@@ -19,14 +19,21 @@ log = logging.getLogger(__name__)
 OFFLINE = "GENEFACE_KIT_OFFLINE"  # environment variable that forbids every download when it is set
 TIMEOUT_S = 20  # seconds without a byte after which a connection counts as cut (ours)
 LONGEST = 2**26  # bytes that a json file may take (ours)
+LESS = "end other programs or choose smaller settings"
 LACKS = {
     "No space left": "the disk is full: make room",
     "requested and": "the disk is full, or files may not be so large: make room",  # numpy's words
     "File too large": "files may not be so large here: raise the limit",
     "Permission denied": "permission is denied: allow it, or choose another folder",
     "Read-only file": "nothing can be written there: choose another folder",
-    "Memory": "there is not enough memory: end other programs or choose smaller settings",
-    "alloc": "there is not enough memory: end other programs or choose smaller settings",
+    "Memory": f"there is not enough memory: {LESS}",
+    "alloc": f"there is not enough memory: {LESS}",
+    "start new thread": f"there is not enough memory for another thread: {LESS}",
+    # of Warp, whose kernels are the same everywhere
+    "Failed to load the shared library": f"Warp found not enough memory to start: {LESS}",
+    "Failed to load CPU module": f"Warp found not enough memory for its kernels: {LESS}",
+    "kernel build failed": f"Warp found not enough memory to build its kernels: {LESS}",
+    '"libx264"': f"there is not enough memory to encode a video: {LESS}",
 }
 """Part of what libraries say when the machine lacks something -> what, and what to do."""
 PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w(?:[\w .+()-]*[\w+()-])?", re.I)
@@ -106,8 +113,9 @@ def enough(place: Path) -> Iterator[None]:
     except Lacking:
         raise
     except Exception as error:
+        of_system = isinstance(error, OSError)
         named = isinstance(error, OSError | ValueError) and type(error) is not OSError
-        text = getattr(error, "strerror", None) or ("" if named else error)  # no file's name
+        text = (of_system and error.strerror) or ("" if named else error)  # no file's name
         said = f"{type(error).__name__}: {text}"
         for words, sentence in LACKS.items():
             if words in said:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,47 +34,24 @@ FACTS = {  # that a run.json says at least
 BESIDE = (".ipynb", "_clock.csv")  # lie beside a run's outputs, never twice alike
 
 
-class Run:
-    """One execution of a stage: its folder, its settings and everything `run.json` says.
+def _fact(name: str) -> property:
+    return property(lambda run: run.facts[name], lambda run, value: run.facts.update({name: value}))
 
-    subject: the person, or "speakers" for the motion stage; parents: upstream stage -> its Run;
-    config: the resolved settings as plain values.
+
+@dataclass(eq=False)
+class Run:
+    """One execution of a stage: its folder and everything `run.json` says.
+
+    subject: the person, or "speakers" for the motion stage; config: the resolved settings as plain
+    values; status: running, ok, failed or interrupted; data_kind: "synthetic" if any input is, else
+    "real"; metrics: every recorded number by its name; parents: upstream stage -> its Run.
     """
 
-    def __init__(self, folder: Path, facts: Facts, parents: dict[str, "Run"]):
-        self.folder = folder
-        self.facts = facts
-        self.parents = parents
-        self.id: str = facts["id"]
-        self.stage: str = facts["stage"]
-        self.subject: str = facts["subject"]
-        self.profile: str = facts["profile"]
-        self.seed: int = facts["seed"]
-        self.config: Facts = facts["config"]
-
-    def __repr__(self) -> str:
-        return f"Run({self.id}, {self.status})"
-
-    @property
-    def status(self) -> str:
-        """running, ok, failed or interrupted."""
-        return self.facts["status"]
-
-    @property
-    def metrics(self) -> Facts:
-        """Every recorded number: name -> value."""
-        return self.facts["metrics"]
-
-    @property
-    def data_kind(self) -> str:
-        """ "synthetic" if any input is, else "real"; the person stage decides."""
-        return self.facts["data_kind"]
-
-    @data_kind.setter
-    def data_kind(self, kind: str) -> None:
-        if kind not in ("synthetic", "real"):
-            raise ValueError(f"data_kind must be 'synthetic' or 'real', got {kind!r}")
-        self.facts["data_kind"] = kind
+    folder: Path
+    facts: Facts = field(repr=False)
+    parents: dict[str, "Run"] = field(repr=False)
+    id, stage, subject, profile, seed = map(_fact, ("id", "stage", "subject", "profile", "seed"))
+    config, status, data_kind, metrics = map(_fact, ("config", "status", "data_kind", "metrics"))
 
     def record(self, name: str, value: object) -> None:
         """Keeps a number (or a list or dict of numbers) in run.json."""

@@ -4,7 +4,6 @@ A task in; weights, a history and an exact restart out. Several processes are Li
 """
 
 import contextlib
-import csv
 import logging
 import signal
 import time
@@ -14,11 +13,12 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, TypeVar
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from geneface_kit.runs import live, replacing
-from geneface_kit.runs.files import Facts
+from geneface_kit.runs.files import Facts, readable
 from geneface_kit.runs.record import handled
 from geneface_kit.runs.weights import load_nested, save_nested
 
@@ -122,11 +122,8 @@ class History:
         pairs = zip(self.rows, self.row_seconds, strict=True)
         clock = [{"step": row["step"], "seconds": seconds} for row, seconds in pairs]
         for kind, rows in (("history", self.rows), ("clock", clock)):
-            path = folder / f"{name}_{kind}.csv"
-            with replacing(path) as partial, partial.open("w", newline="") as file:
-                writer = csv.DictWriter(file, dict.fromkeys(key for row in rows for key in row))
-                writer.writeheader()
-                writer.writerows(rows)
+            with replacing(folder / f"{name}_{kind}.csv") as partial:
+                pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\r\n")
 
 
 def fabric_of(n_devices: int = 1) -> "lightning_fabric.Fabric":
@@ -184,16 +181,17 @@ def fit(
     """
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, start, row_every = History(), 0, max(1, steps // ROWS)
+    networks = nn.ModuleDict(task.modules)
     if checkpoint.exists():
         try:
-            history, start = _load_checkpoint(checkpoint, task, generator)
+            history, start = _load_checkpoint(checkpoint, task, networks, generator)
             log.info("%s: resuming at step %d of %d", name, start, steps)
         except ValueError as error:  # of the file, before anything is taken from it
             log.warning("%s: it starts anew: %s", name, error)
     indices, saved = range(start, steps), time.perf_counter()
     with _signals() as signals:
         for index in live.progress(indices, f"training {name}") if task.is_first else indices:
-            _mode(task.modules, True)
+            networks.train()
             done, since = index + 1, time.perf_counter()
             losses = task.step(index, generator)
             wrong = [
@@ -214,23 +212,23 @@ def fit(
             if ends or looks or done % row_every == 0:
                 row = history.end_row(done)
                 if looks:
-                    row |= _validate(task, index)
+                    row |= _validate(task, networks, index)
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
                 reason = task.ended or "on request"
                 log.warning("%s: stopped after %d of %d steps, %s", name, done, steps, reason)
                 break
             if interrupted or time.perf_counter() - saved >= CHECKPOINT_S:
-                _save_checkpoint(checkpoint, task, generator, history, done)
+                _save_checkpoint(checkpoint, task, networks, generator, history, done)
                 saved = time.perf_counter()
             if interrupted:
                 raise KeyboardInterrupt
-    _mode(task.modules, False)
-    _save_checkpoint(checkpoint, task, generator, history, steps)
+    networks.eval()
+    _save_checkpoint(checkpoint, task, networks, generator, history, steps)
     if task.is_first:
         history.save(folder, name)
     # the averages of batch norms are each process' own
-    _restore(task.modules, task.of_first(_weights(task.modules)))
+    networks.load_state_dict(task.of_first(networks.state_dict()))
     return history
 
 
@@ -249,46 +247,32 @@ def _signals() -> Iterator[list[int]]:
         yield seen
 
 
-def _mode(modules: dict[str, nn.Module], training: bool) -> None:
-    for module in modules.values():
-        module.train(training)
-
-
-def _validate(task: Task, index: int) -> dict[str, float]:
+def _validate(task: Task, networks: nn.ModuleDict, index: int) -> dict[str, float]:
     """The first process' measures, and what it changed in its task, in every process."""
     measures: dict[str, float] = {}
     if task.is_first:
-        _mode(task.modules, False)
+        networks.eval()
         with torch.no_grad():
             measures = {key: float(value) for key, value in task.validate(index).items()}
-        _mode(task.modules, True)
+        networks.train()
     measures, state, task.ended = task.of_first((measures, task.state(), task.ended))
     if not task.is_first:
         task.load_state(state)
     return measures
 
 
-def _weights(modules: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
-    """Name of a network -> its state dict, on the CPU."""
-    return {
-        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
-        for name, module in modules.items()
-    }
-
-
-def _restore(modules: dict[str, nn.Module], weights: dict[str, dict[str, Tensor]]) -> None:
-    for name, module in modules.items():
-        module.load_state_dict(weights[name])
-
-
 def _save_checkpoint(
-    path: Path, task: Task, generator: torch.Generator, history: History, step: int
+    path: Path,
+    task: Task,
+    networks: nn.ModuleDict,
+    generator: torch.Generator,
+    history: History,
+    step: int,
 ) -> None:
     if not task.is_first:
         return
-    weights = _weights(task.modules)
-    every = {key: value for network in weights.values() for key, value in network.items()}
-    wrong = [f"{key} is not finite" for key, value in every.items() if not value.isfinite().all()]
+    weights = networks.state_dict()
+    wrong = [f"{key} is not finite" for key, value in weights.items() if not value.isfinite().all()]
     _refuse(wrong, path, path.stem.removesuffix("_checkpoint"), step)
     content = {
         "step": step,
@@ -315,9 +299,12 @@ def _refuse(wrong: list[str], checkpoint: Path, name: str, step: int) -> None:
         )
 
 
-def _load_checkpoint(path: Path, task: Task, generator: torch.Generator) -> tuple[History, int]:
+def _load_checkpoint(
+    path: Path, task: Task, networks: nn.ModuleDict, generator: torch.Generator
+) -> tuple[History, int]:
     content = load_nested(path)
-    _restore(task.modules, content["weights"])
+    with readable(path):
+        networks.load_state_dict(content["weights"])
     for name, optimizer in task.optimizers.items():
         state = content["optimizers"][name]
         state["state"] = {int(key): value for key, value in state["state"].items()}

@@ -1,10 +1,12 @@
 """Metrics of pictures, landmarks and features against numbers worked out by hand."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from geneface_kit.metrics import formulas, perceptual
+from geneface_kit.metrics import formulas
 
 
 def grey(value, n=2, size=32):
@@ -37,15 +39,12 @@ def test_psnr_mask_counts_only_its_pixels():
         formulas.psnr(predicted, grey(0), mask=np.ones((1, 32, 32), bool))
 
 
-@pytest.mark.parametrize(
-    "measure", [formulas.psnr, formulas.ssim, perceptual.lpips, perceptual.vgg_hed]
-)
+@pytest.mark.parametrize("measure", [formulas.psnr, formulas.ssim])
 def test_frames_that_do_not_belong_together_are_refused(measure):
-    with pytest.raises(ValueError, match="must hold the same frames, got 2 and 3"):
-        measure(grey(0), grey(0, n=3))
-    with pytest.raises(ValueError, match=r"one size, got \(32, 32, 3\) and \(16, 16, 3\)"):
-        measure(grey(0), grey(0, size=16))
-    with pytest.raises(ValueError, match="hold no frames"):
+    for other, shape in ((grey(0, n=3), "(3, 32, 32, 3)"), (grey(0, size=16), "(2, 16, 16, 3)")):
+        with pytest.raises(ValueError, match=re.escape(f"got (2, 32, 32, 3) and {shape}")):
+            measure(grey(0), other)
+    with pytest.raises(ValueError, match=r"same frames, of one size, got \(0, 32, 32, 3\)"):
         measure(grey(0, n=0), grey(0, n=0))
 
 
@@ -95,7 +94,7 @@ def test_pearson_of_a_line_of_a_hand_worked_pair_and_of_nothing_that_moves():
     assert formulas.pearson(np.arange(3.0), np.array([0.0, 2, 1])) == pytest.approx(0.5)
     assert np.isnan(formulas.pearson(curve, np.ones(4)))
     assert formulas.pearson(curve, np.ones(4), still=0.0) == 0
-    with pytest.raises(ValueError, match="same frames, got 4 and 3"):
+    with pytest.raises(ValueError, match=r"same frames, of one size, got \(4,\) and \(3,\)"):
         formulas.pearson(curve, np.ones(3))
 
 

@@ -13,7 +13,7 @@ from films import read_film
 from scipy.ndimage import gaussian_filter
 from toys import ToyVgg
 
-from geneface_kit.metrics import fid, networks, perceptual, syncnet
+from geneface_kit.metrics import networks, perceptual, syncnet
 from geneface_kit.metrics.perceptual import cosines, identity
 from geneface_kit.person import demo
 
@@ -42,9 +42,9 @@ def present(*names):
 def test_absent_networks_leave_the_cell_unmeasured(place):
     a, b = grey(0), grey(9)
     cells = {
-        "inception": fid.fid(a, b),
+        "inception": perceptual.fid(a, b),
         "vgg16": perceptual.lpips(a, b),
-        "mobilenet": fid.fd_mobilenet(a, b),
+        "mobilenet": perceptual.fd_mobilenet(a, b),
         "vgg_hed": perceptual.vgg_hed(a, b),
         "yunet": identity(a, b),
         "syncnet": syncnet.lse(a, np.zeros(9999, np.float32), np.zeros((2, 4), np.float32)),
@@ -58,7 +58,7 @@ def test_a_file_of_other_bytes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path))
     (tmp_path / "mobilenet_v2-b0353104.pth").write_bytes(b"something else")
     with pytest.raises(ValueError, match=r"is not the published mobilenet_v2.*delete it"):
-        fid.fd_mobilenet(grey(0), grey(0))
+        perceptual.fd_mobilenet(grey(0), grey(0))
     with pytest.raises(ValueError, match="unknown network 'alexnet': choose one of inception"):
         networks.network("alexnet")
 
@@ -130,10 +130,10 @@ def test_published_networks_get_stored_pixels_in_their_own_size(place):
     spread = np.concatenate([grey(10, 1), grey(20, 1)])
     shifted = spread + np.uint8(3)
     # Same covariance, means 6 apart in two features: 2 * 6^2.
-    assert fid.fid(shifted, spread) == pytest.approx(72, abs=1e-3)
+    assert perceptual.fid(shifted, spread) == pytest.approx(72, abs=1e-3)
     # Not resized on the way: 16 px higher and wider, 2 * 16^2.
-    assert fid.fid(grey(9, size=48), grey(9)) == pytest.approx(512, abs=1e-3)
-    assert str(fid.fid(grey(9, n=1), grey(9))) == "not measured"
+    assert perceptual.fid(grey(9, size=48), grey(9)) == pytest.approx(512, abs=1e-3)
+    assert str(perceptual.fid(grey(9, n=1), grey(9))) == "not measured"
     assert perceptual.lpips(grey(51), grey(0)) == pytest.approx(0.04)
 
 
@@ -144,22 +144,22 @@ def test_mobilenet_takes_the_published_weights_in_their_order():
     blank = MobileNetV2Model(MobileNetV2Config())
     published = {str(number): one for number, one in enumerate(blank.state_dict().values())}
     published |= {"weight": torch.zeros(1000, 1280), "bias": torch.zeros(1000)}
-    model = fid.mobilenet(published)
+    model = perceptual.mobilenet(published)
     assert sum(p.numel() for p in model.parameters()) == 3_504_872 - 1_281_000
     first = torch.full_like(published["0"], 0.5)
     assert (
-        fid.mobilenet(published | {"0": first}).state_dict()[
+        perceptual.mobilenet(published | {"0": first}).state_dict()[
             "conv_stem.first_conv.convolution.weight"
         ]
         == 0.5
     ).all()
-    assert model(fid.prepared(grey(0, n=3, size=40))).pooler_output.shape == (3, 1280)
+    assert model(perceptual.prepared(grey(0, n=3, size=40))).pooler_output.shape == (3, 1280)
 
 
 def test_mobilenet_sees_normalised_pictures():
     red = np.zeros((1, 64, 64, 3), np.uint8)
     red[..., 0] = 255
-    seen = fid.prepared(red)
+    seen = perceptual.prepared(red)
     assert seen.shape == (1, 3, 224, 224)
     expected = [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]
     assert seen[0, :, 100, 7].tolist() == pytest.approx(expected, abs=1e-5)
@@ -192,7 +192,7 @@ def blurred(frames, sigma):
 
 @pytest.mark.parametrize(
     ("names", "measure"),
-    [(["vgg_hed"], perceptual.vgg_hed), (["mobilenet"], fid.fd_mobilenet)],
+    [(["vgg_hed"], perceptual.vgg_hed), (["mobilenet"], perceptual.fd_mobilenet)],
     ids=["vgg_hed", "fd_mobilenet"],
 )
 def test_real_networks_say_that_more_blur_is_worse(names, measure, film):

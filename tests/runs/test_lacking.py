@@ -3,6 +3,7 @@
 import contextlib
 import resource
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -82,6 +83,17 @@ def test_a_training_whose_checkpoint_finds_no_room_goes_on_after_the_last_one(
         (PermissionError(13, "Permission denied"), "permission is denied"),
         (MemoryError(), "there is not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
+        (RuntimeError("can't start new thread"), "not enough memory for another thread"),
+        (
+            RuntimeError("Failed to load the shared library '/a/warp.so'"),
+            "Warp found not enough memory to start",
+        ),
+        (
+            Exception("Failed to load CPU module 'fused' (no symbol)"),
+            "not enough memory for its kernels",
+        ),
+        (Exception("CPU kernel build failed with error code 1"), "memory to build its kernels"),
+        (av.error.ExternalError(-1, "in a library", 'open("libx264")'), "memory to encode a video"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "not enough memory"),
     ],
 )

@@ -443,7 +443,7 @@ COVERS = {
     "official checkpoint": """
         notebooks.studies.official.read_checkpoint
         geneface_kit.metrics.syncnet.load
-        geneface_kit.metrics.fid.fd_mobilenet
+        geneface_kit.metrics.perceptual.fd_mobilenet
     """.split(),
     "edge network": """
         geneface_kit.metrics.perceptual.edge_weights
