@@ -20,7 +20,7 @@ from geneface_kit.nerf.verdict import Labels, Look, Picture
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, TORSO
 from geneface_kit.person.speech import Speech
 from geneface_kit.render.fused import FusedImage
-from geneface_kit.render.mlp import padded_rows
+from geneface_kit.render.kernels import using
 from geneface_kit.render.screen import adaptive_sampling
 
 Made = TypeVar("Made")
@@ -71,8 +71,8 @@ class Avatar:
         self.renderer, self.head = renderer, renderer.trained.train(False)
         self.torso, self.device = torso.train(False), renderer.trained.appearance.device
         self._prepared_torso = prepared(self.torso, renderer.config)
-        is_fused = renderer.config.backend == "auto" and not renderer.config.exact
-        self._baked_torso = self._prepared_torso.baked() if is_fused else None
+        with using(renderer.config.backend):
+            self._baked_torso = None if renderer.config.exact else self._prepared_torso.baked()
         if not isinstance(background, Tensor):
             background = torch.from_numpy(np.array(background)).to(self.device).float() / 255
         self.background, self.focal, self.size = background, float(focal), len(background)
@@ -193,15 +193,13 @@ def torso_image(
     def evaluate(pixels: Tensor) -> Tensor:
         if baked is not None:
             return baked(pixels, *given, head.colour, head.alpha)
-        n = len(pixels)
-        pixels = functional.pad(pixels, (0, 0, 0, padded_rows(n) - n))
         at = (pixels[:, 1], pixels[:, 0])
         seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
         colour, alpha = torso(unit_pixels(pixels, size), pose[None], appearance, seen, None, shifts)
-        return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)[:n]
+        return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
 
     how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
-    with record_function("torso"):
+    with record_function("torso"), using(config.backend):
         values = adaptive_sampling(evaluate, mask, n_channels=4, **how)
     return values[..., :3], values[..., 3]
 

@@ -28,9 +28,10 @@ from geneface_kit.nerf.head import (
 from geneface_kit.render.fused import FusedField, Space, has_amx
 from geneface_kit.render.fused_training import fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.kernels import has_fused
 from geneface_kit.render.line_warp import line_table, line_warp
-from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, sh_encode, trunc_exp
-from geneface_kit.render.rendering import Field, FieldSamples, TwoPassField
+from geneface_kit.render.mlp import MLP, sh_encode, trunc_exp
+from geneface_kit.render.rendering import Field, FieldSamples
 
 FRONT = torch.tensor([[0.0, 0.0, -1.0]])  # stands for all directions where colours depend on none
 APPEARANCE_CHANNELS = 4  # numbers of a training frame's appearance embedding (official code)
@@ -101,9 +102,8 @@ class GridField(HeadField):
         return field
 
     def _is_fused(self, positions: Tensor) -> bool:
-        """Whether samples go through `fused_samples`: on a CPU, while the field is trained."""
-        on_cpu = positions.device.type == "cpu" and self.position_grid.backend == "auto"
-        return on_cpu and not positions.requires_grad
+        """Whether samples can go through `fused_samples`."""
+        return has_fused(positions.device) and not positions.requires_grad
 
     def _fused(
         self,
@@ -115,23 +115,67 @@ class GridField(HeadField):
         frame_of_ray: Tensor | None,
     ) -> FieldSamples:
         """What the field of `at` says, in one pass."""
-        config, place, n_rays = self.config, self.position_grid.n_features, len(directions)
+        n_rays = len(directions)
         if frame_of_ray is None:
             frame_of_ray = ray_index.new_zeros(n_rays)
-        conditions, landmarks = conditions.tensor_split([self.n_condition], dim=1)
-        ambient, of_condition = _split(self.ambient_net, place)
-        density, of_direct = _split(self.density_net, 2 * place)
-        density[-1] = density[-1][:1]
-        seen = directions if config.view_dependent else FRONT.to(directions)
-        colour, shared = _colour_weights(self, sh_encode(seen), appearance)
-        biases = (
-            conditions @ of_condition.T,
-            conditions[:, : of_direct.shape[1]] @ of_direct.T,
-            shared.expand(n_rays, -1),
-        )
-        grids, networks = (self.position_grid, self.ambient_grid), [ambient, density, colour]
-        where = (positions, ray_index, frame_of_ray, self.space(landmarks))
+        seen = directions if self.config.view_dependent else FRONT.to(directions)
+        networks, of_shared = self._networks()
+        biases, space = self._shared(conditions, sh_encode(seen), appearance, of_shared)
+        biases = (*biases[:2], biases[2].expand(n_rays, -1))
+        where = (positions, ray_index, frame_of_ray, space)
+        grids = (self.position_grid, self.ambient_grid)
         return FieldSamples(*fused_samples(*where, grids, networks, biases))
+
+    @torch.no_grad()
+    def baked(self) -> Callable[[Float[Tensor, "1 c"]], FusedField | Field]:
+        """On a CPU the head in one pass: what all points share becomes biases. To be made anew
+        when training goes on."""
+        if not has_fused(self.appearance.device):
+            return super().baked()
+        networks, of_shared = self._networks()
+        appearance, harmonics = self.mean_appearance(), sh_encode(FRONT)
+        nowhere = self.space(appearance.new_zeros(0, 68 * 2))
+        field = FusedField.of(self.position_grid, self.ambient_grid, networks, nowhere)
+        if self.config.view_dependent:
+            harmonics = torch.zeros_like(harmonics)
+            field = replace(field, of_direction=of_shared[2].float())
+
+        @torch.no_grad()
+        def under(condition: Float[Tensor, "1 c"]) -> FusedField:
+            return field.under(*self._shared(condition, harmonics, appearance, of_shared))
+
+        return under
+
+    def _networks(self) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """The weights of ambient, density and colour network as a fused pass wants them: first
+        layers for a point's own inputs alone; and these layers for the inputs that many share.
+
+        The geometry features are linear in the density network's last hidden layer, and what the
+        colour network first does is linear in them: both at once."""
+        place = self.position_grid.n_features
+        ambient, density, colour = (
+            [layer.weight for layer in net.layers]
+            for net in (self.ambient_net, self.density_net, self.colour_net)
+        )
+        ambient[0], of_condition = ambient[0].tensor_split([place], dim=1)
+        density[0], of_direct = density[0].tensor_split([2 * place], dim=1)
+        density[-1], geometry = density[-1].tensor_split([1])
+        ends = [N_HARMONICS, N_HARMONICS + len(geometry)]
+        of_direction, of_geometry, of_appearance = colour[0].tensor_split(ends, dim=1)
+        colour[0] = of_geometry @ geometry
+        of_shared = [of_condition, of_direct, of_direction, of_appearance]
+        return [ambient, density, colour], of_shared
+
+    def _shared(
+        self, conditions: Tensor, harmonics: Tensor, appearance: Tensor, of_shared: list[Tensor]
+    ) -> tuple[list[Tensor], Space]:
+        """What inputs that many points share add to the networks' first layers, and how points
+        are moved; of_shared: of `_networks`."""
+        of_condition, of_direct, of_direction, of_appearance = of_shared
+        conditions, landmarks = conditions.tensor_split([self.n_condition], dim=1)
+        seen = harmonics @ of_direction.T + appearance @ of_appearance.T
+        direct = conditions[:, : of_direct.shape[1]] @ of_direct.T
+        return [conditions @ of_condition.T, direct, seen], self.space(landmarks)
 
     def space(self, landmarks: Float[Tensor, "b _"]) -> Space:
         """How points are moved under some landmarks, none where nothing is, for a fused pass."""
@@ -143,9 +187,6 @@ class GridField(HeadField):
         amx = self.dtype == torch.bfloat16 and has_amx()
         return Space(lines, far, deformation.fade(), self.edge, amx)
 
-    def baked(self) -> Callable[[Float[Tensor, "1 c"]], TwoPassField | Field]:
-        return bake(self, self.mean_appearance())
-
     def warped(
         self, positions: Float[Tensor, "n 3"], landmarks: Tensor, frame: Tensor | None
     ) -> Float[Tensor, "n 3"]:
@@ -156,8 +197,7 @@ class GridField(HeadField):
         """
         moved, rest = self.moved_lines(landmarks)
         how = {"reach": self.config.warp_reach / BOX, "fade": deformation.fade()}
-        backend = self.position_grid.backend
-        return line_warp(positions, moved, rest, self.softness, frame, backend=backend, **how)
+        return line_warp(positions, moved, rest, self.softness, frame, **how)
 
     def moved_lines(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         """`deformation.moved_lines` of this head."""
@@ -211,86 +251,3 @@ class SpeechGridField(GridField):
         flat = track.flatten(0, 1)
         self.speech_mean.copy_(flat.mean(0))
         self.speech_std.copy_(flat.std(0, correction=0).clamp(min=SPEECH_STD_FLOOR))
-
-
-@torch.no_grad()
-def bake(
-    head: GridField, appearance: Float[Tensor, "1 d"]
-) -> Callable[[Float[Tensor, "1 c"]], TwoPassField]:
-    """The finished head with one appearance -> the head under a condition, to be asked for frames.
-
-    The networks of `GridField.at`, to rounding: what all points share becomes biases, and two
-    linear maps with nothing between them become one. The features of a point are the last hidden
-    layer of the density network. On a CPU the same is there as one fused pass.
-    """
-    config, place = head.config, head.position_grid.n_features
-    ambient, of_condition = _split(head.ambient_net, place)
-    density, of_direct = _split(head.density_net, 2 * place)
-    density[-1] = density[-1][:1]  # without the geometry, see _colour_weights
-    seen = torch.zeros(1, N_HARMONICS) if config.view_dependent else sh_encode(FRONT)
-    colour, shared = _colour_weights(head, seen.to(appearance), appearance)
-    shared = shared[0]
-    fused = None
-    if shared.device.type == "cpu":
-        grids = (head.position_grid, head.ambient_grid)
-        nowhere = head.space(shared.new_zeros(0, 68 * 2))
-        fused = FusedField.of(*grids, [ambient, density, colour], nowhere)
-    if config.view_dependent:
-        of_direction = head.colour_net.layers[0].weight[:, :N_HARMONICS]
-        fused = fused and replace(fused, of_direction=of_direction.float())
-        colour[0] = torch.cat([colour[0], of_direction], dim=1)
-    colour_net = BakedMLP(colour, shared, head.dtype)
-
-    def colours(features: Tensor, directions: Tensor) -> Tensor:
-        if config.view_dependent:
-            features = torch.cat([features, sh_encode(directions).to(features)], dim=1)
-        return torch.sigmoid(colour_net(features).float())
-
-    @torch.no_grad()
-    def under(condition: Tensor) -> TwoPassField:
-        condition, landmarks = condition[0].tensor_split([head.n_condition])
-        ambient_bias = of_condition @ condition
-        density_bias = of_direct @ condition[: of_direct.shape[1]]
-        ambient_net = BakedMLP(ambient, ambient_bias, head.dtype)
-        density_net = BakedMLP(density, density_bias, head.dtype)
-
-        def densities(positions: Tensor) -> tuple[Tensor, Tensor]:
-            if config.warp_reach:
-                positions = head.warped(positions, landmarks[None], None)
-            n = len(positions)
-            inputs = positions.new_zeros(padded_rows(n), 2 * place, dtype=head.dtype)
-            inputs[:n, :place] = head.position_grid(positions)
-            moved = torch.tanh(ambient_net(inputs[:, :place])[:n].float())
-            inputs[:n, place:] = head.ambient_grid(0.5 * moved + 0.5)
-            hidden = density_net.hidden(inputs)
-            raw = density_net.output(hidden)[:n, 0].float()
-            return head.edge * trunc_exp(raw), hidden[:n]
-
-        if fused is None:
-            return TwoPassField(densities, colours)
-        now = fused.under([ambient_bias, density_bias, shared], head.space(landmarks[None]))
-        return TwoPassField(densities, colours, now)
-
-    return under
-
-
-def _colour_weights(
-    head: GridField, harmonics: Float[Tensor, "_ 16"], appearance: Float[Tensor, "_ d"]
-) -> tuple[list[Tensor], Float[Tensor, "_ h"]]:
-    """The weights of a network from features to colours, and what directions and appearances add
-    in its first layer. The geometry features are linear in the features, and what the colour
-    network first does is linear in them: both at once."""
-    geometry = head.density_net.layers[-1].weight[1:]
-    first, *rest = (layer.weight for layer in head.colour_net.layers)
-    of_direction, of_geometry, of_appearance = first.tensor_split(
-        [N_HARMONICS, N_HARMONICS + len(geometry)], dim=1
-    )
-    shared = harmonics @ of_direction.T + appearance @ of_appearance.T
-    return [of_geometry @ geometry, *rest], shared
-
-
-def _split(net: MLP, n_own: int) -> tuple[list[Tensor], Tensor]:
-    """A network's weights, the first layer's for the n_own inputs that are a point's own; and
-    that layer's for the inputs that many points share."""
-    first, *rest = (layer.weight for layer in net.layers)
-    return [first[:, :n_own], *rest], first[:, n_own:]

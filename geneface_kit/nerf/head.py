@@ -16,9 +16,10 @@ from geneface_kit.nerf.dataset import BOX
 from geneface_kit.nerf.deformation import landmarks_in_box
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import LIPS
+from geneface_kit.render.fused import FusedField
 from geneface_kit.render.mlp import precision
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.rendering import Field, Rendering, TwoPassField, render_rays
+from geneface_kit.render.rendering import Field, Rendering, render_rays
 from geneface_kit.runs.ranges import imported
 
 Positions = Float[Tensor, "n 3"]
@@ -84,9 +85,9 @@ class HeadField(nn.Module):
         turns landmarks into motion."""
         raise NotImplementedError
 
-    def baked(self) -> Callable[[Float[Tensor, "1 c"]], TwoPassField | Field]:
+    def baked(self) -> Callable[[Float[Tensor, "1 c"]], FusedField | Field]:
         """The finished field as pictures ask it: of a condition, the field under that condition
-        and the mean appearance. What training changes afterwards does not reach it."""
+        and the mean appearance."""
         appearance = self.mean_appearance()
         return lambda condition: self.at(condition, appearance, None)
 

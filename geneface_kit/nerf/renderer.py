@@ -21,7 +21,7 @@ from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import BOX, RayDataset
 from geneface_kit.nerf.head import HeadField
 from geneface_kit.person import camera
-from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.kernels import using
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import render_rays
 from geneface_kit.render.screen import ScreenBounds, adaptive_sampling, screen_bounds
@@ -64,7 +64,8 @@ class HeadRenderer:
         self.pruned = occupancy
         is_fast = occupancy is not None and not self.config.exact
         self.occupancy = occupancy if is_fast else head.occupancy
-        self.baked = None if self.config.exact else self.head.baked()
+        with using(self.config.backend):
+            self.baked = None if self.config.exact else self.head.baked()
         self.centres = _coarse_centres(self.occupancy)
         self.step = head.config.step_length / BOX  # edges of the box
 
@@ -82,7 +83,7 @@ class HeadRenderer:
         pose: camera-to-world; focal: pixels.
         Raises: ValueError when the camera stands inside the head.
         """
-        with record_function("head"):
+        with record_function("head"), using(self.config.backend):
             return self._image(window, pose, focal, size)
 
     def _image(self, window: Tensor, pose: Tensor, focal: float, size: int) -> HeadImage:
@@ -97,8 +98,8 @@ class HeadRenderer:
             mask = bounds.mask(size)
         longest = math.ceil(math.sqrt(3) / self.step)  # samples of a ray through the whole box
         n_rays = max(1, MOST_SAMPLES // (longest if config.exact else min(ROUND, longest)))
-        count, march = 0, {"step": self.step, "round_size": ROUND, "backend": config.backend}
-        march["stop"] = 0.0 if config.exact else config.stop
+        stop, count = 0.0 if config.exact else config.stop, 0
+        march = {"step": self.step, "round_size": ROUND, "stop": stop}
 
         def evaluate(pixels: Tensor) -> Tensor:
             nonlocal count
@@ -141,14 +142,9 @@ class HeadRenderer:
 
 
 def prepared(field: Module, config: AvatarConfig) -> Module:
-    """A field with the backend and the number format of a config; a copy where they differ."""
-    if config.backend != "auto":
-        field = copy.deepcopy(field)
-        for module in field.modules():
-            if isinstance(module, GridEncoding):
-                module.backend = config.backend
+    """A field of the same weights in the number format of a config."""
     if config.exact:
-        field = copy.copy(field)  # the same weights, another type
+        field = copy.copy(field)
         field.dtype = torch.float32
     return field
 

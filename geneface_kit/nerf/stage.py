@@ -75,7 +75,7 @@ def make(
         save_occupancy(run.folder / OCCUPANCY, renderer)
     avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
     found = {
-        "backend": backend_for("auto", device),
+        "backend": backend_for(device),
         "precision": str(head.field.dtype).removeprefix("torch."),
         "device": str(device),
         "lips_loss": chosen_lips_loss(head_config.lips_loss),

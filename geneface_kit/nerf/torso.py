@@ -20,6 +20,7 @@ from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.person.segmentation import FREE
 from geneface_kit.render.fused import FusedImage, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.kernels import has_fused
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
 
@@ -133,7 +134,7 @@ class TorsoField(nn.Module):
     @torch.no_grad()
     def baked(self) -> FusedImage | None:
         """The finished torso in one pass; None where it is not on a CPU or sees no head."""
-        if self.head_net is None or self.appearance.device.type != "cpu":
+        if self.head_net is None or not has_fused(self.appearance.device):
             return None
         firsts = [own for own, _ in self._first_layers()]
         nets = (self.deform_net, self.colour_net)

@@ -41,8 +41,6 @@ def composite(
     distances: PerSample,
     ray_index: Index,
     n_rays: int,
-    *,
-    backend: str = "auto",
 ) -> Composite:
     """Volume rendering of packed samples: C = sum_i w_i c_i over the samples i of a ray, where
 
@@ -55,7 +53,7 @@ def composite(
     Example: sigma d = ln 2 twice gives weights 1/2 and 1/4 and opacity 3/4.
     """
     parts = (densities, colours, lengths, distances)
-    on_torch = backend_for(backend, densities.device) == "torch"
+    on_torch = backend_for(densities.device) == "torch"
     with record_function("composite"):
         if on_torch or any(part.dtype != torch.float32 for part in parts):
             return composite_torch(*parts, ray_index, n_rays)

@@ -1,8 +1,8 @@
 """Fused: rays through a baked field of two grids, and pixels of an image, each in one pass.
 
 Sixteen rays or pixels go through all networks and grids side by side, and their numbers stay in a
-core's cache. For pictures on a CPU: `render_rays` with a `TwoPassField`, and for an image the
-networks one after the other in torch, are the specification, and what CUDA uses. The kernels are
+core's cache. For pictures on a CPU: the grids and networks one after the other, as `GridField.at`
+and `TorsoField.forward` ask them, are the specification, and what CUDA uses. The kernels are
 `fused_rays.h` and `fused_image.h`.
 """
 
@@ -24,6 +24,8 @@ from geneface_kit.render.occupancy import Occupancy
 RAYS = PIXELS = 256  # that a thread takes at a time
 BLOCK = 8  # neurons that are summed up together, without AMX
 TILE = 16, 32  # neurons and inputs of an AMX tile
+FAINT = 1 / 64  # share of its ray's opacity up to which a sample gets the colour of the others
+LEAST = 1 / 16  # opacity from which on that share counts; of thinner rays, 1/16 of it does
 
 
 @once
@@ -105,12 +107,12 @@ class FusedField:
             space=space,
         )
 
-    def under(self, biases: Sequence[Float[Tensor, " h"]], space: Space) -> "FusedField":
+    def under(self, biases: Sequence[Float[Tensor, "1 h"]], space: Space) -> "FusedField":
         """The field under one condition: what the inputs that all points share add to the first
         layers of the ambient, the density and the colour network, and how its points are moved."""
         width = self.biases.shape[1]
-        padded = [functional.pad(bias.float(), (0, width - len(bias))) for bias in biases]
-        return replace(self, biases=torch.stack(padded), space=space)
+        padded = [functional.pad(bias.float(), (0, width - bias.shape[1])) for bias in biases]
+        return replace(self, biases=torch.cat(padded), space=space)
 
 
 def render_fused(
@@ -122,8 +124,8 @@ def render_fused(
     *,
     step: float,
     stop: float,
-    faint: float,
-    least: float,
+    faint: float = FAINT,
+    least: float = LEAST,
 ) -> Float[Tensor, "r 7"]:
     """Colour (3) times opacity, opacity, depth, depth variance, number of samples of each ray.
 

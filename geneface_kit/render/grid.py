@@ -103,9 +103,9 @@ class GridLayout:
 class GridEncoding(nn.Module):
     """A trained grid: points (n, n_dims) of the unit box -> features (n, 2 * n_levels)."""
 
-    def __init__(self, layout: GridLayout, backend: str = "auto"):
+    def __init__(self, layout: GridLayout):
         super().__init__()
-        self.layout, self.backend = layout, backend
+        self.layout = layout
         self.table = nn.Parameter(torch.empty(layout.n_rows, 2).uniform_(-1e-4, 1e-4))
 
     @property
@@ -115,12 +115,10 @@ class GridEncoding(nn.Module):
     def forward(self, points: Points) -> Features:
         if self.layout.scales.device != points.device:
             self.layout = self.layout.to(points.device)
-        return grid_encode(points, self.table, self.layout, backend=self.backend)
+        return grid_encode(points, self.table, self.layout)
 
 
-def grid_encode(
-    points: Points, table: Table, layout: GridLayout, *, backend: str = "auto"
-) -> Features:
+def grid_encode(points: Points, table: Table, layout: GridLayout) -> Features:
     """Features of points, interpolated linearly between the corners of their cell in each level.
 
     points: (n, 2) or (n, 3); outside [0, 1] the features are 0. Returns (n, 2 * n_levels).
@@ -129,7 +127,7 @@ def grid_encode(
     if points.shape[1] != layout.n_dims:
         raise ValueError(f"points must be (n, {layout.n_dims}), got {tuple(points.shape)}")
     with record_function("encode"):
-        if backend_for(backend, points.device) == "torch":
+        if backend_for(points.device) == "torch":
             return grid_encode_torch(points, table, layout)
         return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar, no_type_check
@@ -31,6 +31,7 @@ SMALL = 2048  # items of a launch that are not worth sharing between processor c
 Result = TypeVar("Result")
 _LOADING = RLock()
 _THREADS: ContextVar[int] = ContextVar("threads", default=0)
+_BACKEND: ContextVar[str] = ContextVar("backend", default="auto")
 
 
 def once(make: Callable[..., Result]) -> Callable[..., Result]:
@@ -39,26 +40,39 @@ def once(make: Callable[..., Result]) -> Callable[..., Result]:
     Pictures are rendered on several threads, and Warp neither starts nor loads a module safely on
     two at a time: the second finds the first one's half-built module.
     """
-    done: dict[tuple, Result] = {}
+    kept = cache(make)
 
     @wraps(make)
     def call(*arguments: Any) -> Result:
-        if arguments not in done:  # a launch asks every time: without the lock once it is there
-            with _LOADING:
-                if arguments not in done:
-                    done[arguments] = make(*arguments)
-        return done[arguments]
+        with _LOADING:
+            return kept(*arguments)
 
     return call
 
 
-def backend_for(backend: str, device: torch.device) -> str:
-    """Resolves "auto": Warp kernels on CPU and CUDA, the torch twin on any other device."""
+@contextlib.contextmanager
+def using(backend: str) -> Iterator[None]:
+    """Has what is asked inside made by torch twins ("torch"), by kernels one after the other
+    ("warp"), or the fastest way there is ("auto", which holds outside)."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    if backend != "auto":
-        return backend
+    token = _BACKEND.set(backend)
+    try:
+        yield
+    finally:
+        _BACKEND.reset(token)
+
+
+def backend_for(device: torch.device) -> str:
+    """What "auto" is: Warp kernels on CPU and CUDA, the torch twin on any other device."""
+    if _BACKEND.get() != "auto":
+        return _BACKEND.get()
     return "warp" if device.type in ("cpu", "cuda") else "torch"
+
+
+def has_fused(device: torch.device) -> bool:
+    """Whether fused passes are to be taken: on a CPU, unless a backend was chosen."""
+    return device.type == "cpu" and _BACKEND.get() == "auto"
 
 
 def array(tensor: torch.Tensor, dtype: Any = None) -> Any:

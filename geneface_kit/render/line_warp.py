@@ -25,7 +25,6 @@ def line_warp(
     *,
     reach: float,
     fade: tuple[float, float],
-    backend: str = "auto",
 ) -> Float[Tensor, "n 3"]:
     """Points moved back, x and y only: p - s(z) sum_i w_i u_i / (sum_i w_i + w_0).
 
@@ -40,7 +39,7 @@ def line_warp(
     rest. All lengths in the unit of the positions.
     """
     arguments = (positions, lines, rest, softness, set_of_point)
-    if backend_for(backend, positions.device) == "torch" or positions.dtype != torch.float32:
+    if backend_for(positions.device) == "torch" or positions.dtype != torch.float32:
         return line_warp_torch(*arguments, reach=reach, fade=fade)
     warped = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)

@@ -53,7 +53,6 @@ def march(
     offsets: Float[Tensor, " r"] | None = None,
     max_samples: int = 0,
     ranges: Ranges | None = None,
-    backend: str = "auto",
 ) -> Samples:
     """Samples every `step` (box lengths) wherever the occupancy grid is set.
 
@@ -66,8 +65,7 @@ def march(
             ranges = box_range(origins, directions, occupancy.bounds())
         if offsets is None:
             offsets = torch.full_like(ranges[:, 0], 0.5)
-        on_torch = backend_for(backend, origins.device) == "torch"
-        run = march_torch if on_torch else _march_warp
+        run = march_torch if backend_for(origins.device) == "torch" else _march_warp
         return run(origins, directions, occupancy, step, offsets, max_samples, ranges)
 
 

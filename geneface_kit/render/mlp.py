@@ -1,8 +1,6 @@
 """MLP: small networks on many points, in the number type the machine is fast at; and how they are
 told a direction."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +9,6 @@ from torch.profiler import record_function
 
 Part = tuple[Tensor, Tensor | None]
 """(values (k, c), index (n,) or None): row i of an input holds values[index[i]]."""
-ROWS = 1024  # finished networks are given a multiple of so many points, see `padded_rows`
 C0, C1 = 0.28209479177387814, 0.4886025119029199
 C2A, C2B, C2C = 1.0925484305920792, 0.31539156525252005, 0.5462742152960396
 C3A, C3B, C3C = 0.5900435899266435, 2.890611442640554, 0.4570457994644657
@@ -49,36 +46,9 @@ class MLP(nn.Module):
             if x is None:
                 x = bias[None]
             for layer in self.layers[1:]:
-                x = x.relu() if torch.is_grad_enabled() else _relu_in_place(x)
+                x = functional.relu(x, inplace=not torch.is_grad_enabled())
                 x = _linear(x, layer.weight.to(dtype))
             return x
-
-
-class BakedMLP:
-    """A finished MLP in the number type it runs in; what all its points share is baked into a bias.
-
-    weights: of its layers, two or more, ReLU between; shared: (c,) what the inputs that all points
-    share add to the first one's result. Constant with respect to differentiation.
-    """
-
-    def __init__(self, weights: Sequence[Tensor], shared: Tensor, dtype: torch.dtype):
-        self.weights = [weight.to(dtype).contiguous() for weight in weights]
-        self.shared = [shared.to(dtype)] + [None] * (len(self.weights) - 2)
-
-    def __call__(self, x: Float[Tensor, "n c"]) -> Tensor:
-        return self.output(self.hidden(x))
-
-    def hidden(self, x: Float[Tensor, "n c"]) -> Tensor:
-        """The last hidden layer, after its ReLU."""
-        with record_function("mlp"):
-            for weight, shared in zip(self.weights[:-1], self.shared, strict=True):
-                x = _relu_in_place(_linear(x, weight, shared))
-            return x
-
-    def output(self, hidden: Float[Tensor, "n c"]) -> Tensor:
-        """What the network makes of its last hidden layer."""
-        with record_function("mlp"):
-            return _linear(hidden, self.weights[-1])
 
 
 def sh_encode(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
@@ -100,18 +70,6 @@ def sh_encode(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
     return torch.stack([one for degree in degrees for one in degree], dim=-1)
 
 
-def trunc_exp(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """exp(x) for densities; its gradient is clamped at exp(+-15) (official code)."""
-    return _TruncExp.apply(x)
-
-
-def padded_rows(n: int) -> int:
-    """The number of rows in which n points best go through a finished network: 1 in 1024, 1025 in
-    2048, none in none. A CPU's bfloat16 products are compiled anew for each number that comes
-    along, which takes several times as long as the products."""
-    return -(-n // ROWS) * ROWS
-
-
 def precision(name: str, device: torch.device) -> torch.dtype:
     """The networks' number type; "auto" is bfloat16 where the processor multiplies it natively."""
     if name not in ("auto", "float32", "bfloat16"):
@@ -125,7 +83,8 @@ def precision(name: str, device: torch.device) -> torch.dtype:
 
 
 class _TruncExp(torch.autograd.Function):
-    """exp, whose gradient is clamped at exp(+-15) (official code, as in instant-ngp)."""
+    """exp(x) for densities (n,); its gradient is clamped at exp(+-15) (official code, as in
+    instant-ngp)."""
 
     @staticmethod
     def forward(ctx, x):
@@ -138,12 +97,7 @@ class _TruncExp(torch.autograd.Function):
         return gradient * torch.exp(x.clamp(-15.0, 15.0))
 
 
-def _relu_in_place(x: Tensor) -> Tensor:
-    """ReLU. A bfloat16 below zero is an int16 below zero, and a CPU clamps those much faster."""
-    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
-        x.view(torch.int16).clamp_(min=0)
-        return x
-    return x.relu_()
+trunc_exp = _TruncExp.apply
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

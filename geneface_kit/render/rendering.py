@@ -1,9 +1,8 @@
 """Rendering: rays through a field -> colour, opacity and depth of each ray.
 
 Everything happens in the unit box: positions are in [0, 1]^3, lengths in edges of the box. A field
-is a function (positions, directions, ray_index) -> FieldSamples, or two such functions, a
-`TwoPassField`: densities first, then colours of what is seen (half of the samples of a ray lie
-before its surface or behind it, and their colour is never seen).
+is a function (positions, directions, ray_index) -> FieldSamples; a finished one can also be a
+`FusedField`, which a CPU renders in one pass.
 
 Cells that no camera ever sees are pruned. While a field learns, those that no light reaches are
 left out (`mark_visible`). Once it is finished, its occupancy grid is still loose: it must not have
@@ -12,21 +11,17 @@ pictures (`max_cell_weights`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
 from geneface_kit.render.fused import FusedField, render_fused
 from geneface_kit.render.march import Samples, Vectors, box_range, march
-from geneface_kit.render.mlp import padded_rows
 from geneface_kit.render.occupancy import Cells, Occupancy, cell_index
 
-FAINT = 1 / 64  # share of its ray's opacity up to which a sample gets the colour of the others
-LEAST = 1 / 16  # opacity from which on that share counts; of thinner rays, 1/16 of it does
 DARK = 0.01  # transmittance up to which a cell counts as not reached by light
 
 
@@ -42,20 +37,6 @@ class FieldSamples:
 
 Field = Callable[[Tensor, Tensor, Tensor], FieldSamples]
 """(positions (n, 3), directions (r, 3) of the rays, ray_index (n,)) -> FieldSamples."""
-
-
-@dataclass(frozen=True)
-class TwoPassField:
-    """A field under one condition, in two steps; constant with respect to differentiation.
-
-    density: positions (n, 3) of the unit box -> density per box length (n,), and features (n, c)
-    of the same points; colour: (features (k, c), directions (k, 3)) -> colours (k, 3) in [0, 1];
-    fused: the same field for a CPU in one pass, where there is one.
-    """
-
-    density: Callable[[Tensor], tuple[Tensor, Tensor]]
-    colour: Callable[[Tensor, Tensor], Tensor]
-    fused: FusedField | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,7 @@ class Rendering:
 
 
 def render_rays(
-    field: Field | TwoPassField,
+    field: Field | FusedField,
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
     occupancy: Occupancy,
@@ -87,32 +68,27 @@ def render_rays(
     stop: float = 0.0,
     round_size: int = 4,
     ranges: Float[Tensor, "r 2"] | None = None,
-    backend: str = "auto",
 ) -> Rendering:
     """Colour, opacity and depth of rays through a field.
 
     origins, directions: (r, 3) in the unit box, directions of unit length; step: box lengths.
     offsets: (r,) in [0, 1), training's jitter of the first sample; none at inference.
-    field: of a TwoPassField, samples that hardly show are not asked for their colour.
     stop: 0 evaluates every sample at once (training). Otherwise samples are evaluated from near
-    to far, `round_size` per ray and round, and a ray ends when its transmittance is below `stop`;
-    where the field has a fused pass for this device it is taken, and looks after each sample.
+    to far, `round_size` per ray and round, and a ray ends when its transmittance is below `stop`.
+    A fused field knows neither offsets nor max_samples, and looks after each sample.
     """
-    fused = field.fused if isinstance(field, TwoPassField) else None
-    is_cpu = origins.device.type == "cpu" and backend == "auto"
-    if fused is not None and stop and is_cpu and offsets is None and not max_samples:
-        if ranges is None:
-            ranges = box_range(origins, directions, occupancy.bounds())
-        limits = {"step": step, "stop": stop, "faint": FAINT, "least": LEAST}
-        sums = render_fused(fused, origins, directions, ranges, occupancy, **limits)
-        colour, alpha, depth, depth_variance, n_samples = sums.split([3, 1, 1, 1, 1], dim=1)
-        one = [values[:, 0] for values in (alpha, depth, depth_variance)]
-        return Rendering(colour, *one, torch.zeros_like(one[0]), n_samples[:, 0].long())
-    how = {"offsets": offsets, "max_samples": max_samples, "ranges": ranges, "backend": backend}
+    if ranges is None:
+        ranges = box_range(origins, directions, occupancy.bounds())
+    if isinstance(field, FusedField):
+        sums = render_fused(field, origins, directions, ranges, occupancy, step=step, stop=stop)
+        alpha, depth, depth_variance, n_samples = sums[:, 3:].unbind(1)
+        ambient = torch.zeros_like(alpha)
+        return Rendering(sums[:, :3], alpha, depth, depth_variance, ambient, n_samples.long())
+    how = {"offsets": offsets, "max_samples": max_samples, "ranges": ranges}
     samples = march(origins, directions, occupancy, step=step, **how)
     n_rays = len(origins)
     if not stop:
-        return _render_samples(field, directions, samples, n_rays, backend)
+        return _render_samples(field, directions, samples, n_rays)
     light = torch.ones(n_rays, device=origins.device)
     rounds: list[tuple[Rendering, Tensor]] = []
     n_rounds = -(-(int(samples.rank.max()) + 1) // round_size) if len(samples) else 0
@@ -121,7 +97,7 @@ def render_rays(
         part = samples.taken(now.nonzero()[:, 0])
         if not len(part):
             break
-        rendering = _render_samples(field, directions, part, n_rays, backend)
+        rendering = _render_samples(field, directions, part, n_rays)
         rounds.append((rendering, light))
         light = light * (1 - rendering.alpha)
     return _joined(rounds, origins)
@@ -162,54 +138,27 @@ def max_cell_weights(
     threshold differs by at most the weights left out. Rays step over cells much smaller than one.
     """
     samples = march(origins, directions, occupancy, step=step)
-    found = field(samples.positions, directions, samples.ray_index)
-    gathered = _composite(samples, len(origins), found.density, found.colour).weights
+    said = field(samples.positions, directions, samples.ray_index)
+    gathered = _composite(samples, len(origins), said).weights
     cells = cell_index(samples.positions, len(weights))
     return weights.flatten().scatter_reduce(0, cells, gathered, "amax").view_as(weights)
 
 
-def _render_samples(
-    field: Field | TwoPassField, directions: Tensor, samples: Samples, n_rays: int, backend: str
-) -> Rendering:
+def _render_samples(field: Field, directions: Tensor, samples: Samples, n_rays: int) -> Rendering:
     """The samples' densities and colours, asked of the field and composited."""
-    if isinstance(field, TwoPassField):
-        found = _composite_two_pass(field, directions, samples, n_rays, backend)
-        ambient = torch.zeros_like(found.alpha)
-    else:
-        said = field(samples.positions, directions, samples.ray_index)
-        found = _composite(samples, n_rays, said.density, said.colour, backend)
-        ambient = segment_sum(said.ambient[:, None], samples.ray_index, n_rays)[:, 0]
+    said = field(samples.positions, directions, samples.ray_index)
+    found = _composite(samples, n_rays, said)
+    ambient = segment_sum(said.ambient[:, None], samples.ray_index, n_rays)[:, 0]
     n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
     sums = (found.colour, found.alpha, found.depth, found.depth_variance)
     return Rendering(*sums, ambient, n_samples)
 
 
-def _composite(
-    samples: Samples, n_rays: int, density: Tensor, colour: Tensor, backend: str = "auto"
-) -> Composite:
+def _composite(samples: Samples, n_rays: int, said: FieldSamples) -> Composite:
     """`composite` of samples, each of which stands for a step."""
     lengths = torch.full_like(samples.distances, samples.step)
     rest = (lengths, samples.distances, samples.ray_index, n_rays)
-    return composite(density, colour, *rest, backend=backend)
-
-
-def _composite_two_pass(
-    field: TwoPassField, directions: Tensor, samples: Samples, n_rays: int, backend: str
-) -> Composite:
-    """`composite` of samples that are asked for their colour only where they weigh something; the
-    others are given the mean of those on their ray."""
-    ray_index = samples.ray_index
-    density, features = field.density(samples.positions)
-    colours = torch.zeros_like(samples.positions)
-    found = _composite(samples, n_rays, density, colours, backend)
-    least = FAINT * found.alpha.clamp(min=LEAST)
-    seen = (found.weights > least[ray_index]).nonzero()[:, 0]
-    rows = functional.pad(seen, (0, padded_rows(len(seen)) - len(seen)))
-    colours[seen] = field.colour(features[rows], directions[ray_index[rows]])[: len(seen)]
-    shown = _composite(samples, n_rays, density, colours, backend).colour
-    weight = torch.zeros_like(found.alpha).index_add_(0, ray_index[seen], found.weights[seen])
-    shown = shown * (found.alpha / weight.clamp(min=FAINT * LEAST))[:, None]
-    return replace(found, colour=shown)
+    return composite(said.density, said.colour, *rest)
 
 
 def _joined(rounds: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:

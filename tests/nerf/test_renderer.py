@@ -97,7 +97,7 @@ def test_interpolated_pixels_save_samples(fast, dataset):
 @pytest.mark.slow
 def test_twins_draw_the_same_picture(fast, dataset):
     twins = fast.configured(backend="torch")
-    assert backend_for("auto", fast.device) == "warp"
+    assert backend_for(fast.device) == "warp"
     found, plain = shot(fast, dataset), shot(twins, dataset)
     assert error(found, plain) > 55 and bench_module.fidelity(found, plain) > 50
 

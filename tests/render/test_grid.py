@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode, launch_lookup
-from geneface_kit.render.kernels import backend_for
+from geneface_kit.render.kernels import using
 
 
 def encoded(points, table, layout, backend):
     """Features and both gradients of a fixed linear loss."""
     points, table = points.clone().requires_grad_(), table.clone().requires_grad_()
-    features = grid_encode(points, table, layout, backend=backend)
+    with using(backend):
+        features = grid_encode(points, table, layout)
     loss = (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum()
     loss.backward()
     return features.detach(), points.grad, table.grad
@@ -42,7 +43,7 @@ def test_points_side_by_side_are_what_each_is_alone_and_what_cuda_looks_up(n_dim
     table = torch.randn(layout.n_rows, 2, generator=generator)
     alone = torch.full((37, layout.n_levels, 2), 9.0)
     launch_lookup(points, table, layout, alone)
-    together = grid_encode(points, table, layout, backend="warp")
+    together = grid_encode(points, table, layout)
     for k in range(37):
         assert torch.equal(grid_encode(points[k : k + 1], table, layout)[0], together[k])
     torch.testing.assert_close(together, alone.flatten(1), rtol=1e-4, atol=1e-4)  # another order
@@ -80,7 +81,7 @@ def test_gradients_are_finite_differences(n_dims):
     _, points_gradient, table_gradient = encoded(points, table, layout, "warp")
 
     def loss(points, table):
-        features = grid_encode(points, table, layout, backend="warp").double()
+        features = grid_encode(points, table, layout).double()
         return (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum()
 
     step = 1e-3  # within a cell features are linear in each coordinate: the difference is exact
@@ -107,7 +108,8 @@ def test_a_point_on_a_corner_has_that_corners_feature():
     table = torch.arange(2.0 * layout.n_rows).view(-1, 2)
     row = 1 + 2 * 5  # five corners per axis
     for backend in ("warp", "torch"):
-        found = grid_encode(torch.tensor([[1 / 6, 0.5]]), table, layout, backend=backend)
+        with using(backend):
+            found = grid_encode(torch.tensor([[1 / 6, 0.5]]), table, layout)
         torch.testing.assert_close(found, table[row : row + 1], rtol=0, atol=1e-4)
 
 
@@ -115,7 +117,8 @@ def test_outside_the_box_is_zero():
     layout = GridLayout.make(3, n_levels=2, finest=32)
     points = torch.tensor([[-0.1, 0.5, 0.5], [0.5, 1.1, 0.5]])
     for backend in ("warp", "torch"):
-        assert not grid_encode(points, torch.ones(layout.n_rows, 2), layout, backend=backend).any()
+        with using(backend):
+            assert not grid_encode(points, torch.ones(layout.n_rows, 2), layout).any()
 
 
 def test_layout_has_the_official_sizes():
@@ -154,7 +157,7 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="n_dims"):
         GridLayout.make(4)
     with pytest.raises(ValueError, match="backend"):
-        backend_for("numba", torch.device("cpu"))
+        using("numba").__enter__()
     layout = GridLayout.make(3, n_levels=1, finest=16)
     with pytest.raises(ValueError, match=r"points must be \(n, 3\)"):
         grid_encode(torch.zeros(4, 2), torch.zeros(layout.n_rows, 2), layout)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from geneface_kit.render.composite import composite
 from geneface_kit.render.grid import lookup_kernel
-from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations
+from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations, using
 from geneface_kit.render.line_warp import line_warp, warp_kernel
 from geneface_kit.render.march import march
 from geneface_kit.render.mlp import sh_encode
@@ -63,17 +63,10 @@ def rays(n, device="cpu"):
 @pytest.mark.parametrize("max_samples", [0, 3])
 def test_march_agrees_with_its_twin(device, max_samples):
     offsets = torch.rand(5000, generator=generator()).to(device)
-    found, plain = (
-        march(
-            *rays(5000, device),
-            hollow_ball(device),
-            step=0.0117,
-            offsets=offsets,
-            max_samples=max_samples,
-            backend=backend,
-        )
-        for backend in ("warp", "torch")
-    )
+    asked, how = (*rays(5000, device), hollow_ball(device)), {"max_samples": max_samples}
+    with using("torch"):
+        plain = march(*asked, step=0.0117, offsets=offsets, **how)
+    found = march(*asked, step=0.0117, offsets=offsets, **how)
     assert len(found) == len(plain) > 5000
     assert torch.equal(found.ray_index, plain.ray_index) and torch.equal(found.rank, plain.rank)
     # one rounding more or less in origin + distance * direction
@@ -85,8 +78,9 @@ def test_no_rays_and_empty_cells_have_no_samples():
     empty = Occupancy(8)
     empty.bits.zero_()
     for backend in ("warp", "torch"):
-        assert len(march(*rays(0), hollow_ball(), step=0.1, backend=backend)) == 0
-        assert len(march(*rays(9), empty, step=0.1, backend=backend)) == 0
+        with using(backend):
+            assert len(march(*rays(0), hollow_ball(), step=0.1)) == 0
+            assert len(march(*rays(9), empty, step=0.1)) == 0
 
 
 def test_a_tighter_range_moves_no_sample():
@@ -101,7 +95,8 @@ def composited(values, ray_index, n_rays, backend, device="cpu"):
     """Everything that comes out, and the gradients of a random linear loss of the sums."""
     values = [value.to(device).clone() for value in values]
     learned = [value.requires_grad_() for value in values[:2]]
-    found = composite(*values, ray_index.to(device), n_rays, backend=backend)
+    with using(backend):
+        found = composite(*values, ray_index.to(device), n_rays)
     parts = (found.colour, found.alpha, found.depth, found.depth_variance)
     random = generator()
     loss = sum((part.cpu() * torch.randn(part.shape, generator=random)).sum() for part in parts)
@@ -147,7 +142,7 @@ def test_gradients_of_composite_are_finite_differences():
     lengths, distances = torch.ones(4), torch.arange(4.0)
 
     def loss(densities):
-        found = composite(densities, colours, lengths, distances, ray_index, 2, backend="warp")
+        found = composite(densities, colours, lengths, distances, ray_index, 2)
         return (found.colour.sum() + found.alpha.sum() * 0.3 + found.depth.sum() * 0.1).double()
 
     densities = torch.tensor([0.3, 0.9, 0.2, 0.5], requires_grad=True)
@@ -230,10 +225,11 @@ def warped(backend, device="cpu", sets=None, **options):
     lines[:, 4, 1] = lines[:, 4, 0]
     rest = lines[0] + 0.02 * torch.randn(5, 2, 2, generator=draw)
     softness = torch.tensor([0.01, 0.01, 0.05, 0.05, 0.0])
-    given = {"reach": 0.1, "fade": (0.2, 0.6), "backend": backend} | options
+    given = {"reach": 0.1, "fade": (0.2, 0.6)} | options
     lines = lines[:1] if sets is None else lines
     tensors = (tensor.to(device) for tensor in (points, lines, rest, softness))
-    return line_warp(*tensors, None if sets is None else sets.to(device), **given).cpu()
+    with using(backend):
+        return line_warp(*tensors, None if sets is None else sets.to(device), **given).cpu()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -253,10 +249,10 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
     rest = torch.tensor([[0.52, 0.5], [0.5, 0.4]])[:, None].expand(2, 2, 2)
     points = torch.tensor([[0.5, 0.5, 0.9], [0.5, 0.4, 0.9], [0.9, 0.9, 0.9], [0.5, 0.5, 0.0]])
     for backend in ("warp", "torch"):
-        found = line_warp(
-            points, marks, rest, torch.full((2,), 1e-4), None,
-            reach=0.1, fade=(0.2, 0.6), backend=backend,
-        )  # fmt: skip
+        with using(backend):
+            found = line_warp(
+                points, marks, rest, torch.full((2,), 1e-4), None, reach=0.1, fade=(0.2, 0.6)
+            )
         moved = points - found
         assert moved[0].tolist() == pytest.approx([-0.02, 0, 0], abs=1e-5)  # back to its rest
         assert moved[1].abs().max() < 1e-5  # this mark did not move
@@ -272,10 +268,10 @@ def test_a_line_takes_its_points_along_by_what_its_ends_move():
     rest = torch.tensor([[[0.2, 0.5], [0.6, 0.6]]])  # the right end has come down by 0.1
     points = torch.tensor([[0.3, 0.5, 0.9], [0.5, 0.5, 0.9], [0.62, 0.5, 0.9]])
     for backend in ("warp", "torch"):
-        found = line_warp(
-            points, line, rest, torch.full((1,), 1e-3), None,
-            reach=1.0, fade=(0.2, 0.6), backend=backend,
-        )  # fmt: skip
+        with using(backend):
+            found = line_warp(
+                points, line, rest, torch.full((1,), 1e-3), None, reach=1.0, fade=(0.2, 0.6)
+            )
         up = (found - points)[:, 1].tolist()
         assert up == pytest.approx([0.025, 0.075, 0.1], abs=1e-4)
 

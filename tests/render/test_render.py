@@ -7,9 +7,9 @@ import torch
 
 from geneface_kit.render.composite import composite
 from geneface_kit.render.march import box_range, march
-from geneface_kit.render.mlp import MLP, BakedMLP, padded_rows, precision, sh_encode
+from geneface_kit.render.mlp import MLP, precision, sh_encode
 from geneface_kit.render.occupancy import Occupancy
-from geneface_kit.render.rendering import FieldSamples, TwoPassField, mark_visible, render_rays
+from geneface_kit.render.rendering import FieldSamples, mark_visible, render_rays
 from geneface_kit.render.screen import screen_bounds
 
 LN2 = math.log(2)
@@ -249,64 +249,9 @@ def test_a_surface_spreads_as_its_weights_say():
 
 
 def test_networks_in_bfloat16_are_the_same_with_and_without_gradients():
-    """Without gradients ReLU works on the bits; no number may come out otherwise."""
+    """Without gradients ReLU works in place; no number may come out otherwise."""
     torch.manual_seed(0)
     net, points = MLP(7, 32, 32, 3), torch.randn(999, 7)
     with torch.no_grad():
         fast = net([(points, None)], torch.bfloat16)
     assert torch.equal(fast, net([(points, None)], torch.bfloat16).detach())
-
-
-def coloured(density, asked):
-    """A two-pass field of one density behind z = 0.5 (rays look along -z), coloured by height."""
-
-    def colour(features, directions):
-        asked.append(len(features))
-        return features.expand(-1, 3)
-
-    def ask(positions):
-        return density * (positions[:, 2] < 0.5).float(), positions[:, 2:]
-
-    return TwoPassField(ask, colour)
-
-
-def test_what_does_not_show_is_not_asked_for_its_colour():
-    asked: list[int] = []
-    found = render_rays(coloured(60.0, asked), *one_ray(3), Occupancy(4), step=0.02)
-    # 1 - exp(-1.2) of what is left goes with each sample: weights fall below 1/64 with the fourth,
-    # 0.30^3 * 0.70 = 0.019 is the last above it
-    assert found.n_samples.tolist() == [50, 50, 50]
-    assert asked == [padded_rows(3 * 4)]
-    share = 0.30119421 ** torch.arange(4.0)
-    heights = 0.49 - 0.02 * torch.arange(4.0)
-    expected = (share * heights).sum() / share.sum()
-    torch.testing.assert_close(found.colour, torch.full((3, 3), float(expected)), rtol=0, atol=2e-4)
-    assert found.alpha.tolist() == pytest.approx([1.0] * 3)
-
-
-def test_thin_rays_keep_their_colour():
-    # 25 samples of weight 0.001 or so each: none is a sixty-fourth, all are a share of their ray
-    found = render_rays(coloured(0.06, []), *one_ray(), Occupancy(4), step=0.02)
-    assert found.alpha.item() == pytest.approx(0.0296, abs=1e-4)
-    assert (found.colour[0, 0] / found.alpha[0]).item() == pytest.approx(0.25, abs=2e-3)
-
-
-def test_nothing_to_see_is_nothing():
-    occupancy = Occupancy(4)
-    occupancy.bits.zero_()
-    found = render_rays(coloured(60.0, []), *one_ray(2), occupancy, step=0.02)
-    assert not found.colour.any() and not found.alpha.any() and not found.n_samples.any()
-
-
-def test_shared_inputs_become_a_bias():
-    net = MLP(5, 8, 3)
-    own, shared = torch.randn(6, 2), torch.randn(1, 3)
-    first, last = (layer.weight for layer in net.layers)
-    with torch.no_grad():
-        baked = BakedMLP([first[:, :2], last], first[:, 2:] @ shared[0], torch.float32)
-        expected = net([(own, None), (shared, None)])
-        torch.testing.assert_close(baked(own), expected)
-
-
-def test_points_go_in_padded_rows():
-    assert [padded_rows(n) for n in (0, 1, 1024, 1025)] == [0, 1024, 1024, 2048]

@@ -26,7 +26,7 @@ from geneface_kit.nerf.vanilla import VanillaField
 from geneface_kit.person import camera
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
-from geneface_kit.render.kernels import muted
+from geneface_kit.render.kernels import muted, using
 
 SIZES = (256, 512)
 RENDER_PARTS = ("fused", "march", "encode", "mlp", "composite", "torso")
@@ -176,17 +176,15 @@ class _HeadTraining:
     """A head's training by fused passes where there are any ("auto"), or by kernels ("warp")."""
 
     def __init__(self, config: HeadConfig, dataset: RayDataset, backend: str):
-        self.generator = torch.Generator().manual_seed(0)
+        self.generator, self.backend = torch.Generator().manual_seed(0), backend
         self.task, self.n_done = HeadTask.make(config, dataset, self.generator), 0
-        for module in self.task.field.modules():
-            if hasattr(module, "backend"):
-                module.backend = backend
 
     def run(self, n_steps: int) -> dict[str, float]:
         """Steps, rays and samples a second, processor seconds a step."""
         wall, cpu, first = time.perf_counter(), time.process_time(), self.n_done
         self.n_done += n_steps
-        rows = [self.task.step(index, self.generator) for index in range(first, self.n_done)]
+        with using(self.backend):
+            rows = [self.task.step(index, self.generator) for index in range(first, self.n_done)]
         _wait(self.task.dataset.device)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         rates = {name: sum(row[name] for row in rows) / wall for name in ("rays", "samples")}
