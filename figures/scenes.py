@@ -112,10 +112,7 @@ def ray_of(
     condition = head.condition(windows_of(track, middle, head.config.attention_frames))
     field = head.at(condition, head.mean_appearance(), None)
     said = field(samples.positions, ray.directions, samples.ray_index)
-    lengths = torch.full_like(samples.distances, step)
-    drawn = composite(
-        said.density.float(), said.colour.float(), lengths, samples.distances, samples.ray_index, 1
-    )
+    drawn = composite(said.density.float(), said.colour.float(), samples)
     centre = float(np.linalg.norm(pose[:3, 3] - np.array(camera.BOX_CENTRE)))
     return Ray(
         depth=BOX * samples.distances.numpy(),

@@ -28,7 +28,6 @@ from geneface_kit.nerf.torso_motion import track
 from geneface_kit.nerf.verdict import verdict_lines
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
-from geneface_kit.render.kernels import backend_for
 from geneface_kit.runs import training, weights
 from geneface_kit.runs.arrays import read_npy, write_npy
 from geneface_kit.runs.files import read_json, readable
@@ -75,7 +74,7 @@ def make(
         save_occupancy(run.folder / OCCUPANCY, renderer)
     avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
     found = {
-        "backend": backend_for(device),
+        "backend": "warp",
         "precision": str(head.field.dtype).removeprefix("torch."),
         "device": str(device),
         "lips_loss": chosen_lips_loss(head_config.lips_loss),

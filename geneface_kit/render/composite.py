@@ -8,14 +8,15 @@ from typing import Any, no_type_check
 
 import torch
 import warp as wp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, backend_for, launch
+from geneface_kit.render.kernels import array, launch
+from geneface_kit.render.march import Samples
 
 PerSample = Float[Tensor, " n"]
-Index = Int[Tensor, " n"]
+Colours = Float[Tensor, "n 3"]
 
 
 @dataclass(frozen=True)
@@ -34,32 +35,24 @@ class Composite:
     weights: Float[Tensor, " n"]
 
 
-def composite(
-    densities: PerSample,
-    colours: Float[Tensor, "n 3"],
-    lengths: PerSample,
-    distances: PerSample,
-    ray_index: Index,
-    n_rays: int,
-) -> Composite:
+def composite(densities: PerSample, colours: Colours, samples: Samples) -> Composite:
     """Volume rendering of packed samples: C = sum_i w_i c_i over the samples i of a ray, where
 
-    w_i = T_i (1 - exp(-sigma_i d_i)),  T_i = exp(-sum_{j<i} sigma_j d_j).
+    w_i = T_i (1 - exp(-sigma_i d)),  T_i = exp(-sum_{j<i} sigma_j d).
 
     NeRF (Mildenhall et al. 2020, Eq. 3, after Max 1995), as GeneFace renders its head (sec. 3.4).
-    densities: sigma >= 0; lengths: d; distances: from the origin, for the depth; ray_index:
-    ascending, samples of one ray from near to far. A ray without samples has colour, opacity and
+    densities: sigma >= 0; d is the samples' step. A ray without samples has colour, opacity and
     depth 0. Gradients flow to densities and colours. Other types than float32 go to the twin.
     Example: sigma d = ln 2 twice gives weights 1/2 and 1/4 and opacity 3/4.
     """
-    parts = (densities, colours, lengths, distances)
-    on_torch = backend_for(densities.device) == "torch"
     with record_function("composite"):
-        if on_torch or any(part.dtype != torch.float32 for part in parts):
-            return composite_torch(*parts, ray_index, n_rays)
-        counts = torch.bincount(ray_index, minlength=n_rays)
+        if any(part.dtype != torch.float32 for part in (densities, colours, samples.distances)):
+            return composite_torch(densities, colours, samples)
+        counts = torch.bincount(samples.ray_index, minlength=samples.n_rays)
         bounds = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0)).int()
-        sums, weights = _Composite.apply(*(part.contiguous() for part in parts), bounds)
+        parts = (densities, colours, samples.distances)
+        parts = [part.contiguous() for part in parts]
+        sums, weights = _Composite.apply(*parts, float(samples.step), bounds)
     return Composite(sums[:, :3], sums[:, 3], sums[:, 4], sums[:, 5], weights)
 
 
@@ -67,13 +60,14 @@ class _Composite(torch.autograd.Function):
     """composite through the kernels -> the sums (r, 6), in the order of Composite; weights."""
 
     @staticmethod
-    def forward(ctx, densities, colours, lengths, distances, bounds):
+    def forward(ctx, densities, colours, distances, step, bounds):
         n_rays = len(bounds) - 1
         sums = densities.new_zeros(n_rays, 6)
         weights = torch.empty_like(densities)
-        ctx.save_for_backward(densities, colours, lengths, distances, bounds, sums, weights)
-        inputs = _arrays(densities, colours, lengths, distances, bounds)
-        launch(_forward, n_rays, [*inputs, *_arrays(sums, weights)], densities.device)
+        ctx.save_for_backward(densities, colours, distances, bounds, sums, weights)
+        ctx.step = step
+        inputs = [*_arrays(densities, colours, distances), step, *_arrays(bounds, sums, weights)]
+        launch(_forward, n_rays, inputs, densities.device)
         ctx.mark_non_differentiable(weights)
         return sums, weights
 
@@ -81,7 +75,8 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, gradient, _):
         *values, bounds, sums, weights = ctx.saved_tensors
         gradients = [torch.zeros_like(value) for value in values[:2]]
-        inputs = _arrays(*values, bounds, sums, weights, gradient.contiguous(), *gradients)
+        outputs = _arrays(bounds, sums, weights, gradient.contiguous(), *gradients)
+        inputs = [*_arrays(*values), ctx.step, *outputs]
         launch(_backward, len(bounds) - 1, inputs, bounds.device)
         return *gradients, None, None, None
 
@@ -96,8 +91,8 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _forward(
     densities: wp.array(dtype=float),
     colours: wp.array(dtype=wp.vec3),
-    lengths: wp.array(dtype=float),
     distances: wp.array(dtype=float),
+    step: float,
     bounds: wp.array(dtype=int),
     sums: wp.array2d(dtype=float),
     weights: wp.array(dtype=float),
@@ -108,7 +103,7 @@ def _forward(
     colour = wp.vec3(0.0, 0.0, 0.0)
     alpha, depth, depth_variance = float(0.0), float(0.0), float(0.0)  # noqa: UP018
     for k in range(bounds[ray], bounds[ray + 1]):
-        thickness = densities[k] * lengths[k]
+        thickness = densities[k] * step
         clear = wp.exp(-thickness)
         opacity = 1.0 - clear
         if thickness < 1.0e-3:  # 1 - exp(-x) loses its digits here
@@ -135,8 +130,8 @@ def _forward(
 def _backward(
     densities: wp.array(dtype=float),
     colours: wp.array(dtype=wp.vec3),
-    lengths: wp.array(dtype=float),
     distances: wp.array(dtype=float),
+    step: float,
     bounds: wp.array(dtype=int),
     sums: wp.array2d(dtype=float),
     weights: wp.array(dtype=float),
@@ -145,7 +140,7 @@ def _backward(
     colours_gradient: wp.array(dtype=wp.vec3),
     first: int,
 ):
-    """From far to near: dL/dx_i = T_(i+1) g_i - sum_(j>i) w_j g_j, x = density * length, g = dL/dw.
+    """From far to near: dL/dx_i = T_(i+1) g_i - sum_(j>i) w_j g_j, x = density * step, g = dL/dw.
 
     The mean distance in the depth variance counts as given, as in the twin.
     """
@@ -157,7 +152,7 @@ def _backward(
     middle = sums[ray, 4] / wp.max(sums[ray, 3], 1.0e-6)
     optical = float(0.0)  # noqa: UP018  (variables, in Warp)
     for k in range(start, end):
-        optical += densities[k] * lengths[k]
+        optical += densities[k] * step
     behind = float(0.0)  # noqa: UP018
     for m in range(end - start):
         k = end - 1 - m
@@ -165,43 +160,35 @@ def _backward(
         g = wp.dot(g_colour, colours[k]) + g_alpha + g_depth * distances[k]
         g += g_variance * away * away
         slope = wp.exp(-optical) * g - behind
-        densities_gradient[k] = slope * lengths[k]
+        densities_gradient[k] = slope * step
         colours_gradient[k] = w * g_colour
         behind += w * g
-        optical -= densities[k] * lengths[k]
+        optical -= densities[k] * step
 
 
-def composite_torch(
-    densities: PerSample,
-    colours: Float[Tensor, "n 3"],
-    lengths: PerSample,
-    distances: PerSample,
-    ray_index: Index,
-    n_rays: int,
-) -> Composite:
-    """The torch twin of `composite`."""
-    before = transmittance(densities, lengths, ray_index, n_rays)
-    weights = before * -torch.expm1(-densities * lengths)
+def composite_torch(densities: PerSample, colours: Colours, samples: Samples) -> Composite:
+    """The torch twin of `composite`, which is its specification."""
+    ray_index, distances = samples.ray_index, samples.distances
+    weights = transmittance(densities, samples) * -torch.expm1(-densities * samples.step)
     values = torch.cat([colours, torch.ones_like(weights)[:, None], distances[:, None]], dim=-1)
-    sums = segment_sum(weights[:, None] * values, ray_index, n_rays)
+    sums = segment_sum(weights[:, None] * values, samples)
     middle = (sums[:, 4] / sums[:, 3].clamp(min=1e-6)).detach()
     squared = weights * (distances - middle[ray_index]).square()
-    depth_variance = segment_sum(squared[:, None], ray_index, n_rays)[:, 0]
+    depth_variance = segment_sum(squared[:, None], samples)[:, 0]
     return Composite(sums[:, :3], sums[:, 3], sums[:, 4], depth_variance, weights)
 
 
-def transmittance(
-    densities: PerSample, lengths: PerSample, ray_index: Index, n_rays: int
-) -> PerSample:
-    """The share of light that reaches each sample: T_i = exp(-sum_{j<i} sigma_j d_j)."""
+def transmittance(densities: PerSample, samples: Samples) -> PerSample:
+    """The share of light that reaches each sample: T_i = exp(-sum_{j<i} sigma_j d)."""
     # one running sum over all rays: float32 would lose the faint samples of late ones
-    optical = (densities * lengths).double()
+    optical = (densities * samples.step).double()
     running = torch.cumsum(optical, 0) - optical
-    counts = torch.bincount(ray_index, minlength=n_rays)
-    starts = (torch.cumsum(counts, 0) - counts)[ray_index]
+    counts = torch.bincount(samples.ray_index, minlength=samples.n_rays)
+    starts = (torch.cumsum(counts, 0) - counts)[samples.ray_index]
     return torch.exp(running[starts] - running).to(densities.dtype)
 
 
-def segment_sum(values: Float[Tensor, "n c"], index: Index, n_rays: int) -> Float[Tensor, "r c"]:
+def segment_sum(values: Float[Tensor, "n c"], samples: Samples) -> Float[Tensor, "r c"]:
     """Sums the rows of each ray; rays without rows get zeros."""
-    return values.new_zeros(n_rays, values.shape[1]).index_add(0, index, values)
+    zeros = values.new_zeros(samples.n_rays, values.shape[1])
+    return zeros.index_add(0, samples.ray_index, values)

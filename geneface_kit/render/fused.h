@@ -95,7 +95,7 @@ struct Networks {
 #endif
   }
 
-  // One level of a grid, as `grid.grid_encode_torch`: features a and b.
+  // One level of a grid, as `grid.lookup_kernel`: features a and b.
   static inline __attribute__((always_inline)) void level(
       const unsigned* table, const int* row, bool solid, bool hashed, floats x, floats y, floats z,
       floats& a, floats& b) {
@@ -222,7 +222,7 @@ struct Networks {
   }
 };
 
-// Moved lines, by sets of n, and what they do to points, as `line_warp.line_warp_torch`.
+// Moved lines, by sets of n, and what they do to points, as `line_warp.warp_kernel`.
 struct Lines {
   const float* numbers;
   int n;

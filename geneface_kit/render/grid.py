@@ -1,8 +1,8 @@
 """Grid: points of the unit box -> trained features of L levels, from coarse to fine.
 
 The multiresolution hash encoding of instant-ngp (Mueller et al. 2022, sec. 3), or its tiled
-variant: the public function, the Warp kernel that CUDA looks up by (a CPU has `grid_lookup.h` and
-`grid_adjoint.h`), and the torch twin, which specifies both.
+variant: the public function, and the Warp kernel that CUDA looks up by; a CPU has `grid_lookup.h`
+and `grid_adjoint.h`.
 """
 
 import math
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, backend_for, launch_blocks, loaded, once
+from geneface_kit.render.kernels import array, launch_blocks, loaded, once
 
 Points = Float[Tensor, "n d"]
 Table = Float[Tensor, "rows 2"]
@@ -127,8 +127,6 @@ def grid_encode(points: Points, table: Table, layout: GridLayout) -> Features:
     if points.shape[1] != layout.n_dims:
         raise ValueError(f"points must be (n, {layout.n_dims}), got {tuple(points.shape)}")
     with record_function("encode"):
-        if backend_for(points.device) == "torch":
-            return grid_encode_torch(points, table, layout)
         return _GridEncode.apply(points.contiguous(), table.contiguous(), layout)
 
 
@@ -251,30 +249,3 @@ def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
     where hashed."""
     columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
     return torch.stack([column.cpu() for column in columns], 1).flatten()
-
-
-def grid_encode_torch(points: Points, table: Table, layout: GridLayout) -> Features:
-    """The torch twin of `grid_encode`: the specification, slow and plain."""
-    inside = ((points >= 0) & (points <= 1)).all(-1, keepdim=True)
-    features = []
-    for level in range(layout.n_levels):
-        stride_1, stride_2, mask, hashed = (int(value) for value in layout.rows[level])
-        p = points * layout.scales[level] + 0.5
-        cell = p.detach().floor()
-        w = p - cell
-        cell = torch.where(inside, cell, 0).long()
-        total = 0
-        for corner in range(2**layout.n_dims):
-            bit = torch.tensor([corner >> axis & 1 for axis in range(layout.n_dims)]).to(cell)
-            at = cell + bit
-            if hashed:
-                row = at[:, 0]
-                for axis in range(1, layout.n_dims):
-                    row = row ^ (at[:, axis] * PRIMES[axis] & 0xFFFFFFFF)
-            else:
-                row = at[:, 0] + at[:, 1] * stride_1
-                row = row + at[:, 2] * stride_2 if layout.n_dims == 3 else row
-            weight = torch.where(bit == 1, w, 1 - w).prod(-1, keepdim=True)
-            total = total + weight * table[layout.offsets[level] + (row & mask)]
-        features.append(torch.where(inside, total, 0))
-    return torch.cat(features, dim=-1)

@@ -24,7 +24,7 @@ import warp as wp
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "warp", "torch")
+BACKENDS = ("auto", "warp")
 LANES = 16  # items that a CPU's thread handles side by side: float32 in its widest register
 SMALL = 2048  # items of a launch that are not worth sharing between processor cores
 
@@ -52,8 +52,8 @@ def once(make: Callable[..., Result]) -> Callable[..., Result]:
 
 @contextlib.contextmanager
 def using(backend: str) -> Iterator[None]:
-    """Has what is asked inside made by torch twins ("torch"), by kernels one after the other
-    ("warp"), or the fastest way there is ("auto", which holds outside)."""
+    """Has what is asked inside made by kernels one after the other ("warp"), or by fused passes
+    where there are any ("auto", which holds outside)."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     token = _BACKEND.set(backend)
@@ -61,13 +61,6 @@ def using(backend: str) -> Iterator[None]:
         yield
     finally:
         _BACKEND.reset(token)
-
-
-def backend_for(device: torch.device) -> str:
-    """What "auto" is: Warp kernels on CPU and CUDA, the torch twin on any other device."""
-    if _BACKEND.get() != "auto":
-        return _BACKEND.get()
-    return "warp" if device.type in ("cpu", "cuda") else "torch"
 
 
 def has_fused(device: torch.device) -> bool:

@@ -1,7 +1,4 @@
-"""Line warp: points of a moved shape -> where they were at rest, led by line segments on it.
-
-The public function, its Warp kernel, and below it the torch twin, which is its specification.
-"""
+"""Line warp: points of a moved shape -> where they were at rest, led by line segments on it."""
 
 from typing import no_type_check
 
@@ -10,9 +7,8 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geneface_kit.render.kernels import LANES, array, backend_for, launch, once
+from geneface_kit.render.kernels import LANES, array, launch, once
 
-PIECE = 8192  # points that the twin handles at a time
 SHORTEST = 1e-12  # squared length below which a line is a point
 
 
@@ -38,9 +34,6 @@ def line_warp(
     set_of_point: (n,) whose lines lead each point, None for one set; rest: (m, 2, 2) the lines at
     rest. All lengths in the unit of the positions.
     """
-    arguments = (positions, lines, rest, softness, set_of_point)
-    if backend_for(positions.device) == "torch" or positions.dtype != torch.float32:
-        return line_warp_torch(*arguments, reach=reach, fade=fade)
     warped = torch.empty_like(positions)
     one = positions.new_zeros(1, dtype=torch.int32)
     sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
@@ -119,30 +112,3 @@ def warp_kernel(lanes: int) -> wp.Kernel:
                 warped[start + j] = wp.vec3(x_now, y_now, p[2])
 
     return warp_points
-
-
-def line_warp_torch(
-    positions: Float[Tensor, "n 3"],
-    lines: Float[Tensor, "k m 2 2"],
-    rest: Float[Tensor, "m 2 2"],
-    softness: Float[Tensor, " m"],
-    set_of_point: Int[Tensor, " n"] | None,
-    *,
-    reach: float,
-    fade: tuple[float, float],
-) -> Float[Tensor, "n 3"]:
-    """The torch twin of `line_warp`."""
-    pieces = []
-    with torch.no_grad():
-        for start in range(0, len(positions), PIECE):
-            p = positions[start : start + PIECE]
-            lead = lines if set_of_point is None else lines[set_of_point[start : start + PIECE]]
-            parts = line_table(lead, rest, softness).split([2, 2, 2, 2, 2, 1], dim=-1)
-            first, along, per_length, moved, change, squared = parts  # (1 or n, m, 2), the last 1
-            away = p[:, None, :2] - first
-            t = (away * per_length).sum(-1, keepdim=True).clamp(0, 1)
-            w = ((away - t * along).square().sum(-1, keepdim=True) + squared) ** -2
-            moved = (w * (moved + t * change)).sum(1) / (w.sum(1) + reach**-4)
-            share = ((p[:, 2:] - fade[0]) / (fade[1] - fade[0])).clamp(0, 1)
-            pieces.append(torch.cat([p[:, :2] - share * moved, p[:, 2:]], -1))
-    return torch.cat(pieces) if pieces else positions.clone()

@@ -1,8 +1,7 @@
 """March: rays of the unit box -> packed samples at equal steps, empty cells skipped.
 
-The public function, its Warp kernel, and the torch twin, which is its specification. Samples lie at
-(k + offset) * step from a ray's origin, k whole: a tighter range or grid leaves samples out and
-moves none.
+Samples lie at (k + offset) * step from a ray's origin, k whole: a tighter range or grid leaves
+samples out and moves none.
 """
 
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, backend_for, launch
-from geneface_kit.render.occupancy import Occupancy, cell_index
+from geneface_kit.render.kernels import array, launch
+from geneface_kit.render.occupancy import Occupancy
 
 Vectors = Float[Tensor, "r 3"]
 Ranges = Float[Tensor, "r 2"]
@@ -26,7 +25,7 @@ class Samples:
     """Samples of many rays, packed: those of ray 0 from near to far, then those of ray 1, ...
 
     positions: in the unit box; distances: from the ray's origin; rank: number of the sample on its
-    ray, from 0; step: length that each stands for.
+    ray, from 0; step: length that each stands for; n_rays: with those that have none.
     """
 
     positions: Float[Tensor, "n 3"]
@@ -34,6 +33,7 @@ class Samples:
     ray_index: Int[Tensor, " n"]
     rank: Int[Tensor, " n"]
     step: float
+    n_rays: int
 
     def __len__(self) -> int:
         return self.distances.shape[0]
@@ -41,7 +41,7 @@ class Samples:
     def taken(self, index: Int[Tensor, " k"]) -> "Samples":
         """Some of the samples."""
         parts = (self.positions, self.distances, self.ray_index, self.rank)
-        return Samples(*(part[index] for part in parts), self.step)
+        return Samples(*(part[index] for part in parts), self.step, self.n_rays)
 
 
 def march(
@@ -65,38 +65,31 @@ def march(
             ranges = box_range(origins, directions, occupancy.bounds())
         if offsets is None:
             offsets = torch.full_like(ranges[:, 0], 0.5)
-        run = march_torch if backend_for(origins.device) == "torch" else _march_warp
-        return run(origins, directions, occupancy, step, offsets, max_samples, ranges)
+        inputs = [
+            array(origins.float().contiguous(), wp.vec3),
+            array(directions.float().contiguous(), wp.vec3),
+            array(ranges.float().contiguous(), wp.vec2),
+            array(offsets.float().contiguous()),
+            array(occupancy.bits.view(-1).view(torch.uint8)),
+            occupancy.resolution,
+            float(step),
+        ]
+        n_rays, device = len(origins), origins.device
+        most = max_samples or torch.iinfo(torch.int32).max
+        counts = torch.full((n_rays,), most, dtype=torch.int32, device=device)
 
+        def launched(starts: Tensor, n: int, fills: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            positions, distances = origins.new_empty(n, 3), origins.new_empty(n)
+            ray_index, rank = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
+            outputs = [array(values) for values in (distances, ray_index, rank)]
+            passed = [array(starts), fills, array(counts), array(positions, wp.vec3), *outputs]
+            launch(_march_ray, n_rays, [*inputs, *passed], device)
+            return positions, distances, ray_index, rank
 
-def _march_warp(origins, directions, occupancy, step, offsets, max_samples, ranges) -> Samples:
-    """`march_torch` through the kernel."""
-    vector = lambda t: array(t.float().contiguous(), wp.vec3)  # noqa: E731
-    inputs = [
-        vector(origins),
-        vector(directions),
-        array(ranges.float().contiguous(), wp.vec2),
-        array(offsets.float().contiguous()),
-        array(occupancy.bits.view(-1).view(torch.uint8)),
-        occupancy.resolution,
-        float(step),
-    ]
-    n_rays, device = len(origins), origins.device
-    most = max_samples or torch.iinfo(torch.int32).max
-    counts = torch.full((n_rays,), most, dtype=torch.int32, device=device)
-
-    def launched(starts: Tensor, n: int, fills: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        positions, distances = origins.new_empty(n, 3), origins.new_empty(n)
-        ray_index, rank = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
-        outputs = [array(values) for values in (distances, ray_index, rank)]
-        passed = [array(starts), fills, array(counts), array(positions, wp.vec3), *outputs]
-        launch(_march_ray, n_rays, [*inputs, *passed], device)
-        return positions, distances, ray_index, rank
-
-    launched(counts, 0, fills=0)
-    ends = torch.cumsum(counts, 0, dtype=torch.int32)
-    n = int(ends[-1]) if n_rays else 0
-    return Samples(*launched(ends - counts, n, fills=1), step)
+        launched(counts, 0, fills=0)
+        ends = torch.cumsum(counts, 0, dtype=torch.int32)
+        n = int(ends[-1]) if n_rays else 0
+        return Samples(*launched(ends - counts, n, fills=1), step, n_rays)
 
 
 def box_range(origins: Vectors, directions: Vectors, bounds: Float[Tensor, "2 3"]) -> Ranges:
@@ -162,34 +155,3 @@ def _march_ray(
         number += 1.0
         distance = (number + offset) * step
     counts[ray] = found
-
-
-def march_torch(
-    origins: Vectors,
-    directions: Vectors,
-    occupancy: Occupancy,
-    step: float,
-    offsets: Float[Tensor, " r"],
-    max_samples: int,
-    ranges: Ranges,
-) -> Samples:
-    """The torch twin of `march`: every candidate of every ray is laid out, then sifted."""
-    near, far = ranges.unbind(-1)
-    first = (near / step - offsets).ceil()
-    n_steps = int(((far - near) / step).max().ceil()) + 1 if len(near) else 0
-    number = first[:, None] + torch.arange(n_steps, device=origins.device)
-    candidates = (number + offsets[:, None]) * step  # (r, n_steps)
-    ray_index, column = (candidates < far[:, None]).nonzero().unbind(-1)
-    distances = candidates[ray_index, column]
-    positions = torch.addcmul(origins[ray_index], directions[ray_index], distances[:, None])
-    keep = occupancy.bits.view(-1)[cell_index(positions, occupancy.resolution)]
-    keep &= ((positions >= 0) & (positions <= 1)).all(-1)
-    kept = keep.nonzero()[:, 0]
-    ray_index = ray_index[kept]
-    per_ray = torch.bincount(ray_index, minlength=len(origins))
-    before = torch.cumsum(per_ray, 0) - per_ray
-    rank = torch.arange(len(kept), device=origins.device) - before[ray_index]
-    if max_samples:
-        near_enough = rank < max_samples
-        kept, ray_index, rank = kept[near_enough], ray_index[near_enough], rank[near_enough]
-    return Samples(positions[kept], distances[kept], ray_index, rank, step)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geneface_kit.render.composite import Composite, composite, segment_sum, transmittance
+from geneface_kit.render.composite import composite, segment_sum, transmittance
 from geneface_kit.render.fused import FusedField, render_fused
 from geneface_kit.render.march import Samples, Vectors, box_range, march
 from geneface_kit.render.occupancy import Cells, Occupancy, cell_index
@@ -86,10 +86,9 @@ def render_rays(
         return Rendering(sums[:, :3], alpha, depth, depth_variance, ambient, n_samples.long())
     how = {"offsets": offsets, "max_samples": max_samples, "ranges": ranges}
     samples = march(origins, directions, occupancy, step=step, **how)
-    n_rays = len(origins)
     if not stop:
-        return _render_samples(field, directions, samples, n_rays)
-    light = torch.ones(n_rays, device=origins.device)
+        return _render_samples(field, directions, samples)
+    light = torch.ones(len(origins), device=origins.device)
     rounds: list[tuple[Rendering, Tensor]] = []
     n_rounds = -(-(int(samples.rank.max()) + 1) // round_size) if len(samples) else 0
     for number in range(n_rounds):
@@ -97,7 +96,7 @@ def render_rays(
         part = samples.taken(now.nonzero()[:, 0])
         if not len(part):
             break
-        rendering = _render_samples(field, directions, part, n_rays)
+        rendering = _render_samples(field, directions, part)
         rounds.append((rendering, light))
         light = light * (1 - rendering.alpha)
     return _joined(rounds, origins)
@@ -115,8 +114,7 @@ def mark_visible(
     samples = march(origins, directions, occupancy, step=step)
     cells = cell_index(samples.positions, occupancy.resolution)
     density = occupancy.density.view(-1)[cells]
-    lengths = torch.full_like(density, step)
-    light = transmittance(density, lengths, samples.ray_index, len(origins))
+    light = transmittance(density, samples)
     visible = occupancy.visible.view(-1)
     visible.mul_(decay)
     visible[cells[light > DARK]] = 1.0
@@ -139,26 +137,19 @@ def max_cell_weights(
     """
     samples = march(origins, directions, occupancy, step=step)
     said = field(samples.positions, directions, samples.ray_index)
-    gathered = _composite(samples, len(origins), said).weights
+    gathered = composite(said.density, said.colour, samples).weights
     cells = cell_index(samples.positions, len(weights))
     return weights.flatten().scatter_reduce(0, cells, gathered, "amax").view_as(weights)
 
 
-def _render_samples(field: Field, directions: Tensor, samples: Samples, n_rays: int) -> Rendering:
+def _render_samples(field: Field, directions: Tensor, samples: Samples) -> Rendering:
     """The samples' densities and colours, asked of the field and composited."""
     said = field(samples.positions, directions, samples.ray_index)
-    found = _composite(samples, n_rays, said)
-    ambient = segment_sum(said.ambient[:, None], samples.ray_index, n_rays)[:, 0]
-    n_samples = torch.bincount(samples.ray_index, minlength=n_rays)
+    found = composite(said.density, said.colour, samples)
+    ambient = segment_sum(said.ambient[:, None], samples)[:, 0]
+    n_samples = torch.bincount(samples.ray_index, minlength=samples.n_rays)
     sums = (found.colour, found.alpha, found.depth, found.depth_variance)
     return Rendering(*sums, ambient, n_samples)
-
-
-def _composite(samples: Samples, n_rays: int, said: FieldSamples) -> Composite:
-    """`composite` of samples, each of which stands for a step."""
-    lengths = torch.full_like(samples.distances, samples.step)
-    rest = (lengths, samples.distances, samples.ray_index, n_rays)
-    return composite(said.density, said.colour, *rest)
 
 
 def _joined(rounds: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:

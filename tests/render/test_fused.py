@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from geneface_kit.render.fused import FAINT, RAYS, FusedField, Space, has_amx, render_fused
-from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode_torch
-from geneface_kit.render.kernels import using
-from geneface_kit.render.line_warp import line_table, line_warp_torch
+from geneface_kit.render.grid import GridEncoding, GridLayout
+from geneface_kit.render.line_warp import line_table
 from geneface_kit.render.march import box_range
 from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import FieldSamples, render_rays
+from tests.render.twins import grid_encode_torch, line_warp_torch
 
 STEP, SCALE, REACH, FADE = 0.05, 3.0, 0.3, (0.1, 0.5)
 STILL = Space(torch.zeros(1, 0, 11), 1.0, (0.0, 1.0), SCALE)
@@ -112,8 +112,7 @@ def test_as_the_twins_one_after_the_other(amx, kind):
     occupancy = Occupancy(8)
     occupancy.bits.copy_(torch.rand(8, 8, 8) < 0.6)
     found = rendered(toy.fused(amx), origins, directions, occupancy)
-    with using("torch"):
-        asked = render_rays(toy.field, origins, directions, occupancy, step=STEP)
+    asked = render_rays(toy.field, origins, directions, occupancy, step=STEP)
     expected = torch.cat([asked.colour, asked.alpha[:, None], asked.depth[:, None]], dim=1)
     assert (found[:, 6] == asked.n_samples).all()
     assert (found[:, 6] == 0).any() and not found[found[:, 6] == 0].any()  # rays beside it all
@@ -129,8 +128,7 @@ def test_colours_that_depend_on_the_view(amx):
     plain = rendered(toy.fused(amx), origins, directions)
     toy = replace(toy, of_direction=torch.randn(20, 16))
     found = rendered(toy.fused(amx), origins, directions)
-    with using("torch"):
-        asked = render_rays(toy.field, origins, directions, Occupancy(8), step=STEP)
+    asked = render_rays(toy.field, origins, directions, Occupancy(8), step=STEP)
     assert torch.allclose(found[:, :3], asked.colour, atol=TOLERANCE[amx])
     assert torch.equal(found[:, 3:], plain[:, 3:]) and (found - plain).abs().max() > 0.05
 

@@ -6,9 +6,10 @@ import torch
 from geneface_kit.render.composite import composite
 from geneface_kit.render.fused import Space, has_amx
 from geneface_kit.render.fused_training import SAMPLES, fused_samples
-from geneface_kit.render.grid import grid_encode_torch
-from geneface_kit.render.line_warp import line_table, line_warp_torch
+from geneface_kit.render.line_warp import line_table
 from tests.render.test_fused import FADE, REACH, SCALE, Toy
+from tests.render.test_kernels import packed
+from tests.render.twins import grid_encode_torch, line_warp_torch
 
 N_RAYS, N_SETS = 40, 3
 NAMES = ("density", "colour", "ambient")
@@ -150,8 +151,8 @@ def test_behind_an_opaque_first_sample_nothing_is_learned():
     batch.positions, batch.ray_index = batch.positions[:5], torch.tensor([0, 1, 1, 1, 1])
     density, colour, _ = batch.fused()
     wall = torch.tensor([1.0, 1e6, 1.0, 1.0, 1.0])  # ray 1 begins with a wall
-    distances, lengths = torch.arange(5.0), torch.full((5,), 0.1)
-    found = composite(density * wall, colour, lengths, distances, batch.ray_index, N_RAYS)
+    samples = packed(batch.ray_index, torch.arange(5.0), 0.1, N_RAYS)
+    found = composite(density * wall, colour, samples)
     assert found.alpha[1].item() == pytest.approx(1.0)
     assert torch.allclose(found.colour[1], colour[1]) and not found.alpha[2:].any()
     of_colour = torch.autograd.grad(found.colour[1].sum(), colour, retain_graph=True)[0]

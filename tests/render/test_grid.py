@@ -5,13 +5,13 @@ import torch
 
 from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode, launch_lookup
 from geneface_kit.render.kernels import using
+from tests.render.twins import grid_encode_torch
 
 
-def encoded(points, table, layout, backend):
+def encoded(points, table, layout, encode=grid_encode):
     """Features and both gradients of a fixed linear loss."""
     points, table = points.clone().requires_grad_(), table.clone().requires_grad_()
-    with using(backend):
-        features = grid_encode(points, table, layout)
+    features = encode(points, table, layout)
     loss = (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum()
     loss.backward()
     return features.detach(), points.grad, table.grad
@@ -26,9 +26,8 @@ def test_kernels_agree_with_their_twin(n_dims, kind):
     points[0], points[1] = 0.0, 1.0  # both corners of the box
     points[2, 0], points[3, 1] = -0.01, 1.01  # outside
     table = torch.randn(layout.n_rows, 2, generator=generator)
-    for fast, plain in zip(
-        encoded(points, table, layout, "warp"), encoded(points, table, layout, "torch"), strict=True
-    ):
+    both = (encoded(points, table, layout, one) for one in (grid_encode, grid_encode_torch))
+    for fast, plain in zip(*both, strict=True):
         # float32, sums of up to a few hundred terms in another order
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
 
@@ -59,7 +58,7 @@ def test_the_gradients_that_cuda_makes_are_those_of_the_twin(n_dims, kind):
     points = torch.rand(50, n_dims, generator=generator)
     points[0], points[1, 0], points[2, 1] = 0.0, -0.01, 1.01
     table = torch.randn(layout.n_rows, 2, generator=generator)
-    features, *expected = encoded(points, table, layout, "torch")
+    features, *expected = encoded(points, table, layout, grid_encode_torch)
     gradient = torch.linspace(-1, 1, features.numel()).view(50, 6, 2)
     for of_points in (torch.zeros_like(points), None):
         of_table = torch.zeros_like(table)
@@ -78,7 +77,7 @@ def test_gradients_are_finite_differences(n_dims):
     layout = GridLayout.make(n_dims, n_levels=3, base=4, finest=9, log2_rows=8)
     points = torch.rand(20, n_dims, generator=generator) * 0.8 + 0.1
     table = torch.randn(layout.n_rows, 2, generator=generator)
-    _, points_gradient, table_gradient = encoded(points, table, layout, "warp")
+    _, points_gradient, table_gradient = encoded(points, table, layout)
 
     def loss(points, table):
         features = grid_encode(points, table, layout).double()
@@ -107,18 +106,16 @@ def test_a_point_on_a_corner_has_that_corners_feature():
     layout = GridLayout.make(2, n_levels=1, base=4, finest=4, log2_rows=10)
     table = torch.arange(2.0 * layout.n_rows).view(-1, 2)
     row = 1 + 2 * 5  # five corners per axis
-    for backend in ("warp", "torch"):
-        with using(backend):
-            found = grid_encode(torch.tensor([[1 / 6, 0.5]]), table, layout)
+    for encode in (grid_encode, grid_encode_torch):
+        found = encode(torch.tensor([[1 / 6, 0.5]]), table, layout)
         torch.testing.assert_close(found, table[row : row + 1], rtol=0, atol=1e-4)
 
 
 def test_outside_the_box_is_zero():
     layout = GridLayout.make(3, n_levels=2, finest=32)
     points = torch.tensor([[-0.1, 0.5, 0.5], [0.5, 1.1, 0.5]])
-    for backend in ("warp", "torch"):
-        with using(backend):
-            assert not grid_encode(points, torch.ones(layout.n_rows, 2), layout).any()
+    for encode in (grid_encode, grid_encode_torch):
+        assert not encode(points, torch.ones(layout.n_rows, 2), layout).any()
 
 
 def test_layout_has_the_official_sizes():
@@ -144,7 +141,7 @@ def test_one_thread_and_two_give_the_same():
         found = []
         for n_threads in (1, 2):
             torch.set_num_threads(n_threads)
-            found.append(encoded(points, table, layout, "warp"))
+            found.append(encoded(points, table, layout))
     finally:
         torch.set_num_threads(before)
     for one, two in zip(*found, strict=True):

@@ -5,19 +5,21 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 import warp as wp
 from torch.nn import functional
 
-from geneface_kit.render.composite import composite
+from geneface_kit.render.composite import composite, composite_torch
 from geneface_kit.render.grid import lookup_kernel
-from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations, using
+from geneface_kit.render.kernels import n_threads, on_threads, once, small_operations
 from geneface_kit.render.line_warp import line_warp, warp_kernel
-from geneface_kit.render.march import march
+from geneface_kit.render.march import Samples, box_range, march
 from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy, dilate
+from tests.render.twins import line_warp_torch, march_torch
 
 DEVICES = [
     "cpu",
@@ -63,10 +65,13 @@ def rays(n, device="cpu"):
 @pytest.mark.parametrize("max_samples", [0, 3])
 def test_march_agrees_with_its_twin(device, max_samples):
     offsets = torch.rand(5000, generator=generator()).to(device)
-    asked, how = (*rays(5000, device), hollow_ball(device)), {"max_samples": max_samples}
-    with using("torch"):
-        plain = march(*asked, step=0.0117, offsets=offsets, **how)
-    found = march(*asked, step=0.0117, offsets=offsets, **how)
+    origins, directions = rays(5000, device)
+    occupancy, step = hollow_ball(device), 0.0117
+    found = march(
+        origins, directions, occupancy, step=step, offsets=offsets, max_samples=max_samples
+    )
+    ranges = box_range(origins, directions, occupancy.bounds())
+    plain = march_torch(origins, directions, occupancy, step, offsets, max_samples, ranges)
     assert len(found) == len(plain) > 5000
     assert torch.equal(found.ray_index, plain.ray_index) and torch.equal(found.rank, plain.rank)
     # one rounding more or less in origin + distance * direction
@@ -77,10 +82,8 @@ def test_march_agrees_with_its_twin(device, max_samples):
 def test_no_rays_and_empty_cells_have_no_samples():
     empty = Occupancy(8)
     empty.bits.zero_()
-    for backend in ("warp", "torch"):
-        with using(backend):
-            assert len(march(*rays(0), hollow_ball(), step=0.1)) == 0
-            assert len(march(*rays(9), empty, step=0.1)) == 0
+    assert len(march(*rays(0), hollow_ball(), step=0.1)) == 0
+    assert len(march(*rays(9), empty, step=0.1)) == 0
 
 
 def test_a_tighter_range_moves_no_sample():
@@ -91,12 +94,16 @@ def test_a_tighter_range_moves_no_sample():
     assert set(some.distances.tolist()) <= set(every.distances.tolist())
 
 
-def composited(values, ray_index, n_rays, backend, device="cpu"):
+def packed(ray_index, distances, step, n_rays):
+    """Samples on rays; where they lie and which of their ray they are does not matter here."""
+    positions = torch.zeros(len(ray_index), 3)
+    return Samples(positions, distances, ray_index, torch.zeros_like(ray_index), step, n_rays)
+
+
+def composited(values, samples, made_by):
     """Everything that comes out, and the gradients of a random linear loss of the sums."""
-    values = [value.to(device).clone() for value in values]
-    learned = [value.requires_grad_() for value in values[:2]]
-    with using(backend):
-        found = composite(*values, ray_index.to(device), n_rays)
+    learned = [value.clone().requires_grad_() for value in values]
+    found = made_by(*learned, samples)
     parts = (found.colour, found.alpha, found.depth, found.depth_variance)
     random = generator()
     loss = sum((part.cpu() * torch.randn(part.shape, generator=random)).sum() for part in parts)
@@ -119,18 +126,13 @@ EDGES = {
 def test_composite_agrees_with_its_twin(edge, device):
     most, ray_index, n_rays = EDGES[edge]
     n, random = len(ray_index), generator()
-    values = [
-        most * torch.rand(n, generator=random),
-        torch.rand(n, 3, generator=random),
-        torch.full((n,), 0.01),
-        2 + 0.01 * torch.arange(n),
-    ]
-    pairs = zip(
-        composited(values, ray_index, n_rays, "warp", device),
-        composited(values, ray_index, n_rays, "torch", device),
-        strict=True,
-    )
-    for fast, plain in pairs:
+    values = [most * torch.rand(n, generator=random), torch.rand(n, 3, generator=random)]
+    values = [value.to(device) for value in values]
+    samples = packed(ray_index, 2 + 0.01 * torch.arange(n), 0.01, n_rays)
+    parts = ("positions", "distances", "ray_index", "rank")
+    samples = replace(samples, **{name: getattr(samples, name).to(device) for name in parts})
+    both = (composited(values, samples, one) for one in (composite, composite_torch))
+    for fast, plain in zip(*both, strict=True):
         # float32; the twin sums optical depths in float64
         scale = max(float(plain.abs().max()), 1e-6)
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5 * scale)
@@ -139,10 +141,10 @@ def test_composite_agrees_with_its_twin(edge, device):
 def test_gradients_of_composite_are_finite_differences():
     ray_index = torch.tensor([0, 0, 0, 1])
     colours = torch.rand(4, 3, generator=generator())
-    lengths, distances = torch.ones(4), torch.arange(4.0)
+    samples = packed(ray_index, torch.arange(4.0), 1.0, 2)
 
     def loss(densities):
-        found = composite(densities, colours, lengths, distances, ray_index, 2)
+        found = composite(densities, colours, samples)
         return (found.colour.sum() + found.alpha.sum() * 0.3 + found.depth.sum() * 0.1).double()
 
     densities = torch.tensor([0.3, 0.9, 0.2, 0.5], requires_grad=True)
@@ -218,7 +220,7 @@ def test_on_threads_runs_every_part_and_passes_errors_on():
         on_threads(lambda number: 1 / (number - 1), 2)
 
 
-def warped(backend, device="cpu", sets=None, **options):
+def warped(made_by, device="cpu", sets=None, **options):
     """Random points led by two sets of five lines, the last of them points."""
     draw = generator()
     points, lines = torch.rand(3000, 3, generator=draw), torch.rand(2, 5, 2, 2, generator=draw)
@@ -228,31 +230,30 @@ def warped(backend, device="cpu", sets=None, **options):
     given = {"reach": 0.1, "fade": (0.2, 0.6)} | options
     lines = lines[:1] if sets is None else lines
     tensors = (tensor.to(device) for tensor in (points, lines, rest, softness))
-    with using(backend):
-        return line_warp(*tensors, None if sets is None else sets.to(device), **given).cpu()
+    return made_by(*tensors, None if sets is None else sets.to(device), **given).cpu()
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_line_warp_agrees_with_its_twin(device):
     sets = torch.randint(2, (3000,), generator=generator())
     for which in (None, sets):
-        plain = warped("torch", device, which)
-        torch.testing.assert_close(warped("warp", device, which), plain, rtol=0, atol=1e-6)
+        plain = warped(line_warp_torch, device, which)
+        torch.testing.assert_close(warped(line_warp, device, which), plain, rtol=0, atol=1e-6)
 
 
 def test_points_side_by_side_are_warped_as_each_is_alone_to_the_bit():
-    assert torch.equal(warped("warp"), warped("warp", sets=torch.zeros(3000, dtype=torch.long)))
+    one = torch.zeros(3000, dtype=torch.long)
+    assert torch.equal(warped(line_warp), warped(line_warp, sets=one))
 
 
 def test_a_mark_takes_its_own_point_along_and_far_points_stay():
     marks = torch.tensor([[[0.5, 0.5], [0.5, 0.4]]])[:, :, None].expand(1, 2, 2, 2)
     rest = torch.tensor([[0.52, 0.5], [0.5, 0.4]])[:, None].expand(2, 2, 2)
     points = torch.tensor([[0.5, 0.5, 0.9], [0.5, 0.4, 0.9], [0.9, 0.9, 0.9], [0.5, 0.5, 0.0]])
-    for backend in ("warp", "torch"):
-        with using(backend):
-            found = line_warp(
-                points, marks, rest, torch.full((2,), 1e-4), None, reach=0.1, fade=(0.2, 0.6)
-            )
+    for made_by in (line_warp, line_warp_torch):
+        found = made_by(
+            points, marks, rest, torch.full((2,), 1e-4), None, reach=0.1, fade=(0.2, 0.6)
+        )
         moved = points - found
         assert moved[0].tolist() == pytest.approx([-0.02, 0, 0], abs=1e-5)  # back to its rest
         assert moved[1].abs().max() < 1e-5  # this mark did not move
@@ -267,11 +268,10 @@ def test_a_line_takes_its_points_along_by_what_its_ends_move():
     line = torch.tensor([[[[0.2, 0.5], [0.6, 0.5]]]])
     rest = torch.tensor([[[0.2, 0.5], [0.6, 0.6]]])  # the right end has come down by 0.1
     points = torch.tensor([[0.3, 0.5, 0.9], [0.5, 0.5, 0.9], [0.62, 0.5, 0.9]])
-    for backend in ("warp", "torch"):
-        with using(backend):
-            found = line_warp(
-                points, line, rest, torch.full((1,), 1e-3), None, reach=1.0, fade=(0.2, 0.6)
-            )
+    for made_by in (line_warp, line_warp_torch):
+        found = made_by(
+            points, line, rest, torch.full((1,), 1e-3), None, reach=1.0, fade=(0.2, 0.6)
+        )
         up = (found - points)[:, 1].tolist()
         assert up == pytest.approx([0.025, 0.075, 0.1], abs=1e-4)
 

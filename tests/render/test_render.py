@@ -11,6 +11,7 @@ from geneface_kit.render.mlp import MLP, precision, sh_encode
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import FieldSamples, mark_visible, render_rays
 from geneface_kit.render.screen import screen_bounds
+from tests.render.test_kernels import packed as packed_samples
 
 LN2 = math.log(2)
 
@@ -20,9 +21,8 @@ def packed(densities, rays, n_rays):
     n = len(densities)
     colours = torch.stack([torch.arange(n).float(), torch.zeros(n), torch.ones(n)], -1)
     distances = torch.arange(1.0, n + 1)
-    return composite(
-        torch.tensor(densities), colours, torch.ones(n), distances, torch.tensor(rays), n_rays
-    )
+    samples = packed_samples(torch.tensor(rays), distances, 1.0, n_rays)
+    return composite(torch.tensor(densities), colours, samples)
 
 
 def level_field(density):
@@ -74,7 +74,7 @@ def test_late_rays_keep_faint_samples():
     densities[-2:] = 1e-4
     index = torch.cat([torch.arange(n - 2), torch.tensor([n - 2, n - 2])])
     ones = torch.ones(n)
-    found = composite(densities, torch.ones(n, 3), ones, ones, index, n - 1)
+    found = composite(densities, torch.ones(n, 3), packed_samples(index, ones, 1.0, n - 1))
     assert found.alpha[-1].item() == pytest.approx(1 - math.exp(-2e-4), rel=1e-3)
 
 
@@ -83,7 +83,7 @@ def test_gradient_of_density_is_a_finite_difference():
         index = torch.tensor([0, 0, 0, 1])
         colours = torch.tensor([[0.1], [0.7], [0.4], [0.9]], dtype=torch.float64).expand(4, 3)
         ones = torch.ones(4, dtype=torch.float64)
-        found = composite(densities, colours, ones, ones, index, 2)
+        found = composite(densities, colours, packed_samples(index, ones, 1.0, 2))
         return (found.colour[:, 0] + 0.3 * found.alpha).sum()
 
     densities = torch.tensor([0.3, 0.9, 0.2, 0.5], dtype=torch.float64, requires_grad=True)

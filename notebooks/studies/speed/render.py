@@ -42,8 +42,8 @@ class Rate:
     together (wall times mean little on a busy machine); samples: of the head field, a frame;
     parts: share of the wall time of each part, the torso's own networks within "torso";
     unfused_ratio: processor time of the kernels one after the other over that of the fused pass,
-    frame by frame in turn; twin_ratio, reference_ratio, vanilla_ratio: time of the torch twins, of
-    the reference, and of the vanilla field at as many samples as the reference, over ours; psnr,
+    frame by frame in turn; reference_ratio, vanilla_ratio: time of the reference, and of the
+    vanilla field at as many samples as the reference, over ours; psnr,
     head_psnr: worst frame against the reference, dB, over the picture and over the head's pixels.
     """
 
@@ -54,7 +54,6 @@ class Rate:
     samples: int
     parts: dict[str, float]
     unfused_ratio: float
-    twin_ratio: float
     reference_ratio: float
     vanilla_ratio: float
     psnr: float
@@ -85,9 +84,9 @@ def bench_render(subject: str = "") -> Iterator[str]:
         )
         yield f"    {_percent(rate.parts)}"
         yield (
-            f"    kernel by kernel takes x{rate.unfused_ratio:.1f} of the processor time; torch "
-            f"twins x{rate.twin_ratio:.1f} of the time, every pixel and sample "
-            f"x{rate.reference_ratio:.1f}, the vanilla field about x{rate.vanilla_ratio:,.0f}"
+            f"    kernel by kernel takes x{rate.unfused_ratio:.1f} of the processor time; every "
+            f"pixel and sample x{rate.reference_ratio:.1f} of the time, the vanilla field about "
+            f"x{rate.vanilla_ratio:,.0f}"
         )
         yield (
             f"    worst frame against the reference: {rate.psnr:.1f} dB, "
@@ -103,11 +102,9 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
         for frame in dataset.held_out(n_frames)
     ]
     fast = resized(avatar, size)
-    twins = fast.configured(backend="torch")
     walls, cpu_s, pictures = _timed(fast, scenes)
     ways = (fast, fast.configured(backend="warp"))
     turns = [_timed(way, [scene])[1] for scene in scenes for way in ways]
-    twin_walls, _, _ = _timed(twins, scenes[:2])
     exact_walls, _, references = _timed(fast.configured(exact=True), scenes[:3])
     vanilla_s = _vanilla_s(fast, scenes[0])
     pairs = list(zip(pictures, references, strict=False))
@@ -120,7 +117,6 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
         samples=round(statistics.mean(picture.n_samples for picture in pictures)),
         parts=_shares(lambda: _timed(fast, scenes[:3]), RENDER_PARTS),
         unfused_ratio=sum(turns[1::2]) / sum(turns[::2]),
-        twin_ratio=statistics.median(twin_walls) / usual,
         reference_ratio=statistics.median(exact_walls) / usual,
         vanilla_ratio=vanilla_s / usual,
         psnr=min(psnr_of_error(float((a.rgb - b.rgb).square().mean())) for a, b in pairs),
