@@ -19,9 +19,9 @@ from PIL import Image
 from geneface_kit.person import clip
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.camera import euler_degrees
-from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.segmentation import FREE
+from geneface_kit.person.spans import evenly_spaced
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE
 from geneface_kit.runs.files import Facts, read_rows
 from geneface_kit.runs.live import html_image

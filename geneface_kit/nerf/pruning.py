@@ -60,7 +60,7 @@ def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Flo
     loose = head.occupancy.resolution
     n = loose * max(1, round(BOX / (CELL * step) / loose))  # whole parts of the loose cells
     weights = torch.zeros(n, n, n, device=dataset.device)
-    focal = camera.crop_focal(dataset.focal, dataset.size, size)
+    focal = dataset.focal * size / dataset.size
     for frame, reach in _telling_frames(dataset):
         bounds = HeadRenderer(head).bounds(dataset.poses[frame], focal, size)
         pixels = bounds.mask(size).nonzero().flip(-1)

@@ -1,15 +1,15 @@
 """Background and torso picture: what a frame shows behind the head.
 
-The background comes from many frames when it stands still. When it moves, every pixel from its own
-moment would make a patchwork: the best single moment.
+A still background comes from many frames, a moving one, which would be a patchwork, from the best.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
 
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
@@ -42,11 +42,9 @@ class Background:
 def make_background(frames: Sequence[Picture], labels: Sequence[Labels]) -> Background:
     """The background of some frames: `background_from` them, or from their `medoid_frame`."""
     moving = background_motion(frames, labels)
-    if moving <= MOVING_SHARE:
-        picture, seen = background_from(zip(frames, labels, strict=True))
-        return Background(picture, seen, moving, -1)
-    best = medoid_frame(frames, labels)
-    picture, seen = background_from([(frames[best], labels[best])])
+    best = medoid_frame(frames, labels) if moving > MOVING_SHARE else -1
+    some = slice(best, best + 1) if best >= 0 else slice(None)
+    picture, seen = background_from(zip(frames[some], labels[some], strict=True))
     return Background(picture, seen, moving, best)
 
 
@@ -54,9 +52,8 @@ def background_motion(frames: Sequence[Picture], labels: Sequence[Labels]) -> fl
     """Share of the background pixels whose colour moves over time, 0 to 1.
 
     Judged are pixels that are background, with their neighbourhood, in at least half of the frames.
-    A frame's overall brightness is taken out first (exposure is not motion); a pixel moves when its
-    brightness, averaged over 5 x 5, strays from its median by more than `MOVING_LEVEL` in a tenth
-    of the frames.
+    A frame's brightness is taken out first (exposure is not motion); a pixel moves when its own,
+    averaged over 5 x 5, strays from its median by more than `MOVING_LEVEL` in a tenth of them.
     """
     free = []
     for one in labels:
@@ -82,13 +79,10 @@ def medoid_frame(frames: Sequence[Picture], labels: Sequence[Labels]) -> int:
     small = [frame[::2, ::2].astype(np.int16) for frame in frames]
     free = [one[::2, ::2] == BACKGROUND for one in labels]
     cost = np.zeros(len(frames))
-    for a in range(len(frames)):
-        for b in range(a):
-            both = free[a] & free[b]
-            if both.any():
-                away = float(np.abs(small[a][both] - small[b][both]).mean())
-                cost[a] += away
-                cost[b] += away
+    for a, b in itertools.combinations(range(len(frames)), 2):
+        both = free[a] & free[b]
+        if both.any():
+            cost[[a, b]] += float(np.abs(small[a][both] - small[b][both]).mean())
     return int(cost.argmin())
 
 
@@ -119,8 +113,11 @@ def background_from(
         return np.full_like(background, 128), seen
     if not seen.all():
         away, nearest = distance_transform_edt(~seen, return_indices=True)
-        filled = background[nearest[0], nearest[1]]
-        soft = _blurred_where_unseen(filled.astype(np.float32), away, len(background) / 512)
+        filled = background[nearest[0], nearest[1]].astype(np.float32)
+        soft = filled
+        for sigma in (len(filled) / 128, len(filled) / 32):  # copied colours leave streaks
+            share = np.clip(away / (3 * sigma), 0, 1)[..., None]
+            soft = (1 - share) * soft + share * gaussian_filter(filled, (sigma, sigma, 0))
         background = soft.round().astype(np.uint8)
     return background, seen
 
@@ -148,18 +145,6 @@ def torso_image(frame: Picture, labels: Labels) -> UInt8[np.ndarray, "h w 4"]:
 
 def _least_distance(side: int) -> float:
     return max(2.0, LEAST_DISTANCE * side / 512)
-
-
-def _blurred_where_unseen(
-    filled: Float[np.ndarray, "h w 3"], away: Float[np.ndarray, "h w"], scale: float
-) -> Float[np.ndarray, "h w 3"]:
-    """Copied colours leave streaks: blend in wider blurs the farther from seen pixels."""
-    result = filled
-    for sigma in (4 * scale, 16 * scale):
-        soft = np.stack([gaussian_filter(filled[..., c], sigma) for c in range(3)], -1)
-        share = np.clip(away / (3 * sigma), 0, 1)[..., None]
-        result = (1 - share) * result + share * soft
-    return result
 
 
 def _paint_up(

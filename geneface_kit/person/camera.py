@@ -55,9 +55,8 @@ def project(
 ) -> Float[np.ndarray, "*b n 2"]:
     """Pixel positions of head-frame points: u = size/2 + f x / -z, v = size/2 - f y / -z.
 
-    points: (..., n, 3); pose: (..., 4, 4) camera-to-world; focal in pixels of a picture of
-    `size` x `size`. A point one unit to the right at distance 4 with f = 400 lands 100 px right
-    of the centre.
+    pose: camera-to-world; focal: pixels of a picture of `size` x `size`. A point one unit to the
+    right at distance 4 with f = 400 lands 100 px right of the centre.
     """
     seen = (points - pose[..., None, :3, 3]) @ pose[..., :3, :3]
     depth = -seen[..., 2]
@@ -88,8 +87,3 @@ def from_box(points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Points of the head box, coordinates in [0, 1], back in the head frame."""
     centre = torch.tensor(BOX_CENTRE, dtype=points.dtype, device=points.device)
     return (points - 0.5) * (2 * BOX_HALF) + centre
-
-
-def crop_focal(focal: float, size: int, new_size: int) -> float:
-    """The focal length after a picture of `size` is resized to `new_size`."""
-    return focal * new_size / size

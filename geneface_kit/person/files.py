@@ -1,19 +1,17 @@
 """Files of a person: frames, labels, torso, background, tracks; each gets its name when complete.
 
-Pictures are written and read one at a time, so that memory does not grow with the clip.
+Pictures are written and read one by one: memory does not grow with the clip.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, framing, landmarks
 from geneface_kit.person.background import Background, make_background, torso_image
-from geneface_kit.person.palette import Palette, learn_palette
+from geneface_kit.person.palette import learn_palette
 from geneface_kit.person.segmentation import (
     PERSON_THRESHOLD,
     label_frame,
@@ -21,7 +19,7 @@ from geneface_kit.person.segmentation import (
     refine_mask,
     smooth_labels,
 )
-from geneface_kit.person.spans import ONE, stretches
+from geneface_kit.person.spans import ONE, evenly_spaced, stretches, windows
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 from geneface_kit.runs.arrays import write_image, write_npz
@@ -49,24 +47,15 @@ def write_frames(
                 found = clip.stream_frames(source, max_s=(own[-1] + 1) / clip.FPS, first=start)
                 yield from (one for number, one in enumerate(found, start) if number in some)
 
-    def cropped() -> Iterator[np.ndarray]:
-        for picture in pictures():
-            left, top, side = crop.scaled(picture.shape[1] / scan.width)
-            square = picture[top : top + side, left : left + side]
-            shrink = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-            yield cv2.resize(square, (size, size), interpolation=shrink)
-
-    return _write_pictures(folder / "frames.npy", cropped(), (len(wanted), size, size, 3))
+    squares = (crop.of(one, size, one.shape[1] / scan.width) for one in pictures())
+    return _write_pictures(folder / "frames.npy", squares, (len(wanted), size, size, 3))
 
 
 def write_labels(
     folder: Path, points: Float[np.ndarray, "t 68 2"], spans: Int[np.ndarray, " k"] = ONE
 ) -> UInt8[np.ndarray, "t h w"]:
     """Labels of every frame of frames.npy, each agreed with its neighbours in time; and of what
-    they are sure, as kinds.npy.
-
-    points: landmarks in pixels.
-    """
+    they are sure, as kinds.npy. points: landmarks in pixels."""
     frames = np.load(folder / "frames.npy", mmap_mode="r")
     shape = frames.shape[:3]
     with landmarks.person_mask() as person_of:
@@ -75,13 +64,15 @@ def write_labels(
             (np.array(frames[t]), person_of(frames[t]) > PERSON_THRESHOLD, points[t]) for t in some
         )
 
-        def steady() -> Iterator[np.ndarray]:
-            raw = _labels_alone(folder, person_of, points, palette, spans)
-            pairs = zip(pictures_of(folder / "frames.npy"), raw, strict=True)
-            for part in stretches(spans, len(points)):
-                yield from smooth_labels(itertools.islice(pairs, part.stop - part.start))
+        def alone(part: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            pairs = _masked(pictures_of(folder / "frames.npy", part), person_of)
+            for (frame, mask), seen in zip(pairs, points[part], strict=True):
+                yield frame, label_frame(frame, refine_mask(mask, frame), seen, palette)
 
-        labels = _write_pictures(folder / "labels.npy", steady(), shape)
+        steady = (
+            one for part in stretches(spans, len(points)) for one in smooth_labels(alone(part))
+        )
+        labels = _write_pictures(folder / "labels.npy", steady, shape)
     pictures = (pictures_of(folder / f"{name}.npy") for name in ("frames", "labels"))
     kinds = (label_kinds(*given, palette) for given in zip(*pictures, points, strict=True))
     _write_pictures(folder / "kinds.npy", kinds, shape)
@@ -93,9 +84,7 @@ def write_background(
 ) -> Background:
     """The background of some frames over the whole clip, also as background.png."""
     some = evenly_spaced(len(frames), BACKGROUND_FRAMES)
-    found = make_background(
-        [np.array(frames[t]) for t in some], [np.array(labels[t]) for t in some]
-    )
+    found = make_background(list(frames[some]), list(labels[some]))
     write_image(folder / "background.png", found.picture)
     return found
 
@@ -131,11 +120,6 @@ def write_tracks(
     )
 
 
-def evenly_spaced(n_frames: int, n: int) -> Int[np.ndarray, " _"]:
-    """Up to n frame numbers, evenly over the clip."""
-    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, n)).astype(int))
-
-
 def pictures_of(path: Path, part: slice = slice(None)) -> Iterator[np.ndarray]:
     """The pictures of an npy file one after another, without holding the file in memory."""
     first, end, _ = part.indices(len(np.load(path, mmap_mode="r")))
@@ -145,28 +129,14 @@ def pictures_of(path: Path, part: slice = slice(None)) -> Iterator[np.ndarray]:
             yield np.array(picture)
 
 
-def _labels_alone(
-    folder: Path, person_of: Callable, points: np.ndarray, palette: Palette, spans: np.ndarray
-) -> Iterator[UInt8[np.ndarray, "h w"]]:
-    """Labels of every frame on its own."""
-    for part in stretches(spans, len(points)):
-        pairs = _masked(pictures_of(folder / "frames.npy", part), person_of)
-        for t, (frame, mask) in enumerate(pairs, part.start):
-            yield label_frame(frame, refine_mask(mask, frame), points[t], palette)
-
-
 def _masked(
     pictures: Iterable[np.ndarray], person_of: Callable
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every frame with its person probability, weighted 1-2-1 over its neighbours in time."""
-    before = frame = mask = None
-    for following in pictures:
-        ahead = person_of(following).copy()
-        if frame is not None:
-            yield frame, (before + 2 * mask + ahead) / 4
-        before, frame, mask = (ahead if mask is None else mask), following, ahead
-    if frame is not None:
-        yield frame, (before + 3 * mask) / 4
+    masked = ((frame, person_of(frame).copy()) for frame in pictures)
+    for before, (frame, mask), after in windows(masked, 1):
+        sides = [mask if other is None else other[1] for other in (before, after)]
+        yield frame, (sides[0] + 2 * mask + sides[1]) / 4
 
 
 def _rects(points: np.ndarray, size: int, *, margin: float, square: bool = False) -> np.ndarray:

@@ -1,8 +1,4 @@
-"""Framing: clips -> the faces in them on one clock, and the square of the picture that shows the
-head well.
-
-First pass over the videos, at reduced size.
-"""
+"""Framing: clips at reduced size -> their faces on one clock, and the square around the head."""
 
 import functools
 import itertools
@@ -16,6 +12,7 @@ from jaxtyping import UInt8
 from scipy.ndimage import median_filter
 
 from geneface_kit.person import clip, landmarks
+from geneface_kit.person.spans import evenly_spaced
 
 DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (ours)
 FEW_FACES, SMALL_FACE = 0.9, 0.2
@@ -35,9 +32,8 @@ SQUARE_SHARE = 0.45  # a square picture is cropped where a crop is smaller by th
 class Scan:
     """Faces of clips at 25 fps, in pixels of pictures of width x height, and small pictures.
 
-    source: what the first clip says of itself; bars: black bars at the left, top, right and bottom
-    of the pictures, pixels; clips, firsts: the files, one after the other on one clock, and the
-    frame at which each begins.
+    source: what the first clip says of itself; bars: black ones at the left, top, right and bottom,
+    pixels; clips, firsts: the files, one after the other, and the frame at which each begins.
     """
 
     mesh: landmarks.Mesh
@@ -98,46 +94,44 @@ class Crop:
     top: float
     side: float
 
-    def scaled(self, factor: float) -> tuple[int, int, int]:
-        """Left, top and side in whole pixels of pictures `factor` times as large."""
-        return round(self.left * factor), round(self.top * factor), round(self.side * factor)
+    def of(self, picture: UInt8[np.ndarray, "h w 3"], size: int, scale: float = 1.0) -> np.ndarray:
+        """The square of a picture `scale` times as large, resized to size x size pixels."""
+        left, top, side = (round(edge * scale) for edge in (self.left, self.top, self.side))
+        how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+        square = picture[top : top + side, left : left + side]
+        return cv2.resize(square, (size, size), interpolation=how)
 
 
 def scan(source: Path, *, max_s: float = 0.0) -> Scan:
     """Stream a clip once: the face of every frame. max_s: seconds read, 0 = all. Where hardly any
-    is found in pictures of DETECT_SIDE, one is looked for in parts of a few full-sized pictures,
-    and the clip is streamed again around it."""
+    is found, a small one is looked for, and the clip is streamed again around it."""
     limit = max_s if max_s > 0 else None
     thumbnails: list[np.ndarray] = []
-    brightest = np.zeros((0, 0), np.uint8)
+    brightest = np.zeros((1, 1), np.uint8)
 
     def watched() -> Iterator[np.ndarray]:
         nonlocal brightest
         for frame in clip.stream_frames(source, long_side=DETECT_SIDE, max_s=limit):
-            shape = frame.shape[:2]
             if len(thumbnails) % 5 == 0:
-                light = frame.max(-1)
-                brightest = np.maximum(brightest, light) if brightest.size else light
-            step = max(1, max(shape) // 64)
+                brightest = np.maximum(brightest, frame.max(-1))
+            step = max(1, max(frame.shape) // 64)
             thumbnails.append(frame[step // 2 :: step, step // 2 :: step].copy())
             yield frame
 
     mesh = landmarks.detect(watched())
-    about, shape = clip.probe(source), brightest.shape
-    scale = max(shape) / max(about.width, about.height)  # of the pictures the mesh is given in
+    about, (height, width) = clip.probe(source), brightest.shape
+    scale = max(height, width) / max(about.width, about.height)  # of what the mesh is given in
     seen = np.ptp(mesh.points[mesh.found, :, 1], axis=1)
     is_small = not len(seen) or np.median(seen) < SMALL_FACE * DETECT_SIDE
     if scale < 1 and is_small and mesh.found.mean() < FEW_FACES:
         around = _small_face(source, len(thumbnails))
         if around is not None:
-            left, top, side = around
             frames = clip.stream_frames(source, max_s=limit)
-            parts = (_resized(frame[top : top + side, left : left + side]) for frame in frames)
-            zoom = DETECT_SIDE / side
-            close = landmarks.detect(parts)
-            mesh = close.moved(-left * zoom, -top * zoom, scale / zoom)
+            close = landmarks.detect(around.of(frame, DETECT_SIDE) for frame in frames)
+            zoom = DETECT_SIDE / around.side
+            mesh = close.moved(-around.left * zoom, -around.top * zoom, scale / zoom)
     bars = black_bars(brightest)
-    return Scan(mesh, np.stack(thumbnails), shape[1], shape[0], about, bars, (source,))
+    return Scan(mesh, np.stack(thumbnails), width, height, about, bars, (source,))
 
 
 def scan_all(sources: Sequence[Path], *, max_s: float = 0.0) -> Scan:
@@ -181,33 +175,32 @@ def black_bars(brightest: UInt8[np.ndarray, "h w"]) -> tuple[int, int, int, int]
         n = len(lines) if is_black.all() else int(np.argmin(is_black))
         is_bar = 0 < n < len(lines) // 2 and (lines[n + 1] > 2 * BLACK).mean() > 0.75
         is_line = n == 0 and (lines[0] < 0.65 * lines[HALO]).mean() > 0.75
-        found.append(
-            n + 2 if is_bar else HALO + 1 if is_line else 0
-        )  # the edge itself is a mixture
+        # the edge itself is a mixture
+        found.append(n + 2 if is_bar else HALO + 1 if is_line else 0)
     return (found[0], found[1], found[2], found[3])
 
 
-def _small_face(source: Path, n_frames: int) -> tuple[int, int, int] | None:
-    """Left, top and side of a square of the full pictures around a face that is small in them: the
-    first one found in ever smaller parts of a few frames spread over the clip."""
-    wanted = set(np.linspace(0, n_frames - 1, 5).astype(int).tolist())
+def _small_face(source: Path, n_frames: int) -> Crop | None:
+    """A square of the full pictures around a face that is small in them: the first one found in
+    ever smaller parts of a few frames spread over the clip."""
+    wanted = evenly_spaced(n_frames, 5).tolist()
     for number, frame in enumerate(clip.stream_frames(source)):
         if number not in wanted:
             continue
         height, width = frame.shape[:2]
         side = min(height, width)
         while side >= LEAST_PART:
-            corners = list(itertools.product(*(_starts(size, side) for size in (height, width))))
-            parts = [_resized(frame[top : top + side, left : left + side]) for top, left in corners]
-            found = landmarks.detect(parts)
+            corners = itertools.product(*(_starts(size, side) for size in (height, width)))
+            parts = [Crop(float(left), float(top), float(side)) for top, left in corners]
+            found = landmarks.detect(part.of(frame, DETECT_SIDE) for part in parts)
             if found.found.any():
                 heights = np.where(found.found, np.ptp(found.points[..., 1], axis=1), 0)
                 best = int(heights.argmax())
-                points = found.points[best, :, :2] * side / DETECT_SIDE + corners[best][::-1]
-                face = float(np.ptp(points[:, 1]))
-                whole = round(min(AROUND * face, height, width))
-                left, top = (points.mean(0) - whole / 2).clip(0, (width - whole, height - whole))
-                return round(float(left)), round(float(top)), whole
+                corner = (parts[best].left, parts[best].top)
+                points = found.points[best, :, :2] * side / DETECT_SIDE + corner
+                whole = round(min(AROUND * float(np.ptp(points[:, 1])), height, width))
+                corner = (points.mean(0) - whole / 2).clip(0, (width - whole, height - whole))
+                return Crop(*corner.round().tolist(), float(whole))
             side = side * 2 // 3
     return None
 
@@ -216,12 +209,6 @@ def _starts(size: int, part: int) -> list[int]:
     """Where parts begin that overlap by half and cover a size."""
     n = 1 + -(-2 * (size - part) // part)
     return np.linspace(0, size - part, n).astype(int).tolist()
-
-
-def _resized(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
-    """The square picture at DETECT_SIDE."""
-    how = cv2.INTER_AREA if len(picture) > DETECT_SIDE else cv2.INTER_CUBIC
-    return cv2.resize(picture, (DETECT_SIDE, DETECT_SIDE), interpolation=how)
 
 
 def square_crop(

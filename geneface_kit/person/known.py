@@ -1,7 +1,7 @@
 """Known: persons of published work whose clips have a public address -> data/persons/NAME.mp4.
 
-A clip appears under its name only when it is whole and a video, and is checked against a sha256:
-the table's, else that of the first download, which is kept beside it. Several are a folder, NAME.
+A clip gets its name when it is whole and a video, and is checked against a sha256: the table's,
+else that of the first download, which is kept beside it. Several are a folder, NAME.
 """
 
 import logging
@@ -54,9 +54,8 @@ def fetch(name: str, folder: Path, person: KnownPerson | None = None) -> Path:
     """The clip of a known person at folder/NAME.mp4, or its clips in folder/NAME, downloaded when
     they are not there; of clips, a folder/NAME.zip of the user's own is read instead.
 
-    person: the entry, KNOWN[name] unless given. NAME.fetched.json keeps its origin and sha256.
-    Raises: FileNotFoundError when it cannot be had now, ValueError when it is not what it was;
-    one sentence each.
+    person: KNOWN[name] unless given. NAME.fetched.json keeps its origin and sha256.
+    Raises: FileNotFoundError when it cannot be had now, ValueError when it is not what it was.
     """
     person = person or KNOWN[name]
     path = folder / (name if person.clips else f"{name}.mp4")

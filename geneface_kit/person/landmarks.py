@@ -1,10 +1,6 @@
-"""Landmarks: pictures -> the face mesh of every frame, its 68 points. The only home of detectors.
-
-mediapipe's face mesh (478 points with depth, weights in its wheel).
-"""
+"""Landmarks: pictures -> mediapipe's mesh of a face, 478 points with depth, and 68 of them."""
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,16 +29,13 @@ SURPRISE = 8.3
 FAINT = 2e-3
 """Change of the picture, of full scale, or of the face, eye distances, that is none (ours)."""
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Mesh:
     """The face of every frame in pixels: x right, y down, z away from the camera.
 
-    points: (t, n, 3), n = 478 or 68; the values of frames without a face mean nothing.
-    found: (t,) a face was seen. rival: (t,) size of the second largest face over the followed
-    one, 0 when alone.
+    points: n = 478 or 68; those of frames without a face mean nothing. found: a face was seen.
+    rival: size of the second largest face over the followed one, 0 when alone.
     """
 
     points: Float[np.ndarray, "t n 3"]

@@ -91,22 +91,21 @@ def mouth_coverage(
         for part in stretches(spans, len(cells))
         for start in range(part.start, max(part.start, part.stop - FPS) + 1, FPS // 5)
     ]
-    sets = {start: set(cells[start : start + FPS]) & set(np.flatnonzero(shown)) for start in starts}
-    windows: list[int] = []
-    seen: set[int] = set()
-    while len(seen) < enough * shown.sum() and len(windows) < most_windows:
+    own, seen, windows = set(np.flatnonzero(shown)), set(), []
+    sets = {start: own & set(cells[start : start + FPS]) for start in starts}
+    while len(seen) < enough * len(own) and len(windows) < most_windows:
         best = max(sets, key=lambda start: len(sets[start] - seen))
-        if not sets[best] - seen:
+        if sets[best] <= seen:
             break
         windows.append(best)
         seen |= sets[best]
     common = COMMON_SHAPES.ravel()
     return {
-        "mouth_shapes": int(shown.sum()),
+        "mouth_shapes": len(own),
         "mouth_shapes_common": float((shown & common).sum() / common.sum()),
         "mouth_shapes_missing": _missing(common & ~shown),
         "mouth_windows_s": [start / FPS for start in windows],
-        "mouth_windows_reach": len(seen) / max(1, int(shown.sum())),
+        "mouth_windows_reach": len(seen) / max(1, len(own)),
     }
 
 

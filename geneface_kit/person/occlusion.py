@@ -38,11 +38,9 @@ def hidden_mouth(
         seen.append(cv2.warpAffine(soft, warp, (SIDE, SIDE)))
     mouths = np.stack(seen).astype(np.float32)
     usual = np.median(mouths, axis=0)
-    mouths, usual = mouths - mouths.mean((1, 2), keepdims=True), usual - usual.mean((0, 1))
-    size = np.sqrt((mouths**2).sum((1, 2, 3)) * (usual**2).sum())
-    likeness = (mouths * usual).sum((1, 2, 3)) / np.maximum(size, 1e-6)
+    likeness = [cv2.matchTemplate(one, usual, cv2.TM_CCOEFF_NORMED)[0, 0] for one in mouths]
     facing = np.abs(turn - np.median(turn)) < TURNED
-    return in_runs((likeness < LEAST_LIKENESS) & facing, HIDDEN_FRAMES)
+    return in_runs((np.array(likeness) < LEAST_LIKENESS) & facing, HIDDEN_FRAMES)
 
 
 def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t"]:

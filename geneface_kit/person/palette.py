@@ -1,7 +1,6 @@
 """Palette: a person's own colours of skin, hair and clothes, learnt from some frames of the clip.
 
-No parsing network says what hair is. What does: the colours above and beside the face, against
-those where hair hardly hangs. All ours.
+For want of a parsing network hair is what is seen above and beside the face, not below. All ours.
 """
 
 from collections.abc import Iterable
@@ -36,7 +35,7 @@ class Palette:
 
     def skin_distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """Mahalanobis distance of each pixel's chroma from that of skin."""
-        away = _chroma(frame) - self.skin_mean
+        away = _ycrcb(frame)[..., 1:].astype(np.float32) - self.skin_mean
         return np.sqrt(np.einsum("hwi,ij,hwj->hw", away, self.skin_precision, away))
 
     def hair_probability(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
@@ -50,21 +49,17 @@ def learn_palette(
         tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"], Float[np.ndarray, "68 2"]]
     ],
 ) -> Palette:
-    """Colours of a person from some (frame, where the person is, landmarks in pixels).
-
-    Skin is learnt on the cheeks, hair on the head above the brows and beside the face, clothes
-    below the chin where hair hardly hangs.
-    """
-    skin, widths = [], []
+    """Colours of a person from some (frame, where the person is, landmarks in pixels): skin on the
+    cheeks, hair above the brows and beside the face, clothes below the chin."""
+    skin, widths = [np.zeros((0, 2), np.float32)], []
     tables = np.full((3, 16, 32, 32), 1e-9)
     for frame, body, points in samples:
-        cheeks = np.zeros(body.shape, np.uint8)
+        cheeks, face = np.zeros((2, *body.shape), np.uint8)
         # jaw 1, 3, 5 and 15, 13, 11 towards the lip corner, nose wing and lower lid
         for corners in ((1, 3, 5, 48, 31, 40), (15, 13, 11, 54, 35, 47)):
             cv2.fillConvexPoly(cheeks, hull(points[list(corners)]), 1)
-        skin.append(_chroma(frame)[cheeks > 0])
-        face = np.zeros(body.shape, np.uint8)
         cv2.fillConvexPoly(face, hull(points), 1)
+        skin.append(_ycrcb(frame)[cheeks > 0, 1:].astype(np.float32))
         eyes = eye_distance(points)
         rows, columns = np.mgrid[: len(frame), : frame.shape[1]]
         above = rows < points[17:27, 1].min() - 0.45 * eyes
@@ -76,8 +71,12 @@ def learn_palette(
         bins = _bins(frame)
         for table, mask in zip(tables, (head, body & bare & low, cheeks > 0), strict=True):
             table += np.bincount(bins[mask], minlength=table.size).reshape(table.shape)
-        widths.append(_widths_beside_jaw(body, points, eyes))
-    chroma = np.concatenate(skin) if skin else np.zeros((0, 2), np.float32)
+        # how far the person goes on beyond the jaw, just below the mouth, left and right
+        left, right = np.clip(points[[3, 13], 1] + 0.15 * eyes, 0, len(body) - 1).astype(int)
+        left = body[left] & (columns[0] < points[4, 0] - 0.03 * eyes)
+        right = body[right] & (columns[0] > points[12, 0] + 0.03 * eyes)
+        widths.append([left.sum() / eyes, right.sum() / eyes])
+    chroma = np.concatenate(skin)
     if len(chroma) < 8:
         raise ValueError("the face lies outside the pictures; crop the clip around the head")
     mean = np.median(chroma, axis=0)
@@ -111,23 +110,12 @@ def hull(points: Float[np.ndarray, "k 2"]) -> np.ndarray:
     return cv2.convexHull(points.round().astype(np.int32))
 
 
-def _widths_beside_jaw(body: np.ndarray, points: np.ndarray, eyes: float) -> list[float]:
-    """How far the person goes on beyond the jaw, just below the mouth, left and right."""
-    columns = np.arange(body.shape[1])
-    rows = np.clip(points[[3, 13], 1] + 0.15 * eyes, 0, len(body) - 1).astype(int)
-    left = body[rows[0]] & (columns < points[4, 0] - 0.03 * eyes)
-    right = body[rows[1]] & (columns > points[12, 0] + 0.03 * eyes)
-    return [left.sum() / eyes, right.sum() / eyes]
-
-
 def _bins(frame: np.ndarray) -> np.ndarray:
     """Each pixel's place in a table of colours: Y in steps of 16, Cr and Cb in steps of 4."""
-    y, cr, cb = cv2.split(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb))
-    cr, cb = ((one.clip(64, 191) - 64) // 4 for one in (cr, cb))
+    y, *chroma = cv2.split(_ycrcb(frame))
+    cr, cb = ((one.clip(64, 191) - 64) // 4 for one in chroma)
     return np.ravel_multi_index((y // 16, cr, cb), (16, 32, 32))
 
 
-def _chroma(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb)[..., 1:].astype(
-        np.float32
-    )
+def _ycrcb(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YCrCb)

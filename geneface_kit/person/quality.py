@@ -1,7 +1,4 @@
-"""Quality: measures of a prepared person -> report and verdict, before hours of training.
-
-Everything in the report is measured on the artefact; the thresholds are ours.
-"""
+"""Quality: measures of a prepared person -> report and verdict, before hours of training."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,9 +11,9 @@ from geneface_kit.person import clip, framing, landmarks, takes
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.background import Background
 from geneface_kit.person.camera import euler_degrees
-from geneface_kit.person.files import evenly_spaced
 from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
+from geneface_kit.person.spans import evenly_spaced
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
 from geneface_kit.person.tracking.track import Track, pose_leak
 from geneface_kit.runs.files import Facts, read_rows
@@ -91,11 +88,10 @@ def _is_beyond(value: float, check: dict[str, str], kind: str) -> bool:
 
 
 def blur(gray: Float[np.ndarray, "h w"]) -> float:
-    """Blur of a picture without reference, 0 sharp to 1 blurred.
+    """Blur of a picture without reference, 0 sharp to 1 blurred; without any difference 1.
 
     Crete and others 2007, "The blur effect": how little of the differences between neighbours a
-    further blur (9 pixels along the axis) takes away; the worse of the two axes. A picture
-    without any difference is 1.
+    further blur (9 pixels along the axis) takes away; the worse of the two axes.
     """
     kept = []
     for axis, window in enumerate([(1, 9), (9, 1)]):
@@ -113,9 +109,8 @@ def flicker(
 ) -> float:
     """Share of the still pixels near the person's edges whose label changes from frame to frame.
 
-    frames: neighbours in time. Still: the colour (mean over 3 x 3 pixels) changes by less than
-    `still_level` of 255. Near: another label lies within 3 pixels in one of the two frames. 0 for
-    labels that change with the picture only.
+    Still: the colour (mean over 3 x 3 pixels) changes by less than `still_level` of 255. Near:
+    another label lies within 3 pixels in one of the two frames.
     """
     soft = np.stack([cv2.blur(frame, (3, 3)) for frame in frames]).astype(np.int16)
     window = np.ones((7, 7), np.uint8)

@@ -5,7 +5,6 @@ face-parsing network; here they follow from a person network, landmark geometry 
 agree in time where the picture does not change.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 import cv2
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from geneface_kit.person.palette import Palette, eye_distance, hull, jaw_rows
+from geneface_kit.person.spans import windows
 
 BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3  # the labels; head: face, hair and ears
 FREE, SURE_HEAD, SURE_NOT = 0, 1, 2
@@ -87,11 +87,8 @@ def label_kinds(
     points: Float[np.ndarray, "68 2"],
     palette: Palette,
 ) -> UInt8[np.ndarray, "h w"]:
-    """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT.
-
-    They say nothing within BAND of the head's border, except inside the face, nor of hair that
-    may rest on the shoulders.
-    """
+    """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT. Free is
+    what lies within BAND of its border, unless in the face, and hair that may rest on shoulders."""
     is_head, band = labels == HEAD, BAND * len(labels)
     face = cv2.fillConvexPoly(np.zeros_like(labels), hull(points), 1)
     face = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
@@ -115,17 +112,9 @@ def smooth_labels(
     weighs exp(-(d / VOTE_COLOUR)^2), d its colour's distance (mean over 3 x 3 pixels, levels of
     255), so that nothing is voted onto what has moved. The frame itself weighs 1.
     """
-    held: deque = deque(maxlen=2 * reach + 1)  # (soft frame, labels) around the one voted on
-    n_seen = 0
-    for frame, labels in pictures:
-        held.append((cv2.blur(frame, (3, 3)).astype(np.int16), labels))
-        n_seen += 1
-        if n_seen > reach:
-            yield _vote(held, len(held) - 1 - reach)
-    for left in range(min(reach, n_seen) - 1, -1, -1):
-        if left + reach + 1 < len(held):
-            held.popleft()
-        yield _vote(held, len(held) - 1 - left)
+    softened = ((cv2.blur(one, (3, 3)).astype(np.int16), labels) for one, labels in pictures)
+    for window in windows(softened, reach):
+        yield _vote(window[reach], [one for one in window if one is not None])
 
 
 def _neck(
@@ -146,10 +135,7 @@ def _neck(
 def _joined_to(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The connected parts of the mask that hold some of the seed."""
     parts = _parts(mask)
-    chosen = np.zeros(parts.max() + 1, bool)
-    chosen[parts[seed]] = True
-    chosen[0] = False
-    return chosen[parts]
+    return np.isin(parts, parts[seed & mask])
 
 
 def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.ndarray:
@@ -194,18 +180,12 @@ def _of_hair(
 
 
 def _hanging_pieces(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Pieces cut off by the jaw line that are not joined to the torso: ear lobes, curls, jewels.
-
-    A piece that is large or reaches the lower border is torso: in a close picture the neck parts
-    shoulders.
-    """
+    """Pieces cut off by the jaw line, not joined to the torso: ear lobes, curls, jewels. What is
+    large or reaches the lower border is torso: in a close picture the neck parts shoulders."""
     parts = _parts(torso)
-    hanging = np.bincount(parts.ravel()) < PIECE_SHARE * head.sum()
-    under_head = np.zeros_like(head)
-    under_head[1:] = head[:-1]
-    hanging &= np.isin(np.arange(len(hanging)), parts[under_head & torso])
-    hanging[parts[-1]] = False
-    return hanging[parts] & torso
+    small = np.bincount(parts.ravel()) < PIECE_SHARE * head.sum()
+    under_head = parts[1:][head[:-1]]
+    return small[parts] & np.isin(parts, under_head) & ~np.isin(parts, parts[-1]) & torso
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
@@ -213,26 +193,18 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     parts = _parts(mask)
     if not parts.any():
         return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    body = parts == sizes.argmax()
+    body = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
     outside = _parts(np.pad(~body, 1, constant_values=True))
-    holes = (outside != outside[0, 0])[1:-1, 1:-1] & ~body
-    hole_parts = _parts(holes)
-    sizes = np.bincount(hole_parts.ravel())
-    small = sizes < mask.size / 1000  # a gap between hair and shoulder stays open
-    small[0] = False
-    return body | small[hole_parts]
+    holes = _parts((outside != outside[0, 0])[1:-1, 1:-1] & ~body)
+    small = np.bincount(holes.ravel()) < mask.size / 1000  # a gap by hair and shoulder stays open
+    return body | (small[holes] & (holes > 0))
 
 
-def _vote(held: deque, at: int) -> np.ndarray:
-    soft, own = held[at]
-    disputed = np.zeros(own.shape, bool)
-    for _, labels in held:
-        disputed |= labels != own
-    rows, columns = np.nonzero(disputed)
-    if not len(rows):
-        return own.copy()
+def _vote(
+    voted_on: tuple[np.ndarray, np.ndarray], held: list[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    soft, own = voted_on
+    rows, columns = np.nonzero(np.any([labels != own for _, labels in held], axis=0))
     votes = np.zeros((len(rows), 1 + TORSO), np.float32)
     for other, labels in held:
         away = np.abs(other[rows, columns] - soft[rows, columns]).max(-1)

@@ -5,11 +5,14 @@ the frames on its two sides follow each other in the files, but not in time.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+Item = TypeVar("Item")
 ONE: Int[np.ndarray, " 1"] = np.zeros(1, np.int64)  # spans of a recording without a joint
 HELD_OUT = 1 / 11  # share of the frames that is held out, at the end (official code)
 
@@ -34,11 +37,8 @@ def each(
 
 
 def held_out_from(spans: Int[np.ndarray, " k"], n_frames: int) -> int:
-    """The first frame that is held out.
-
-    The last whole stretches, where such are HELD_OUT of the frames up to twice as much; else as
-    many frames as that.
-    """
+    """The first frame that is held out: of the last whole stretches, where such are HELD_OUT of the
+    frames up to twice as much, else of as many frames as that."""
     most = n_frames * 10 // 11
     whole = [int(first) for first in spans if n_frames * (1 - 2 * HELD_OUT) <= first <= most]
     return max(whole, default=most)
@@ -53,3 +53,17 @@ def runs_of(
     parts = np.searchsorted(cuts, seen, side="right")
     starts = 1 + np.flatnonzero((np.diff(seen) > max_gap + 1) | (np.diff(parts) > 0))
     return [(int(part[0]), int(part[-1]) + 1) for part in np.split(seen, starts) if len(part)]
+
+
+def evenly_spaced(n_frames: int, n: int) -> Int[np.ndarray, " _"]:
+    """Up to n frame numbers, evenly over the clip."""
+    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, n)).astype(int))
+
+
+def windows(items: Iterable[Item], reach: int) -> Iterator[list[Item | None]]:
+    """Each item of a stream amid the `reach` before and the `reach` after it, None for none."""
+    held = deque([None] * reach, maxlen=2 * reach + 1)
+    for item in itertools.chain(items, [None] * reach):
+        held.append(item)
+        if len(held) == 2 * reach + 1:
+            yield list(held)

@@ -77,8 +77,7 @@ def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
 
 
 def name_of(subject: str) -> str:
-    """What a person is called, however its clip or folder is named: by its path, with or without
-    its ending, in any case."""
+    """What a person is called, by whatever path or name its clip or folder is meant."""
     with contextlib.suppress(FileNotFoundError):
         return _called(find(subject))
     return _called(Path(subject))
@@ -122,8 +121,7 @@ def find(name: str) -> Path:
 
 
 def here() -> Iterator[Path]:
-    """Every person's video or folder of videos, the project's own first; in a place in the order of
-    clip.SUFFIXES, folders last."""
+    """Every person's video or folder of videos, the project's first; folders last in each place."""
     places = _folders()
     for place in filter(Path.is_dir, places):
         paths = sorted(place.iterdir())
@@ -181,13 +179,11 @@ def prepare(
     name: str = "",
     step: Callable[[str], None] = log.debug,
 ) -> Person:
-    """Turn a video, or a folder of them, into a person artefact in `folder` (person.json is written
-    last).
+    """Turn a video, or a folder of them, into a person artefact in `folder`, person.json last.
 
     step: called with the name of each step as it begins. A clip whose verdict is "not usable" gets
     its artefact and its report all the same; `load` refuses it later.
-    Raises: ValueError in one sentence when no artefact can be made of the clip; what could be
-    repaired is listed in the report's warnings.
+    Raises: ValueError when no artefact can be made of it; what was repaired is a warning there.
     """
     config = config or PersonConfig()
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +209,7 @@ def prepare(
         "the picture stands": frozen(frames),
     }
     for why, flags in doubtful.items():
-        parts = [(used[a], used[b - 1] + 1) for a, b in runs_of(flags, cuts=spans)]
+        parts = [(int(used[a]), int(used[b - 1]) + 1) for a, b in runs_of(flags, cuts=spans)]
         if parts:
             warnings.append(f"{why} at {scan.times(parts)}: left out of what trains")
     whole = mesh.found & ~np.any(list(doubtful.values()), axis=0)

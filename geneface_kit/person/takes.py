@@ -1,8 +1,5 @@
-"""Takes: the stretches of a person's clips that show one person in one framing, and what is said of
-the rest.
-"""
+"""Takes: the stretches of clips that show one person in one framing; what is said of the rest."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.framing import MIN_S, Scan
-from geneface_kit.person.spans import runs_of
+from geneface_kit.person.spans import evenly_spaced, runs_of
 
 MAX_GAP_S = 0.4  # seconds of the longest gap that is filled (ours)
 RIVAL, CROWDED_SHARE = 0.65, 0.1
@@ -59,8 +56,9 @@ def chosen(found: Scan, number: int = ALL) -> tuple[list[tuple[int, int]], list[
             f"span {number} does not exist; the clip has {len(spans)} usable stretch(es), "
             f"counted from 0: {found.times(spans)}"
         )
+    differences = ["not asked for"] * len(spans)
     if number != ALL:
-        taken, others = [spans[number]], spans[:number] + spans[number + 1 :]
+        differences[number] = ""
         reason = f"chosen by person.span, which is {number}"
     else:
         differences = _differences(found, spans)
@@ -73,12 +71,11 @@ def chosen(found: Scan, number: int = ALL) -> tuple[list[tuple[int, int]], list[
                     f"{path.name} {here[0]} than most of the clips of this person: they must show "
                     "one person in one setting; leave it out, or make it a person of its own"
                 )
-        pairs = list(zip(spans, differences, strict=True))
-        taken = sorted(span for span, why in pairs if not why)
-        others = [span for span, why in pairs if why]
         reason = "left out, as it " + " or ".join(sorted({why for why in differences if why}))
+    taken = sorted(span for span, why in zip(spans, differences, strict=True) if not why)
     warnings = _warnings(found, taken, len(spans))
-    if others:
+    if len(taken) < len(spans):
+        others = [span for span in spans if span not in taken]
         warnings.append(f"{len(others)} other usable stretch(es), {found.times(others)}: {reason}")
     return taken, warnings
 
@@ -149,23 +146,19 @@ class _Look:
 
 def _differences(found: Scan, spans: list[tuple[int, int]]) -> list[str]:
     """In what each stretch differs from the one that is like most frames; "" for those alike."""
-    looks = [_look(found, *span) for span in spans]
-    differences = [[""] * len(spans) for _ in spans]
-    for i, j in itertools.combinations(range(len(spans)), 2):
-        differences[i][j] = differences[j][i] = _difference(looks[i], looks[j])
-    lengths = [stop - start for start, stop in spans]
-    like = [sum(n for n, why in zip(lengths, row, strict=True) if not why) for row in differences]
-    return differences[int(np.argmax(like))]
+    looks, lengths = [_look(found, *span) for span in spans], np.diff(spans)[:, 0]
+    told = [[_difference(one, other) for other in looks] for one in looks]
+    like = [lengths[[not why for why in row]].sum() for row in told]
+    return told[int(np.argmax(like))]
 
 
 def _look(found: Scan, start: int, stop: int) -> _Look:
     seen = start + np.flatnonzero(found.mesh.found[start:stop])
-    seen = seen[np.unique(np.linspace(0, len(seen) - 1, 40).astype(int))]
-    points = landmarks.to_68(found.mesh)[seen][..., :2]
-    pictures = found.thumbnails[seen]
+    seen = seen[evenly_spaced(len(seen), 40)]
+    points, pictures = landmarks.to_68(found.mesh)[seen][..., :2], found.thumbnails[seen]
     small = points * (pictures.shape[2] / found.width)
-    eyes, mouth = (small[:, 36:42].mean(1), small[:, 42:48].mean(1)), small[:, 48:60].mean(1)
-    places = np.stack([*eyes, mouth], axis=1).astype(np.float32)
+    parts = (slice(36, 42), slice(42, 48), slice(48, 60))  # both eyes and the mouth
+    places = np.stack([small[:, part].mean(1) for part in parts], axis=1).astype(np.float32)
     faces = [
         cv2.warpAffine(
             picture,
@@ -178,9 +171,9 @@ def _look(found: Scan, start: int, stop: int) -> _Look:
     face = np.median(faces, axis=0).astype(np.float32)
     low, high = small.min((0, 1)), small.max((0, 1))
     margin = 0.3 * float((high - low).max())
-    (left, top), (right, bottom) = (low - margin).astype(int), (high + margin).astype(int)
+    left, top, right, bottom = np.maximum(0, [*(low - margin), *(high + margin)]).astype(int)
     head = np.zeros(pictures.shape[1:3], bool)
-    head[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
+    head[top:bottom, left:right] = True
     distance = np.median(np.linalg.norm(points[:, 36] - points[:, 45], axis=-1))
     return _Look(
         face / max(float(face.mean()), 1.0),

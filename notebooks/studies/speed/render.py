@@ -23,7 +23,6 @@ from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.head_training import HeadTask
 from geneface_kit.nerf.vanilla import VanillaField
-from geneface_kit.person import camera
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
 from geneface_kit.render.kernels import muted, using
@@ -254,7 +253,7 @@ def resized(avatar: Avatar, size: int) -> Avatar:
     background = avatar.background.permute(2, 0, 1)[None]
     background = functional.interpolate(background, (size, size), mode="bilinear", antialias=True)
     background = (background[0].permute(1, 2, 0) * 255).round() / 255
-    focal = camera.crop_focal(avatar.focal, avatar.size, size)
+    focal = avatar.focal * size / avatar.size
     return Avatar(avatar.renderer, avatar.torso, background, focal, avatar.torso_shifts)
 
 
