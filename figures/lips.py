@@ -7,7 +7,7 @@ import pandas as pd
 from geneface_kit_figures.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 from jaxtyping import Float, UInt8
 
-from geneface_kit.evaluation.protocols import own_plan
+from geneface_kit.evaluation.stage import own_plan
 from geneface_kit.person import camera, speech
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS

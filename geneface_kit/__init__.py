@@ -17,8 +17,7 @@ def __getattr__(name: str) -> object:
     """The public names, imported when first used: one part of the kit does not load the others."""
     if name not in __all__:
         raise AttributeError(f"module 'geneface_kit' has no attribute {name!r}")
-    from geneface_kit.pipeline.require import require
-    from geneface_kit.pipeline.say import say
+    from geneface_kit.pipeline.require import require, say
     from geneface_kit.pipeline.stages import STAGES
     from geneface_kit.runs.record import Run, open_run
 

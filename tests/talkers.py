@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geneface_kit.motion.stage import MotionConfig
 from geneface_kit.motion.sync_expert import SyncConfig, SyncExpert
-from geneface_kit.motion.training import MotionConfig
 from geneface_kit.motion.vae import MotionVAE, VAESizes
 from geneface_kit.motion.weights import Motion
 from geneface_kit.person.artefact import Person

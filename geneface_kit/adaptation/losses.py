@@ -15,34 +15,30 @@ from geneface_kit.metrics.formulas import frechet_distance
 
 MOUTH = torch.tensor([*range(17), *range(48, 68)])  # jaw and lips among the 68 points
 N_AXES = 12  # directions in which motion is compared (ours)
+Scores = Float[Tensor, "n 1"]
+Loss = Float[Tensor, ""]
 
 
-def adversarial_loss(score_fake: Float[Tensor, "n 1"]) -> Float[Tensor, ""]:
+def adversarial_loss(score_fake: Scores) -> Loss:
     """L_adv of the post-net, LSGAN's of a generator: mean of (1 - D(P(l)))^2, of the
     discriminator's scores of adapted frames. Scores of 0.25 give 0.5625."""
     return ((1 - score_fake) ** 2).mean()
 
 
-def discriminator_loss(
-    score_fake: Float[Tensor, "n 1"], score_real: Float[Tensor, "k 1"]
-) -> Float[Tensor, ""]:
-    """LSGAN's loss of the discriminator: mean of D(P(l))^2 plus mean of (1 - D(l_person))^2.
-
-    Scores of 0.25 for both give 0.0625 + 0.5625.
-    """
+def discriminator_loss(score_fake: Scores, score_real: Float[Tensor, "k 1"]) -> Loss:
+    """LSGAN's loss of the discriminator: mean of D(P(l))^2 plus mean of (1 - D(l_person))^2. Scores
+    of 0.25 for both give 0.0625 + 0.5625."""
     return (score_fake**2).mean() + ((1 - score_real) ** 2).mean()
 
 
-def gradient_penalty(
-    score_real: Float[Tensor, "k 1"], real: Float[Tensor, "k m"]
-) -> Float[Tensor, ""]:
+def gradient_penalty(score_real: Float[Tensor, "k 1"], real: Float[Tensor, "k m"]) -> Loss:
     """R1 (Mescheder et al., 2018): mean squared slope of D at the person's own frames, which must
     ask for a gradient. Ours: a steep discriminator drives the post-net to and fro."""
     (slope,) = torch.autograd.grad(score_real.sum(), real, create_graph=True)
     return (slope**2).sum(1).mean()
 
 
-def mse_loss(adapted: Float[Tensor, "t m"], own: Float[Tensor, "t m"]) -> Float[Tensor, ""]:
+def mse_loss(adapted: Float[Tensor, "t m"], own: Float[Tensor, "t m"]) -> Loss:
     """L_mse: mean squared error of motion for the person's own speech from the tracked motion."""
     return ((adapted - own) ** 2).mean()
 

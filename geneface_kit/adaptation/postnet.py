@@ -3,7 +3,8 @@
 Motion is displacements from a mean face. What an adaptation keeps of a person is the `Adapter`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from geneface_kit.runs.files import readable
 from geneface_kit.runs.ranges import imported
 from geneface_kit.runs.weights import load_weights, read_metadata
 
+Motion = Float[Tensor, "b t m"]
+Landmarks = Float[np.ndarray, "t 68 3"]
 BUILT_IN = "geneface_kit.adaptation.postnet:PostNet"  # import path of the paper's post-net
 
 
@@ -36,9 +39,7 @@ class PostNet(nn.Module):
         nn.init.zeros_(self.third[1].weight)
         nn.init.zeros_(self.third[1].bias)
 
-    def forward(
-        self, motion: Float[Tensor, "b t m"], extra: Float[Tensor, "b t e"] | None = None
-    ) -> Float[Tensor, "b t m"]:
+    def forward(self, motion: Motion, extra: Float[Tensor, "b t e"] | None = None) -> Motion:
         """Adapted motion; frames that are all zero are padding and stay zero (code)."""
         both = motion if extra is None else torch.cat([motion, extra], dim=2)
         exists = (both.abs().sum(2) > 0).float()[:, None]  # (b, 1, t)
@@ -67,11 +68,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, motion: int = 204, dropout: float = 0.25) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        sizes = (motion, 128, 256, 256, 128)
-        for index, slope in enumerate((0.2, 0.25, 0.25, 0.25)):
-            linear = nn.Linear(sizes[index], sizes[index + 1])
-            layers += [linear, nn.LeakyReLU(slope), nn.Dropout(dropout)]
+        layers, sizes = [], (motion, 128, 256, 256, 128)
+        for (enter, leave), slope in zip(pairwise(sizes), (0.2, 0.25, 0.25, 0.25), strict=True):
+            layers += [nn.Linear(enter, leave), nn.LeakyReLU(slope), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(128, 1, bias=False))
 
     def forward(self, frames: Float[Tensor, "n m"]) -> Float[Tensor, "n 1"]:
@@ -92,15 +91,13 @@ class Transport(nn.Module):
         self.register_buffer("mean_from", torch.zeros(motion))
         self.register_buffer("mean_to", torch.zeros(motion))
 
-    def fit(
-        self, source: Iterable[Float[Tensor, "_ m"]], target: Float[Tensor, "k m"], *, noise: float
-    ) -> "Transport":
-        """Fits the map to samples of both sides.
+    def fit(self, source: Sequence[Tensor], target: Tensor, *, noise: float) -> "Transport":
+        """Fits the map to samples of both sides, (_, m) each.
 
         noise: motion of this standard deviation is added to the source's covariance, so that
         directions in which it hardly moves are not blown up. Units of the motion.
         """
-        a, b = torch.cat(list(source)).double(), target.double()
+        a, b = torch.cat(source).double(), target.double()
         covariance_a = torch.cov(a.T) + noise**2 * torch.eye(a.shape[1], dtype=a.dtype)
         root, inverse = _roots(covariance_a)
         middle, _ = _roots(root @ torch.cov(b.T) @ root)
@@ -116,8 +113,7 @@ class Transport(nn.Module):
 
 class Adapter(nn.Module):
     """Transport, post-net, the pitch embedding it hears (None: the plain post-net), and the
-    person's mean landmarks. unit: inter-ocular distances per network unit, see `motion.Motion`.
-    """
+    person's mean landmarks. unit: inter-ocular distances per network unit."""
 
     def __init__(self, postnet: nn.Module, pitch: nn.Embedding | None = None, *, unit: float):
         super().__init__()
@@ -127,27 +123,19 @@ class Adapter(nn.Module):
         self.register_buffer("mean", torch.zeros(68, 3))
         self.unit = unit
 
-    def forward(
-        self, motion: Float[Tensor, "b t 204"], f0: Float[Tensor, "b _"] | None = None
-    ) -> Float[Tensor, "b t 204"]:
+    def forward(self, motion: Motion, f0: Float[Tensor, "b _"] | None = None) -> Motion:
         """Adapted displacements, network units. f0: Hz at 50 a second, for the pitch variant."""
-        hears = self.pitch is not None
-        extra = embed_pitch(self.pitch, f0[:, : 2 * motion.shape[1]]) if hears else None
+        extra = None
+        if self.pitch is not None:
+            extra = embed_pitch(self.pitch, f0[:, : 2 * motion.shape[1]])
         return self.postnet(self.transport(motion), extra)
 
     @torch.no_grad()
-    def apply(
-        self, displacements: Float[np.ndarray, "t 68 3"], speech: Speech | None = None
-    ) -> Float[np.ndarray, "t 68 3"]:
+    def apply(self, displacements: Landmarks, speech: Speech) -> Landmarks:
         """This person's canonical landmarks for the generator's displacements; only the pitch
         variant hears the speech (its f0)."""
-        if displacements.ndim != 3 or displacements.shape[1:] != (68, 3):
-            raise ValueError(f"displacements must be (t, 68, 3), got {displacements.shape}")
-        if self.pitch is not None and speech is None:
-            raise ValueError("this post-net hears pitch: give the speech of the displacements")
         flat = torch.from_numpy(np.ascontiguousarray(displacements / self.unit)).float()
-        f0 = None if speech is None else f0_of(speech)
-        adapted = self(flat.reshape(1, -1, 204), f0)[0].numpy()
+        adapted = self(flat.reshape(1, -1, 204), f0_of(speech))[0].numpy()
         return self.mean.numpy() + self.unit * adapted.reshape(-1, 68, 3)
 
 
@@ -183,8 +171,6 @@ def project_onto_neighbours(
     share: 0 keeps the frame, 1 takes the projection. ridge: relative penalty that keeps weights
     tame when neighbours nearly coincide (ours).
     """
-    if len(database) < neighbours:
-        raise ValueError(f"database must have at least {neighbours} frames, got {len(database)}")
     nearest = torch.cdist(frames, database).topk(neighbours, largest=False).indices
     base = database[nearest[:, 0]]
     edges = database[nearest[:, 1:]] - base[:, None]  # (t, k - 1, m)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geneface_kit.adaptation.losses import (
@@ -115,19 +115,19 @@ class AdaptationTask(Task):
             part: [self._heard(who.speech.part(one)) for one in who.stretches(*edge)]
             for part, edge in edges.items()
         }
-        self.own_inside = _far_from_joints(who.spans, n_fit)
+        self.own_inside = torch.ones(n_fit, dtype=torch.bool)  # what a post-net sees of one stretch
+        for joint in who.spans[(who.spans > 0) & (who.spans < n_fit)]:
+            self.own_inside[max(0, joint - POSTNET_REACH) : joint + POSTNET_REACH] = False
         self.axes = MouthAxes(self.own["fit"])
         draw = torch.Generator().manual_seed(0)
+        talked = {"temperature": config.talk_temperature, "generator": draw}
         if config.transport_noise:
             heard = _at_most(TRANSPORT_S, self.foreign["fit"])
-            raw = [self._heard(one, config.talk_temperature, draw)[1][0] for one in heard]
+            raw = [self._heard(one, **talked)[1][0] for one in heard]
             noise = config.transport_noise / generator.unit
             self.adapter.transport.fit(raw, self.own["fit"], noise=noise)
         self.foreign_heard = {
-            part: [
-                self._heard(one, config.talk_temperature, draw)
-                for one in _at_most(UNHEARD_S, self.foreign[part])
-            ]
+            part: [self._heard(one, **talked) for one in _at_most(UNHEARD_S, self.foreign[part])]
             for part in ("validation", "test")
         }
         self.before = self.measures("validation", None)
@@ -168,7 +168,8 @@ class AdaptationTask(Task):
         if config.mse_weight:
             heard, inside = self.own_heard["fit"], self.own_inside
             if config.own_temperature:
-                heard = [self._heard(one, config.own_temperature, generator) for one, _ in heard]
+                drawn = {"temperature": config.own_temperature, "generator": generator}
+                heard = [self._heard(one, **drawn) for one, _ in heard]
             # one pass, for the statistics of batch norms; what sees over a joint does not count
             f0 = torch.cat([f0_of(one) for one, _ in heard], dim=1)
             adapted = self.adapter(torch.cat([raw for _, raw in heard], dim=1), f0)[0]
@@ -198,8 +199,7 @@ class AdaptationTask(Task):
         return {"discriminator": loss.item()} | scores
 
     def validate(self, index: int) -> dict[str, float]:
-        """Four measures on what validates, and the score that picks the weights: those of the
-        lowest one are kept in `best_weights`.
+        """Four measures on what validates, and the score: `best_weights` are those of the lowest.
 
         own_mse: on the person's own frames. foreign_sync: the sync expert's loss on foreign speech.
         distance: Frechet distance of motion for that speech from the person's own, see MouthAxes.
@@ -207,10 +207,10 @@ class AdaptationTask(Task):
         score: the first three over their values without adaptation, plus |ln variance_ratio|.
         Motion that has lost its variance twice in a row ends the run: it has collapsed.
         """
-        after, before = self.measures("validation", self.adapter), self.before
-        compared = ("own_mse", "foreign_sync", "distance")
-        parts = [after[name] / max(before[name], 1e-9) for name in compared]
-        spread = after.pop("spread") / max(before["spread"], 1e-9)
+        after = self.measures("validation", self.adapter)
+        names = ("own_mse", "foreign_sync", "distance", "spread")
+        *parts, spread = (after[name] / max(self.before[name], 1e-9) for name in names)
+        del after["spread"]
         self.n_collapsed = self.n_collapsed + 1 if spread < LEAST_MOTION else 0
         if self.n_collapsed == 2:
             self.ended = (
@@ -235,14 +235,13 @@ class AdaptationTask(Task):
     def measures(self, part: str, move: Move | None) -> dict[str, float]:
         """What `validate` compares, of some way to move raw motion."""
         moved, expert = self.foreign_motion(part, move), self.generator.expert
-        heard, n_windows = self.foreign_heard[part], self.config.sync_windows // len(moved)
+        heard = [one for one, _ in self.foreign_heard[part]]
+        n_windows = max(8, self.config.sync_windows // len(moved))
         frames, own = torch.cat(moved), self.own["fit"]
         opened = [opening_of(one).var() for one in (self.own_motion("fit", move), own, frames)]
         return {
             "own_mse": mse_loss(self.own_motion(part, move), self.own[part]).item(),
-            "foreign_sync": expert.sync_loss_of_clips(
-                [one for one, _ in heard], moved, max(8, n_windows), seed=1
-            ),
+            "foreign_sync": expert.sync_loss_of_clips(heard, moved, n_windows, seed=1),
             "distance": self.axes.distance(frames, own),
             "variance_ratio": float(opened[0]) / max(float(opened[1]), 1e-9),
             "spread": float(opened[2]),
@@ -251,11 +250,12 @@ class AdaptationTask(Task):
     def _foreign_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random pieces of foreign speech, all of one length: `frames`, or less if more than a
         tenth of the speech lies in shorter recordings, so that those can be drawn."""
-        config = self.config
-        n_steps = min(2 * config.frames, _common_length(self.foreign["fit"]) // 8 * 8)
+        lengths = np.sort([len(speech) for speech in self.foreign["fit"]])[::-1]
+        common = int(lengths[np.searchsorted(lengths.cumsum(), 0.9 * lengths.sum())])
+        n_steps = min(2 * self.config.frames, common // 8 * 8)
         speeches = [speech for speech in self.foreign["fit"] if len(speech) >= n_steps]
         lengths = torch.tensor([float(len(speech)) for speech in speeches])
-        picks = torch.multinomial(lengths, config.batch, replacement=True, generator=generator)
+        picks = torch.multinomial(lengths, self.config.batch, replacement=True, generator=generator)
         features, f0 = [], []
         for pick in picks.tolist():
             last = (len(speeches[pick]) - n_steps) // 2
@@ -264,32 +264,14 @@ class AdaptationTask(Task):
             f0.append(speeches[pick].f0[start : start + n_steps])
         return torch.from_numpy(np.stack(features)).float(), torch.from_numpy(np.stack(f0)).float()
 
-    def _heard(
-        self, speech: Speech, temperature: float = 0.0, generator: torch.Generator | None = None
-    ) -> Heard:
+    def _heard(self, speech: Speech, **drawn: float | torch.Generator) -> Heard:
         """Speech with the generator's motion for it, network units."""
-        vae = self.generator.vae
-        drawn = vae.generate(speech, temperature=temperature, generator=generator)
-        return speech, torch.from_numpy(drawn)[None]
+        return speech, torch.from_numpy(self.generator.vae.generate(speech, **drawn))[None]
 
 
 @torch.no_grad()
 def _moved(heard: Sequence[Heard], move: Move | None) -> list[Float[Tensor, "_ 204"]]:
     return [(raw if move is None else move(raw, f0_of(one)))[0] for one, raw in heard]
-
-
-def _far_from_joints(spans: Int[np.ndarray, " k"], n_frames: int) -> Bool[Tensor, " t"]:
-    """The frames whose neighbours that a post-net sees lie all in one stretch."""
-    inside = torch.ones(n_frames, dtype=torch.bool)
-    for joint in spans[(spans > 0) & (spans < n_frames)]:
-        inside[max(0, joint - POSTNET_REACH) : joint + POSTNET_REACH] = False
-    return inside
-
-
-def _common_length(speeches: Sequence[Speech]) -> int:
-    """The largest number of steps with which nine tenths of the speech are in pieces as long."""
-    lengths = np.sort([len(speech) for speech in speeches])[::-1]
-    return int(lengths[np.searchsorted(lengths.cumsum(), 0.9 * lengths.sum())])
 
 
 def _parted(foreign: Sequence[Speech]) -> dict[str, list[Speech]]:

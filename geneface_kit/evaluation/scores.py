@@ -4,15 +4,13 @@ A score stands under the metric's name in `tables.METRICS`.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from geneface_kit.metrics import formulas, perceptual, syncnet
-from geneface_kit.metrics.formulas import Frames
+from geneface_kit.metrics.formulas import Curve, Frames
 from geneface_kit.metrics.networks import NotMeasured, network
 from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
 from geneface_kit.person import landmarks
@@ -38,11 +36,10 @@ Scores = dict[str, float | NotMeasured]  # metric -> value, in the unit of its d
 
 @dataclass(frozen=True)
 class Detected:
-    """Faces of a set of frames, px; boxes: left, top, right, bottom of the whole face mesh, from
-    forehead to chin. Where there is no face, points and boxes mean nothing."""
+    """Faces of a set of frames, px. Where there is no face, points and boxes mean nothing."""
 
     points: Float[np.ndarray, "t 68 2"]
-    boxes: Float[np.ndarray, "t 4"]
+    boxes: Float[np.ndarray, "t 4"]  # left, top, right, bottom, from forehead to chin
     found: Bool[np.ndarray, " t"]
 
 
@@ -55,7 +52,7 @@ def detected(frames: Frames) -> Detected:
     return Detected(points, boxes, np.asarray(mesh.found, bool))
 
 
-def correlation(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float | NotMeasured:
+def correlation(a: Curve, b: Curve) -> float | NotMeasured:
     """Pearson's r of two curves; one that does not move has none."""
     r = formulas.pearson(a, b)
     return NotMeasured("a curve that does not move has no correlation") if np.isnan(r) else r
@@ -109,28 +106,23 @@ def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -
     }
 
 
-def cost(parents: Mapping[str, Run]) -> dict[str, Scores]:
-    """Stage -> minutes and memory it took and parameters it holds, read from its run."""
-    found = {}
-    for stage in ("motion", "adaptation", "nerf"):
-        run = parents[stage]
-        minutes: float | NotMeasured = run.facts["wall_s"] / 60
-        memory = run.facts["peak_memory_mb"]
-        if run.metrics.get("origin") == "shipped":
-            minutes = NotMeasured("the run took the shipped weights, nothing was trained in it")
-        found[stage] = {
-            "training minutes": minutes,
-            "parameters": float(_n_parameters(run.folder)),
-            "peak memory": float(memory) if memory else NotMeasured("this system does not say it"),
-        }
-    return found
+def cost(run: Run) -> Scores:
+    """Minutes and memory that a run took and parameters it holds."""
+    minutes, memory = run.facts["wall_s"] / 60, run.facts["peak_memory_mb"]
+    if run.metrics.get("origin") == "shipped":
+        minutes = NotMeasured("the run took the shipped weights, nothing was trained in it")
+    files = set(run.folder.glob("*.safetensors")) - set(run.folder.glob("*checkpoint*"))
+    tensors = [one for path in files for one in load_tensors(path)[0].values()]
+    return {
+        "training minutes": minutes,
+        "parameters": float(sum(one.numel() for one in tensors)),
+        "peak memory": float(memory) if memory else NotMeasured("this system does not say it"),
+    }
 
 
-def expert_score(
-    expert: SyncExpert, unit: float, planned: Plan, mean: Float[np.ndarray, "68 3"]
-) -> float:
+def expert_score(expert: SyncExpert, unit: float, planned: Plan, mean: np.ndarray) -> float:
     """Mean cosine of our own sync expert over every window of a plan, in [0, 1]; not comparable to
-    LSE-C, which is SyncNet's. unit: inter-ocular distances per network unit."""
+    LSE-C, which is SyncNet's. unit: inter-ocular distances per network unit; mean: (68, 3)."""
     motion = (planned.landmarks - mean) / unit
     n_windows = len(motion) - WINDOW + 1
     if n_windows < 1:
@@ -182,10 +174,3 @@ def _lse(
     if isinstance(measured, NotMeasured):
         return {"LSE-C": measured, "LSE-D": measured}
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
-
-
-def _n_parameters(folder: Path) -> int:
-    n = 0
-    for path in set(folder.glob("*.safetensors")) - set(folder.glob("*checkpoint*")):
-        n += sum(values.numel() for values in load_tensors(path)[0].values())
-    return n

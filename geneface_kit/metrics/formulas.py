@@ -10,15 +10,14 @@ from jaxtyping import Bool, Float, UInt8
 Frames = UInt8[np.ndarray, "_ _ _ 3"]  # (t, h, w, 3); that two sets fit is told in words
 Mask = Bool[np.ndarray, "_ _ _"] | None  # (t, h, w), the pixels that count; None counts all
 Points = Float[np.ndarray, "_ _ 2"]  # (t, n, 2)
+Curve = Float[np.ndarray, " _"]  # a number for each frame
 
 
-def pearson(
-    a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"], *, still: float = np.nan
-) -> float:
+def pearson(a: Curve, b: Curve, *, still: float = np.nan) -> float:
     """Pearson's correlation of two curves, -1 to 1; `still` where one of them does not move.
 
-    Of two mouth openings it says whether the mouth moves with the other one. It does not move when
-    the product of the standard deviations is under 1e-12, or there are fewer than 3 values.
+    Of two mouth openings: whether one moves with the other. None moves when the product of the
+    standard deviations is under 1e-12, or there are fewer than 3 values.
     Raises: ValueError for curves of different length.
     """
     same_frames(a, b)
@@ -28,7 +27,7 @@ def pearson(
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def closed_below(opening: Float[np.ndarray, " t"]) -> float:
+def closed_below(opening: Curve) -> float:
     """The opening below which lips are closed: a fifth of the range, 5th to 95th percentile."""
     low, high = np.percentile(opening, [5, 95])
     return float(low + 0.2 * (high - low))
@@ -49,7 +48,7 @@ def closures_met(wanted: list[slice], shut: Bool[np.ndarray, " t"]) -> float:
     return float(np.mean(met)) if met else float("nan")
 
 
-def peak_distance(a: Float[np.ndarray, " t"], b: Float[np.ndarray, " _"]) -> float:
+def peak_distance(a: Curve, b: Curve) -> float:
     """Median distance, frames, from a peak of b to the nearest one of a; NaN without peaks. A peak
     stands out by half a standard deviation of its curve (ours)."""
     ours, theirs = (scipy.signal.find_peaks(x, prominence=0.5 * x.std())[0] for x in (a, b))
@@ -115,14 +114,18 @@ def lmd(predicted: Points, truth: Points, size: int, *, centred: bool = False) -
 
 
 def frechet_distance(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "m c"]) -> float:
-    """Frechet distance of the Gaussians fitted to two sets of feature vectors; squared features.
+    """Frechet distance of the Gaussians (covariance over n - 1) of two sets of feature vectors.
 
     FID (Heusel et al. 2017) is this distance of Inception-v3's features. Biased upwards, the more
     the fewer rows: two sets of n rows drawn from one Gaussian of c independent features of
-    variance 1 are about (2 c + c (c + 1) / 2) / n apart when n is much larger than c. So only
-    distances of as many frames are compared, and n stands beside them in every table.
+    variance 1 are about (2 c + c (c + 1) / 2) / n apart when n is much larger than c. So n stands
+    beside them in every table.
     """
-    return frechet_of_gaussians(*gaussian(a), *gaussian(b))
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"features must hold at least 2 rows, got {len(a)} and {len(b)}")
+    sets = [features.astype(np.float64) for features in (a, b)]
+    of_a, of_b = ((x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))) for x in sets)
+    return frechet_of_gaussians(*of_a, *of_b)
 
 
 def frechet_of_gaussians(
@@ -141,16 +144,6 @@ def frechet_of_gaussians(
     mixed = np.clip(np.linalg.eigvalsh(root @ covariance_b @ root), 0, None)
     traces = np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(mixed).sum()
     return float(((mean_a - mean_b) ** 2).sum() + traces)
-
-
-def gaussian(
-    features: Float[np.ndarray, "n c"],
-) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
-    """Mean and covariance (n - 1 in the denominator) of feature vectors."""
-    if len(features) < 2:
-        raise ValueError(f"features must hold at least 2 rows, got {len(features)}")
-    values = features.astype(np.float64)
-    return values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False))
 
 
 def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneface_kit.runs.files import OFFLINE, download, read_rows, replacing, sha256
+from geneface_kit.runs.files import OFFLINE, digests, download, read_rows, replacing, sha256
+from geneface_kit.runs.ranges import one_of
 from geneface_kit.runs.record import root
 
 log = logging.getLogger(__name__)
@@ -23,12 +24,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A measurement that could not be made. Prints as "not measured", never as a number.
+    """A measurement that could not be made. Prints as "not measured", never as a number."""
 
-    reason: one sentence that says what is missing and how to supply it.
-    """
-
-    reason: str
+    reason: str  # one sentence that says what is missing and how to supply it
 
     def __str__(self) -> str:
         return "not measured"
@@ -36,18 +34,14 @@ class NotMeasured:
 
 @dataclass(frozen=True)
 class Network:
-    """A file with the weights of a measuring network.
-
-    source: who made it, under which terms. address: where its authors publish it; package, member:
-    the pinned package that carries it, and its place in there. sha256: "" where none is stated.
-    """
+    """A file with the weights of a measuring network."""
 
     file: str
-    source: str
-    address: str
-    package: str
-    member: str
-    sha256: str
+    source: str  # who made it, under which terms
+    address: str  # where its authors publish it
+    package: str  # the pinned package that carries it
+    member: str  # its place in there
+    sha256: str  # "" where none is stated
 
 
 NETWORKS = {
@@ -58,10 +52,9 @@ PACKAGED = tuple(name for name, entry in NETWORKS.items() if entry.package)
 """The networks that travel in packages."""
 
 
-def folder() -> Path:
-    """Where the files are looked for: GENEFACE_KIT_NETWORKS, else data/networks."""
+def _place(entry: Network) -> Path:
     named = os.environ.get("GENEFACE_KIT_NETWORKS")
-    return Path(named) if named else root() / "data" / "networks"
+    return (Path(named) if named else root() / "data" / "networks") / entry.file
 
 
 def network(name: str) -> Path | NotMeasured:
@@ -70,10 +63,8 @@ def network(name: str) -> Path | NotMeasured:
     Raises: ValueError for an unknown name, or a file whose bytes are not the published ones: a
     number from other weights would carry the wrong name.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
-    entry = NETWORKS[name]
-    path = folder() / entry.file
+    entry = NETWORKS[one_of("network", name, NETWORKS)]
+    path = _place(entry)
     if not path.is_file():
         return NotMeasured(
             f"the network {entry.file} is not in {path.parent.name}/: "
@@ -109,7 +100,7 @@ def fetch(name: str) -> Path:
     if isinstance(there, Path):
         return there
     entry = NETWORKS[name]
-    path = folder() / entry.file
+    path = _place(entry)
     log.info("fetching %s: %s", entry.file, entry.source)
     if entry.address:
         download(entry.address, path, digest=entry.sha256)
@@ -123,17 +114,11 @@ def fetch(name: str) -> Path:
 
 
 def _check(path: Path, entry: Network) -> None:
-    stamp = path.stat()
-    if entry.sha256 and _digest(path, stamp.st_mtime_ns, stamp.st_size) != entry.sha256:
+    known = path.parent / "digests.json"
+    if entry.sha256 and digests({path.name: path}, known)[path.name] != entry.sha256:
         raise ValueError(
             f"{path} is not the published {entry.file} (sha256 {entry.sha256} expected): delete it"
         )
-
-
-@functools.lru_cache(maxsize=16)
-def _digest(path: Path, changed_ns: int, size: int) -> str:
-    """The digest of a file as it is now: its time and size stand in the key of the cache."""
-    return sha256(path)
 
 
 def _from_package(entry: Network, path: Path) -> None:

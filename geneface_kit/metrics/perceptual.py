@@ -25,6 +25,7 @@ MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge networ
 
 Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
 SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
+Layer = Float[Tensor, "n c h w"]
 Weights = list[list[tuple[Tensor, Tensor]]]
 BATCH = 16  # frames that go through a network at once (ours: memory)
 SIZE = 224
@@ -66,9 +67,7 @@ def vgg_hed(path: Path, predicted: Frames, truth: Frames) -> float:
     return float(np.mean(distances))
 
 
-def layer_distances(
-    a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]
-) -> Float[Tensor, "n h w"]:
+def layer_distances(a: Layer, b: Layer) -> Float[Tensor, "n h w"]:
     """|a / |a| - b / |b||^2 over channels, at every place: 0 if equal, 2 if orthogonal."""
     units = [features / (features.norm(dim=1, keepdim=True) + 1e-8) for features in (a, b)]
     return (units[0] - units[1]).square().sum(dim=1)

@@ -4,8 +4,8 @@ The layers carry the names of the published checkpoint, which was never at hand 
 features and scores follow the published code's facts and are tested without it.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ FPS = 25
 SIDE = 224
 MARGIN = 0.4  # added around the face on each side, in its half sides (the published evaluation)
 SMOOTH = 13  # frames over which the box is median filtered (the published evaluation)
+Pictures = UInt8[np.ndarray, "t h w 3"]
+Sound = Float[np.ndarray, " n"]
+Boxes = Float[np.ndarray, "t 4"]
+Faces, Heard = Float[Tensor, "n 3 5 h w"], Float[Tensor, "n 1 13 20"]
 SAMPLE_RATE = 16_000
 FRAME = 400  # samples of one window: 25 ms, not tapered
 STEP = 160
@@ -35,17 +39,12 @@ EMPHASIS = 0.97
 FULL_SCALE = 32_768  # sound is read as 16-bit numbers
 
 
-@dataclass(frozen=True)
-class Lse:
-    """SyncNet's verdict on a stretch of video.
+class Lse(NamedTuple):
+    """SyncNet's verdict on a stretch of video."""
 
-    confidence: LSE-C, higher is better. distance: LSE-D, lower is better. offset: frames by which
-    the sound comes early where both agree best.
-    """
-
-    confidence: float
-    distance: float
-    offset: int
+    confidence: float  # LSE-C, higher is better
+    distance: float  # LSE-D, lower is better
+    offset: int  # frames by which the sound comes early where both agree best
 
 
 class SyncNet(nn.Module):
@@ -75,7 +74,10 @@ class SyncNet(nn.Module):
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
             *_convolution(3, 256, 512, (1, 6, 6)),
         )
-        self.netfcaud, self.netfclip = _last_layers(), _last_layers()
+        self.netfcaud, self.netfclip = (
+            nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
+            for _ in range(2)
+        )
 
     def sound(self, cepstra: Float[Tensor, "n 1 13 20"]) -> Float[Tensor, "n 1024"]:
         """What 0.2 s of sound say."""
@@ -98,9 +100,7 @@ def load(path: Path) -> SyncNet:
 
 
 @measured_with("syncnet")
-def lse(
-    path: Path, frames: Frames, audio: Float[np.ndarray, " n"], boxes: Float[np.ndarray, "t 4"]
-) -> Lse | NotMeasured:
+def lse(path: Path, frames: Frames, audio: Sound, boxes: Boxes) -> Lse | NotMeasured:
     """How well a mouth follows a sound, by the published evaluation of SyncNet.
 
     frames: consecutive, 25 a second. audio: 16 kHz, from the first frame on. boxes: of the face.
@@ -115,9 +115,7 @@ def lse(
 
 
 @torch.no_grad()
-def scores(
-    model: nn.Module, faces: Float[Tensor, "n 3 5 h w"], sound: Float[Tensor, "n 1 13 20"]
-) -> Lse:
+def scores(model: nn.Module, faces: Faces, sound: Heard) -> Lse:
     """Distances of each face window to the sounds around it, averaged over windows.
 
     The best of the 31 shifts gives LSE-D; LSE-C is the median over shifts less that. Shifts past
@@ -133,9 +131,7 @@ def scores(
     return Lse(float(means.median() - means[best]), float(means[best]), SHIFT - best)
 
 
-def windows(
-    pictures: UInt8[np.ndarray, "t h w 3"], cepstra: Float[np.ndarray, "s 13"], n: int
-) -> tuple[Float[Tensor, "n 3 5 h w"], Float[Tensor, "n 1 13 20"]]:
+def windows(pictures: Pictures, cepstra: Float[np.ndarray, "s 13"], n: int) -> tuple[Faces, Heard]:
     """The first n windows: frames k .. k + 4 with the sound features 4 k .. 4 k + 19."""
     turned = torch.from_numpy(np.ascontiguousarray(pictures[..., ::-1].transpose(3, 0, 1, 2)))
     sound = torch.from_numpy(np.ascontiguousarray(cepstra.T)).float()
@@ -147,7 +143,7 @@ def windows(
     return faces, heard
 
 
-def cepstra(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 13"]:
+def cepstra(audio: Sound) -> Float[np.ndarray, "s 13"]:
     """MFCC of sound in [-1, 1]: 13 liftered cepstra, 100 a second; the first is the log energy.
 
     The recipe of python_speech_features with its defaults, which the published evaluation calls.
@@ -181,9 +177,7 @@ def _mel_triangles() -> Float[np.ndarray, "26 257"]:
     return filters
 
 
-def crops(
-    frames: UInt8[np.ndarray, "t h w 3"], boxes: Float[np.ndarray, "t 4"]
-) -> UInt8[np.ndarray, "t 224 224 3"]:
+def crops(frames: Pictures, boxes: Boxes) -> UInt8[np.ndarray, "t 224 224 3"]:
     """The face of every frame with 0.4 half sides around it and, below, 0.8; 224 px.
 
     The half side is half the larger side of the box; middle and half side are median filtered
@@ -209,7 +203,3 @@ def crops(
 def _convolution(n_dims: int, c_in: int, c_out: int, kernel, **options) -> list[nn.Module]:
     kind, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[n_dims]
     return [kind(c_in, c_out, kernel, **options), norm(c_out), nn.ReLU()]
-
-
-def _last_layers() -> nn.Module:
-    return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))

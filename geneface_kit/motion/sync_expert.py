@@ -24,6 +24,7 @@ from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]  # utterances and their motions in network units
 Moved = Float[Tensor, "_ 204"]
+HeardWindows, MouthWindows = Float[Tensor, "n 10 c"], Float[Tensor, "n 5 60"]
 WINDOW = 5  # frames of a mouth window; a speech window has twice as many steps (code)
 PIECES, PIECE_FRAMES = 32, 100  # of a batch: 4 s, long enough for negatives "elsewhere"
 OTHER_CLIP, SAME_CLIP = 0.25, 0.375
@@ -44,8 +45,8 @@ class SyncConfig:
 
 
 class Standardise(nn.Module):
-    """Features minus their mean, over their standard deviation, both of a corpus. Ours: the
-    official code feeds HuBERT as it is, which mean 0 and std 1 reproduce."""
+    """Features minus their mean, over their standard deviation, both of a corpus (ours; mean 0 and
+    std 1, as at first, feed them as they are)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,17 +63,14 @@ class Standardise(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, with `residual` the input again, ReLU (leaky with a slope).
-
-    options: the convolution's, other than a kernel of 3 with padding 1.
-    """
+    """Convolution (a kernel of 3 with padding 1, unless the options say otherwise), batch norm,
+    with `residual` the input again, ReLU (leaky with a slope)."""
 
     def __init__(
         self, enter: int, leave: int, *, residual: bool = False, slope: float = 0.0, **options: int
     ) -> None:
         super().__init__()
-        options = {"kernel_size": 3, "padding": 1} | options
-        self.convolution = nn.Conv1d(enter, leave, **options)
+        self.convolution = nn.Conv1d(enter, leave, **{"kernel_size": 3, "padding": 1} | options)
         self.norm = nn.BatchNorm1d(leave)
         self.residual, self.slope = residual, slope
 
@@ -94,18 +92,16 @@ class SyncExpert(nn.Module):
         self.speech_tower = _tower(speech, width, width, (2, 2))
         self.mouth_tower = _tower(3 * 20, 3 * width // 4, width, (2, 1))
 
-    def embed_speech(self, windows: Float[Tensor, "n 10 c"]) -> Float[Tensor, "n d"]:
+    def embed_speech(self, windows: HeardWindows) -> Float[Tensor, "n d"]:
         """Unit embeddings of speech windows."""
         x = self.speech_tower(self.dropout(self.standardise(windows).transpose(1, 2)))
         return nn.functional.normalize(x.flatten(1), dim=1)
 
-    def embed_mouth(self, windows: Float[Tensor, "n 5 60"]) -> Float[Tensor, "n d"]:
+    def embed_mouth(self, windows: MouthWindows) -> Float[Tensor, "n d"]:
         """Unit embeddings of mouth windows."""
         return nn.functional.normalize(self.mouth_tower(windows.transpose(1, 2)).flatten(1), dim=1)
 
-    def forward(
-        self, speech: Float[Tensor, "n 10 c"], mouth: Float[Tensor, "n 5 60"]
-    ) -> Float[Tensor, " n"]:
+    def forward(self, speech: HeardWindows, mouth: MouthWindows) -> Float[Tensor, " n"]:
         """Cosine of each pair, in [0, 1]: both towers end in a ReLU."""
         return (self.embed_speech(speech) * self.embed_mouth(mouth)).sum(1)
 
@@ -132,9 +128,9 @@ class SyncExpert(nn.Module):
         generator, device = torch.Generator().manual_seed(seed), self.standardise.mean.device
         losses = []
         for speech, motion in zip(speeches, motions, strict=True):
-            heard = torch.from_numpy(speech.features).float()[None].to(device)
-            loss = self.sync_loss(heard, motion[None].to(device), n_windows, generator)
-            losses.append(loss.item())
+            heard = torch.from_numpy(speech.features).float()
+            clip = (one[None].to(device) for one in (heard, motion))
+            losses.append(self.sync_loss(*clip, n_windows, generator).item())
         return float(np.mean(losses))
 
 
@@ -159,8 +155,8 @@ class Pairs(NamedTuple):
     """Speech and mouth windows and whether they belong together; kind: 0 in sync, 1 another clip, 2
     elsewhere in the same clip, 3 shifted by a few frames."""
 
-    speech: Float[Tensor, "n 10 c"]
-    mouth: Float[Tensor, "n 5 60"]
+    speech: HeardWindows
+    mouth: MouthWindows
     label: Float[Tensor, " n"]
     kind: Int[Tensor, " n"]
 
@@ -173,10 +169,7 @@ def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pa
     """
     starts = batch.mask.sum(1) - WINDOW + 1  # how many window starts each piece has
     if int(starts.min()) < 2 * SHIFT_MAX:
-        raise ValueError(
-            f"a piece of {int(batch.mask.sum(1).min())} frames is too short for shifts of "
-            f"{SHIFT_MAX} frames; use longer clips"
-        )
+        raise ValueError(f"a piece is too short for shifts of {SHIFT_MAX} frames; use longer clips")
     uniform = functools.partial(torch.rand, n_pairs, generator=generator)
     piece = (uniform() * len(starts)).long()
     mouth_start = (uniform() * starts[piece]).long()
@@ -207,8 +200,8 @@ def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:
 
 
 class SyncTask(Task):
-    """Trains the sync expert on pairs drawn from random pieces; held_out may be empty. Several
-    processes share the pairs."""
+    """Trains the sync expert on pairs of random pieces, which several processes share; held_out may
+    be empty."""
 
     def __init__(
         self,
@@ -228,9 +221,8 @@ class SyncTask(Task):
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update; the learning rate falls to 0 along a cosine."""
-        config = self.config
-        phase = math.pi * index / config.steps
-        self.adam.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(phase))
+        phase = math.pi * index / self.config.steps
+        self.adam.param_groups[0]["lr"] = self.config.lr * 0.5 * (1 + math.cos(phase))
         pairs = Pairs(*map(self.share, self._pairs(self.train, generator)))
         cosine = self.network(pairs.speech, pairs.mouth)
         loss = sync_expert_loss(cosine, pairs.label)

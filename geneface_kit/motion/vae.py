@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geneface_kit.motion.flow import CouplingFlow, ProjectedWaveNet
+from geneface_kit.motion.flow import CouplingFlow, Given, ProjectedWaveNet
 from geneface_kit.motion.losses import Latents, Mask, Motion
 from geneface_kit.motion.sync_expert import Standardise
 from geneface_kit.person.speech import Speech, coarse_pitch
@@ -50,7 +50,7 @@ class SpeechCondition(nn.Module):
         self.norm = nn.BatchNorm1d(hidden)
         self.leave = nn.Conv1d(hidden, condition, 3, padding=1, bias=False)
 
-    def forward(self, speech: Float[Tensor, "b s c"]) -> Float[Tensor, "b g t"]:
+    def forward(self, speech: Float[Tensor, "b s c"]) -> Given:
         """The condition, channels first."""
         x = speech.unflatten(1, (-1, 2)).flatten(2) if self.both_steps else speech[:, ::2]
         x = self.norm(self.enter(x.transpose(1, 2)))
@@ -93,14 +93,12 @@ class MotionVAE(nn.Module):
         self.standardise = Standardise(speech)
         self.dropout = nn.Dropout1d(sizes.dropout)
         self.register_buffer("amplitude", torch.ones(()))
-        self.speech = SpeechCondition(
-            speech, sizes.condition, sizes.condition, both_steps=sizes.both_steps
-        )
+        narrow, both = sizes.condition, sizes.both_steps
+        self.speech = SpeechCondition(speech, narrow, narrow, both_steps=both)
         self.pitch = PitchCondition() if sizes.pitch else None
         self.to_latent_rate = nn.Conv1d(width, width, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        shared = {"kernel": KERNEL, "condition": width}
+        shared, layers = {"kernel": KERNEL, "condition": width}, sizes.encoder_layers
         enter = nn.Conv1d(motion, sizes.hidden, 2 * STRIDE, STRIDE, padding=STRIDE // 2)
-        layers = sizes.encoder_layers
         self.posterior = ProjectedWaveNet(enter, 2 * sizes.latent, layers=layers, **shared)
         self.flow = CouplingFlow(
             sizes.latent, steps=sizes.flow_steps, hidden=sizes.flow_hidden, condition=width
@@ -108,9 +106,7 @@ class MotionVAE(nn.Module):
         enter = nn.ConvTranspose1d(sizes.latent, sizes.hidden, STRIDE, STRIDE)
         self.decoder = ProjectedWaveNet(enter, motion, layers=sizes.decoder_layers, **shared)
 
-    def condition(
-        self, speech: Heard, f0: Pitch
-    ) -> tuple[Float[Tensor, "b g t"], Float[Tensor, "b g u"]]:
+    def condition(self, speech: Heard, f0: Pitch) -> tuple[Given, Float[Tensor, "b g u"]]:
         """What encoder, prior and decoder see: at 25 Hz, and at the latent rate."""
         speech = self.dropout(self.standardise(speech).transpose(1, 2)).transpose(1, 2)
         condition = self.speech(speech)
@@ -118,7 +114,7 @@ class MotionVAE(nn.Module):
             condition = torch.cat([condition, self.pitch(f0)], dim=1)
         return condition, self.to_latent_rate(condition)
 
-    def decode(self, z: Latents, mask: Mask, condition: Float[Tensor, "b g t"]) -> Motion:
+    def decode(self, z: Latents, mask: Mask, condition: Given) -> Motion:
         """Latents and the 25 Hz condition -> motion, zero where the mask is False."""
         frames = mask[:, None].float()
         return (self.decoder(z, frames, condition) * frames).transpose(1, 2)

@@ -22,15 +22,12 @@ SHIPPED = Path(__file__).parent  # where the weights are that come with the kit
 
 @dataclass(frozen=True)
 class Motion:
-    """A trained generator with its sync expert, ready to use.
-
-    encoder: the speech features it reads; unit: inter-ocular distances per network unit.
-    """
+    """A trained generator with its sync expert, ready to use."""
 
     vae: MotionVAE
     expert: SyncExpert
-    encoder: str
-    unit: float
+    encoder: str  # the speech features it reads
+    unit: float  # inter-ocular distances per network unit
 
     def sample(
         self, speech: Speech, *, temperature: float = 0.0, generator: torch.Generator | None = None
@@ -73,10 +70,7 @@ class Motion:
 
 def load(folder: Path = SHIPPED) -> Motion:
     """The generator and sync expert of a motion run; those that come with the kit read "hama".
-
-    Raises: FileNotFoundError or ValueError, in one sentence, when the weights are not there,
-    damaged or of another kind.
-    """
+    Raises what `load_weights` raises."""
     about = read_metadata(folder / MOTION, kind="motion")
     with readable(folder / MOTION):
         channels, encoder, unit = int(about["channels"]), about["encoder"], float(about["unit"])

@@ -88,11 +88,11 @@ def talk(
     out: given.Out = "",
 ) -> None:
     """Make a video of a person saying a recording or a text."""
-    from geneface_kit.pipeline.say import say as saying
+    from geneface_kit.pipeline.require import say
 
     audio, video = (audio, video) if video else ("", audio)
     unit = {"profile": profile, "overrides": overrides, "seed": seed, "method": method, "out": out}
-    said = saying(person, audio, video, text=text, **unit)
+    said = say(person, audio, video, text=text, **unit)
     typer.echo("\n".join(said.verdict))
     typer.echo(f"consent: {said.consent}")
     typer.echo(f"video: {said.path} (from {said.origin})")
@@ -102,16 +102,14 @@ def settings(section: Annotated[str, argument("SECTION", "default: all")] = "") 
     """List settings: their defaults in each profile, what they may be and what they are."""
     from geneface_kit.pipeline.settings import described
 
-    for line in described(section):
-        typer.echo(line)
+    typer.echo("\n".join(described(section)))
 
 
 def persons() -> None:
     """List the persons that are here or known: where they are, and their consent."""
     from geneface_kit.person.stage import listed
 
-    for line in listed():
-        typer.echo(line)
+    typer.echo("\n".join(listed()))
 
 
 def networks(
@@ -144,8 +142,14 @@ def list_runs(
 
 def show(run: RunName, out: given.Out = "") -> None:
     """Show what a run was made of, its measures and where it is."""
-    for name, value in named_run(run, out).summary().items():
-        typer.echo(f"{name:20} {value}")
+    found = named_run(run, out)
+    names = ("id", "status", "profile", "seed", "data_kind", "wall_s")
+    told = {name: found.facts.get(name, "-") for name in names}
+    told["inputs"] = ", ".join(found.facts.get("inputs", ()))
+    told["parents"] = ", ".join(found.facts["parents"].values())
+    for name, value in (told | {"folder": found.folder} | found.metrics).items():
+        if not isinstance(value, list | dict):
+            typer.echo(f"{name:20} {f'{value:.4g}' if isinstance(value, float) else value}")
 
 
 def compare(first: RunName, second: RunName, out: given.Out = "") -> None:

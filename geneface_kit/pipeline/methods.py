@@ -11,8 +11,6 @@ from geneface_kit.runs import ranges
 from geneface_kit.runs.files import read_rows
 
 FULL = "full"  # the method without overrides
-
-
 ROWS = read_rows(Path(__file__).with_name("methods.csv"))
 METHODS = MappingProxyType({row["name"]: parse(row["changes"]) for row in ROWS})
 """Every method by its name -> its settings. An ablation of the generator needs a generator of its
@@ -24,11 +22,8 @@ def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Val
 
     Raises: ValueError for an unknown name, and when the others undo what makes the method.
     """
-    if name not in METHODS:
-        hint = ranges.meant(name, METHODS)
-        raise ValueError(f"unknown method {name!r}: {hint}choose one of {', '.join(METHODS)}")
     others = parse(others) if isinstance(others, str) else dict(others or {})
-    wanted = dict(METHODS[name])
+    wanted = dict(METHODS[ranges.one_of("method", name, METHODS)])
     if name != FULL:
         wanted["evaluation.method"] = name  # its rows carry it
     for dotted, value in others.items():

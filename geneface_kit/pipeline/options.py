@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from geneface_kit.runs import ranges
 from geneface_kit.runs.files import enough, read_rows
-from geneface_kit.runs.ranges import meant
 from geneface_kit.runs.record import handled, interrupt
 
 STAGES = ("person", "motion", "adaptation", "nerf", "talk", "evaluation")
@@ -29,9 +29,7 @@ def one_of(what: str, known: Iterable[str]) -> dict[str, Callable]:
 
     def checked(value: str) -> str:
         for one in filter(None, several(value)):
-            if one not in known:
-                hint = f"{meant(one, known)}choose one of {', '.join(known)}"
-                raise ValueError(f"unknown {what} {one!r}: {hint}")
+            ranges.one_of(what, one, known)
         return value
 
     def completed(incomplete: str) -> list[str]:

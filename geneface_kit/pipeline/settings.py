@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from geneface_kit.adaptation.training import AdaptationConfig
 from geneface_kit.evaluation.stage import EvaluationConfig
+from geneface_kit.motion.stage import MotionConfig
 from geneface_kit.motion.sync_expert import SyncConfig
-from geneface_kit.motion.training import MotionConfig
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig, JointConfig, TorsoConfig
 from geneface_kit.person.corpus.manifest import CorpusConfig
 from geneface_kit.person.stage import PersonConfig
@@ -70,8 +70,7 @@ def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) ->
 
     Raises: ValueError for an unknown profile, an unknown setting or a value out of range.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
+    ranges.one_of("profile", profile, PROFILES)
     if isinstance(overrides, str):
         overrides = parse(overrides)
     configs = {name: one.type() for name, one in sections().items()}
@@ -99,10 +98,7 @@ def described(section: str = "") -> Iterator[str]:
     """What can be set, in a section or in all: name, default, what profiles set otherwise, what it
     may be; then, on a line of its own, what the field's definition says beside it."""
     known = sections()
-    if section not in ("", *known):
-        hint = ranges.meant(section, known)
-        raise ValueError(f"unknown section {section!r}: {hint}choose one of {', '.join(known)}")
-    for name in [section] if section else known:
+    for name in [ranges.one_of("section", section, known)] if section else known:
         yield from _described(known[name].type(), name)
 
 

@@ -12,10 +12,6 @@ from geneface_kit.person import stage as person
 from geneface_kit.talk import stage as talk
 
 
-def _nothing(subject: str, *sections: object) -> dict[str, Path]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Stage:
     """One stage: who makes it, the sections of the settings it is given, what it needs upstream.
@@ -30,7 +26,7 @@ class Stage:
     make: Callable[..., None]
     sections: tuple[str, ...]
     parents: tuple[str, ...]
-    inputs: Callable[..., dict[str, Path]] = _nothing
+    inputs: Callable[..., dict[str, Path]] = lambda *told: {}
     per_person: bool = True
     seeded: bool = True
     version: int = 1

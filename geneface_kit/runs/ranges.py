@@ -21,6 +21,14 @@ def meant(name: str, known: Iterable[str]) -> str:
     return f"did you mean {alike[0]}? " if alike else ""
 
 
+def one_of(what: str, name: str, known: Iterable[str]) -> str:
+    """The name. Raises: ValueError where it is not known."""
+    if name not in known:
+        hint = f"{meant(name, known)}choose one of {', '.join(known)}"
+        raise ValueError(f"unknown {what} {name!r}: {hint}")
+    return name
+
+
 @dataclass(frozen=True)
 class Range:
     """Finite numbers from `least` to `most`, multiples of `step`; above: without `least` itself."""

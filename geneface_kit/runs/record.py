@@ -12,8 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ def _fact(name: str) -> property:
     return property(lambda run: run.facts[name], lambda run, value: run.facts.update({name: value}))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """One execution of a stage: its folder and everything `run.json` says.
 
@@ -48,30 +47,17 @@ class Run:
     """
 
     folder: Path
-    facts: Facts = field(repr=False)
-    parents: dict[str, "Run"] = field(repr=False)
+    facts: Facts
+    parents: dict[str, "Run"]
     id, stage, subject, profile, seed = map(_fact, ("id", "stage", "subject", "profile", "seed"))
     config, status, data_kind, metrics = map(_fact, ("config", "status", "data_kind", "metrics"))
+
+    def __repr__(self) -> str:
+        return f"Run({self.id}, {self.status})"
 
     def record(self, name: str, value: object) -> None:
         """Keeps a number (or a list or dict of numbers) in run.json."""
         self.facts["metrics"][name] = json.loads(json.dumps(value, default=plain))
-
-    def summary(self) -> dict[str, str]:
-        """What is told of it: name -> value; at the end its metrics that are single values."""
-        names = ("id", "status", "profile", "seed", "data_kind", "wall_s")
-        told = {name: self.facts.get(name, "-") for name in names}
-        told["inputs"] = ", ".join(self.facts.get("inputs", ()))
-        told["parents"] = ", ".join(self.facts.get("parents", {}).values())
-        told |= {"folder": self.folder} | self.metrics
-        single = {name: one for name, one in told.items() if not isinstance(one, list | dict)}
-        return {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in single.items()}
-
-    def _repr_html_(self) -> str:
-        """The summary as a table, for a notebook."""
-        cells = [(escape(name), escape(value)) for name, value in self.summary().items()]
-        rows = [f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells]
-        return f"<table>{''.join(rows)}</table>"
 
     def generator(self, name: str = "") -> "torch.Generator":
         """A torch generator of this run's own: its stream follows from seed, stage and name."""

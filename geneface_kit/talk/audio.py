@@ -20,7 +20,7 @@ SHORTEST = 6  # frames of the shortest silence: longer than a stop consonant (ou
 QUIET_S = 0.3  # silence around a spoken text, so that the mouth starts and ends at rest (ours)
 
 
-def driving_audio(name: str) -> Path:
+def driving_audio(name: Path | str) -> Path:
     """The file that a setting names; "" is the sentence of the held-out demo."""
     if not name:
         return demo.clip_path("demo_b")
@@ -34,8 +34,7 @@ def driving_audio(name: str) -> Path:
 
 def say(text: str) -> Float[np.ndarray, " n"]:
     """The text in the one English voice of hibari-tts, offline, 16 kHz mono, with a little silence
-    around it; the same text gives the same samples. Raises: see `check_text`.
-    """
+    around it; the same text gives the same samples. Raises: see `check_text`."""
     check_text(text)
     from hibari import SAMPLE_RATE as voice_rate
     from hibari import Hibari
@@ -60,9 +59,8 @@ def check_text(text: str) -> None:
 
 def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
     """Root mean square of the sound in each 1/25 s, a last incomplete one too, about its mean."""
-    n_frames = -(-len(audio) // SAMPLES)
-    padded = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
-    return padded.reshape(n_frames, SAMPLES).std(axis=1).astype(np.float32)
+    padded = np.pad(audio, (0, -len(audio) % SAMPLES))
+    return padded.reshape(-1, SAMPLES).std(axis=1).astype(np.float32)
 
 
 def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
@@ -74,5 +72,4 @@ def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
     low, high = (float(value) for value in np.quantile(loud, [0.1, 0.95]))
     is_noise = high < FAINT and low > high * 10 ** (-STEADY_DB / 20)
     limit = np.inf if is_noise else max(SILENCE_RMS, high * 10 ** (SILENCE_DB / 20))
-    quiet = loud < limit
-    return in_runs(quiet, min(SHORTEST, len(loud)))
+    return in_runs(loud < limit, min(SHORTEST, len(loud)))

@@ -32,14 +32,12 @@ Notes = dict[str, object]  # what a video or its manifest says: names -> words, 
 def provenance(person: Person, audio: Float[np.ndarray, " n"]) -> Notes:
     """What every video says of itself: synthetic, by which tool, from which person (a digest of its
     person.json and tracks.npz) and sound."""
-    person_hash = hashlib.sha256()
-    for name in ("person.json", "tracks.npz"):
-        person_hash.update((person.folder / name).read_bytes())
+    files = b"".join((person.folder / name).read_bytes() for name in ("person.json", "tracks.npz"))
     return {
         "synthetic": True,
         "tool": "geneface_kit",
         "version": version("geneface-kit"),
-        "person_sha256": person_hash.hexdigest(),
+        "person_sha256": hashlib.sha256(files).hexdigest(),
         "audio_sha256": hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest(),
         "consent": consent_of(person),
     }
@@ -78,28 +76,23 @@ def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
         return False
     import c2pa
 
+    actions = {"actions": [{"action": "c2pa.created", "digitalSourceType": SOURCE}]}
+    told = {"c2pa.actions": actions, NOTE: notes}
+    manifest = {
+        "claim_generator_info": [{"name": notes["tool"], "version": notes["version"]}],
+        "title": title,
+        "assertions": [{"label": label, "data": data} for label, data in told.items()],
+    }
     chain, key = ((Path(keys) / name).read_bytes() for name in KEYS) if keys else fresh_keys()
     try:
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None)
-        builder = c2pa.Builder(json.dumps(_manifest(notes, title)))
+        builder = c2pa.Builder(json.dumps(manifest))
         with replacing(path) as partial, path.open("rb") as source, partial.open("wb+") as signed:
             builder.sign(c2pa.Signer.from_info(info), "video/mp4", source, signed)
     except c2pa.C2paError as problem:
         where = f"the keys in {Path(keys).name}/" if keys else "a fresh key"
         raise ValueError(f"the video could not be signed with {where}: {problem}") from None
     return True
-
-
-def _manifest(notes: Notes, title: str) -> Notes:
-    action = {"action": "c2pa.created", "digitalSourceType": SOURCE}
-    return {
-        "claim_generator_info": [{"name": notes["tool"], "version": notes["version"]}],
-        "title": title,
-        "assertions": [
-            {"label": "c2pa.actions", "data": {"actions": [action]}},
-            {"label": NOTE, "data": notes},
-        ],
-    }
 
 
 def fresh_keys() -> tuple[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
 from geneface_kit.person.speech import Speech, encode
 from geneface_kit.runs.record import Run
+from geneface_kit.talk import postprocess as after
 from geneface_kit.talk.audio import loudness, silent_frames
-from geneface_kit.talk.postprocess import TalkConfig, pose_path, postprocess, torso_shift_path
+from geneface_kit.talk.postprocess import Landmarks, TalkConfig
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +39,18 @@ class Actor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the face does, t frames at 25 per second.
+    """What the face does, t frames at 25 per second."""
 
-    audio: n samples at 16 kHz, exactly t/25 s. displacements: the generator's, from the mean
-    face. adapted: after the post-net. landmarks: after `postprocess`, what the renderer gets.
-    torso_shifts: of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses.
-    """
-
-    audio: Float[np.ndarray, " n"]
+    audio: Float[np.ndarray, " n"]  # 16 kHz, exactly t/25 s
     speech: Speech
-    displacements: Float[np.ndarray, "t 68 3"]
-    adapted: Float[np.ndarray, "t 68 3"]
-    landmarks: Float[np.ndarray, "t 68 3"]
+    displacements: Landmarks  # the generator's, from the mean face
+    adapted: Landmarks  # after the post-net
+    landmarks: Landmarks  # after `postprocess`, what the renderer gets
     poses: Float[np.ndarray, "t 4 4"]
     loudness: Float[np.ndarray, " t"]
     silent: Bool[np.ndarray, " t"]
     torso_shifts: Float[np.ndarray, "t 2"] | None = None
+    """Of the shoulders, pixel coordinates of [-1, 1]; None follows the head's poses."""
 
 
 def load_actor(parents: Mapping[str, Run]) -> Actor:
@@ -66,30 +63,27 @@ def load_actor(parents: Mapping[str, Run]) -> Actor:
 
 def embedded_actor() -> Actor:
     """The demo person as it comes with the kit, trained and ready to talk, see `person.demo`."""
-    person = person_stage.load(demo.AVATAR)
-    return Actor(
-        person,
-        motion_stage.load(),
-        adaptation_stage.load(demo.AVATAR),
-        nerf_stage.load(demo.AVATAR, person),
-    )
+    person, adapter = person_stage.load(demo.AVATAR), adaptation_stage.load(demo.AVATAR)
+    return Actor(person, motion_stage.load(), adapter, nerf_stage.load(demo.AVATAR, person))
 
 
 def plan(
     actor: Actor, audio: Float[np.ndarray, " n"], config: TalkConfig, generator: torch.Generator
 ) -> Plan:
     """What the face does for a recording of 16 kHz; the same generator state gives the same."""
-    person = actor.person
+    person, trained = actor.person, actor.person.landmarks[: actor.person.n_train]
     if 0 < config.max_s < len(audio) / SAMPLE_RATE:
         log.warning("only the first %g s of the recording are spoken (talk.max_s)", config.max_s)
         audio = audio[: max(1, round(config.max_s * SAMPLE_RATE))]
-    n_frames = -(-len(audio) // SAMPLES)
-    audio = np.pad(audio, (0, n_frames * SAMPLES - len(audio)))
+    audio = np.pad(audio, (0, -len(audio) % SAMPLES))
+    n_frames = len(audio) // SAMPLES
     speech = encode(audio, person.speech.encoder).cut(n_frames)
     displacements = actor.motion.sample(speech, temperature=config.temperature, generator=generator)
     adapted = np.asarray(actor.adaptation.apply(displacements, speech), np.float32)
-    if config.lle_share:
-        adapted = _near_own(adapted, person, config.lle_share)
+    if config.lle_share:  # each face moves towards the person's nearest tracked ones
+        flat, own = (torch.from_numpy(np.array(one)).flatten(1) for one in (adapted, trained))
+        pulled = project_onto_neighbours(flat, own, share=config.lle_share, ridge=1e-3)
+        adapted = pulled.unflatten(1, (68, 3)).numpy()
     silent = silent_frames(loud := loudness(audio))
     torso_shifts = None if actor.avatar is None else actor.avatar.torso_shifts
     return Plan(
@@ -97,26 +91,18 @@ def plan(
         speech=speech,
         displacements=np.asarray(displacements, np.float32),
         adapted=adapted,
-        landmarks=postprocess(adapted, silent, person, config),
-        poses=pose_path(person, n_frames, config.head),
+        landmarks=after.postprocess(adapted, silent, person, config),
+        poses=after.pose_path(person, n_frames, config.head),
         loudness=loud,
         silent=silent,
-        torso_shifts=torso_shift_path(torso_shifts, person, n_frames, config.head),
+        torso_shifts=after.torso_shift_path(torso_shifts, person, n_frames, config.head),
     )
 
 
 def in_a_row(plans: Sequence[Plan]) -> Plan:
     """Plans one after the other as one."""
-    columns: dict[str, np.ndarray | None] = {}
-    for name in (one.name for one in fields(Plan) if one.name != "speech"):
-        values = [getattr(one, name) for one in plans]
-        columns[name] = None if values[0] is None else np.concatenate(values)
-    return Plan(speech=Speech.in_a_row([one.speech for one in plans]), **columns)
-
-
-def _near_own(landmarks: np.ndarray, person: Person, share: float) -> np.ndarray:
-    """Each face moved towards its affine combination of the person's nearest tracked faces."""
-    own = torch.from_numpy(np.array(person.landmarks[: person.n_train])).flatten(1)
-    flat = torch.from_numpy(landmarks).flatten(1)
-    pulled = project_onto_neighbours(flat, own, share=share, ridge=1e-3)
-    return pulled.unflatten(1, (68, 3)).numpy()
+    joined = {}
+    for name, first in vars(plans[0]).items():
+        join = Speech.in_a_row if name == "speech" else np.concatenate
+        joined[name] = None if first is None else join([getattr(one, name) for one in plans])
+    return Plan(**joined)

@@ -18,6 +18,7 @@ from geneface_kit.runs.ranges import Folder, NotNegative, Positive, Share
 from geneface_kit.talk.audio import loudness, silent_frames
 
 Landmarks = Float[np.ndarray, "t 68 3"]
+Track, Spans = Float[np.ndarray, "c ..."], Int[np.ndarray, " k"]  # and where its stretches begin
 JAW, BROWS, EYES = slice(0, 17), slice(17, 27), slice(36, 48)
 LEAD = 3  # frames by which lips part before a sound after silence (ours; about 0.1 s measured)
 CLOSED_SHARE = 0.25  # share of the person's frames whose mouth counts as closed (ours)
@@ -57,7 +58,10 @@ def postprocess(
     3. Silent stretches fade to the person's closed mouth at rest, until just before sound.
     4. The person's own eyes are replayed, with the same frames as the head's path.
     """
-    landmarks = _clamp(landmarks, person, config.clamp_std)
+    limit = np.full((68, 3), config.clamp_std)
+    limit[BROWS, :2] = limit[EYES, :2] = config.clamp_std / 2
+    reach, mean = limit * person.landmark_std, person.landmark_mean
+    landmarks = mean + np.clip(landmarks - mean, -reach, reach)
     own_opening = mouth_opening(person.landmarks)
     if config.smooth_frames:
         landmarks = _smooth(landmarks, own_opening, config.smooth_frames)
@@ -75,9 +79,7 @@ def postprocess(
     return landmarks.astype(np.float32)
 
 
-def trained(
-    track: Float[np.ndarray, "t ..."], person: Person
-) -> tuple[Float[np.ndarray, "c ..."], Int[np.ndarray, " k"]]:
+def trained(track: Float[np.ndarray, "t ..."], person: Person) -> tuple[Track, Spans]:
     """The part of a track that head and torso were trained on, and where its stretches begin."""
     return track[: person.n_train], person.spans[person.spans < person.n_train]
 
@@ -92,9 +94,7 @@ def to_and_fro(n_clip: int, n_frames: int) -> Float[np.ndarray, " t"]:
     return np.minimum(places, n_clip - 1)
 
 
-def replayed(
-    track: Float[np.ndarray, "c ..."], spans: Int[np.ndarray, " k"], n_frames: int
-) -> Float[np.ndarray, "t ..."]:
+def replayed(track: Track, spans: Spans, n_frames: int) -> Float[np.ndarray, "t ..."]:
     """A track of a clip for t frames, `to_and_fro`, without jumps where stretches meet."""
     places = to_and_fro(len(track), n_frames)
     before, share = np.floor(places).astype(int), places % 1
@@ -104,9 +104,7 @@ def replayed(
     return whole[before] + share * (whole[after] - whole[before])
 
 
-def without_jumps(
-    path: Float[np.ndarray, "c ..."], spans: Int[np.ndarray, " k"]
-) -> Float[np.ndarray, "c ..."]:
+def without_jumps(path: Track, spans: Spans) -> Track:
     """A path whose stretches meet: before and after a joint it bends, softly, to the middle."""
     joined = path.astype(np.float64)
     for before, after in itertools.pairwise(stretches(spans, len(path))):
@@ -152,13 +150,6 @@ def torso_shift_path(
         return None
     path = replayed(*trained(torso_shifts, person), n_frames)
     return uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest").astype(np.float32)
-
-
-def _clamp(landmarks: np.ndarray, person: Person, clamp_std: float) -> np.ndarray:
-    limit = np.full((68, 3), clamp_std)
-    limit[BROWS, :2] = limit[EYES, :2] = clamp_std / 2
-    reach = limit * person.landmark_std
-    return person.landmark_mean + np.clip(landmarks - person.landmark_mean, -reach, reach)
 
 
 def _smooth(landmarks: np.ndarray, own_opening: np.ndarray, sigma: float) -> np.ndarray:

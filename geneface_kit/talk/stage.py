@@ -34,15 +34,14 @@ STILLS = 8  # rendered frames that are kept as they were before compression
 
 @dataclass(frozen=True)
 class Talk:
-    """A finished video and how it came about; stills: a few frames as rendered, before compression;
-    signed: whether the file carries a C2PA manifest."""
+    """A finished video and how it came about."""
 
     path: Path
     plan: Plan
-    stills: UInt8[np.ndarray, "k h w 3"]
+    stills: UInt8[np.ndarray, "k h w 3"]  # a few frames as rendered, before compression
     still_frames: Int[np.ndarray, " k"]
     checks: tuple[Check, ...]
-    signed: bool
+    signed: bool  # whether the file carries a C2PA manifest
 
 
 def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
@@ -67,18 +66,20 @@ def make(run: Run, config: TalkConfig) -> None:
     actor = load_actor(run.parents)
     with contextlib.suppress(FileNotFoundError):  # it may have come after the person was prepared
         consent = "\n".join(consent_beside(find(run.subject)).values())
-        actor = dataclasses.replace(
-            actor, person=dataclasses.replace(actor.person, consent=consent)
-        )
+        person = dataclasses.replace(actor.person, consent=consent)
+        actor = dataclasses.replace(actor, person=person)
     run.data_kind = actor.person.data_kind
+    audio = run.folder / "text.wav" if config.text else driving_audio(config.audio)
     if config.text:
-        audio = run.folder / "text.wav"
         write_audio(audio, say(config.text))
-    else:
-        audio = driving_audio(config.audio)
     out = run.folder / "talk.mp4"
     done = talk(actor, audio, out, config=config, generator=run.generator("sample"))
-    _save_arrays(run.folder / "talk.npz", done)
+    kept = ("displacements", "adapted", "landmarks", "poses", "torso_shifts", "loudness", "silent")
+    arrays = {name: getattr(done.plan, name) for name in (*kept, "audio")}
+    arrays |= {"mel": np.asarray(done.plan.speech.mel, np.float32)}
+    arrays |= {"stills": done.stills, "still_frames": done.still_frames}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    write_npz(run.folder / "talk.npz", **there)
     run.record("frames", len(done.plan.landmarks))
     run.record("seconds", len(done.plan.landmarks) / FPS)
     run.record("silent_share", round(float(done.plan.silent.mean()), 4))
@@ -89,19 +90,14 @@ def make(run: Run, config: TalkConfig) -> None:
 
 
 def talk(
-    actor: Actor,
-    audio: Path | str,
-    out: Path | str,
-    *,
-    config: TalkConfig,
-    generator: torch.Generator,
+    actor: Actor, audio: Path, out: Path, *, config: TalkConfig, generator: torch.Generator
 ) -> Talk:
     """Writes the video of a person saying a recording, h264 and aac, 25 frames per second.
 
     Frame k shows the time k/25 s of the recording. The same generator state gives the same frames.
     Raises: FileNotFoundError, ValueError for a recording that is missing or holds no sound.
     """
-    planned = plan(actor, read_audio(driving_audio(str(audio))), config, generator)
+    planned = plan(actor, read_audio(driving_audio(audio)), config, generator)
     n_frames = len(planned.landmarks)
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []
@@ -120,24 +116,11 @@ def talk(
             yield shown
 
     metadata = {"title": title, "comment": json.dumps(notes)}
-    write_video(Path(out), frames(), planned.audio, metadata=metadata)
-    signed = sign(Path(out), notes, title=title, keys=config.c2pa_keys)
+    write_video(out, frames(), planned.audio, metadata=metadata)
+    signed = sign(out, notes, title=title, keys=config.c2pa_keys)
     checks = judge(planned, actor, look)
     for check in checks:
         if not check.fine:
             log.warning("%s", check)
     log.info("consent: %s", consent_of(actor.person))
-    return Talk(Path(out), planned, np.stack(stills), kept, checks, signed)
-
-
-def _save_arrays(path: Path, done: Talk) -> None:
-    names = ("displacements", "adapted", "landmarks", "poses", "torso_shifts", "loudness", "silent")
-    arrays = {name: getattr(done.plan, name) for name in names}
-    write_npz(
-        path,
-        **{name: array for name, array in arrays.items() if array is not None},
-        audio=done.plan.audio,
-        mel=np.asarray(done.plan.speech.mel, np.float32),
-        stills=done.stills,
-        still_frames=done.still_frames,
-    )
+    return Talk(out, planned, np.stack(stills), kept, checks, signed)

@@ -17,6 +17,7 @@ from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.talk.plan import Actor, Plan
 
+Lags = Float[np.ndarray, " lags"]
 LAGS = 5  # sound and lips are compared up to this many frames apart
 N_OWN = 100  # frames of the person's clip that the pictures are compared with
 
@@ -54,7 +55,7 @@ def sync_scores(
     motion: Float[np.ndarray, "t 68 3"],
     starts: Sequence[int],
     lags: Sequence[int] = (0,),
-) -> Float[np.ndarray, " lags"]:
+) -> Lags:
     """The sync expert's mean score, 0 to 1, of windows of lips and of the sound `lag` frames later.
 
     speech: features, two a frame. motion: displacements from the mean face, network units.
@@ -70,15 +71,12 @@ def sync_scores(
     return np.array(scores, np.float32)
 
 
-def sync_curve(
-    planned: Plan, actor: Actor
-) -> tuple[Float[np.ndarray, " lags"], Float[np.ndarray, " lags"]]:
+def sync_curve(planned: Plan, actor: Actor) -> tuple[Lags, Lags]:
     """Lags in seconds and the sync expert's mean score at each; positive: the sound is late.
 
     Windows that lie in silence do not count. Needs 2 * LAGS + WINDOW frames of speech.
     """
-    person = actor.person
-    mean = person.landmarks[: person.n_train].mean(axis=0)
+    mean = actor.person.landmarks[: actor.person.n_train].mean(axis=0)
     motion = (planned.landmarks - mean) / actor.motion.unit
     starts = range(LAGS, len(motion) - WINDOW + 1 - LAGS)
     spoken = [k for k in starts if not planned.silent[k : k + WINDOW].any()]

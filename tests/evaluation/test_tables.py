@@ -11,10 +11,9 @@ from acting import TALK, a_row, a_run
 from geneface_kit_figures.pages import published
 from geneface_kit_figures.tables import read_table
 
-from geneface_kit.evaluation import protocols, scores, tables
+from geneface_kit.evaluation import scores, tables
 from geneface_kit.evaluation import stage as evaluation
-from geneface_kit.evaluation.protocols import held_out, landmark_driven, self_driven
-from geneface_kit.evaluation.stage import EvaluationConfig
+from geneface_kit.evaluation.stage import EvaluationConfig, held_out, landmark_driven, self_driven
 from geneface_kit.evaluation.tables import METRICS
 from geneface_kit.metrics import formulas, syncnet
 from geneface_kit.metrics.networks import NotMeasured
@@ -31,7 +30,7 @@ from geneface_kit.talk.plan import plan as planned
 def actor(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "encode", acting.speech)
     monkeypatch.setattr(scores, "detected", detected)
-    monkeypatch.setattr(protocols.speech, "mouth_from_speech", heard)
+    monkeypatch.setattr(evaluation.speech, "mouth_from_speech", heard)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     return acting.actor(tmp_path)
 
@@ -237,7 +236,7 @@ def test_expert_score_is_the_mean_over_all_windows(actor):
 def test_the_references_say_what_a_mouth_is_compared_with(actor):
     """The true mouth is perfect; late by 25 frames of 44 it is the same curve, rolled."""
     generator = torch.Generator().manual_seed(0)
-    found = protocols.references(actor, TALK, generator)
+    found = evaluation.references(actor, TALK, generator)
     assert list(found) == ["generated", "true", "true, 1 s late", "still face", "ridge"]
     said = {name: scores.score_landmarks(*pair) for name, pair in found.items()}
     true = said["true"]
@@ -346,8 +345,6 @@ def test_make_writes_three_tables_with_runs_and_kinds(actor, tmp_path, monkeypat
 
 
 def test_shipped_weights_took_no_training(tmp_path):
-    parents = {name: a_run(tmp_path / name, name) for name in ("adaptation", "nerf")}
-    parents["motion"] = a_run(tmp_path / "motion", "motion", metrics={"origin": "shipped"})
-    found = scores.cost(parents)
-    assert found["nerf"]["training minutes"] == 1.5
-    assert "shipped" in found["motion"]["training minutes"].reason
+    assert scores.cost(a_run(tmp_path / "nerf", "nerf"))["training minutes"] == 1.5
+    shipped = a_run(tmp_path / "motion", "motion", metrics={"origin": "shipped"})
+    assert "shipped" in scores.cost(shipped)["training minutes"].reason

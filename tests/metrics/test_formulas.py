@@ -125,11 +125,11 @@ def test_frechet_distance_of_full_covariances_agrees_with_scipy():
 
 
 def test_statistics_by_hand():
-    mean, covariance = formulas.gaussian(np.float32([[0, 0], [2, 4]]))
-    assert mean.tolist() == [1, 2]
-    assert covariance.tolist() == [[2, 4], [4, 8]]
-    with pytest.raises(ValueError, match="at least 2 rows, got 1"):
-        formulas.gaussian(np.zeros((1, 2), np.float32))
+    """Means (1, 2) and (0, 0), the same covariance ((2, 4), (4, 8)): 1 + 4."""
+    pair = np.float32([[0, 0], [2, 4]])
+    assert formulas.frechet_distance(pair, pair - [1, 2]) == pytest.approx(5)
+    with pytest.raises(ValueError, match="at least 2 rows, got 1 and 2"):
+        formulas.frechet_distance(pair[:1], pair)
 
 
 def test_distance_of_gaussian_features_is_the_closed_form():

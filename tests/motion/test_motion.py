@@ -14,10 +14,9 @@ from talkers import (
     sections,
 )
 
-from geneface_kit.motion import losses, training, weights
+from geneface_kit.motion import losses, weights
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncExpert
-from geneface_kit.motion.training import MotionTask
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
 from geneface_kit.pipeline.settings import resolve
@@ -25,14 +24,14 @@ from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
 
 
-def fresh_task(fabric=None, **overrides) -> MotionTask:
+def fresh_task(fabric=None, **overrides) -> motion.MotionTask:
     speakers, sync, config = sections(**overrides)
     data = made_up_corpus()
     motions = corpus.displacements(data.utterances, speakers)
     torch.manual_seed(0)
     network = MotionVAE(CHANNELS, config)
     expert = SyncExpert(CHANNELS, width=8).eval().requires_grad_(False)
-    return MotionTask(
+    return motion.MotionTask(
         network,
         expert,
         (data.utterances[:2], motions[:2]),
@@ -43,7 +42,7 @@ def fresh_task(fabric=None, **overrides) -> MotionTask:
     )
 
 
-def one_step(one: MotionTask) -> tuple[dict[str, float], list[torch.Tensor]]:
+def one_step(one: motion.MotionTask) -> tuple[dict[str, float], list[torch.Tensor]]:
     one.vae.train()
     losses = one.step(0, torch.Generator().manual_seed(0))
     return losses, [parameter.detach().clone() for parameter in one.vae.parameters()]
@@ -81,7 +80,7 @@ def test_kl_ignores_padding():
 
 @pytest.mark.slow
 def test_training_learns_and_generalises_to_another_face(tmp_path):
-    scores = training.train(fresh_run(tmp_path, "motion"), made_up_corpus(), *sections())
+    scores = motion.train(fresh_run(tmp_path, "motion"), made_up_corpus(), *sections())
     assert scores["held_out_speakers"] == ["speaker2"]
     history = (tmp_path / "motion_history.csv").read_text().splitlines()
     column = history[0].split(",").index("mse")
@@ -117,7 +116,7 @@ def test_weight_zero_is_the_loss_left_out(name, monkeypatch):
     losses, without = one_step(fresh_task(**{f"{name}_weight": 0.0}))
     assert name not in losses
     formula = {"continuity": "continuity_loss", "kl": "kl_divergence"}[name]
-    monkeypatch.setattr(training, formula, lambda *parts: torch.zeros(()))
+    monkeypatch.setattr(motion, formula, lambda *parts: torch.zeros(()))
     _, silenced = one_step(fresh_task())
     assert all(torch.equal(a, b) for a, b in zip(without, silenced, strict=True))
 

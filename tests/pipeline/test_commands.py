@@ -15,7 +15,6 @@ import typer
 
 from geneface_kit.person import corpus
 from geneface_kit.pipeline import commands, options, require
-from geneface_kit.pipeline import say as saying
 from geneface_kit.pipeline.commands import main
 from geneface_kit.pipeline.methods import METHODS
 from geneface_kit.pipeline.settings import PROFILES
@@ -37,8 +36,7 @@ def made(monkeypatch, tmp_path):
             id=f"{stage}-{person}", status="ok", facts=facts, folder=tmp_path, metrics=metrics
         )
 
-    for module in (require, saying):
-        monkeypatch.setattr(module, "require", fake)
+    monkeypatch.setattr(require, "require", fake)
     monkeypatch.setattr(require, "locate", lambda *told, **options: None)
     return asked
 

@@ -73,14 +73,6 @@ def test_a_run_is_removed_only_when_that_was_wanted_and_what_stands_on_it_is_nam
     assert (home / "ada" / "nerf-smoke-1").is_dir()
 
 
-def test_a_run_shows_itself_in_a_notebook_and_its_words_are_escaped(tmp_path):
-    run = a_run(tmp_path, "nerf", metrics={"psnr": 30.25, "note": "<b>bold</b>"})
-    run.facts["parents"] = {}
-    page = run._repr_html_()
-    assert "<th>psnr</th><td>30.25</td>" in page
-    assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>" not in page
-
-
 def test_every_setting_is_listed_with_its_defaults_range_and_a_line_on_it(capsys):
     listed = list(settings.described())
     assert len(listed) > 100

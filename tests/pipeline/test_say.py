@@ -51,7 +51,7 @@ def test_a_setting_of_training_is_not_passed_over(tone, tmp_path, monkeypatch):
         metrics = {"verdict": ["good"], "consent": "none"}
         return SimpleNamespace(folder=tmp_path, metrics=metrics, id="talk-demo")
 
-    monkeypatch.setattr(importlib.import_module("geneface_kit.pipeline.say"), "require", fake)
+    monkeypatch.setattr(importlib.import_module("geneface_kit.pipeline.require"), "require", fake)
     said = say("demo", tone, tmp_path / "out.mp4", overrides="head.steps=7")
     assert asked == [("talk", "demo", 7)] and said.origin == "talk-demo"
 

@@ -6,7 +6,7 @@ import torch
 from pair import fitted, in_two
 from talkers import fresh_run, made_up_corpus, sections
 
-from geneface_kit.motion.training import check, train
+from geneface_kit.motion.stage import check, train
 from geneface_kit.motion.weights import load
 from geneface_kit.runs.training import fabric_of
 

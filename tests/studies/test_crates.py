@@ -11,7 +11,7 @@ from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
 from geneface_kit.evaluation import scores, tables
-from geneface_kit.evaluation.protocols import held_out
+from geneface_kit.evaluation.stage import held_out
 from geneface_kit.runs.record import SCHEMA, named_run
 from notebooks.studies.crates import crate
 from notebooks.studies.crates.__main__ import main

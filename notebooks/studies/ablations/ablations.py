@@ -19,7 +19,7 @@ from geneface_kit_figures.tables import read_table
 
 from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.evaluation import scores, tables
-from geneface_kit.evaluation.protocols import own_plan
+from geneface_kit.evaluation.stage import own_plan
 from geneface_kit.evaluation.tables import Row
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion import stage as motion

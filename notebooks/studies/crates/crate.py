@@ -21,8 +21,8 @@ from geneface_kit_figures.pages import number
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
-from geneface_kit.evaluation.protocols import held_out, landmark_driven, self_driven
 from geneface_kit.evaluation.scores import Scores, score_landmarks, score_pictures
+from geneface_kit.evaluation.stage import held_out, landmark_driven, self_driven
 from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person import stage as person_stage

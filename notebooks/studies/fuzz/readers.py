@@ -374,7 +374,7 @@ COVERS = {
         geneface_kit.runs.weights.load_weights
         geneface_kit.runs.weights.read_metadata
         geneface_kit.nerf.stage._train
-        geneface_kit.evaluation.scores._n_parameters
+        geneface_kit.evaluation.scores.cost
         notebooks.studies.unheard_speakers.proof._expert
         notebooks.studies.demo_person.export._write_halved
     """.split(),

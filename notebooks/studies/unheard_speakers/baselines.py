@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geneface_kit.motion.losses import continuity_loss, reconstruction_loss
-from geneface_kit.motion.training import MotionTask
+from geneface_kit.motion.stage import MotionTask
 from geneface_kit.motion.vae import STRIDE, MotionVAE
 from geneface_kit.person.corpus import Sequences
 from geneface_kit.person.speech.offset import in_context, predict_ridge

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from geneface_kit.motion.stage import MotionTask, by_speaker
 from geneface_kit.motion.sync_expert import Part, SyncExpert, SyncTask
-from geneface_kit.motion.training import MotionTask, by_speaker
 from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus.manifest import digest
