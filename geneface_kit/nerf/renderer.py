@@ -83,10 +83,6 @@ class HeadRenderer:
         pose: camera-to-world; focal: pixels.
         Raises: ValueError when the camera stands inside the head.
         """
-        with record_function("head"), using(self.config.backend):
-            return self._image(window, pose, focal, size)
-
-    def _image(self, window: Tensor, pose: Tensor, focal: float, size: int) -> HeadImage:
         head, config = self.head, self.config
         condition = head.condition(window[None])
         if config.exact:
@@ -117,7 +113,8 @@ class HeadRenderer:
             return torch.cat(parts)
 
         how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
-        values = adaptive_sampling(evaluate, mask, n_channels=5, n_watched=4, **how)
+        with record_function("head"), using(config.backend):
+            values = adaptive_sampling(evaluate, mask, n_channels=5, n_watched=4, **how)
         alpha = values[..., 3]
         depth = BOX * values[..., 4] / alpha.clamp(min=1e-6)
         return HeadImage(values[..., :3], alpha, depth, count)

@@ -1,8 +1,8 @@
 // A row of a picture of twice the resolution, see `screen.adaptive_sampling`: the mean of each new
 // pixel's neighbours, and whether these differ by more than the tolerance.
 
-int columns = given.inside.shape[1], row = block;
-int height = given.values.shape[0], width = given.values.shape[1], n = given.values.shape[2];
+int columns = given.columns, row = block, width = given.width, n = given.n_channels;
+int height = given.values.shape[0] / (width * n);
 int y = row / 2, below = y + row % 2;
 below = below < height ? below : height - 1;
 for (int column = 0; column < columns; column++) {

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
-from geneface_kit.render.grid import GridEncoding, grid_levels
-from geneface_kit.render.kernels import LANES, launch_blocks, once, vectors
+from geneface_kit.render.grid import GridEncoding
+from geneface_kit.render.kernels import LANES, launch_blocks, once
 from geneface_kit.render.mlp import sh_encode
 from geneface_kit.render.occupancy import Occupancy
 
@@ -52,7 +52,7 @@ class Space:
     def given(self) -> dict[str, Any]:
         """As the kernels read it."""
         return {
-            "lines": self.lines.flatten(),
+            "lines": self.lines,
             "far": float(self.far),
             "fade_start": float(self.fade[0]),
             "fade_slope": 1.0 / (self.fade[1] - self.fade[0]),
@@ -74,7 +74,7 @@ class FusedField:
     """
 
     tables: tuple[Tensor, Tensor]
-    levels: Int[Tensor, " numbers"]
+    levels: Int[Tensor, "levels 6"]
     weights: Tensor
     biases: Float[Tensor, "3 h"]
     space: Space
@@ -95,13 +95,13 @@ class FusedField:
         """
         shapes = [len(network) for network in networks]
         wide = {len(weight) for net in networks for weight in net[:-1]}
-        n_levels = position_grid.layout.n_levels
-        if shapes != [3, 3, 2] or len(wide) != 1 or ambient_grid.layout.n_levels != n_levels:
+        n_levels = len(position_grid.layout.levels)
+        if shapes != [3, 3, 2] or len(wide) != 1 or len(ambient_grid.layout.levels) != n_levels:
             raise ValueError("the fused field has networks of 3, 3 and 2 layers of one width")
         layers, width = field_layers(networks, n_levels, space.amx)
         return FusedField(
             tables=(grid_rows(position_grid, space.amx), grid_rows(ambient_grid, space.amx)),
-            levels=torch.cat([grid_levels(grid.layout) for grid in (position_grid, ambient_grid)]),
+            levels=torch.cat([position_grid.layout.levels, ambient_grid.layout.levels]),
             weights=packed(layers, space.amx),
             biases=torch.zeros(3, width),
             space=space,
@@ -138,15 +138,15 @@ def render_fused(
         hidden, amx = field.biases.shape[1], int(field.space.amx)
         if field.of_direction is not None:
             by_ray = sh_encode(directions) @ field.of_direction.T
-            by_ray = functional.pad(by_ray, (0, hidden - by_ray.shape[1])).flatten()
+            by_ray = functional.pad(by_ray, (0, hidden - by_ray.shape[1]))
         launch_blocks(
             "fused_rays.h",
             -(-len(origins) // RAYS),
-            {"LEVELS": len(field.levels) // 12, "HIDDEN": hidden, "RAYS": RAYS, "AMX": amx},
-            origins=vectors(origins),
-            directions=vectors(directions),
-            ranges=vectors(ranges),
-            bits=occupancy.bits.view(-1).view(torch.uint8),
+            {"LEVELS": len(field.levels) // 2, "HIDDEN": hidden, "RAYS": RAYS, "AMX": amx},
+            origins=origins,
+            directions=directions,
+            ranges=ranges,
+            bits=occupancy.bits.view(torch.uint8),
             resolution=occupancy.resolution,
             step=float(step),
             stop=float(stop),
@@ -156,9 +156,9 @@ def render_fused(
             ambient_table=field.tables[1],
             levels=field.levels,
             weights=field.weights,
-            biases=field.biases.flatten(),
+            biases=field.biases,
             ray_biases=by_ray,
-            sums=sums.view(-1),
+            sums=sums,
             **field.space.given(),
         )
         return sums
@@ -173,7 +173,7 @@ class FusedImage:
     """
 
     table: Tensor
-    levels: Int[Tensor, " numbers"]
+    levels: Int[Tensor, "levels 6"]
     weights: Tensor
     sizes: tuple[tuple[str, int], ...]
 
@@ -194,7 +194,7 @@ class FusedImage:
         layers = padded(networks, groups, amx)
         seen_out, bend_out, colour_out = ([len(weight) for weight in net] for net in layers)
         sizes = {
-            "LEVELS": grid.layout.n_levels,
+            "LEVELS": len(grid.layout.levels),
             "HIDDEN": max(*seen_out, *bend_out, *colour_out),
             "ENCODED": encoded,
             "BEND": bend_out[0],
@@ -205,7 +205,7 @@ class FusedImage:
         }
         sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
         table, weights = grid_rows(grid, amx), packed(sum(layers, []), amx)
-        return FusedImage(table, grid_levels(grid.layout), weights, tuple(sizes.items()))
+        return FusedImage(table, grid.layout.levels, weights, tuple(sizes.items()))
 
     def __call__(
         self,
@@ -229,7 +229,8 @@ class FusedImage:
             "fused_image.h",
             -(-len(pixels) // PIXELS),
             dict(self.sizes),
-            pixels=vectors(pixels.int()),
+            pixels=pixels.int(),
+            width=seen_alpha.shape[1],
             columns=columns,
             rows=rows,
             strengths=strengths,
@@ -238,8 +239,8 @@ class FusedImage:
             table=self.table,
             levels=self.levels,
             weights=self.weights,
-            biases=torch.stack(shared).flatten(),
-            values=values.view(-1),
+            biases=torch.stack(shared),
+            values=values,
         )
         return values
 
@@ -265,18 +266,15 @@ def padded(
     """
     columns, found = TILE[1] if amx else 1, []
     for layers, groups in zip(networks, blocks, strict=True):
-        first, *rest = (weight.detach().float() for weight in layers)
-        parts = first.split(list(groups), dim=1)
+        parts = layers[0].float().split(list(groups), dim=1)
         parts = [functional.pad(part, (0, -part.shape[1] % columns)) for part in parts]
-        first = torch.cat(parts, 1)
-        outs = [padded_width(len(weight), amx) for weight in layers[:-1]] + [len(layers[-1])]
-        sizes = zip([first, *rest], outs, [first.shape[1], *outs], strict=False)
-        found.append(
-            [
-                functional.pad(weight, (0, n_in - weight.shape[1], 0, n_out - len(weight)))
-                for weight, n_out, n_in in sizes
-            ]
-        )
+        n_in, wide = sum(part.shape[1] for part in parts), []
+        for weight in (torch.cat(parts, 1), *layers[1:]):
+            n_out = len(weight) if weight is layers[-1] else padded_width(len(weight), amx)
+            sides = (0, n_in - weight.shape[1], 0, n_out - len(weight))
+            wide.append(functional.pad(weight.float(), sides))
+            n_in = n_out
+        found.append(wide)
     return found
 
 

@@ -25,23 +25,25 @@ struct Image : Networks {
 
 Networks::begin();
 Image image = {};
-int n = given.pixels.shape[0], start = block * PIXELS, end = start + PIXELS < n ? start + PIXELS : n;
+int n = given.pixels.shape[0] / 2, start = block * PIXELS, end = start + PIXELS < n ? start + PIXELS : n;
 for (; start < end; start += LANES) {
   int column[LANES], row[LANES];
   for (int j = 0; j < LANES; j++) {
-    const auto& at = given.pixels.data[start + j < n ? start + j : n - 1];
+    const int* at = given.pixels.data + 2 * (start + j < n ? start + j : n - 1);
     column[j] = at[0], row[j] = at[1];
   }
   floats x, y, seen[4], rgba[4];
   for (int i = ENCODED / 2 - 1; i >= 0; i--) {  // the place itself comes last
     for (int j = 0; j < LANES; j++) {
-      x[j] = wp::index(given.columns, column[j], i), y[j] = wp::index(given.rows, row[j], i);
+      x[j] = given.columns.data[ENCODED / 2 * column[j] + i];
+      y[j] = given.rows.data[ENCODED / 2 * row[j] + i];
     }
     Image::put(image.input + Image::GRID + Image::PAIR * i, x, y);
   }
   for (int j = 0; j < LANES; j++) {
-    for (int c = 0; c < 3; c++) seen[c][j] = wp::index(given.seen_colour, row[j], column[j], c);
-    seen[3][j] = wp::index(given.seen_alpha, row[j], column[j]);
+    int pixel = row[j] * given.width + column[j];
+    for (int c = 0; c < 3; c++) seen[c][j] = given.seen_colour.data[3 * pixel + c];
+    seen[3][j] = given.seen_alpha.data[pixel];
   }
   for (int c = 0; c < 4; c += 2)
     Image::put(image.hidden + Image::PAIR * (c / 2), seen[c], seen[c + 1]);

@@ -44,7 +44,7 @@ field.levels = given.levels.data;
 field.lines = Lines{
     given.lines.data, given.lines.shape[0] / 11, given.far, given.fade_start, given.fade_slope};
 
-int n_rays = given.ranges.shape[0], next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
+int n_rays = given.ranges.shape[0] / 2, next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
 int ray[LANES], count[LANES];
 alignas(64) float x[LANES], y[LANES], z[LANES], distance[LANES], number[LANES], first[LANES];
 alignas(64) float light[LANES], active[LANES], alpha[LANES], reach[LANES], spread[LANES], seen[LANES];
@@ -59,12 +59,12 @@ while (true) {
         if (next >= end) break;
         ray[j] = next++, count[j] = 0, light[j] = 1.0f, first[j] = 0.0f;
         alpha[j] = reach[j] = spread[j] = seen[j] = rgb[0][j] = rgb[1][j] = rgb[2][j] = 0.0f;
-        distance[j] = 0.0f, number[j] = __builtin_ceilf(given.ranges.data[ray[j]][0] / given.step - 0.5f);
+        distance[j] = 0.0f, number[j] = __builtin_ceilf(given.ranges.data[2 * ray[j]] / given.step - 0.5f);
       }
-      const auto &from = given.origins.data[ray[j]], &to = given.directions.data[ray[j]];
+      const float *from = given.origins.data + 3 * ray[j], *to = given.directions.data + 3 * ray[j];
       while (light[j] > given.stop && active[j] == 0.0f) {
         float at = (number[j] + 0.5f) * given.step;
-        if (!(at < given.ranges.data[ray[j]][1])) break;
+        if (!(at < given.ranges.data[2 * ray[j] + 1])) break;
         number[j] += 1.0f;
         float p[3], low = 1.0f, high = 0.0f;
         for (int c = 0; c < 3; c++) {

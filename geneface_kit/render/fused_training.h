@@ -262,7 +262,7 @@ for (; at < end; at += LANES) {
 #if BACKWARD  // where it was moved to
     const float* p = given.points.data + 5 * k;
 #else
-    const auto& p = given.positions.data[k];
+    const float* p = given.positions.data + 3 * k;
 #endif
     field.x[j] = p[0], field.y[j] = p[1], field.z[j] = p[2];
   }
@@ -271,7 +271,7 @@ for (; at < end; at += LANES) {
   floats of_density = 0.0f, of_colour[3] = {0.0f, 0.0f, 0.0f}, of_ambient = 0.0f;
   for (int j = 0; j < count; j++) {
     of_density[j] = given.density.data[at + j], of_ambient[j] = given.ambient.data[at + j];
-    for (int c = 0; c < 3; c++) of_colour[c][j] = given.colour.data[at + j][c];
+    for (int c = 0; c < 3; c++) of_colour[c][j] = given.colour.data[3 * (at + j) + c];
   }
   int n_weights = given.weight_gradient.shape[0] / given.n_parts;
   int n_biases = given.ambient_bias_gradient.shape[0] / given.n_parts;
@@ -293,7 +293,7 @@ for (; at < end; at += LANES) {
   floats ambient = __builtin_elementwise_abs(ambient_x) + __builtin_elementwise_abs(ambient_y);
   for (int j = 0; j < count; j++) {
     given.density.data[at + j] = density[j], given.ambient.data[at + j] = ambient[j];
-    for (int c = 0; c < 3; c++) given.colour.data[at + j][c] = field.rgb[c][j];
+    for (int c = 0; c < 3; c++) given.colour.data[3 * (at + j) + c] = field.rgb[c][j];
     float* point = given.points.data + 5 * (at + j);
     point[0] = field.x[j], point[1] = field.y[j], point[2] = field.z[j];
     point[3] = field.at_x[j], point[4] = field.at_y[j];

@@ -6,7 +6,7 @@ and `grid_adjoint.h`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import no_type_check
 
 import numpy as np
@@ -37,22 +37,8 @@ class GridLayout:
     """
 
     n_dims: int
-    scales: Float[Tensor, " levels"]
-    offsets: Int[Tensor, " levels_and_end"]
-    rows: Int[Tensor, "levels 4"]  # stride_1, stride_2, bit mask, 1 where hashed
-
-    @property
-    def n_levels(self) -> int:
-        return self.scales.shape[0]
-
-    @property
-    def n_rows(self) -> int:
-        return int(self.offsets[-1])
-
-    def to(self, device: torch.device) -> "GridLayout":
-        """The same layout on another device."""
-        tensors = (self.scales.to(device), self.offsets.to(device), self.rows.to(device))
-        return GridLayout(self.n_dims, *tensors)
+    levels: Int[Tensor, "levels 6"]  # scale's bits, first row, both strides, mask, 1 where hashed
+    n_rows: int
 
     @staticmethod
     def make(
@@ -76,7 +62,7 @@ class GridLayout:
             raise ValueError(f"kind must be 'hash' or 'tiled', got {kind!r}")
         # float32 throughout, as in the official kernels: fine lattices feel the last digit
         growth = np.float32(math.log2(finest / base) / max(1, n_levels - 1))
-        scales, offsets, rows = [], [0], []
+        scales, levels, first_row = [], [], 0
         for level in range(n_levels):
             scale = float(np.exp2(np.float32(level) * growth) * np.float32(base) - np.float32(1))
             side = math.ceil(round(scale, 3)) + 2
@@ -90,14 +76,11 @@ class GridLayout:
             full = stride > n_rows
             mask = n_rows - 1 if full else 2**31 - 1
             scales.append(scale)
-            offsets.append(offsets[-1] + n_rows)
-            rows.append([strides[1], strides[2], mask, int(full and kind == "hash")])
-        return GridLayout(
-            n_dims,
-            torch.tensor(scales, dtype=torch.float32),
-            torch.tensor(offsets, dtype=torch.int32),
-            torch.tensor(rows, dtype=torch.int32),
-        )
+            levels.append([first_row, *strides[1:], mask, int(full and kind == "hash")])
+            first_row += n_rows
+        bits = torch.tensor(scales, dtype=torch.float32).view(torch.int32)
+        levels = torch.cat([bits[:, None], torch.tensor(levels, dtype=torch.int32)], 1)
+        return GridLayout(n_dims, levels, first_row)
 
 
 class GridEncoding(nn.Module):
@@ -110,11 +93,11 @@ class GridEncoding(nn.Module):
 
     @property
     def n_features(self) -> int:
-        return 2 * self.layout.n_levels
+        return 2 * len(self.layout.levels)
 
     def forward(self, points: Points) -> Features:
-        if self.layout.scales.device != points.device:
-            self.layout = self.layout.to(points.device)
+        if self.layout.levels.device != points.device:
+            self.layout = replace(self.layout, levels=self.layout.levels.to(points.device))
         return grid_encode(points, self.table, self.layout)
 
 
@@ -136,18 +119,17 @@ class _GridEncode(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points, table, layout):
         ctx.save_for_backward(points, table)
-        ctx.layout = layout
-        features = points.new_empty(len(points), layout.n_levels, 2)
+        ctx.layout, n_levels = layout, len(layout.levels)
+        features = points.new_empty(len(points), n_levels, 2)
         if points.device.type == "cpu":
-            sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims, "POINTS": POINTS}
             launch_blocks(
                 "grid_lookup.h",
                 -(-len(points) // POINTS),
-                sizes,
-                points=points.view(-1),
-                table=table.view(-1),
-                levels=grid_levels(layout),
-                features=features.view(-1),
+                {"LEVELS": n_levels, "DIMS": layout.n_dims, "POINTS": POINTS},
+                points=points,
+                table=table,
+                levels=layout.levels,
+                features=features,
             )
         else:
             launch_lookup(points, table, layout, features)
@@ -156,27 +138,27 @@ class _GridEncode(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         points, table = ctx.saved_tensors
-        layout, wants_points = ctx.layout, ctx.needs_input_grad[0]
-        gradient = gradient.contiguous().view(len(points), layout.n_levels, 2)
+        wants_points, n_levels = ctx.needs_input_grad[0], len(ctx.layout.levels)
+        gradient = gradient.contiguous().view(len(points), n_levels, 2)
         table_gradient = torch.zeros_like(table)
         if points.device.type != "cpu":
             points_gradient = torch.zeros_like(points) if wants_points else None
             adjoint = (points_gradient, table_gradient, gradient)
-            launch_lookup(points, table, layout, gradient, adjoint)
+            launch_lookup(points, table, ctx.layout, gradient, adjoint)
             return points_gradient, table_gradient, None
         # a level a block, and a slice each: no two threads ever add to the same number
-        slices = points.new_zeros(layout.n_levels if wants_points else 0, *points.shape)
-        sizes = {"LEVELS": layout.n_levels, "DIMS": layout.n_dims}
+        slices = points.new_zeros(n_levels if wants_points else 0, *points.shape)
+        sizes = {"LEVELS": n_levels, "DIMS": ctx.layout.n_dims}
         launch_blocks(
             "grid_adjoint.h",
-            layout.n_levels,
+            n_levels,
             sizes | {"WANTS_POINTS": int(wants_points)},
-            points=points.view(-1),
-            table=table.view(-1),
-            levels=grid_levels(layout),
-            gradient=gradient.view(-1),
-            table_gradient=table_gradient.view(-1),
-            points_gradient=slices.view(-1),
+            points=points,
+            table=table,
+            levels=ctx.layout.levels,
+            gradient=gradient,
+            table_gradient=table_gradient,
+            points_gradient=slices,
         )
         return slices.sum(0) if wants_points else None, table_gradient, None
 
@@ -191,18 +173,17 @@ def launch_lookup(
     """Runs the Warp kernel over all levels of all points: forward, or with `adjoint`, the
     gradients of points (None for none), table and features, backward by Warp's differentiation,
     which adds to rows with atomics."""
-    vector = wp.vec2 if layout.n_dims == 2 else wp.vec3
-    inputs = [array(points, vector), array(table, wp.vec2), array(layout.scales)]
-    inputs += [array(layout.offsets), array(layout.rows, wp.vec4i), array(features, wp.vec2)]
+    vector, levels = wp.vec2 if layout.n_dims == 2 else wp.vec3, layout.levels
+    inputs = [array(points, vector), array(table, wp.vec2), array(levels.view(torch.float32))]
+    inputs += [array(levels), array(features, wp.vec2)]
     options = {}
     if adjoint is not None:
         of_points, of_table, of_features = adjoint
         back = [None if of_points is None else array(of_points, vector), array(of_table, wp.vec2)]
-        back += [None, None, None, array(of_features, wp.vec2)]
-        options = {"adjoint": True, "adj_inputs": back}
+        options = {"adjoint": True, "adj_inputs": [*back, None, None, array(of_features, wp.vec2)]}
     kernel = loaded(lookup_kernel(layout.n_dims), points.device)
     where = wp.device_from_torch(points.device)
-    wp.launch(kernel, (layout.n_levels, len(points)), inputs, device=where, **options)
+    wp.launch(kernel, (len(levels), len(points)), inputs, device=where, **options)
 
 
 @once
@@ -216,16 +197,15 @@ def lookup_kernel(n_dims: int) -> wp.Kernel:
     def grid_lookup(
         points: wp.array(dtype=vector),
         table: wp.array(dtype=wp.vec2),
-        scales: wp.array(dtype=float),
-        offsets: wp.array(dtype=int),
-        rows: wp.array(dtype=wp.vec4i),
+        scales: wp.array2d(dtype=float),
+        levels: wp.array2d(dtype=int),
         features: wp.array2d(dtype=wp.vec2),
     ):
         level, i = wp.tid()
-        u, row = points[i], rows[level]
+        u, hashed = points[i], levels[level, 5] == 1
         total = wp.vec2(0.0)
         if wp.min(u) >= 0.0 and wp.max(u) <= 1.0:
-            p = u * scales[level] + vector(0.5)
+            p = u * scales[level, 0] + vector(0.5)
             for corner in range(n_corners):
                 w = float(1.0)  # noqa: UP018  (a variable, in Warp)
                 at = wp.vec3ui()
@@ -235,17 +215,11 @@ def lookup_kernel(n_dims: int) -> wp.Kernel:
                     share = p[axis] - float(low)
                     w *= wp.where(bit == 1, share, 1.0 - share)
                     at[axis] = low + wp.uint32(bit)
-                index = at[0] + at[1] * wp.uint32(row[0]) + at[2] * wp.uint32(row[1])
-                if row[3] == 1:
+                index = at[0] + at[1] * wp.uint32(levels[level, 2])
+                index += at[2] * wp.uint32(levels[level, 3])
+                if hashed:
                     index = at[0] ^ (at[1] * PRIME_1) ^ (at[2] * PRIME_2)
-                total += w * table[offsets[level] + int(index & wp.uint32(row[2]))]
+                total += w * table[levels[level, 1] + int(index & wp.uint32(levels[level, 4]))]
         features[i, level] = total
 
     return grid_lookup
-
-
-def grid_levels(layout: GridLayout) -> Int[Tensor, " numbers"]:
-    """Six numbers a level, for kernels in C++: its scale's bits, offset, two strides, mask, and 1
-    where hashed."""
-    columns = [layout.scales.view(torch.int32), layout.offsets[:-1], *layout.rows.unbind(1)]
-    return torch.stack([column.cpu() for column in columns], 1).flatten()

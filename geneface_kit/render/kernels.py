@@ -106,7 +106,7 @@ def launch_blocks(source: str, n_blocks: int, sizes: dict[str, int], **values: A
     file `source`. Each core takes every so-manieth block: heavy ones lie side by side.
 
     sizes: macros of the source (AMX, HALF: bfloat16 tiles, 0 unless given). values: what it reads
-    and writes as `given.NAME`: tensors, `vectors` and numbers, which must be float or int as it
+    and writes as `given.NAME`: tensors, flat there, and numbers, which must be float or int as it
     wants them. The source is also told `block` and `part`, the number of its thread.
     """
     if not n_blocks:
@@ -116,8 +116,8 @@ def launch_blocks(source: str, n_blocks: int, sizes: dict[str, int], **values: A
     sizes = {"HALF": sizes["AMX"]} | sizes
     for name, value in values.items():
         if isinstance(value, torch.Tensor):
-            values[name] = wp.from_torch(value.detach().contiguous())
-    kinds = tuple((name, _kind(value)) for name, value in values.items())
+            values[name] = wp.from_torch(value.detach().contiguous().view(-1))
+    kinds = tuple((name, getattr(value, "dtype", type(value))) for name, value in values.items())
     kernel, given = _block_kernel(source, kinds, tuple(sizes.items()))
     kernel, filled = loaded(kernel, torch.device("cpu")), given()
     for name, value in values.items():
@@ -129,13 +129,6 @@ def launch_blocks(source: str, n_blocks: int, sizes: dict[str, int], **values: A
         wp.launch(kernel, dim=n, inputs=[filled, number, n_parts], device="cpu")
 
     on_threads(part, n_parts)
-
-
-def vectors(rows: torch.Tensor) -> wp.array:
-    """A tensor (n, 2 or 3) as kernels of `launch_blocks` see it: n vectors."""
-    _start()
-    kinds = {torch.float32: (wp.vec2, wp.vec3), torch.int32: (wp.vec2i, wp.vec3i)}
-    return wp.from_torch(rows.detach().contiguous(), kinds[rows.dtype][rows.shape[1] - 2])
 
 
 def n_threads() -> int:
@@ -173,18 +166,10 @@ def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     return kernel
 
 
-def _kind(value: Any) -> Any:
-    """Type of a kernel's argument: of an array what it holds and its axes, else int or float."""
-    return (value.dtype, value.ndim) if isinstance(value, wp.array) else type(value)
-
-
 @once
 def _block_kernel(source: str, kinds: tuple, sizes: tuple) -> tuple[wp.Kernel, Any]:
     """The kernel of a source, and the Warp struct that it is given."""
-    types = {
-        name: wp.array(dtype=kind[0], ndim=kind[1]) if isinstance(kind, tuple) else kind
-        for name, kind in kinds
-    }
+    types = {name: kind if kind in (int, float) else wp.array(dtype=kind) for name, kind in kinds}
     given = wp.struct(type(Path(source).stem, (), {"__annotations__": types}))
     defined = [f"#define {name} {number}" for name, number in sizes]
     parts = [Path(__file__).with_name(part).read_text() for part in ("fused.h", source)]

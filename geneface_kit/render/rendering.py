@@ -88,18 +88,20 @@ def render_rays(
     samples = march(origins, directions, occupancy, step=step, **how)
     if not stop:
         return _render_samples(field, directions, samples)
-    light = torch.ones(len(origins), device=origins.device)
-    rounds: list[tuple[Rendering, Tensor]] = []
+    light, zeros = (torch.full_like(ranges[:, 0], value) for value in (1.0, 0.0))
+    sums = [torch.zeros_like(origins), zeros, zeros, zeros, zeros, zeros.long()]
     n_rounds = -(-(int(samples.rank.max()) + 1) // round_size) if len(samples) else 0
     for number in range(n_rounds):
         now = (samples.rank // round_size == number) & (light > stop)[samples.ray_index]
         part = samples.taken(now.nonzero()[:, 0])
         if not len(part):
             break
-        rendering = _render_samples(field, directions, part)
-        rounds.append((rendering, light))
-        light = light * (1 - rendering.alpha)
-    return _joined(rounds, origins)
+        seen = _render_samples(field, directions, part)
+        dimmed = [light * values for values in (seen.alpha, seen.depth, seen.depth_variance)]
+        parts = [light[:, None] * seen.colour, *dimmed, seen.ambient, seen.n_samples]
+        sums = [total + values for total, values in zip(sums, parts, strict=True)]
+        light = light * (1 - seen.alpha)
+    return Rendering(*sums)
 
 
 @torch.no_grad()
@@ -150,15 +152,3 @@ def _render_samples(field: Field, directions: Tensor, samples: Samples) -> Rende
     n_samples = torch.bincount(samples.ray_index, minlength=samples.n_rays)
     sums = (found.colour, found.alpha, found.depth, found.depth_variance)
     return Rendering(*sums, ambient, n_samples)
-
-
-def _joined(rounds: list[tuple[Rendering, Tensor]], origins: Tensor) -> Rendering:
-    """Rounds of the same rays, near to far, each dimmed by what lies before it."""
-    zeros = origins.new_zeros(len(origins))
-    sums = [torch.zeros_like(origins), zeros, zeros, zeros, zeros, zeros.long()]
-    for part, light in rounds:
-        seen = (part.alpha, part.depth, part.depth_variance)
-        parts = [light[:, None] * part.colour, *(light * values for values in seen)]
-        parts += [part.ambient, part.n_samples]
-        sums = [total + values for total, values in zip(sums, parts, strict=True)]
-    return Rendering(*sums)

@@ -40,7 +40,7 @@ def test_points_side_by_side_are_what_each_is_alone_and_what_cuda_looks_up(n_dim
     points = torch.rand(37, n_dims, generator=generator)  # two full rows of lanes and five points
     points[0], points[1], points[2, 0], points[36, 1] = 0.0, 1.0, -0.01, 1.01
     table = torch.randn(layout.n_rows, 2, generator=generator)
-    alone = torch.full((37, layout.n_levels, 2), 9.0)
+    alone = torch.full((37, len(layout.levels), 2), 9.0)
     launch_lookup(points, table, layout, alone)
     together = grid_encode(points, table, layout)
     for k in range(37):
@@ -121,10 +121,10 @@ def test_outside_the_box_is_zero():
 def test_layout_has_the_official_sizes():
     # official code: 16 levels, 16 to 2048, 2^16 rows
     layout = GridLayout.make(3, kind="tiled")
-    sizes = (layout.offsets[1:] - layout.offsets[:-1]).tolist()
+    sizes = layout.levels[:, 1].diff().tolist() + [layout.n_rows - int(layout.levels[-1, 1])]
     assert sizes == [4920, 13824, 32768] + 13 * [65536]
     assert GridLayout.make(2).n_rows == 555_520
-    ignores_z = (layout.rows[:, 1] == 0).tolist()
+    ignores_z = (layout.levels[:, 3] == 0).tolist()
     assert ignores_z == 9 * [False] + 7 * [True]
 
 

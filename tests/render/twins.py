@@ -16,9 +16,9 @@ def grid_encode_torch(points: Points, table: Table, layout: GridLayout) -> Featu
     """`grid.grid_encode`."""
     inside = ((points >= 0) & (points <= 1)).all(-1, keepdim=True)
     features = []
-    for level in range(layout.n_levels):
-        stride_1, stride_2, mask, hashed = (int(value) for value in layout.rows[level])
-        p = points * layout.scales[level] + 0.5
+    for level in range(len(layout.levels)):
+        first, stride_1, stride_2, mask, hashed = layout.levels[level, 1:].tolist()
+        p = points * layout.levels[level, 0].view(torch.float32) + 0.5
         cell = p.detach().floor()
         w = p - cell
         cell = torch.where(inside, cell, 0).long()
@@ -34,7 +34,7 @@ def grid_encode_torch(points: Points, table: Table, layout: GridLayout) -> Featu
                 row = at[:, 0] + at[:, 1] * stride_1
                 row = row + at[:, 2] * stride_2 if layout.n_dims == 3 else row
             weight = torch.where(bit == 1, w, 1 - w).prod(-1, keepdim=True)
-            total = total + weight * table[layout.offsets[level] + (row & mask)]
+            total = total + weight * table[first + (row & mask)]
         features.append(torch.where(inside, total, 0))
     return torch.cat(features, dim=-1)
 
