@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from geneface_kit.person.speech.acoustics import STEP
-from geneface_kit.person.speech.conformer import CHANNELS, load_conformer
+from geneface_kit.person.speech.conformer import CHANNELS, N_BLOCKS, load_conformer
 from geneface_kit.person.speech.encoders import fit_length, in_pieces, levelled
 
 __all__ = ["SHAPES", "Mark", "certain_marks", "hama_layers", "shape_probabilities"]
@@ -50,7 +50,9 @@ def hama_layers(audio: Float[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "
     """
 
     def everything(sound: torch.Tensor) -> torch.Tensor:
-        blocks, log_probabilities = load_conformer()(sound)
+        network = load_conformer()
+        blocks = network(sound, N_BLOCKS)
+        log_probabilities = torch.log_softmax(network.proj(blocks[-1]), dim=-1)
         return torch.cat([*blocks, log_probabilities], dim=1)  # (s, 4 * 144 + 191)
 
     n_steps = max(1, len(audio) // STEP)

@@ -25,8 +25,7 @@ class Film:
 def read_film(path: Path | str, *, size: int | None = None, max_s: float | None = None) -> Film:
     """Frames whose longer side is `size` (None: as stored), and their sound."""
     frames = np.stack(list(clip.stream_frames(path, long_side=size, max_s=max_s)))
-    audio = clip.sound_of(path)
-    audio = np.zeros(0, np.float32) if audio is None else audio
+    audio = clip.sound_of(path) if clip.probe(path).n_sounds else np.zeros(0, np.float32)
     return Film(frames, audio[: round(len(frames) / clip.FPS * clip.SAMPLE_RATE)])
 
 

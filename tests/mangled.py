@@ -33,13 +33,13 @@ def decode(path: Path) -> str:
             n_frames += 1
             assert frame.dtype == np.uint8 and frame.shape[2] == 3
             assert n_frames < MOST_FRAMES, "the video does not end"
-        sound = clip.sound_of(path)
-        assert sound is None or np.isfinite(sound).all()
-        assert sound is None or len(sound) < 60 * clip.SAMPLE_RATE, "the sound does not end"
+        sound = clip.sound_of(path) if clip.probe(path).n_sounds else np.zeros(0, np.float32)
+        assert np.isfinite(sound).all()
+        assert len(sound) < 60 * clip.SAMPLE_RATE, "the sound does not end"
     except ValueError as error:
         assert "\n" not in str(error), error
         return "refused"
-    return f"{n_frames} frames, {0 if sound is None else len(sound)} samples"
+    return f"{n_frames} frames, {len(sound)} samples"
 
 
 def main(seeds: range, files: list[Path]) -> None:

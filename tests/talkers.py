@@ -1,6 +1,6 @@
 """Made-up speakers for tests: the mouth follows the speech features exactly, plus each a face.
 
-`write_corpus` puts such speakers into shards, as if their clips had been read.
+`write_corpus` puts such speakers into a corpus, as if their clips had been read.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from geneface_kit.motion.weights import Motion
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
 from geneface_kit.person.corpus.manifest import Outcome, clip_jobs, corpus_folder
-from geneface_kit.person.corpus.shards import pack
+from geneface_kit.person.corpus.store import pack
 from geneface_kit.person.speech import Speech
 from geneface_kit.pipeline.settings import Settings, resolve
 from geneface_kit.runs import Run

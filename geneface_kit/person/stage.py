@@ -191,7 +191,7 @@ def prepare(
     step("scan")
     # what can be refused without looking at pictures is, before the long way
     load_encoder(config.encoder)
-    sounds = [speech.offset.read_sound(path, config.sound) for path in clips_of(source)]
+    sounds = [clip.chosen_sound(path, config.sound) for path in clips_of(source)]
     scan = framing.scan_all(clips_of(source), max_s=config.max_s)
     taken, warnings = takes.chosen(scan, config.span)
     taken, heard, notes = _heard(scan, taken, sounds)

@@ -77,9 +77,10 @@ def save_mouth_ridge(folder: Path | str, out: Path | str) -> None:
     """Fit the mouth regression on every video of a folder and write it to an npz file."""
     predictors, mouths = [], []
     for path in sorted(Path(folder).rglob("*.mp4")):
-        audio = sound_of(path)
-        if audio is None:
-            log.warning("%s has no sound and is left out", path)
+        try:
+            audio = sound_of(path)
+        except ValueError as error:
+            log.warning("%s; left out", error)
             continue
         mesh = fill_gaps(detect(stream_frames(path, long_side=480)))
         mouth = mouth_shape(track(mesh, 480).landmarks)

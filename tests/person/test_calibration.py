@@ -86,9 +86,8 @@ def test_gain_and_leak_are_recovered():
     gain = np.diag([0.8, 1.2, 1.0]) + random.normal(0, 0.05, (3, 3))
     leak = random.normal(0, 0.1, (3, 68, 3))
     for lost in (frozenset(), frozenset({1, 3})):
-        found = response_of(gain, leak, lost)
-        assert np.allclose(found.gain, gain, atol=1e-6) and np.allclose(found.leak, leak)
-        assert found.spread.max() < 1e-6
+        found_gain, found_leak = response_of(gain, leak, lost)
+        assert np.allclose(found_gain, gain, atol=1e-6) and np.allclose(found_leak, leak)
 
 
 def test_a_detector_that_loses_the_face_is_left_alone(caplog):
@@ -101,8 +100,7 @@ def test_an_uncertain_gain_is_drawn_towards_one():
     """Readings that scatter by 0.5 from picture to picture prove little about a gain of 1.6."""
     random = np.random.default_rng(1)
     gain = np.diag([1.6, 1.6, 1.6])
-    sure = response_of(gain, np.zeros((3, 68, 3)))
-    unsure = response_of(gain, np.zeros((3, 68, 3)), noise=random.normal(0, 0.5, (5, 1)))
-    assert np.diag(sure.gain) == pytest.approx(1.6)
-    assert (np.diag(unsure.gain) < 1.6).all() and (np.diag(unsure.gain) > 1).all()
-    assert unsure.spread.min() > 0.1
+    sure, _ = response_of(gain, np.zeros((3, 68, 3)))
+    unsure, _ = response_of(gain, np.zeros((3, 68, 3)), noise=random.normal(0, 0.5, (5, 1)))
+    assert np.diag(sure) == pytest.approx(1.6)
+    assert (np.diag(unsure) < 1.6).all() and (np.diag(unsure) > 1).all()

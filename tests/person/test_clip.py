@@ -294,7 +294,8 @@ def test_a_silent_wav_is_a_warning(tmp_path, caplog):
 
 def test_a_wav_beside_a_silent_video_is_its_sound(tmp_path):
     clip.write_video(tmp_path / "v.mp4", gray_ramp(25), None)
-    assert clip.sound_of(tmp_path / "v.mp4") is None
+    with pytest.raises(ValueError, match="v.mp4 has no sound and no v.wav beside it"):
+        clip.sound_of(tmp_path / "v.mp4")
     clip.write_audio(tmp_path / "v.wav", tone(16_000, 1.0))
     assert abs(strongest_hertz(clip.sound_of(tmp_path / "v.mp4")) - 440) < 2
 

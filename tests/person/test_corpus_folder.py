@@ -54,7 +54,7 @@ def seen(monkeypatch):
             raise RuntimeError("a bug deep inside a library")
         return np.random.default_rng(len(text)).random((25 * int(text), 68, 3), np.float32)
 
-    def each(function, jobs, *, workers, limit_s):
+    def each(function, jobs, *, workers):
         for job in jobs:
             yield job, function(job)
 
@@ -122,13 +122,13 @@ def test_what_was_read_before_an_interrupt_is_not_read_again(videos, seen):
     assert seen == ["a.mp4", "b.mp4", "b.mp4"]
 
 
-def test_a_damaged_shard_is_read_again(videos, seen, caplog):
+def test_a_damaged_clip_is_read_again(videos, seen, caplog):
     add(videos, "a.mp4")
     before = prepare(videos).utterances[0]
-    array = next(videos.parent.rglob("shard-*"))
+    array = next(videos.parent.rglob("*.safetensors"))
     array.write_bytes(array.read_bytes()[:-4])
     after = prepare(videos).utterances[0]
-    assert "shard-00000.safetensors of the corpus is damaged" in caplog.text
+    assert "a.mp4 of the corpus is damaged" in caplog.text
     np.testing.assert_array_equal(before.speech.features, after.speech.features)
 
 
@@ -161,10 +161,10 @@ def test_a_clip_that_kills_its_process_is_listed(videos, seen, monkeypatch):
     add(videos, "b.mp4")
     each = build.each
 
-    def each_but_a(function, jobs, **limits):
+    def each_but_a(function, jobs, *, workers):
         reason = "its process died (SIGSEGV(-11))"
         yield jobs[0], ({"stage": "process", "reason": reason}, {})
-        yield from each(function, jobs[1:], **limits)
+        yield from each(function, jobs[1:], workers=workers)
 
     monkeypatch.setattr(build, "each", each_but_a)
     data = prepare(videos)
@@ -183,7 +183,7 @@ def test_silence_is_broken_and_a_missing_network_is_not_the_clips_fault(videos, 
         raise FileNotFoundError("the weights of hubert are not here")
 
     monkeypatch.setattr(preprocess.speech, "encode", encode)
-    config = CorpusConfig(folder=str(videos), encoder="hubert-large", **PLAIN)
+    config = CorpusConfig(folder=str(videos), encoder="mel", **PLAIN)
     with pytest.raises(FileNotFoundError, match="the weights of hubert are not here"):
         corpus.prepare(config)
     monkeypatch.setattr(clip, "sound_of", lambda path: np.zeros(48_000, np.float32))
@@ -254,7 +254,7 @@ def test_every_clip_of_an_awkward_folder_ends_somewhere(videos, capsys):
     config = CorpusConfig(folder=str(videos), max_s=3.0)
     data = corpus.prepare(config)
     assert {row["file"]: row["stage"] for row in listed(data)} == AWKWARD
-    assert data.broken["mute.mp4"] == "mute.mp4 has no sound and no mute.wav beside it"
+    assert data.broken["mute.mp4"].startswith("mute.mp4 has no sound and no mute.wav beside it")
     assert data.broken["grey.mp4"] == "grey.mp4 shows no face in 100 % of its frames"
     assert set(data.facts) == {"anna/one", "one"}
     assert all(abs(fact["offset_s"]) < 0.04 for fact in data.facts.values())  # it is in step
@@ -285,7 +285,7 @@ def test_ray_gives_the_same_corpus_as_processes_here(videos, tmp_path):
 
 @pytest.mark.slow
 def test_a_real_clip_is_read_once(shared_data, videos):
-    """2.5 seconds of a real speaker: landmarks and speech on one clock, then from the shards."""
+    """2.5 seconds of a real speaker: landmarks and speech on one clock, then from disk."""
     (videos / "speaker_2.mp4").symlink_to(shared_data / "corpus" / "speaker_2.mp4")
     data = prepare(videos, max_s=2.5)
     assert [utterance.name for utterance in data.utterances] == ["speaker_2"]
@@ -293,10 +293,10 @@ def test_a_real_clip_is_read_once(shared_data, videos):
     assert len(utterance.speech) == 2 * len(utterance) and 55 <= len(utterance) <= 63
     eyes = utterance.landmarks[:, 45, 0] - utterance.landmarks[:, 36, 0]
     np.testing.assert_allclose(eyes.mean(), 1, atol=0.05)
-    stamps = [path.stat().st_mtime_ns for path in sorted(data.folder.glob("shard-*"))]
+    stamps = [path.stat().st_mtime_ns for path in sorted(data.folder.glob("*.safetensors"))]
     again = prepare(videos, max_s=2.5)
     np.testing.assert_array_equal(again.utterances[0].landmarks, utterance.landmarks)
-    assert [p.stat().st_mtime_ns for p in sorted(again.folder.glob("shard-*"))] == stamps
+    assert [p.stat().st_mtime_ns for p in sorted(again.folder.glob("*.safetensors"))] == stamps
 
 
 def test_bench_counts_clips_per_minute_and_core(videos, monkeypatch, capsys):
@@ -345,10 +345,9 @@ def test_one_recording_under_two_names_is_read_once_and_is_one_speaker(videos, s
     index = read_json(path)
     told = {"compared", "reason", "stage"}
     clips = [
-        {key: one for key, one in entry.items() if key not in told}
-        for entry in index["clips"] + index["broken"]
+        {key: one for key, one in entry.items() if key not in told} for entry in index["clips"]
     ]
-    write_json(path, index | {"clips": clips, "broken": []})
+    write_json(path, index | {"clips": clips})
     assert prepare(videos).broken == {"berta/again.mp4": reason}
     assert prepare(videos, retry=True).broken == {"berta/again.mp4": reason}
     assert len(seen) == 3  # nothing was read again

@@ -189,12 +189,6 @@ def test_euler_angles_of_a_nod():
     assert np.allclose(euler_degrees(poses), [[10, 0, 0]], atol=1e-4)
 
 
-def test_pictures_of_another_size_are_refused():
-    mesh, _ = nodding_head(5)
-    with pytest.raises(ValueError, match="pictures must be"):
-        track(mesh, 256, pictures=np.zeros((5, 64, 64, 3), np.uint8))
-
-
 def test_infinite_points_are_refused():
     mesh, _ = nodding_head(5)
     mesh.points[0, 0, 0] = np.inf

@@ -20,6 +20,7 @@ from geneface_kit.pipeline.methods import METHODS
 from geneface_kit.pipeline.settings import PROFILES
 from geneface_kit.pipeline.stages import STAGES
 from notebooks.commands import PROGRAMS
+from notebooks.studies.ray_corpus import processes
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
     monkeypatch.setattr(corpus, "prepare", prepare)
     monkeypatch.setattr("notebooks.studies.ray_corpus.__main__.summary", str)
     assert main(["corpus", "films", "--workers", "3", "--retry"]) == 0
-    given = {"workers": 3, "retry": True}
+    given = {"workers": 3, "retry": True, "by": processes.each}
     assert capsys.readouterr().out == f"{('films', given)}\n"
 
 

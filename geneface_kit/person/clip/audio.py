@@ -32,12 +32,12 @@ class Sound:
     notes: tuple[str, ...] = ()
 
 
-def chosen_sound(path: Path | str, choice: str = "auto") -> Sound | None:
+def chosen_sound(path: Path | str, choice: str = "auto") -> Sound:
     """The sound of a video.
 
     choice: "track", the file's own; "beside", the .wav with the same stem; "auto": the first track
-    that is not silent, else the .wav, else a silent track. None when there is no sound at all.
-    Raises: FileNotFoundError for "beside" without a .wav.
+    that is not silent, else the .wav, else a silent track.
+    Raises: FileNotFoundError for "beside" without a .wav; ValueError without any sound.
     """
     path = Path(path)
     beside = beside_of(path, choice)
@@ -56,13 +56,16 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound | None:
     if beside is not None and choice == "auto":
         notes = [f"the video's own sound is silent: {beside.name} is used"] * (silent is not None)
         return Sound(*_decoded(beside, 0.0), tuple(notes))
+    if silent is None:
+        raise ValueError(
+            f"{path.name} has no sound and no {path.stem}.wav beside it; speech is needed"
+        )
     return silent
 
 
-def sound_of(path: Path | str) -> Float[np.ndarray, " n"] | None:
-    """The samples of `chosen_sound`, None without any."""
-    sound = chosen_sound(path)
-    return None if sound is None else sound.samples
+def sound_of(path: Path | str) -> Float[np.ndarray, " n"]:
+    """The samples of `chosen_sound`, which see."""
+    return chosen_sound(path).samples
 
 
 def beside_of(path: Path, choice: str = "auto") -> Path | None:
@@ -150,20 +153,19 @@ def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarra
     for frame in frames:
         if frame.sample_rate <= 0 or not frame.samples:
             continue
-        if kind != (frame.format.name, frame.layout.name, frame.sample_rate):
-            pieces += _resampled(resampler, None)
-            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-        time = frame.time
+        time, hole_s = frame.time, 0.0
         if not n_samples:
             first_s = time or 0.0
         elif time is not None:
             hole_s = time - first_s - n_samples / SAMPLE_RATE
-            if GAP_S < hole_s < JUMP_S:
-                pieces += _resampled(resampler, None)
-                resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-                pieces.append(np.zeros((2, round(hole_s * SAMPLE_RATE)), np.float32))
-                n_samples, n_holes = n_samples + hole_s * SAMPLE_RATE, n_holes + 1
+        is_hole = GAP_S < hole_s < JUMP_S
+        if is_hole or kind != (frame.format.name, frame.layout.name, frame.sample_rate):
+            pieces += _resampled(resampler, None)
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+        if is_hole:
+            pieces.append(np.zeros((2, round(hole_s * SAMPLE_RATE)), np.float32))
+            n_samples, n_holes = n_samples + hole_s * SAMPLE_RATE, n_holes + 1
         n_samples += frame.samples * SAMPLE_RATE / frame.sample_rate
         pieces += _resampled(resampler, frame)
     pieces += _resampled(resampler, None)

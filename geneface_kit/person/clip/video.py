@@ -3,7 +3,9 @@
 Both go frame by frame: a video is never held in memory as a whole.
 """
 
+import contextlib
 import functools
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -148,8 +150,8 @@ def _upright(
 def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """The frames, those that are two interlaced fields made whole ones (FFmpeg's bwdif)."""
     graph = None
-    for frame in frames:
-        if graph is None and frame.interlaced_frame:
+    for frame in itertools.chain(frames, [None]):
+        if graph is None and frame is not None and frame.interlaced_frame:
             graph = av.filter.Graph()
             names = ("width", "height", "format", "time_base")
             source = graph.add_buffer(**{name: getattr(frame, name) for name in names})
@@ -158,23 +160,13 @@ def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
                 graph.add("buffersink"),
             )
             graph.link_nodes(source, *filters).configure()
-        if graph is None:
+        if graph is not None:
+            graph.push(frame)  # None ends it
+            with contextlib.suppress(av.BlockingIOError, av.EOFError):
+                while True:
+                    yield graph.pull()
+        elif frame is not None:
             yield frame
-        else:
-            graph.push(frame)
-            yield from _filtered(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _filtered(graph)
-
-
-def _filtered(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    """The frames that a filter has ready."""
-    while True:
-        try:
-            yield graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
 
 
 def _add_video_stream(container: Output, picture: np.ndarray) -> av.VideoStream:

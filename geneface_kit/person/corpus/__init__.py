@@ -1,8 +1,8 @@
 """Corpus: a folder of talking videos -> speech and landmarks of many speakers, for motion and sync.
 
 Reads any video PyAV reads (with a .wav of the same name beside it when the picture is silent).
-`manifest` lists the clips, `preprocess` reads one of them, `shards` is the storage, `build` does
-all of it; `batches` is what training draws. A broken clip is listed in broken.csv, never fatal.
+`manifest` lists the clips, `preprocess` reads one of them, `store` keeps them, `build` does all of
+it; `batches` is what training draws. A broken clip is listed in broken.csv, never fatal.
 """
 
 from geneface_kit.person.corpus.batches import (
@@ -16,4 +16,4 @@ from geneface_kit.person.corpus.batches import (
 )
 from geneface_kit.person.corpus.build import cached_speech, prepare
 from geneface_kit.person.corpus.manifest import CorpusConfig, clip_files
-from geneface_kit.person.corpus.shards import Corpus, Utterance, duplicates, open_corpus
+from geneface_kit.person.corpus.store import Corpus, Utterance, duplicates, open_corpus

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from geneface_kit.person.corpus.manifest import CorpusConfig
-from geneface_kit.person.corpus.shards import Utterance
+from geneface_kit.person.corpus.store import Utterance
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,11 @@ def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list
     and not faces; False subtracts the corpus' mean, as the official code.
     Raises: ValueError when landmarks are of another unit, see `check_unit`.
     """
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
+    faces: dict[str, list[np.ndarray]] = {}
     keys = [utterance.speaker if config.remove_identity else "" for utterance in utterances]
     for key, utterance in zip(keys, utterances, strict=True):
-        sums[key] = sums.get(key, 0) + utterance.landmarks.sum(0, dtype=np.float64)
-        counts[key] = counts.get(key, 0) + len(utterance)
-    means = {key: (sums[key] / counts[key]).astype(np.float32) for key in sums}
+        faces.setdefault(key, []).append(utterance.landmarks)
+    means = {key: _mean(parts).astype(np.float32) for key, parts in faces.items()}
     for key, mean in means.items():
         check_unit(mean, key or "the corpus")
     pairs = zip(keys, utterances, strict=True)
@@ -84,21 +82,17 @@ def check_unit(face: Float[np.ndarray, "68 3"], name: str) -> None:
 
 
 def feature_statistics(utterances: Sequence[Utterance]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each speech channel over all steps, one utterance at a time.
-
-    Two utterances are pooled by Chan's formula: M2 = M2a + M2b + d^2 na nb / (na + nb), where d
-    is the difference of their means and M2 a sum of squares about the mean.
-    """
-    count, mean, squares = 0, 0.0, 0.0
-    for utterance in utterances:
-        features = utterance.speech.features.astype(np.float64)
-        n, centre = len(features), features.mean(0)
-        apart = centre - mean
-        squares = squares + ((features - centre) ** 2).sum(0) + apart**2 * count * n / (count + n)
-        mean = mean + apart * n / (count + n)
-        count += n
-    std = np.sqrt(squares / max(1, count - 1))
+    """Mean and standard deviation of each speech channel over all steps of the utterances."""
+    heard = [utterance.speech.features for utterance in utterances]
+    mean = _mean(heard)
+    squares = sum(((features - mean) ** 2).sum(0) for features in heard)
+    std = np.sqrt(squares / max(1, sum(map(len, heard)) - 1))
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def _mean(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of all rows, in double precision."""
+    return sum(part.sum(0, dtype=np.float64) for part in parts) / sum(map(len, parts))
 
 
 def draw_batch(

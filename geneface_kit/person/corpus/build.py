@@ -1,15 +1,8 @@
-"""Build: every clip of a folder is read, in processes, and added to the shards of a corpus.
-
-Processes are joblib's, and a dead one ends its run: the clips under way are then read again, each
-alone; one that kills its process again is broken.
-"""
+"""Build: every clip of a folder is read, in processes, and added to a corpus."""
 
 import contextlib
 import dataclasses
-import faulthandler
 import logging
-import re
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -22,14 +15,12 @@ from joblib.externals.loky import get_reusable_executor
 
 from geneface_kit.person.corpus import manifest, preprocess
 from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, Outcome
-from geneface_kit.person.corpus.shards import BROKEN, Corpus, open_corpus, pack, packed
+from geneface_kit.person.corpus.store import BROKEN, Corpus, open_corpus, pack, packed
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs import live
 from geneface_kit.runs.files import check_writable
 
 log = logging.getLogger(__name__)
-
-LIMIT_S, LIMIT_PER_S = 300.0, 20.0  # wall seconds for a clip, and more for each second read (ours)
 
 Read = Callable[[ClipJob], Outcome]
 
@@ -55,9 +46,7 @@ def prepare(
     check_writable(home)
 
     def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
-        limit_s = LIMIT_S + LIMIT_PER_S * config.max_s
-        count = workers or joblib.cpu_count()
-        return (by or each)(preprocess.read, todo, workers=count, limit_s=limit_s)
+        return (by or each)(preprocess.read, todo, workers=workers or joblib.cpu_count())
 
     return _filled(home, manifest.clip_jobs(config, home), read_all, retry=retry)
 
@@ -74,29 +63,35 @@ def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[Speech]
     return [utterance.speech for utterance in data.utterances]
 
 
-def each(
-    read: Read, jobs: Sequence[ClipJob], *, workers: int, limit_s: float
-) -> Iterator[tuple[ClipJob, Outcome]]:
-    """Runs read(job) for each job; gives the job with what is known of it, as they finish.
+def each(read: Read, jobs: Sequence[ClipJob], *, workers: int) -> Iterator[tuple[ClipJob, Outcome]]:
+    """Runs read(job) for each job in processes of one thread, never in the caller's own; gives the
+    job with what is known of it, as they finish.
 
-    A job is broken when its process dies or needs more than limit_s seconds. Each process has one
-    thread.
-    Raises: what `read` raises; OSError when no process can start. All processes are ended then,
-    and also when the caller stops iterating or presses Ctrl-C.
+    Raises: what `read` raises; OSError when a process dies. All are ended then, and also when the
+    caller stops iterating or presses Ctrl-C.
     """
-    left = dict(enumerate(jobs))
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        parallel = joblib.Parallel(
+            max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch=workers
+        )
+    outcomes = parallel(joblib.delayed(_read)(read, job) for job in jobs)
     try:
-        while left:
-            try:
-                for number, outcome in _run(read, left, limit_s, workers):
-                    yield left.pop(number), outcome
-            except BrokenProcessPool as error:
-                log.debug("a process died: %s", error)
-                for number in list(left)[:workers]:  # they were under way
-                    yield left[number], _alone(read, left[number], limit_s)
-                    del left[number]
+        for outcome in outcomes:  # noqa: UP028, `yield from` would close it with the warning
+            yield outcome
+    except BrokenProcessPool:
+        raise OSError(
+            "a process died while it read a clip: `python -m geneface_kit corpus FOLDER`, a "
+            "command of the checkout, finds out which one it was and leaves it out"
+        ) from None
     finally:
+        with warnings.catch_warnings(action="ignore"):  # that unfinished tasks are cancelled
+            outcomes.close()
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _read(read: Read, job: ClipJob) -> tuple[ClipJob, Outcome]:
+    cv2.setNumThreads(1)  # of the others joblib takes care
+    return job, read(job)
 
 
 def _filled(
@@ -112,10 +107,10 @@ def _filled(
         known = packed(home)
         if retry:
             known = {
-                key: one for key, one in known.items() if "reason" not in one or "shard" in one
+                key: one for key, one in known.items() if "reason" not in one or "sha256" in one
             }
         todo = [job for job in jobs if job.key not in known]
-        compared = all("compared" in entry for entry in known.values() if "shard" in entry)
+        compared = all("compared" in entry for entry in known.values() if "sha256" in entry)
         if todo or not compared or known.keys() != {job.key for job in jobs}:
             with contextlib.closing(read_all(todo)) as outcomes:
                 pack(home, jobs, live.progress(outcomes, "reading the corpus", len(todo)), known)
@@ -127,49 +122,3 @@ def _filled(
         where = home / BROKEN
         log.warning("%d clips are left out, listed in %s: %s", len(data.broken), where, reasons)
     return data
-
-
-def _run(
-    read: Read, jobs: dict[int, ClipJob], limit_s: float, workers: int
-) -> Iterator[tuple[int, Outcome]]:
-    """The numbers of the jobs and what is known of them, as they are done, by joblib's loky, which
-    runs a single job in the caller's own process: one at a time is two processes and one task."""
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        parallel = joblib.Parallel(
-            max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch=workers
-        )
-    outcomes = parallel([joblib.delayed(guarded)(read, *one, limit_s) for one in jobs.items()])
-    try:
-        for outcome in outcomes:  # noqa: UP028, `yield from` would close it with the warning
-            yield outcome
-    finally:
-        with warnings.catch_warnings(action="ignore"):  # that unfinished tasks are cancelled
-            outcomes.close()
-
-
-def _alone(read: Read, job: ClipJob, limit_s: float) -> Outcome:
-    """What is known of a clip read while nothing else is, or why its process is gone."""
-    start = time.monotonic()
-    try:
-        ((_, outcome),) = _run(read, {0: job}, limit_s, 1)
-        return outcome
-    except BrokenProcessPool as error:
-        codes = re.findall(r"\b[A-Z]\w+\(-?\d+\)", str(error))  # as loky writes: SIGKILL(-9)
-        reason = f"its process died ({', '.join(codes) or type(error).__name__})"
-    if time.monotonic() - start >= limit_s:
-        reason = f"took longer than {limit_s:g} s"
-    try:
-        list(_run(repr, {0: job}, limit_s, 1))
-    except BrokenProcessPool as error:
-        raise OSError(f"no process can be started: {error}") from None
-    return {"stage": "process", "reason": reason}, {}
-
-
-def guarded(read: Read, number: int, job: ClipJob, limit_s: float) -> tuple[int, Outcome]:
-    """The task. When time is up it ends its process, whatever library hangs, and says where."""
-    cv2.setNumThreads(1)  # of the others joblib takes care
-    faulthandler.dump_traceback_later(limit_s, exit=True)
-    try:
-        return number, read(job)
-    finally:
-        faulthandler.cancel_dump_traceback_later()

@@ -1,7 +1,6 @@
 """Manifest: a folder of talking videos -> the clips to read, whose they are, how to read them."""
 
 import hashlib
-import importlib.metadata
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -17,11 +16,9 @@ from geneface_kit.person.speech.encoders import EncoderName, load_encoder
 from geneface_kit.runs.files import Facts
 from geneface_kit.runs.ranges import Positive, Range
 
-SCHEMA, FACES_SCHEMA = 5, 4
-"""Number of the layout of the index and the shards, and of the tracked faces; a change makes every
+SCHEMA, FACES_SCHEMA = 6, 4
+"""Number of the layout of the index and the arrays, and of the tracked faces; a change makes every
 clip, or every face, anew."""
-PACKAGES = {"hama": "hama", "hubert-large": "transformers"}
-"""Speech encoder -> the package whose version says what it computes, without loading it."""
 Rate = Annotated[float, Range(0.5, 2)]
 
 
@@ -98,11 +95,14 @@ def corpus_folder(config: CorpusConfig, out: Path | str = "") -> Path:
 
 def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
     """One job for each video of the folder, in the order of their names. home: the folder of this
-    corpus. A clip's speaker is the sub-folder it lies in, else its name before "_clip"."""
+    corpus. A clip's speaker is the sub-folder it lies in, else its name before "_clip".
+
+    Raises: ValueError for an encoder that there is not, FileNotFoundError without its weights.
+    """
     paths = clip_paths(config.folder)
     place = _find_folder(config.folder) if config.folder else paths[0].parent
     names = Counter(path.with_suffix("") for path in paths)
-    encoder = encoder_version(config.encoder)
+    encoder = load_encoder(config.encoder).version
     jobs = []
     for path in paths:
         file, above = path.relative_to(place).as_posix(), path.parent.relative_to(place).as_posix()
@@ -120,16 +120,6 @@ def read_settings(config: CorpusConfig) -> Facts:
     """The settings that change what is read from a clip; the others act when batches are drawn."""
     later = ("folder", "remove_identity", "unit")
     return {name: value for name, value in asdict(config).items() if name not in later}
-
-
-def encoder_version(encoder: str) -> str:
-    """What computes these features, with its version: "hama 1.7.0".
-
-    Raises: ValueError for an encoder that there is not.
-    """
-    package = PACKAGES.get(encoder)
-    version = importlib.metadata.version(package) if package else load_encoder(encoder).version
-    return f"{encoder} {version}"
 
 
 def digest(facts: object) -> str:

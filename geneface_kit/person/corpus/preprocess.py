@@ -16,7 +16,7 @@ from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
 from geneface_kit.person.tracking.track import track
 from geneface_kit.runs.arrays import read_npz, write_npz
-from geneface_kit.runs.files import Damaged
+from geneface_kit.runs.files import Damaged, Lacking
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,14 @@ def read(job: ClipJob) -> Outcome:
         audio = _sound(job)[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
         stage = "face"
         try:
-            points, known = read_npz(job.faces, {"points": "real t 68 3"})["points"], True
+            points = read_npz(job.faces, {"points": "real t 68 3"})["points"]
         except (FileNotFoundError, Damaged):
-            points, known = _landmarks_of(job), False
-    except Exception as error:
-        return _broken(stage, error)
-    if not known:  # finding them is most of the work
-        job.faces.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(job.faces, points=points)
-    if len(points) < least:
-        return _broken("face", ValueError(f"{job.file} is shorter than {MIN_S:g} s"))
-    try:
+            points = _landmarks_of(job)  # most of the work
+            job.faces.parent.mkdir(parents=True, exist_ok=True)
+            write_npz(job.faces, points=points)
+        if len(points) < least:
+            raise ValueError(f"{job.file} is shorter than {MIN_S:g} s")
+        stage = "speech"
         found = speech.estimate_offset(speech.encode(audio, "hama").cut(len(points)), points)
         late = found.confidence >= MIN_OFFSET_CONFIDENCE
         audio = in_step(audio, found.seconds) if late else audio
@@ -58,10 +55,11 @@ def read(job: ClipJob) -> Outcome:
             sound, motion = at_speed(audio, points, rate)
             spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
             arrays |= _named(spoken, motion, "" if rate == 1.0 else f"@{rate:g}")
-    except FileNotFoundError:
-        raise  # an encoder's weights
     except Exception as error:
-        return _broken("speech", error)
+        lacks_weights = stage == "speech" and isinstance(error, FileNotFoundError)
+        if lacks_weights or isinstance(error, Lacking):
+            raise
+        return _broken(stage, error)
     facts = {
         "version": spoken.version,
         "offset_s": round(found.seconds, 4),
@@ -121,8 +119,6 @@ def _named(spoken: speech.Speech, points: np.ndarray, suffix: str = "") -> Array
 def _sound(job: ClipJob) -> Float[np.ndarray, " n"]:
     """The clip's sound, when it is one."""
     audio = clip.sound_of(job.path)
-    if audio is None:
-        raise ValueError(f"{job.file} has no sound and no {job.path.stem}.wav beside it")
     if clip.is_silent(audio):
         raise ValueError(f"the sound of {job.file} is silent")
     return audio

@@ -1,4 +1,4 @@
-"""Conformer: 16 kHz sound -> hidden states and phoneme log-probabilities, 50 a second.
+"""Conformer: 16 kHz sound -> hidden states and logits of phonemes, 50 a second.
 
 The phoneme Conformer of the `hama` package (Apache-2.0) in torch: its weights are read from the
 installed package, its engine is not needed. 4 blocks, 144 channels, 4 heads, no positional code.
@@ -28,7 +28,7 @@ HOP = 160  # samples between two mel frames; the stem halves their rate to 50 Hz
 
 
 class Conformer(nn.Module):
-    """Sound to hidden states and phoneme log-probabilities; parts are named as in hama's file."""
+    """Sound to hidden states; parts are named as in hama's file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,24 +39,16 @@ class Conformer(nn.Module):
         self.blocks = nn.ModuleList(Block() for _ in range(N_BLOCKS))
         self.proj = nn.Linear(CHANNELS, N_TOKENS)
 
-    def forward(self, audio: Float[Tensor, " n"]) -> tuple[Float[Tensor, "4 s 144"], Tensor]:
-        """What every block says, and the log-probabilities (s, 191) of the phonemes.
+    def forward(
+        self, audio: Float[Tensor, " n"], n_blocks: int = HIDDEN_BLOCK
+    ) -> list[Float[Tensor, "s 144"]]:
+        """What each of the first blocks says; of the last, `proj` makes logits of the phonemes.
 
         audio: mono 16 kHz in [-1, 1], at least 201 samples; step i is centred on sample 320 i,
         s = ceil((n // 160 + 1) / 2).
         """
-        outputs = self._through(audio, N_BLOCKS)
-        return torch.stack(outputs), torch.log_softmax(self.proj(outputs[-1]), dim=-1)
-
-    def hidden(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "s 144"]:
-        """The hidden states alone; blocks above HIDDEN_BLOCK are not computed."""
-        return self._through(audio, HIDDEN_BLOCK)[-1]
-
-    def _through(self, audio: Tensor, n_blocks: int) -> list[Tensor]:
-        outputs = [F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T]  # (s, 144)
-        for block in self.blocks[:n_blocks]:
-            outputs.append(block(outputs[-1]))
-        return outputs[1:]
+        x = F.gelu(self.stem(self.log_mel(audio).T[None]))[0].T
+        return [x := block(x) for block in self.blocks[:n_blocks]]
 
     def log_mel(self, audio: Float[Tensor, " n"]) -> Float[Tensor, "m 80"]:
         """Natural logarithm of the mel power spectrum, 100 frames a second, centred."""

@@ -74,8 +74,7 @@ class Speech:
 
     def part(self, frames: slice) -> "Speech":
         """The steps of some frames."""
-        steps = slice(2 * frames.start, 2 * frames.stop)
-        return replace(self, features=self.features[steps], f0=self.f0[steps], mel=self.mel[steps])
+        return self.each(lambda values: values[2 * frames.start : 2 * frames.stop])
 
     @staticmethod
     def in_a_row(parts: "Sequence[Speech]") -> "Speech":
@@ -155,7 +154,7 @@ class Hama:
         self.version = conformer_version()
 
     def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 144"]:
-        return in_pieces(audio, load_conformer().hidden)
+        return in_pieces(audio, lambda sound: load_conformer()(sound)[-1])
 
 
 class Mel:

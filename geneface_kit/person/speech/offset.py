@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from geneface_kit.metrics.formulas import pearson
-from geneface_kit.person.clip import FPS, SAMPLE_RATE, SAMPLES, Sound, chosen_sound
+from geneface_kit.person.clip import FPS, SAMPLE_RATE, SAMPLES, Sound
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.person.speech.encoders import Speech, encode, peak_of
@@ -111,44 +111,35 @@ def best_lag(
     The maximum of the curve of correlations, refined by a parabola. Confidence falls with the
     highest rival more than 3 frames away, and is 0 at the ends of the search.
     """
-    parts = stretches(spans, min(len(predicted), len(seen)))
-    common = [
-        sum(max(0, part.stop - part.start - lag) for part in parts)
-        for lag in range(round(MAX_OFFSET_S * FPS) + 1)
-    ]
-    reach = max(k for k, n in enumerate(common) if k <= LEAST_REACH or n >= 2 * k + 10)
+    n = min(len(predicted), len(seen))
+    stretch = np.searchsorted(spans, np.arange(n), side="right")
+
+    def common(lag: int) -> np.ndarray:
+        """The frames t whose t + lag is in their stretch."""
+        frames = np.arange(max(0, -lag), max(0, -lag, min(n, n - lag)))
+        return frames[stretch[frames] == stretch[frames + lag]]
+
+    within = range(round(MAX_OFFSET_S * FPS) + 1)
+    reach = max(k for k in within if k <= LEAST_REACH or len(common(k)) >= 2 * k + 10)
     lags = np.arange(-reach, reach + 1)
     curve = np.zeros(len(lags), np.float32)
-    if common[reach] > reach + 10:
-        for index, lag in enumerate(lags):
+    if len(common(reach)) > reach + 10:
+        for index, lag in enumerate(lags.tolist()):
             # the sound of frame t + lag belongs to the picture of frame t
-            shifted = [_shifted(predicted[part], seen[part], int(lag)) for part in parts]
-            sound, picture = (np.concatenate(side) for side in zip(*shifted, strict=True))
-            pairs = zip(sound.T, picture.T, strict=True)
+            frames = common(lag)
+            pairs = zip(predicted[frames + lag].T, seen[frames].T, strict=True)
             curve[index] = np.mean([pearson(*pair, still=0.0) for pair in pairs])
     best = int(curve.argmax())
     exact = float(lags[best])
-    if 0 < best < len(lags) - 1:
+    inside = 0 < best < len(lags) - 1
+    if inside:
         left, top, right = curve[best - 1 : best + 2]
         exact += float(0.5 * (left - right) / min(left - 2 * top + right, -1e-9))
     far = np.abs(lags - lags[best]) > 3
     rival = float(curve[far].max()) if far.any() else 0.0
     clear = (curve[best] - max(rival, 0.0)) / 0.4
-    confidence = float(np.clip(clear, 0, 1) * np.clip(curve[best] / 0.4, 0, 1))
-    if best in (0, len(lags) - 1):
-        confidence = 0.0
+    confidence = inside * float(np.clip(clear, 0, 1) * np.clip(curve[best] / 0.4, 0, 1))
     return Offset(exact / FPS, confidence, (lags / FPS).astype(np.float32), curve)
-
-
-def read_sound(source: Path, choice: str = "auto") -> Sound:
-    """The clip's whole sound, see `clip.chosen_sound`. Raises: ValueError when it has none."""
-    sound = chosen_sound(source, choice)
-    if sound is None:
-        raise ValueError(
-            f"{source.name} has no sound; a person needs speech, inside the video or in a .wav "
-            "of the same name beside it"
-        )
-    return sound
 
 
 def covered_span(sound: Sound, start: int, stop: int) -> tuple[int, int, list[str]]:
@@ -236,12 +227,6 @@ def synchronise(
     sound = np.concatenate(moved)
     rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
     return SyncedAudio(sound, spoken, offset, rms, tuple(notes))
-
-
-def _shifted(sound: np.ndarray, picture: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    n = min(len(sound), len(picture))
-    start, stop = max(0, -lag), max(0, -lag, min(n, n - lag))
-    return sound[start + lag : stop + lag], picture[start:stop]
 
 
 @functools.cache

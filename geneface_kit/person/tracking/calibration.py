@@ -8,7 +8,6 @@ read to known angles, and every change of the pose-free landmarks, is the detect
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -34,21 +33,11 @@ OUTLINE, OUTLINE_DEPTH = 1.15, 0.5
 """Ears against the edge of the face mesh: ratio (12 heads of anny: 1.14), and how far they lie
 behind it, eye distances (0.48)."""
 USUAL = 0.2  # how far gains usually are from 1; uncertain ones are drawn towards it (ours)
+Response = tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3 n 3"]]
+"""The detector's answer to one radian of nod, turn and tilt (camera axes x, y, z): gain, read
+rotation vector = gain @ true one; leak, change of each pose-free landmark, eye distances."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Response:
-    """The detector's answer to one radian of nod, turn and tilt (camera axes x, y, z).
-
-    gain: (3, 3) read rotation vector = gain @ true one. leak: (3, n, 3) change of each pose-free
-    landmark, eye distances. spread: (3,) standard error of the gain's diagonal.
-    """
-
-    gain: Float[np.ndarray, "3 3"]
-    leak: Float[np.ndarray, "3 n 3"]
-    spread: Float[np.ndarray, " 3"]
 
 
 def calibrate(
@@ -87,7 +76,7 @@ def calibrate(
     spread = 1.25 * np.diagonal(gains, axis1=1, axis2=2).std(0) / np.sqrt(len(gains))
     trust = USUAL**2 / (USUAL**2 + spread**2)
     gain = np.eye(3) + trust * (np.median(gains, axis=0).T - np.eye(3))
-    return Response(gain, np.median(leaks, axis=0), spread)
+    return gain, np.median(leaks, axis=0)
 
 
 def warp(

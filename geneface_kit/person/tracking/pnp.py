@@ -4,6 +4,8 @@ The mean shape fixes the head frame of `camera`. Poses come from robust nonlinea
 the reprojection error of its rigid points, all frames of a clip together.
 """
 
+import functools
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
@@ -94,10 +96,7 @@ def smooth_upper_face(
     points: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
 ) -> Float[np.ndarray, "t 68 3"]:
     """Brows, nose and eyes lightly smoothed in time, stretch by stretch; jaw and lips untouched."""
-
-    def softened(part: np.ndarray) -> np.ndarray:
-        return gaussian_filter1d(part, SMOOTH_FRAMES, axis=0, mode="nearest")
-
+    softened = functools.partial(gaussian_filter1d, sigma=SMOOTH_FRAMES, axis=0, mode="nearest")
     smooth = points.copy()
     smooth[:, 17:48] = each(softened, points[:, 17:48], spans)
     return smooth

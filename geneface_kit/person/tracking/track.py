@@ -19,7 +19,7 @@ from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, fill_gaps, t
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.spans import ONE
 from geneface_kit.person.tracking import pnp
-from geneface_kit.person.tracking.calibration import N_PICTURES, Response, calibrate
+from geneface_kit.person.tracking.calibration import N_PICTURES, calibrate
 from geneface_kit.runs.ranges import Positive
 
 
@@ -65,10 +65,6 @@ def track(
     config = config or TrackingConfig()
     if not np.isfinite(mesh.points).all():
         raise ValueError("mesh.points must be finite; fill gaps before tracking")
-    if pictures is not None and pictures.shape[:3] != (len(mesh), size, size):
-        raise ValueError(
-            f"pictures must be ({len(mesh)}, {size}, {size}, 3) like the mesh, got {pictures.shape}"
-        )
     dense = mesh.points.shape[1] == 478
     rigid, eyes = (pnp.RIGID, (33, 263)) if dense else (pnp.RIGID_68, (36, 45))
     # mediapipe's mesh is too flat
@@ -100,7 +96,7 @@ def track(
             np.asarray(pictures[some]), aligned[some], rotations, shifts[some], focal, read
         )
         if response is not None:
-            turns, shifts, landmarks = _without(response, turns, shifts, landmarks, shape[rigid])
+            turns, shifts, landmarks = _without(*response, turns, shifts, landmarks, shape[rigid])
 
     poses = camera.pose_from_head(Rotation.from_rotvec(turns).as_matrix(), shifts)
     projected = camera.project(np.tile(shape[rigid], (len(poses), 1, 1)), poses, focal, size)
@@ -140,7 +136,8 @@ def pose_leak(tracked: Track) -> dict[str, float]:
 
 
 def _without(
-    response: Response,
+    gain: np.ndarray,
+    leak: np.ndarray,
     turns: np.ndarray,
     shifts: np.ndarray,
     landmarks: np.ndarray,
@@ -149,9 +146,9 @@ def _without(
     """Poses and landmarks without the detector's gain and leak, about the clip's mean pose."""
     read = Rotation.from_rotvec(turns)
     mean = read.mean()
-    moved = (read * mean.inv()).as_rotvec() @ np.linalg.inv(response.gain).T
+    moved = (read * mean.inv()).as_rotvec() @ np.linalg.inv(gain).T
     true = Rotation.from_rotvec(moved) * mean
     middle = solid.mean(0)  # stays where it was seen
     shifts = shifts + read.apply(middle) - true.apply(middle)
-    landmarks = landmarks - np.einsum("ta,anc->tnc", moved, response.leak)
+    landmarks = landmarks - np.einsum("ta,anc->tnc", moved, leak)
     return true.as_rotvec(), shifts, landmarks

@@ -25,7 +25,7 @@ from geneface_kit.nerf import head_training
 from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.person import artefact, clip, demo, known
 from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig
-from geneface_kit.person.corpus.shards import open_corpus, pack
+from geneface_kit.person.corpus.store import open_corpus, pack
 from geneface_kit.person.stage import consent_beside
 from geneface_kit.runs import sha256, weights, write_json
 from geneface_kit.runs.arrays import read_npz, write_image, write_npy, write_npz
@@ -274,7 +274,7 @@ def _clip(folder: Path) -> None:
 def _watch(folder: Path) -> object:
     frames = sum(1 for _ in clip.stream_frames(folder / "v.mp4", long_side=32, max_s=1.0))
     sound = clip.sound_of(folder / "v.mp4")
-    return frames, None if sound is None else len(sound)
+    return frames, len(sound)
 
 
 def _sound(folder: Path) -> None:
@@ -393,8 +393,8 @@ COVERS = {
         geneface_kit.nerf.head_training.load_snapshots
     """.split(),
     "corpus": """
-        geneface_kit.person.corpus.shards._mapped
-        geneface_kit.person.corpus.shards._read_index
+        geneface_kit.person.corpus.store._mapped
+        geneface_kit.person.corpus.store._read_index
     """.split(),
     "run": """
         geneface_kit.runs.files.read_json

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from geneface_kit.person.clip import FPS
-from geneface_kit.person.corpus.shards import BROKEN, Corpus
+from geneface_kit.person.corpus.store import BROKEN, Corpus
 from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine
 from notebooks import commands
@@ -28,7 +28,9 @@ def corpus(
     retry: Retry = False,
 ) -> None:
     """Read talking videos into training data."""
-    _read(folder, profile, overrides, workers=workers, retry=retry)
+    from notebooks.studies.ray_corpus.processes import each
+
+    _read(folder, profile, overrides, workers=workers, retry=retry, by=each)
 
 
 def ray_corpus(

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Iterator, Sequence
 
-from geneface_kit.person.corpus.build import Read, guarded
+from geneface_kit.person.corpus.build import Read
 from geneface_kit.person.corpus.manifest import ClipJob, Outcome
+from notebooks.studies.ray_corpus.processes import guarded, limit_for
 
 
 def each(
-    read: Read, jobs: Sequence[ClipJob], *, workers: int, limit_s: float
+    read: Read, jobs: Sequence[ClipJob], *, workers: int, limit_s: float | None = None
 ) -> Iterator[tuple[ClipJob, Outcome]]:
-    """`build.each` by Ray, where a dead process costs its own clip only.
+    """`processes.each` by Ray, where a dead process costs its own clip only.
 
     On the cluster that RAY_ADDRESS names, else on a local one of `workers` processes.
     Raises: what `read` raises; ValueError without Ray; OSError when Ray does not start.
@@ -19,6 +20,7 @@ def each(
         import ray
     except ImportError:
         raise ValueError("Ray is not installed: pip install 'geneface-kit[ray]'") from None
+    limit_s = limit_for(jobs) if limit_s is None else limit_s
     started = not ray.is_initialized()
     if started:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

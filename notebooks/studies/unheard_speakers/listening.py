@@ -126,8 +126,6 @@ def _layers(
 def _sound(one: Utterance, path: Path, config: CorpusConfig, data: Corpus) -> np.ndarray:
     """The sound of one utterance as the corpus heard it: in step, at its speed, spoilt."""
     audio = clip.sound_of(path)
-    if audio is None:
-        raise ValueError(f"{path.name} has lost its sound since the corpus was read")
     facts = data.facts[one.clip]
     audio = audio[: round((config.max_s + 1) * clip.SAMPLE_RATE)]
     audio = in_step(audio, facts["offset_s"]) if facts["offset_corrected"] else audio

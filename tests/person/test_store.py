@@ -1,4 +1,4 @@
-"""Shards: what goes in comes out as views; opening and training read only what they use."""
+"""Store: what goes in comes out as views; opening and training read only what they use."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import pytest
 from talkers import write_corpus
 
 from geneface_kit.person import corpus
-from geneface_kit.person.corpus import manifest, shards
+from geneface_kit.person.corpus import manifest, store
 
 MEMORY_SCRIPT = """
 import json, sys
@@ -63,23 +63,25 @@ def test_a_write_into_a_view_does_not_reach_the_disk(tmp_path):
     assert (corpus.open_corpus(home).utterances[0].landmarks[:, 0, 1] == np.arange(4)).all()
 
 
-def test_shards_are_of_bounded_size_and_hold_every_clip(tmp_path, monkeypatch):
-    clip_bytes = 4 * 50 * (2 * (6 + 1 + 80) + 204)
-    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * clip_bytes)
+def test_every_clip_has_a_file_and_the_index_follows_while_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "EVERY", 2)
+    written = []
+    monkeypatch.setattr(
+        store.runs, "write_json", lambda path, index: written.append(len(index["clips"]))
+    )
     home = write_corpus(tmp_path, n_clips=5, n_frames=50)
-    names = sorted(path.name for path in home.glob("shard-*"))
-    assert names == [f"shard-{index:05d}.safetensors" for index in range(3)]
-    sizes = [(home / name).stat().st_size for name in names]
-    assert max(sizes) < 2.1 * clip_bytes  # and a header
-    assert len(corpus.open_corpus(home).utterances) == 5
+    sizes = [path.stat().st_size for path in home.glob("*.safetensors")]
+    clip_bytes = 4 * 50 * (2 * (6 + 1 + 80) + 204)
+    assert len(sizes) == 5 and max(sizes) < 1.1 * clip_bytes  # and a header
+    assert written == [2, 4, 5]
 
 
 def test_reading_cut_in_the_middle_keeps_what_was_read(tmp_path):
-    """Two of three clips are read; a shard of which no index knows is not kept."""
+    """Two of three clips are read; arrays of which no index knows are not kept."""
     home = write_corpus(tmp_path, n_clips=3, n_frames=10)
     config = corpus.CorpusConfig(folder=str(tmp_path / "videos"), rates=(1.0,))
     jobs = manifest.clip_jobs(config, home)
-    (home / "shard-00007.safetensors").write_bytes(b"of a process that was killed")
+    (home / "unknown.safetensors").write_bytes(b"of a process that was killed")
     shapes = {"features": (20, 2), "f0": (20,), "mel": (20, 80), "landmarks": (10, 68, 3)}
 
     def outcomes():
@@ -88,38 +90,36 @@ def test_reading_cut_in_the_middle_keeps_what_was_read(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shards.pack(home, jobs, outcomes(), {jobs[0].key: shards.packed(home)[jobs[0].key]})
+        store.pack(home, jobs, outcomes(), {jobs[0].key: store.packed(home)[jobs[0].key]})
     found = corpus.open_corpus(home).utterances
     assert [u.name for u in found] == ["speaker000", "speaker002"]
     assert (found[1].landmarks == 1).all()
-    assert [job.key in shards.packed(home) for job in jobs] == [True, False, True]
-    names = sorted(path.name for path in home.glob("shard-*"))
-    assert names == ["shard-00000.safetensors", "shard-00008.safetensors"]
+    assert [job.key in store.packed(home) for job in jobs] == [True, False, True]
+    assert {path.stem for path in home.glob("*.safetensors")} == {jobs[0].key, jobs[2].key}
 
 
-def test_a_damaged_shard_is_an_error_when_opened_and_unknown_when_made(tmp_path):
+def test_a_damaged_clip_is_an_error_when_opened_and_unknown_when_made(tmp_path):
     home = write_corpus(tmp_path, n_clips=2, n_frames=10)
-    assert len(shards.packed(home)) == 2
-    array = home / "shard-00000.safetensors"
+    assert len(store.packed(home)) == 2
+    array = next(home.glob("*.safetensors"))
     array.write_bytes(array.read_bytes()[:-4])
-    with pytest.raises(
-        ValueError, match="shard-00000.safetensors is damaged: run `corpus FOLDER` again"
-    ):
+    with pytest.raises(ValueError, match=f"{array.name} is damaged: run `corpus FOLDER` again"):
         corpus.open_corpus(home)
-    assert shards.packed(home) == {}
+    (kept,) = store.packed(home)
+    assert kept != array.stem
 
 
 def test_another_schema_or_no_index_is_no_corpus(tmp_path):
     home = write_corpus(tmp_path, n_clips=1, n_frames=10)
-    index = json.loads((home / shards.INDEX).read_text())
+    index = json.loads((home / store.INDEX).read_text())
     assert index["encoder_version"].startswith("hama ") and index["settings"]["max_s"] == 60.0
-    (home / shards.INDEX).write_text(json.dumps(index | {"schema": 0}))
+    (home / store.INDEX).write_text(json.dumps(index | {"schema": 0}))
     with pytest.raises(FileNotFoundError, match="make it with `corpus FOLDER`"):
         corpus.open_corpus(home)
-    assert shards.packed(home) == {}
+    assert store.packed(home) == {}
 
 
-def test_batches_from_shards_are_those_from_memory(tmp_path):
+def test_batches_from_disk_are_those_from_memory(tmp_path):
     import torch
 
     data = corpus.open_corpus(write_corpus(tmp_path, n_clips=3, n_frames=60))
@@ -153,7 +153,7 @@ def test_memory_is_flat_in_the_size_of_the_corpus(tmp_path):
     (tmp_path / "small").mkdir()
     small = write_corpus(tmp_path / "small", n_clips=2, n_frames=100, channels=144)
     home = write_corpus(tmp_path, n_clips=40, n_frames=3000, channels=144)
-    size_mb = sum(file.stat().st_size for file in home.glob("shard-*")) / 2**20
+    size_mb = sum(file.stat().st_size for file in home.glob("*.safetensors")) / 2**20
     assert size_mb > 295
     done = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT, str(small), str(home)], capture_output=True, text=True

@@ -12,11 +12,12 @@ import crew
 import pytest
 
 from geneface_kit.person.corpus import build
+from notebooks.studies.ray_corpus import processes
 from notebooks.studies.ray_corpus.cluster import each
 
 
 def fates(items, function=crew.work, *, workers=2, limit_s=60.0):
-    done = build.each(function, crew.jobs(items), workers=workers, limit_s=limit_s)
+    done = processes.each(function, crew.jobs(items), workers=workers, limit_s=limit_s)
     return {job.name: facts.get("name") or facts["reason"] for job, (facts, _) in done}
 
 
@@ -70,13 +71,13 @@ def test_a_process_that_cannot_start_is_not_the_items_fault(tmp_path, monkeypatc
         raise BrokenProcessPool("no interpreter today")
         yield
 
-    monkeypatch.setattr(build, "_run", run)
+    monkeypatch.setattr(processes, "_run", run)
     with pytest.raises(OSError, match="no process can be started: no interpreter today"):
         fates([tmp_path / "a"])
 
 
 def test_no_items_need_no_workers():
-    assert list(build.each(crew.work, [], workers=2, limit_s=1.0)) == []
+    assert list(processes.each(crew.work, [], workers=2, limit_s=1.0)) == []
 
 
 @pytest.mark.slow
@@ -86,9 +87,17 @@ def test_workers_keep_to_one_thread(tmp_path):
 
 
 @pytest.mark.slow
-def test_stopping_early_leaves_no_worker(tmp_path):
+def test_a_dead_process_of_a_stage_is_one_sentence(tmp_path):
+    items = [tmp_path / name for name in ("a", "killed")]
+    with pytest.raises(OSError, match="a process died .*corpus FOLDER.* leaves it out"):
+        list(build.each(crew.work, crew.jobs(items), workers=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [processes.each, build.each])
+def test_stopping_early_leaves_no_worker(tmp_path, runs):
     items = [tmp_path / name for name in ("a", "hangs")]
-    outcomes = build.each(crew.work, crew.jobs(items), workers=1, limit_s=60.0)
+    outcomes = runs(crew.work, crew.jobs(items), workers=2)
     next(outcomes)
     outcomes.close()
     assert not is_running(int((tmp_path / "a").read_text()))
@@ -102,9 +111,9 @@ def test_ctrl_c_ends_the_workers(tmp_path):
         "import signal, sys\nfrom pathlib import Path\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         f"sys.path.insert(0, {str(crew.ROOT / 'tests')!r})\n"
-        "import crew\nfrom geneface_kit.person.corpus import build\n"
+        "import crew\nfrom notebooks.studies.ray_corpus import processes\n"
         f"items = [Path({str(tmp_path)!r}) / name for name in ('first', 'hangs')]\n"
-        "for done in build.each(crew.work, crew.jobs(items), workers=1, limit_s=600.0):\n"
+        "for done in processes.each(crew.work, crew.jobs(items), workers=1, limit_s=600.0):\n"
         "    pass\n"
     )
     owner = subprocess.Popen(
