@@ -5,7 +5,7 @@ on lids and lips: half-way between two of them the other lid pulls as strongly a
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geneface_kit.nerf.dataset import BOX
@@ -22,18 +22,13 @@ FADE = (-1.1, -0.6)
 stays."""
 
 
-def landmark_lines() -> Int[Tensor, "m 2"]:
-    """The two landmarks of each line."""
-    ends = [(k, k + 1) for start, end in OPEN for k in range(start, end - 1)]
-    for start, end in CLOSED:
-        ends += [(k, k + 1 if k + 1 < end else start) for k in range(start, end)]
-    return torch.tensor(ends)
-
-
-def line_softness() -> Float[Tensor, " m"]:
-    """How softly each line deforms, inter-ocular distances."""
-    is_fine = (landmark_lines() >= CLOSED[0][0]).all(dim=1)
-    return torch.where(is_fine, FINE, COARSE)
+LINES = torch.tensor(
+    [(k, k + 1) for start, end in OPEN for k in range(start, end - 1)]
+    + [(k, k + 1 if k + 1 < end else start) for start, end in CLOSED for k in range(start, end)]
+)
+"""(m, 2) the two landmarks of each line."""
+SOFTNESS = torch.where((LINES >= CLOSED[0][0]).all(dim=1), FINE, COARSE) / BOX  # in the box
+BOX_FADE = tuple((z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE)  # FADE in the box
 
 
 def landmarks_in_box(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136"]:
@@ -42,14 +37,8 @@ def landmarks_in_box(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136
 
 
 def moved_lines(
-    landmarks: Float[Tensor, "k 136"], mean: Float[Tensor, "68 3"], lines: Int[Tensor, "m 2"]
+    landmarks: Float[Tensor, "k 136"], mean: Float[Tensor, "68 3"]
 ) -> tuple[Float[Tensor, "k m 2 2"], Float[Tensor, "m 2 2"]]:
     """The ends of the lines by the landmarks of k frames, and on the mean face; box units."""
     rest = landmarks_in_box(mean[None]).view(68, 2)
-    return landmarks.detach().unflatten(1, (68, 2))[:, lines], rest[lines]
-
-
-def fade() -> tuple[float, float]:
-    """FADE in the coordinates of the box."""
-    near, far = ((z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE)
-    return near, far
+    return landmarks.detach().unflatten(1, (68, 2))[:, LINES], rest[LINES]

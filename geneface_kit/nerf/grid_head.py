@@ -67,8 +67,6 @@ class GridField(HeadField):
         self.colour_net = MLP(N_HARMONICS + hidden + APPEARANCE_CHANNELS, hidden, 3)
         self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, APPEARANCE_CHANNELS))
         self.edge = BOX  # of the box, in the unit that the networks' densities are per
-        self.register_buffer("lines", deformation.landmark_lines(), persistent=False)
-        self.register_buffer("softness", deformation.line_softness() / BOX, persistent=False)
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         tables = [self.position_grid.table, self.ambient_grid.table]
@@ -181,11 +179,10 @@ class GridField(HeadField):
         """How points are moved under some landmarks, none where nothing is, for a fused pass."""
         lines = landmarks.new_empty(len(landmarks), 0, 11)
         if self.config.warp_reach:
-            moved, rest = self.moved_lines(landmarks)
-            lines = line_table(moved, rest, self.softness)
+            lines = line_table(*self.moved_lines(landmarks))
         far = ((self.config.warp_reach or 1.0) / BOX) ** -4.0
         amx = self.dtype == torch.bfloat16 and has_amx()
-        return Space(lines, far, deformation.fade(), self.edge, amx)
+        return Space(lines, far, deformation.BOX_FADE, self.edge, amx)
 
     def warped(
         self, positions: Float[Tensor, "n 3"], landmarks: Tensor, frame: Tensor | None
@@ -195,13 +192,13 @@ class GridField(HeadField):
         landmarks: `landmarks_in_box` of k frames; frame: row of them of each position, None for
         one row. config.warp_reach: iod, how far lines deform the space.
         """
-        moved, rest = self.moved_lines(landmarks)
-        how = {"reach": self.config.warp_reach / BOX, "fade": deformation.fade()}
-        return line_warp(positions, moved, rest, self.softness, frame, **how)
+        how = {"reach": self.config.warp_reach / BOX, "fade": deformation.BOX_FADE}
+        return line_warp(positions, *self.moved_lines(landmarks), frame, **how)
 
-    def moved_lines(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
-        """`deformation.moved_lines` of this head."""
-        return deformation.moved_lines(landmarks, self.landmark_mean.view(68, 3), self.lines)
+    def moved_lines(self, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`deformation.moved_lines` of this head, and how softly they lead."""
+        moved = deformation.moved_lines(landmarks, self.landmark_mean.view(68, 3))
+        return *moved, deformation.SOFTNESS.to(landmarks.device)
 
     def _geometry(
         self, positions: Tensor, conditions: Tensor, frame: Tensor | None

@@ -31,7 +31,6 @@ STD_FLOOR = 0.03
 """Least spread by which a landmark coordinate is divided, iod. Below lies tracking noise: blown
 up to the size of real motion it would let the condition recognise frames instead of mouths."""
 CLAMP = 3.0  # largest normalised input, standard deviations (official inference: 2.5)
-STRIDES = {1: 1, 16: 2}  # steps of a frame -> stride of the convolutions over them (official code)
 LANDMARKS = 204  # numbers of a frame's landmarks, 68 x 3
 FIELDS = {
     ("grid", "landmarks"): "geneface_kit.nerf.grid_head:GridField",
@@ -146,11 +145,7 @@ class ConditionNet(nn.Module):
 
     def __init__(self, n_inputs: int, n_channels: int, n_frames: int, n_steps: int = 1):
         super().__init__()
-        if n_steps not in STRIDES:
-            raise ValueError(
-                f"n_steps must be one of {', '.join(map(str, STRIDES))}, got {n_steps}"
-            )
-        self.n_steps, stride = n_steps, STRIDES[n_steps]
+        self.n_steps, stride = n_steps, 1 if n_steps == 1 else 2
         leaky = lambda: nn.LeakyReLU(0.02)  # noqa: E731
 
         def convolutions(*sizes: int, stride: int = 1) -> nn.Sequential:

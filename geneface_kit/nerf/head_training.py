@@ -54,7 +54,7 @@ class HeadTask(training.Task):
         groups = [{"params": parameters} for parameters in field.parameter_groups()]
         adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.optimizers = {"adam": adam}
-        self.n_rays = 1024.0
+        self.n_rays, self.lips_from = 1024.0, (1 - self.config.lips_stage) * self.config.steps
         self.on_snapshot: Callable[[int, np.ndarray, float], None] | None = None
         """Told of every validation: updates made, (h, w, 3) uint8 head over background, PSNR."""
         name = losses.chosen_lips_loss(self.config.lips_loss)
@@ -126,7 +126,7 @@ class HeadTask(training.Task):
         """Parts of an update's rays that come from the lip and from the face rectangle; in the lips
         stage the lips take theirs from face and rest alike."""
         of_lips = self.config.lip_share
-        if not _in_lips_stage(self.config, index):
+        if index < self.lips_from:
             return of_lips, FACE_SHARE
         kept = (1 - self.config.lips_stage_share) / max(1 - of_lips, 1e-6)
         return self.config.lips_stage_share, FACE_SHARE * kept
@@ -161,7 +161,7 @@ class HeadTask(training.Task):
         """
         n_rays, (of_lips, face) = int(self.n_rays), self.shares(index)
         n_patches = 0
-        if self.lips_loss and _in_lips_stage(self.config, index):
+        if self.lips_loss and index >= self.lips_from:
             n_patches = max(1, int(of_lips * n_rays) // PATCH**2)
         n_single = max(1, n_rays - n_patches * PATCH**2)
         single = max(0.0, of_lips * n_rays - n_patches * PATCH**2) / n_single
@@ -203,10 +203,6 @@ class HeadTask(training.Task):
 def adapted(n_rays: float, n_samples: int, wanted: int) -> float:
     """The number of rays after an update with some samples, nearer to as many as wanted."""
     return min(max(n_rays * (0.8 + 0.2 * wanted / max(n_samples, 1)), 256.0), float(wanted))
-
-
-def _in_lips_stage(config: HeadConfig, index: int) -> bool:
-    return index >= (1 - config.lips_stage) * config.steps
 
 
 def _patches(colour: Tensor, n: int) -> Tensor:

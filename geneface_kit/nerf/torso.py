@@ -128,7 +128,7 @@ class TorsoField(nn.Module):
             positional_encoding(x, self.config.pixel_frequencies) for x in place.split(1, dim=1)
         )
         of_frame, strengths = self._of_frame(poses, appearance)
-        biases = [shared @ of_frame[0] for _, shared in self._first_layers()]
+        biases = [shared @ of_frame[0] for shared in self._networks()[1]]
         return columns, rows, strengths[0], biases
 
     @torch.no_grad()
@@ -136,13 +136,8 @@ class TorsoField(nn.Module):
         """The finished torso in one pass; None where it is not on a CPU or sees no head."""
         if self.head_net is None or not has_fused(self.appearance.device):
             return None
-        firsts = [own for own, _ in self._first_layers()]
-        nets = (self.deform_net, self.colour_net)
-        rest = [[layer.weight for layer in net.layers[1:]] for net in nets]
-        networks = [[layer.weight for layer in self.head_net.layers]]
-        networks += [[first, *others] for first, others in zip(firsts, rest, strict=True)]
         amx = self.dtype == torch.bfloat16 and has_amx()
-        return FusedImage.of(self.grid, networks, amx)
+        return FusedImage.of(self.grid, self._networks()[0], amx)
 
     def _of_frame(self, poses: Tensor, appearance: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames, nothing with config.follow_pose; and the strengths of
@@ -153,16 +148,17 @@ class TorsoField(nn.Module):
         encoded = positional_encoding(numbers, self.config.pose_frequencies)
         return torch.cat([encoded, appearance], dim=-1), torch.ones_like(numbers[:, :1])
 
-    def _first_layers(self) -> list[tuple[Tensor, Tensor]]:
-        """The weights of the first layers of deformation and colour network, by the inputs that
-        each pixel has for itself and those that all share, which lie between them."""
-        n_seen, found = 16, []
-        for net, n_grid in ((self.deform_net, 0), (self.colour_net, self.grid.n_features)):
-            weight = net.layers[0].weight
-            start = n_grid + 2 * (1 + 2 * self.config.pixel_frequencies)
-            own = torch.cat([weight[:, :start], weight[:, -n_seen:]], dim=1)
-            found.append((own, weight[:, start:-n_seen]))
-        return found
+    def _networks(self) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """The weights of what sees the head, of deformation and colour network, first layers for
+        the inputs that each pixel has for itself; and those for the inputs that all share."""
+        nets = (self.head_net, self.deform_net, self.colour_net)
+        seen, bend, colour = ([layer.weight for layer in net.layers] for net in nets)
+        n_code, of_shared = 2 * (1 + 2 * self.config.pixel_frequencies), []
+        for weights, n_grid in ((bend, 0), (colour, self.grid.n_features)):
+            place, shared, head = weights[0].tensor_split([n_grid + n_code, -16], dim=1)
+            weights[0] = torch.cat([place, head], dim=1)
+            of_shared.append(shared)
+        return [seen, bend, colour], of_shared
 
 
 class TorsoTask(training.Task):

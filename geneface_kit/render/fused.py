@@ -279,8 +279,14 @@ def padded(
 
 
 def packed(layers: Sequence[Tensor], amx: bool) -> Int[Tensor, " numbers"]:
-    """Padded weights in the order in which a kernel goes through them."""
-    return torch.cat([tiles(weight, amx) for weight in layers]).view(torch.int32)
+    """Padded weights in the order in which a kernel goes through them, by tiles: TILE of bfloat16
+    with AMX, else BLOCK neurons and one input."""
+    (rows, columns), found = TILE if amx else (BLOCK, 1), []
+    for weight in layers:
+        weight = functional.pad(weight, (0, -weight.shape[1] % columns, 0, -len(weight) % rows))
+        tiles = weight.unflatten(1, (-1, columns)).unflatten(0, (-1, rows)).transpose(1, 2)
+        found.append(tiles.flatten().to(torch.bfloat16 if amx else torch.float32))
+    return torch.cat(found).view(torch.int32)
 
 
 def padded_width(n: int, amx: bool) -> int:
@@ -294,12 +300,3 @@ def grid_rows(grid: GridEncoding, amx: bool) -> Int[Tensor, " numbers"]:
     """A grid's table as kernels read it: pairs of bfloat16 beside AMX, else of float32."""
     dtype = torch.bfloat16 if amx else torch.float32
     return grid.table.detach().to(dtype).contiguous().view(torch.int32).flatten()
-
-
-def tiles(weight: Tensor, amx: bool) -> Tensor:
-    """A layer's weights (out, in) by tiles: TILE with AMX, else BLOCK neurons and one input."""
-    rows, columns = TILE if amx else (BLOCK, 1)
-    weight = functional.pad(weight, (0, -weight.shape[1] % columns, 0, -len(weight) % rows))
-    n_out, n_in = weight.shape
-    numbers = weight.view(n_out // rows, rows, n_in // columns, columns).transpose(1, 2).flatten()
-    return numbers.bfloat16() if amx else numbers

@@ -24,7 +24,6 @@ import warp as wp
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "warp")
 LANES = 16  # items that a CPU's thread handles side by side: float32 in its widest register
 SMALL = 2048  # items of a launch that are not worth sharing between processor cores
 
@@ -54,8 +53,6 @@ def once(make: Callable[..., Result]) -> Callable[..., Result]:
 def using(backend: str) -> Iterator[None]:
     """Has what is asked inside made by kernels one after the other ("warp"), or by fused passes
     where there are any ("auto", which holds outside)."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     token = _BACKEND.set(backend)
     try:
         yield
@@ -160,12 +157,6 @@ def on_threads(part: Callable[[int], None], n_parts: int) -> None:
         job.result()
 
 
-def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
-    """The kernel, its module compiled for the device: once per machine, then read from disk."""
-    _load(kernel.module, str(device))
-    return kernel
-
-
 @once
 def _block_kernel(source: str, kinds: tuple, sizes: tuple) -> tuple[wp.Kernel, Any]:
     """The kernel of a source, and the Warp struct that it is given."""
@@ -188,11 +179,12 @@ def _block_kernel(source: str, kinds: tuple, sizes: tuple) -> tuple[wp.Kernel, A
 
 
 @once
-def _load(module: Any, device: str) -> None:
+def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
+    """The kernel, its module compiled for the device: once per machine, then read from disk."""
     _start()
-    where = wp.device_from_torch(torch.device(device))
+    module, where = kernel.module, wp.device_from_torch(device)
     kept = Path(wp.config.kernel_cache_dir).glob(f"wp_{module.name}_*/*")
-    endings = (".o",) if torch.device(device).type == "cpu" else (".ptx", ".cubin")
+    endings = (".o",) if device.type == "cpu" else (".ptx", ".cubin")
     if not any(path.suffix in endings for path in kept):
         log.info(
             "compiling the renderer's kernels %s for %s: once per machine, kept in Warp's cache",
@@ -200,6 +192,7 @@ def _load(module: Any, device: str) -> None:
             where,
         )
     wp.load_module(module, device=where)
+    return kernel
 
 
 @once

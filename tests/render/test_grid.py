@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from geneface_kit.render.grid import GridEncoding, GridLayout, grid_encode, launch_lookup
-from geneface_kit.render.kernels import using
 from tests.render.twins import grid_encode_torch
 
 
@@ -153,8 +152,6 @@ def test_wrong_arguments_are_named():
         GridLayout.make(3, kind="cube")
     with pytest.raises(ValueError, match="n_dims"):
         GridLayout.make(4)
-    with pytest.raises(ValueError, match="backend"):
-        using("numba").__enter__()
     layout = GridLayout.make(3, n_levels=1, finest=16)
     with pytest.raises(ValueError, match=r"points must be \(n, 3\)"):
         grid_encode(torch.zeros(4, 2), torch.zeros(layout.n_rows, 2), layout)
