@@ -26,7 +26,7 @@ from geneface_kit.adaptation.postnet import BUILT_IN, Adapter, Discriminator, f0
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import WINDOW
 from geneface_kit.person import corpus
-from geneface_kit.person import stage as person
+from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.speech import Speech
@@ -84,7 +84,7 @@ class AdaptationTask(Task):
     def __init__(
         self,
         generator: motion.Motion,
-        who: person.Person,
+        who: Person,
         foreign: Sequence[Speech],
         config: AdaptationConfig,
     ) -> None:
@@ -178,12 +178,10 @@ class AdaptationTask(Task):
 
     def _fake(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Adapted motion (b, t, 204) for a batch of foreign speech, and its features."""
-        vae = self.generator.vae
-        speech, f0 = self._foreign_batch(generator)
-        noise_size = (len(speech), vae.latent, speech.shape[1] // 8)
-        noise = self.config.temperature * torch.randn(noise_size, generator=generator)
+        vae, (speech, f0) = self.generator.vae, self._foreign_batch(generator)
+        noise = torch.randn((len(speech), vae.latent, speech.shape[1] // 8), generator=generator)
         with torch.no_grad():
-            raw = vae.sample(speech, f0, noise)
+            raw = vae.sample(speech, f0, self.config.temperature * noise)
         return self.adapter(raw, f0), speech
 
     def _teach(self, fake: Float[Tensor, "b t 204"]) -> dict[str, float]:
@@ -256,13 +254,12 @@ class AdaptationTask(Task):
         speeches = [speech for speech in self.foreign["fit"] if len(speech) >= n_steps]
         lengths = torch.tensor([float(len(speech)) for speech in speeches])
         picks = torch.multinomial(lengths, self.config.batch, replacement=True, generator=generator)
-        features, f0 = [], []
-        for pick in picks.tolist():
-            last = (len(speeches[pick]) - n_steps) // 2
+        pieces = []
+        for speech in (speeches[pick] for pick in picks.tolist()):
+            last = (len(speech) - n_steps) // 2
             start = 2 * int(torch.randint(last + 1, (1,), generator=generator))
-            features.append(speeches[pick].features[start : start + n_steps])
-            f0.append(speeches[pick].f0[start : start + n_steps])
-        return torch.from_numpy(np.stack(features)).float(), torch.from_numpy(np.stack(f0)).float()
+            pieces.append([one[start : start + n_steps] for one in (speech.features, speech.f0)])
+        return tuple(torch.from_numpy(np.stack(one)).float() for one in zip(*pieces, strict=True))
 
     def _heard(self, speech: Speech, **drawn: float | torch.Generator) -> Heard:
         """Speech with the generator's motion for it, network units."""

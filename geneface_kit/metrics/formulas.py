@@ -6,6 +6,7 @@ Pictures are uint8 stacks (t, h, w, 3) as they were stored, before any codec.
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
 
 Frames = UInt8[np.ndarray, "_ _ _ 3"]  # (t, h, w, 3); that two sets fit is told in words
 Mask = Bool[np.ndarray, "_ _ _"] | None  # (t, h, w), the pixels that count; None counts all
@@ -36,8 +37,7 @@ def closed_below(opening: Curve) -> float:
 def closures(shut: Bool[np.ndarray, " t"]) -> list[slice]:
     """Where lips are closed for 10 frames at most: longer ones are pauses, and of those that touch
     an end of the clip nobody knows how long they are (ours)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(int)))
-    runs = [slice(*ends) for ends in edges.reshape(-1, 2).tolist()]
+    runs = [run for (run,) in ndimage.find_objects(ndimage.label(shut)[0])]
     inside = [run for run in runs if 0 < run.start and run.stop < len(shut)]
     return [run for run in inside if run.stop - run.start <= 10]
 

@@ -23,7 +23,6 @@ from geneface_kit.runs.files import readable
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
 MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge network's training
 
-Tools = tuple[cv2.FaceDetectorYN, cv2.FaceRecognizerSF]
 SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
 Layer = Float[Tensor, "n c h w"]
 Weights = list[list[tuple[Tensor, Tensor]]]
@@ -124,9 +123,20 @@ def identity(yunet: Path, sface: Path, predicted: Frames, truth: Frames) -> floa
     if int(cv2.__version__.split(".")[0]) != 4:
         raise ModuleNotFoundError(f"these networks need OpenCV 4, got {cv2.__version__}")
     detector = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), SCORE)
-    tools = detector, cv2.FaceRecognizerSF.create(str(sface), "")
-    frames = zip(predicted, truth, strict=True)
-    pairs = [tuple(_embedding(tools, one) for one in pair) for pair in frames]
+    recognizer = cv2.FaceRecognizerSF.create(str(sface), "")
+
+    def embedding(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 128"] | None:
+        bgr = np.ascontiguousarray(frame[..., ::-1])
+        detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+        faces = detector.detect(bgr)[1]
+        if faces is None:
+            return None
+        best = faces[faces[:, -1].argmax()]
+        return recognizer.feature(recognizer.alignCrop(bgr, best)).ravel().astype(np.float32)
+
+    pairs = [
+        (embedding(one), embedding(other)) for one, other in zip(predicted, truth, strict=True)
+    ]
     both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
     if not both:
         return NotMeasured("YuNet finds no face in any pair of frames")
@@ -138,17 +148,6 @@ def cosines(a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "n c"]) -> Float[n
     return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
 
-def _embedding(tools: Tools, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 128"] | None:
-    detector, recognizer = tools
-    bgr = np.ascontiguousarray(frame[..., ::-1])
-    detector.setInputSize((bgr.shape[1], bgr.shape[0]))
-    faces = detector.detect(bgr)[1]
-    if faces is None:
-        return None
-    best = faces[faces[:, -1].argmax()]
-    return recognizer.feature(recognizer.alignCrop(bgr, best)).ravel().astype(np.float32)
-
-
 @measured_with("inception")
 def fid(path: Path, predicted: Frames, truth: Frames) -> float | NotMeasured:
     """FID (Heusel et al. 2017): Frechet distance of the public Inception-v3 of 2015-12-05 (2048-d).
@@ -158,8 +157,7 @@ def fid(path: Path, predicted: Frames, truth: Frames) -> float | NotMeasured:
     resize before it gives another number.
     """
     model = scripted(path)
-    features = lambda frames: model(channels_first(frames), return_features=True)  # noqa: E731
-    return _distance(features, predicted, truth)
+    return _distance(lambda one: model(channels_first(one), return_features=True), predicted, truth)
 
 
 @measured_with("mobilenet")
@@ -171,8 +169,7 @@ def fd_mobilenet(path: Path, predicted: Frames, truth: Frames) -> float | NotMea
     """
     with readable(path):
         model = mobilenet(torch.load(path, map_location="cpu", weights_only=True))
-    features = lambda frames: model(prepared(frames)).pooler_output  # noqa: E731
-    return _distance(features, predicted, truth)
+    return _distance(lambda frames: model(prepared(frames)).pooler_output, predicted, truth)
 
 
 @torch.no_grad()

@@ -77,18 +77,12 @@ class Coupling(ProjectedWaveNet):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Frames, mask: Mask, condition: Given) -> Frames:
-        """The second half of the channels shifted by what the first half says."""
+    def forward(self, x: Frames, mask: Mask, condition: Given, sign: int = 1) -> Frames:
+        """The second half of the channels shifted by what the first half says; sign -1 gives the
+        input that this made x from."""
         first, second = x.split(self.half, dim=1)
-        return torch.cat([first, (second + self._shift(first, mask, condition)) * mask], dim=1)
-
-    def inverse(self, y: Frames, mask: Mask, condition: Given) -> Frames:
-        """The input `forward` made y from."""
-        first, second = y.split(self.half, dim=1)
-        return torch.cat([first, (second - self._shift(first, mask, condition)) * mask], dim=1)
-
-    def _shift(self, first: Frames, mask: Mask, condition: Given) -> Frames:
-        return super().forward(first, mask, condition) * mask
+        shift = super().forward(first, mask, condition) * mask
+        return torch.cat([first, (second + sign * shift) * mask], dim=1)
 
 
 class CouplingFlow(nn.Module):
@@ -114,5 +108,5 @@ class CouplingFlow(nn.Module):
     def inverse(self, p: Frames, mask: Mask, condition: Given) -> Frames:
         """Latents of the prior -> latents of the motion."""
         for coupling in reversed(self.couplings):
-            p = coupling.inverse(p.flip(1), mask, condition)
+            p = coupling(p.flip(1), mask, condition, sign=-1)
         return p

@@ -5,6 +5,7 @@ displacements from a speaker's mean landmarks; `adaptation` makes them this pers
 expert is trained first, then the generator; both are scored on speakers held out.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,9 @@ def train(
     n_devices = config.devices
     source = data.folder if n_devices > 1 and data.folder else data
     try:
-        return fabric_of(n_devices).launch(_train, run, source, speakers, sync, config)
+        given = {"speakers": speakers, "sync": sync, "config": config}
+        work = functools.partial(_train, run=run, data=source, **given)  # Fabric takes no dataclass
+        return fabric_of(n_devices).launch(work)
     except torch.multiprocessing.ProcessRaisedException as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"one of {n_devices} training processes failed: {reason}") from error

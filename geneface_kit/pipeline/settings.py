@@ -5,6 +5,7 @@ setting is added as a field of its section's config, with its range and its defa
 where it differs in cpu.toml and paper.toml beside this file.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -156,10 +157,8 @@ def _literal(text: str) -> Value:
     if text in ("true", "True", "false", "False"):
         return text in ("true", "True")
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     return text
 
 

@@ -79,16 +79,11 @@ def named(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def digests(files: Mapping[str, Path], memory: Path) -> dict[str, str]:
-    """The sha256 of some files by their names.
-
-    memory: a json file that keeps those of LARGE files, which are read again only when their size
-    or a time of theirs has changed.
-    """
-    found, large = {}, {}
-    try:
+    """The sha256 of some files by their names. memory: a json file that keeps those of LARGE files,
+    which are read again only when their size or a time of theirs has changed."""
+    found, large, known = {}, {}, {"schema": 1}
+    with contextlib.suppress(FileNotFoundError, Damaged):
         known = read_json(memory, schema=1)
-    except (FileNotFoundError, Damaged):
-        known = {"schema": 1}
     for name, path in files.items():
         stat = path.stat()
         stamp = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

@@ -73,9 +73,7 @@ class Run:
 
 def execute(run: Run, work: Callable[[], None]) -> None:
     """Does the work of a run; run.json says `running` until it is `ok`, `failed`, `interrupted`.
-
-    Whatever was finished in its folder stays, for the next attempt. SIGTERM interrupts as Ctrl-C.
-    """
+    What was finished in its folder stays, for the next attempt. SIGTERM interrupts as Ctrl-C."""
     for path in run.folder.rglob(".*.part*"):  # of a process that was killed
         path.unlink()
     start, before = time.perf_counter(), run.facts["wall_s"]
@@ -153,10 +151,8 @@ def damaged(run: Run, *, digests: bool = False) -> list[str]:
 
 
 def open_run(folder: Path) -> Run:
-    """The run of a folder, as run.json describes it, with its parents.
-
-    Raises: FileNotFoundError; Damaged for a run.json of another content or version.
-    """
+    """The run of a folder, as run.json describes it, with its parents. Raises: FileNotFoundError;
+    Damaged for a run.json of another content or version."""
     facts, home = read_json(folder / "run.json", **FACTS), folder.parent.parent
     with readable(folder / "run.json"):  # runs that are each other's parents have no end
         parents = {stage: open_run(home / where) for stage, where in facts["parents"].items()}
@@ -182,10 +178,8 @@ def named_run(name: str, out: Path | str = "") -> Run:
 
 def read_facts(folder: Path) -> Facts | None:
     """What run.json says; None where there is none, or none that can be read."""
-    try:
+    with contextlib.suppress(FileNotFoundError, Damaged):
         return read_json(folder / "run.json", **FACTS)
-    except (FileNotFoundError, Damaged):
-        return None
 
 
 def home_of(out: Path | str = "") -> Path:

@@ -37,12 +37,11 @@ Value = TypeVar("Value")
 
 
 class Task:
-    """What is trained: networks, optimisers and one step. Subclass it for each stage. fabric: what
-    the step goes through, when several processes may train the task."""
+    """What is trained: networks, optimisers and one step. Subclass it for each stage."""
 
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
-    fabric: MaybeFabric = None
+    fabric: MaybeFabric = None  # what the step goes through, where several processes may train
     ended: str = ""  # set by `validate` to end the fit early: the reason, in a few words
     kept: tuple[str, ...] = ()
     """Further attributes that a restart must restore: what `save_nested` takes."""
@@ -89,17 +88,13 @@ class Task:
 
 @dataclass
 class History:
-    """What a fit recorded: one row per interval, measures of validation in the same rows.
-
-    seconds: of updates alone, all attempts together; row_seconds: that at each row. sums, count:
-    the losses since the last row, and of how many updates.
-    """
+    """What a fit recorded: one row per interval, measures of validation in the same rows."""
 
     rows: list[dict[str, float | int]] = field(default_factory=list)
-    row_seconds: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
+    row_seconds: list[float] = field(default_factory=list)  # `seconds` at each row
+    seconds: float = 0.0  # of updates alone, all attempts together
+    sums: dict[str, float] = field(default_factory=dict)  # losses since the last row,
+    count: int = 0  # of so many updates
 
     def add(self, losses: dict[str, float], seconds: float) -> None:
         """Takes in the losses of one update, and how long it took."""
@@ -170,9 +165,8 @@ def fit(
     """Trains a task for a number of steps, or goes on where an earlier call was cut off.
 
     folder: receives what `History.save` writes and, until the run ends, a checkpoint, new every
-    CHECKPOINT_S.
-    generator: the source of every draw; its state and that of torch's global generator (dropout)
-    travel with the checkpoint: a killed and resumed fit gives the numbers of an uninterrupted one.
+    CHECKPOINT_S. generator: the source of every draw; its state and that of torch's global one
+    (dropout) are kept there: a killed and resumed fit gives the numbers of an uninterrupted one.
     Of several processes of a task's `fabric` every one calls this with the same task and generator;
     the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
@@ -194,9 +188,7 @@ def fit(
             networks.train()
             done, since = index + 1, time.perf_counter()
             losses = task.step(index, generator)
-            wrong = [
-                f"its {key} is {value}" for key, value in losses.items() if not isfinite(value)
-            ]
+            wrong = [f"its {key} is {one}" for key, one in losses.items() if not isfinite(one)]
             _refuse(wrong, checkpoint, name, done)
             history.add(losses, time.perf_counter() - since)
             if done - start == 5:  # kernels are compiled by then
@@ -204,8 +196,7 @@ def fit(
             elif done - start == 25 and task.is_first:
                 left = (history.seconds - begun) / 20 * (steps - done)
                 if left > LONG_S:
-                    told = "training %s: about %.0f min on this machine, by its first updates"
-                    log.info(told, name, left / 60)
+                    log.info("training %s: about %.0f min on this machine", name, left / 60)
             stop, interrupted = task.of_first(((folder / "stop").exists(), bool(signals)))
             ends = stop or done == steps
             looks = bool(validate_every) and (ends or done % validate_every == 0)
@@ -291,10 +282,10 @@ def _save_checkpoint(
 def _refuse(wrong: list[str], checkpoint: Path, name: str, step: int) -> None:
     """Raises ValueError, in one sentence, where something is wrong."""
     if wrong:
-        kept = f"the last good weights stay in {checkpoint}"
+        there = f"the last good weights stay in {checkpoint}"
+        kept = there if checkpoint.exists() else "no checkpoint was due before"
         raise ValueError(
-            f"the training of {name} diverged at update {step} ({wrong[0]}); "
-            f"{kept if checkpoint.exists() else 'no checkpoint was due before'}; train with a "
+            f"the training of {name} diverged at update {step} ({wrong[0]}); {kept}; train with a "
             "lower learning rate or another seed"
         )
 

@@ -34,14 +34,12 @@ def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, st
     """
     tensors, metadata = load_tensors(path, **expected)
     own = module.state_dict()
-    missing = sorted(own.keys() - tensors.keys())
-    foreign = sorted(tensors.keys() - own.keys())
+    missing, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape]
-    if missing or foreign or shapes:
-        example = (missing + foreign + shapes)[0]
+    if wrong := missing + foreign + shapes:
         raise ValueError(
             f"{path.name} does not fit {type(module).__name__}: {len(missing)} tensors missing, "
-            f"{len(foreign)} foreign, {len(shapes)} of another shape (first: {example}); "
+            f"{len(foreign)} foreign, {len(shapes)} of another shape (first: {wrong[0]}); "
             "use the weights and the settings of one run"
         )
     module.load_state_dict(tensors)
@@ -58,9 +56,8 @@ def save_nested(path: Path, content: Facts) -> None:
         tensors[name] = tensor
         return {"@tensor": name}
 
-    save_tensors(
-        path, tensors, {"kind": "nested", "content": json.dumps(content, default=numbered)}
-    )
+    about = {"kind": "nested", "content": json.dumps(content, default=numbered)}
+    save_tensors(path, tensors, about)
 
 
 def load_nested(path: Path) -> Facts:

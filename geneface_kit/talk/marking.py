@@ -134,11 +134,11 @@ def check_keys(keys: str) -> dict[str, Path]:
 
     Raises: ValueError, in one sentence, for a folder of keys that cannot sign.
     """
-    if keys and importlib.util.find_spec("c2pa") is None:
-        raise ValueError(
-            "talk.c2pa_keys needs the marking extra: pip install 'geneface-kit[marking]'"
-        )
-    for name in KEYS if keys else ():
+    if not keys:
+        return {}
+    if importlib.util.find_spec("c2pa") is None:
+        raise ValueError("talk.c2pa_keys needs the marking extra: geneface-kit[marking]")
+    for name in KEYS:
         if not (Path(keys) / name).is_file():
             raise ValueError(f"talk.c2pa_keys must name a folder with {name}; it is not there")
-    return {KEYS[0]: Path(keys) / KEYS[0]} if keys else {}
+    return {KEYS[0]: Path(keys) / KEYS[0]}

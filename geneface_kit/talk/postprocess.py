@@ -141,11 +141,8 @@ def pose_path(person: Person, n_frames: int, head: Head) -> Float[np.ndarray, "t
 def torso_shift_path(
     torso_shifts: Float[np.ndarray, "t 2"] | None, person: Person, n_frames: int, head: Head
 ) -> Float[np.ndarray, "f 2"] | None:
-    """The shoulders' shifts for f frames, along with the head's `pose_path`.
-
-    None, to be predicted from the pose: without tracked shoulders, and for a head that does not
-    take the clip's own path.
-    """
+    """The shoulders' shifts for f frames, along with the head's `pose_path`; None, to be predicted
+    from the pose, without tracked shoulders or for a head that leaves the clip's own path."""
     if torso_shifts is None or head != "clip":
         return None
     path = replayed(*trained(torso_shifts, person), n_frames)

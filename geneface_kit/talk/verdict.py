@@ -73,32 +73,28 @@ def sync_scores(
 
 def sync_curve(planned: Plan, actor: Actor) -> tuple[Lags, Lags]:
     """Lags in seconds and the sync expert's mean score at each; positive: the sound is late.
-
-    Windows that lie in silence do not count. Needs 2 * LAGS + WINDOW frames of speech.
-    """
+    Windows that lie in silence do not count. Needs 2 * LAGS + WINDOW frames of speech."""
     mean = actor.person.landmarks[: actor.person.n_train].mean(axis=0)
     motion = (planned.landmarks - mean) / actor.motion.unit
     starts = range(LAGS, len(motion) - WINDOW + 1 - LAGS)
     spoken = [k for k in starts if not planned.silent[k : k + WINDOW].any()]
-    lags = np.arange(-LAGS, LAGS + 1)
-    seconds = (lags / FPS).astype(np.float32)
-    if not spoken:
-        return seconds, np.zeros(len(lags), np.float32)
-    features = planned.speech.features
-    return seconds, sync_scores(actor.motion.expert, features, motion, spoken, lags.tolist())
+    lags, scores = range(-LAGS, LAGS + 1), np.zeros(2 * LAGS + 1, np.float32)
+    if spoken:
+        features, expert = planned.speech.features, actor.motion.expert
+        scores = sync_scores(expert, features, motion, spoken, lags)
+    return (np.array(lags) / FPS).astype(np.float32), scores
 
 
 def _lag(planned: Plan, actor: Actor) -> Check:
     """Where the sync expert hears the lips, seconds; a flat curve tells nothing."""
-    name = "sound against lips, seconds"
-    remedy = "the motion stage (01), or the clip's audio-video offset in the person stage (00)"
-    spoken = int((~planned.silent).sum())
-    if spoken < 2 * LAGS + WINDOW + FPS:
-        return Check(name, None, -0.08, 0.08, "less than a second of speech")
-    lags, scores = sync_curve(planned, actor)
-    if np.ptp(scores) < 0.02:
-        return Check(name, None, -0.08, 0.08, "the sync expert prefers no lag")
-    return Check(name, float(lags[scores.argmax()]), -0.08, 0.08, remedy)
+    lag, why = None, "less than a second of speech"
+    if (~planned.silent).sum() >= 2 * LAGS + WINDOW + FPS:
+        lags, scores = sync_curve(planned, actor)
+        why = "the sync expert prefers no lag"
+        if np.ptp(scores) >= 0.02:
+            lag = float(lags[scores.argmax()])
+            why = "the motion stage (01), or the clip's audio-video offset in the person stage (00)"
+    return Check("sound against lips, seconds", lag, -0.08, 0.08, why)
 
 
 def _beyond(planned: Plan, person: Person) -> Check:
@@ -116,9 +112,7 @@ def _strangeness(landmarks: np.ndarray, person: Person) -> float:
     """How far lips and jaw are from the nearest tracked frame, over how far the person's held-out
     frames are (medians)."""
     part = [*range(17), *range(68)[LIPS]]
-    known = person.landmarks[: person.n_train, part].reshape(person.n_train, -1)
-    tree = cKDTree(known)
-    unseen = person.landmarks[person.n_train :, part].reshape(-1, known.shape[1])
+    own, spoken = (one[:, part].reshape(len(one), -1) for one in (person.landmarks, landmarks))
+    tree, unseen = cKDTree(own[: person.n_train]), own[person.n_train :]
     usual = np.median(tree.query(unseen)[0]) if len(unseen) else 0.0
-    spoken = landmarks[:, part].reshape(len(landmarks), -1)
     return float(np.median(tree.query(spoken)[0]) / max(usual, 1e-6))

@@ -164,7 +164,7 @@ def test_only_a_missing_network_excuses_a_number(home, monkeypatch, caplog, metr
 
 def test_a_network_that_only_the_checker_has_is_no_difference(home, monkeypatch):
     out = exported(home)
-    monkeypatch.setattr(scores.fid, "fid", lambda *_: 12.5)
+    monkeypatch.setattr(scores.perceptual, "fid", lambda *_: 12.5)
     assert crate.verify(out).wrong == []
     monkeypatch.setattr(scores.formulas, "ssim", lambda *_, mask=None: 0.5)
     assert len(crate.verify(out).wrong) == 4  # SSIM and SSIM head of two protocols

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import acting
 import av
@@ -301,7 +302,13 @@ def test_a_still_mouth_is_reported(actor, tmp_path, caplog):
 
 def test_a_missing_recording_is_one_sentence(actor, tmp_path):
     with pytest.raises(FileNotFoundError, match="no recording at .*nowhere.wav: give the path"):
-        talk(actor, "nowhere.wav", tmp_path / "o.mp4", config=CONFIG, generator=torch.Generator())
+        talk(
+            actor,
+            Path("nowhere.wav"),
+            tmp_path / "o.mp4",
+            config=CONFIG,
+            generator=torch.Generator(),
+        )
 
 
 def test_a_consent_that_came_after_the_training_is_in_the_next_video(actor, tmp_path, monkeypatch):
