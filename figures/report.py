@@ -12,21 +12,30 @@ from pathlib import Path
 import cv2
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
 from geneface_kit.person import clip
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.camera import euler_degrees
-from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.person.mouth import mouth_cells, mouth_shape, shown_cells
 from geneface_kit.person.segmentation import FREE
-from geneface_kit.person.spans import evenly_spaced
+from geneface_kit.person.spans import ONE, evenly_spaced, stretches
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE
 from geneface_kit.runs.files import Facts, read_rows
 from geneface_kit.runs.live import html_image
 
-__all__ = ["LABEL_COLOURS", "MEASURED", "expectation", "label_tint", "page", "panels", "rows"]
+__all__ = [
+    "LABEL_COLOURS",
+    "MEASURED",
+    "expectation",
+    "label_tint",
+    "mouth_windows",
+    "page",
+    "panels",
+    "rows",
+]
 
 MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shapes_common": 0.95}
 """The clip behind the README's numbers: obama, 20 s, profile cpu: 30.4 dB on held-out heads."""
@@ -75,7 +84,7 @@ def panels(who: Person) -> str:
         f"<p>{CAPTION}</p>",
         html_image(_charts(who), "png", "head pose, sound offset, mouth opening, mouth shapes"),
         "<details><summary>All measures</summary>",
-        _table(map(html.escape, row) for row in rows(report)),
+        _table(map(html.escape, row) for row in rows(who)),
         "</details>",
     ]
     return "\n".join(filter(None, parts))
@@ -94,15 +103,48 @@ def label_tint(
     )
 
 
-def rows(report: Facts) -> list[tuple[str, str, str]]:
+def mouth_windows(
+    mouth: Float[np.ndarray, "t 2"],
+    spans: Int[np.ndarray, " k"] = ONE,
+    *,
+    enough: float = 0.9,
+    most: int = 8,
+) -> tuple[list[float], float]:
+    """Where the one-second windows start, best first, that together show a share of the clip's own
+    mouth shapes (opening and width given), seconds; and that share.
+
+    The choice is greedy: windows start at multiples of a fifth of a second of a stretch and end in
+    it; each next one adds the most shapes that are not yet shown, until `enough` of them are, or
+    `most` are chosen.
+    """
+    cells = [*map(tuple, mouth_cells(mouth))]
+    own, seen, windows = set(zip(*np.nonzero(shown_cells(mouth)), strict=True)), set(), []
+    sets = {
+        start: own & set(cells[start : start + clip.FPS])
+        for part in stretches(spans, len(mouth))
+        for start in range(part.start, max(part.start, part.stop - clip.FPS) + 1, clip.FPS // 5)
+    }
+    while len(seen) < enough * len(own) and len(windows) < most:
+        best = max(sets, key=lambda start: len(sets[start] - seen))
+        if sets[best] <= seen:
+            break
+        windows.append(best / clip.FPS)
+        seen |= sets[best]
+    return windows, len(seen) / max(1, len(own))
+
+
+def rows(who: Person) -> list[tuple[str, str, str]]:
     """(measure, value, what it means) for every line of the report's table, see report.csv."""
+    report, mouth = who.report, mouth_shape(who.landmarks)
+    windows, reach = mouth_windows(mouth, who.spans)
     still = report["background_still_frame"] >= 0
     told = report | {name: _of_clips(report, f"{name}_s") for name in ("taken", "usable", "cuts")}
     told |= {
         "background": "one moment is kept, the medoid"
         if still
         else "put together from all moments",
-        "windows": ", ".join(f"{start:.1f}" for start in sorted(report["mouth_windows_s"])),
+        "windows": ", ".join(f"{start:.1f}" for start in sorted(windows)),
+        "windows_reach": reach,
         "missing": report["mouth_shapes_missing"] or "-",
     }
     lines = read_rows(Path(__file__).with_name("report.csv"))
@@ -203,7 +245,8 @@ def _pictures(who: Person) -> Image.Image:
 def _charts(who: Person) -> Image.Image:
     """Head pose, offset curve, mouth opening with the seconds of most shapes, and the shapes."""
     report, time = who.report, np.arange(len(who)) / clip.FPS
-    opening, width = mouth_shape(who.landmarks).T
+    mouth = mouth_shape(who.landmarks)
+    opening, width = mouth.T
     drawn = io.BytesIO()
     with mpl.rc_context(CHARTS):
         figure = Figure(figsize=(8.6, 4.4), layout="constrained")
@@ -215,7 +258,7 @@ def _charts(who: Person) -> Image.Image:
         axes["b"].axvline(report["offset_s"], color="C3")
         axes["b"].set(xlabel="s; positive: the sound is late", ylabel="correlation with the lips")
         axes["c"].plot(time, opening)
-        for start in report["mouth_windows_s"]:
+        for start in mouth_windows(mouth, who.spans)[0]:
             axes["c"].axvspan(start, start + 1, alpha=0.2)
         axes["c"].set(xlabel="s; shaded: most mouth shapes", ylabel="opening, eye distances")
         axes["d"].scatter(width - np.median(width), opening, s=4)

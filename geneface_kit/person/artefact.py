@@ -46,15 +46,14 @@ class Person:
     avatar that comes with the kit has none, m = 0).
 
     labels: 0 background, 1 head, 2 neck, 3 torso; kinds: whether a label is sure, see
-    `segmentation.label_kinds`; torso: RGBA painted on behind the chin;
-    background: the background; poses: camera-to-world, see `camera`; focal: pixels;
-    landmarks: (t, 68, 3) pose-free in eye distances, landmarks2d in pixels, with the mean and
-    std of the former; face_rects, lip_rects: (t, 4) x0, y0, x1, y1; found: (t,) whether a frame
-    shows the whole face: only such train head and torso; spans: (k,) first frame of each stretch,
-    across whose joints no frames are neighbours; speech: 2t steps and audio: t / 25 s at
-    16 kHz, both with the offset corrected; n_train: the first frames that train, the rest is held
-    out, see `held_out_from`; data_kind: "synthetic" or "real"; report: see person.json;
-    consent: the subject's statement, from NAME.consent.txt beside the clip, "" without one.
+    `segmentation.label_kinds`; torso: RGBA painted on behind the chin; poses: camera-to-world, see
+    `camera`; focal: pixels; landmarks: pose-free in eye distances, landmarks2d in pixels, with the
+    mean and std of the former; face_rects, lip_rects: x0, y0, x1, y1; found: whether a frame shows
+    the whole face: only such train head and torso; spans: first frame of each stretch, across whose
+    joints no frames are neighbours; speech: 2t steps and audio: t / 25 s at 16 kHz, both with the
+    offset corrected; n_train: the first frames that train, the rest is held out, see
+    `held_out_from`; data_kind: "synthetic" or "real"; report: see person.json; consent: the
+    subject's statement, from NAME.consent.txt beside the clip, "" without one.
     """
 
     folder: Path
@@ -91,11 +90,8 @@ class Person:
 
 
 def load(folder: Path, *, judged: bool = True) -> Person:
-    """The artefact of a folder.
-
-    judged: refuse a person whose verdict is "not usable", unless it was prepared with
-    `person.force`. Raises: FileNotFoundError or ValueError, also when it is not complete.
-    """
+    """The artefact of a folder. judged: refuse a person whose verdict is "not usable", unless made
+    with `person.force`. Raises: FileNotFoundError or ValueError, also when it is not complete."""
     path = folder / "person.json"
     facts = read_json(path, schema=SCHEMA, n_frames=int, forced=bool, **TOLD)
     report = facts["report"]

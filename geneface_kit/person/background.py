@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
 
-from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO
+from geneface_kit.person.palette import Picture
+from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO, Labels
 
-Picture = UInt8[np.ndarray, "h w 3"]
-Labels = UInt8[np.ndarray, "h w"]
 VOTES = 3  # frames that must see a pixel free of the person (ours)
 LEAST_DISTANCE = 10.0
 """Distance from the person of a free pixel, pixels of a picture of 512 (official code: 5; ours is

@@ -31,24 +31,20 @@ PIECE = 200  # pictures after which a memory map is opened afresh, so that read 
 
 
 def write_frames(
-    scan: framing.Scan,
-    folder: Path,
-    wanted: Int[np.ndarray, " t"],
-    crop: framing.Crop,
-    size: int,
+    scan: framing.Scan, folder: Path, wanted: Int[np.ndarray, " t"], crop: framing.Crop, size: int
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """Second pass: the square crop of every frame that is wanted, from full-resolution pictures."""
 
-    def pictures() -> Iterator[np.ndarray]:
+    def squares() -> Iterator[np.ndarray]:
         for source, first, end in scan.parts():
             own = wanted[(wanted >= first) & (wanted < end)] - first
             if len(own):
                 some, start = set(own.tolist()), int(own[0])
                 found = clip.stream_frames(source, max_s=(own[-1] + 1) / clip.FPS, first=start)
-                yield from (one for number, one in enumerate(found, start) if number in some)
+                wide = (one for number, one in enumerate(found, start) if number in some)
+                yield from (crop.of(one, size, one.shape[1] / scan.width) for one in wide)
 
-    squares = (crop.of(one, size, one.shape[1] / scan.width) for one in pictures())
-    return _write_pictures(folder / "frames.npy", squares, (len(wanted), size, size, 3))
+    return _write_pictures(folder / "frames.npy", squares(), len(wanted))
 
 
 def write_labels(
@@ -57,7 +53,6 @@ def write_labels(
     """Labels of every frame of frames.npy, each agreed with its neighbours in time; and of what
     they are sure, as kinds.npy. points: landmarks in pixels."""
     frames = np.load(folder / "frames.npy", mmap_mode="r")
-    shape = frames.shape[:3]
     with landmarks.person_mask() as person_of:
         some = evenly_spaced(len(frames), PALETTE_FRAMES)
         palette = learn_palette(
@@ -72,10 +67,10 @@ def write_labels(
         steady = (
             one for part in stretches(spans, len(points)) for one in smooth_labels(alone(part))
         )
-        labels = _write_pictures(folder / "labels.npy", steady, shape)
-    pictures = (pictures_of(folder / f"{name}.npy") for name in ("frames", "labels"))
-    kinds = (label_kinds(*given, palette) for given in zip(*pictures, points, strict=True))
-    _write_pictures(folder / "kinds.npy", kinds, shape)
+        labels = _write_pictures(folder / "labels.npy", steady, len(frames))
+    pairs = zip(_labelled(folder), points, strict=True)
+    kinds = (label_kinds(*pair, seen, palette) for pair, seen in pairs)
+    _write_pictures(folder / "kinds.npy", kinds, len(frames))
     return labels
 
 
@@ -91,10 +86,9 @@ def write_background(
 
 def write_torso(folder: Path) -> None:
     """The torso picture of every frame, from frames.npy and labels.npy."""
-    frames, labels = (pictures_of(folder / f"{name}.npy") for name in ("frames", "labels"))
-    torsos = (torso_image(*pair) for pair in zip(frames, labels, strict=True))
-    shape = np.load(folder / "frames.npy", mmap_mode="r").shape[:3]
-    _write_pictures(folder / "torso.npy", torsos, (*shape, 4))
+    n_frames = len(np.load(folder / "frames.npy", mmap_mode="r"))
+    torsos = (torso_image(*pair) for pair in _labelled(folder))
+    _write_pictures(folder / "torso.npy", torsos, n_frames)
 
 
 def write_tracks(
@@ -124,9 +118,12 @@ def pictures_of(path: Path, part: slice = slice(None)) -> Iterator[np.ndarray]:
     """The pictures of an npy file one after another, without holding the file in memory."""
     first, end, _ = part.indices(len(np.load(path, mmap_mode="r")))
     for start in range(first, end, PIECE):
-        piece = np.load(path, mmap_mode="r")[start : min(start + PIECE, end)]
-        for picture in piece:
-            yield np.array(picture)
+        yield from map(np.array, np.load(path, mmap_mode="r")[start : min(start + PIECE, end)])
+
+
+def _labelled(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every frame with its labels."""
+    return zip(*(pictures_of(folder / f"{name}.npy") for name in ("frames", "labels")), strict=True)
 
 
 def _masked(
@@ -150,18 +147,19 @@ def _rects(points: np.ndarray, size: int, *, margin: float, square: bool = False
 
 
 def _write_pictures(
-    path: Path, pictures: Iterable[np.ndarray], shape: tuple[int, ...]
+    path: Path, pictures: Iterable[np.ndarray], n: int
 ) -> UInt8[np.ndarray, "t h w *c"]:
-    """Pictures one after another as a uint8 npy file of a known shape, as a memory map."""
+    """`n` pictures, one after another, as a uint8 npy file, as a memory map."""
     n_written = 0
     with replacing(path) as partial, partial.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for n_written, picture in enumerate(pictures, 1):  # noqa: B007
+        for n_written, picture in enumerate(pictures, 1):
+            if n_written == 1:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (n, *picture.shape)}
+                np.lib.format.write_array_header_1_0(file, header)
             file.write(np.ascontiguousarray(picture, np.uint8))
-        if n_written != shape[0]:
+        if n_written != n:
             raise ValueError(
-                f"{path.name} needs {shape[0]} pictures, the clip gave {n_written} when read "
-                "again; is it still being written?"
+                f"{path.name} needs {n} pictures, the clip gave {n_written} when read again; is it "
+                "still being written?"
             )
     return np.load(path, mmap_mode="r")

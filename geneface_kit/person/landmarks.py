@@ -80,8 +80,7 @@ def to_68(mesh: Mesh) -> Float[np.ndarray, "t 68 3"]:
 
 def in_a_row(meshes: Sequence[Mesh]) -> Mesh:
     """The faces of several stretches, one after the other."""
-    columns = ("points", "found", "rival")
-    return Mesh(*(np.concatenate([getattr(one, name) for one in meshes]) for name in columns))
+    return Mesh(*map(np.concatenate, zip(*(vars(one).values() for one in meshes), strict=True)))
 
 
 def fill_gaps(mesh: Mesh) -> Mesh:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from geneface_kit.person.clip import FPS
-from geneface_kit.person.spans import ONE, stretches
 from geneface_kit.runs.files import Facts
 
 LIPS = slice(48, 68)  # the 20 points of the outer and the inner lips among the 68
@@ -67,51 +65,29 @@ def mouth_cells(mouth: Float[np.ndarray, "t 2"]) -> Int[np.ndarray, "t 2"]:
     return np.stack([opening, width], axis=1).astype(np.int64)
 
 
-def mouth_coverage(
-    mouth: Float[np.ndarray, "t 2"],
-    spans: Int[np.ndarray, " k"] = ONE,
-    *,
-    enough: float = 0.9,
-    most_windows: int = 8,
-) -> Facts:
+def shown_cells(mouth: Float[np.ndarray, "t 2"]) -> Bool[np.ndarray, "10 11"]:
+    """The cells of mouth shapes that two frames or more are in."""
+    numbers = mouth_cells(mouth) @ np.array([N_WIDTH, 1])
+    return np.bincount(numbers, minlength=N_OPENING * N_WIDTH).reshape(N_OPENING, N_WIDTH) >= 2
+
+
+def mouth_coverage(mouth: Float[np.ndarray, "t 2"]) -> Facts:
     """What a person's report says of the mouth shapes of a clip, opening and width given.
 
-    mouth_shapes: cells shown by two frames or more; _common: share of COMMON_SHAPES among them;
-    _missing: what the absent common shapes have in common, a few words or "". mouth_windows_s:
-    where the one-second windows start, best first, that together show the share
-    mouth_windows_reach of the clip's own shapes. Their choice is greedy: they start at multiples of
-    a fifth of a second of a stretch and end in it; each next one adds the most shapes that are not
-    yet shown, until `enough` of them are, or `most_windows` are chosen.
+    mouth_shapes: their number; _common: share of COMMON_SHAPES among them; _missing: what the
+    absent common shapes have in common, a few words or "".
     """
-    cells = mouth_cells(mouth) @ np.array([N_WIDTH, 1])
-    counts = np.bincount(cells, minlength=N_OPENING * N_WIDTH)
-    shown = counts >= 2
-    starts = [
-        start
-        for part in stretches(spans, len(cells))
-        for start in range(part.start, max(part.start, part.stop - FPS) + 1, FPS // 5)
-    ]
-    own, seen, windows = set(np.flatnonzero(shown)), set(), []
-    sets = {start: own & set(cells[start : start + FPS]) for start in starts}
-    while len(seen) < enough * len(own) and len(windows) < most_windows:
-        best = max(sets, key=lambda start: len(sets[start] - seen))
-        if sets[best] <= seen:
-            break
-        windows.append(best)
-        seen |= sets[best]
-    common = COMMON_SHAPES.ravel()
+    shown = shown_cells(mouth)
     return {
-        "mouth_shapes": len(own),
-        "mouth_shapes_common": float((shown & common).sum() / common.sum()),
-        "mouth_shapes_missing": _missing(common & ~shown),
-        "mouth_windows_s": [start / FPS for start in windows],
-        "mouth_windows_reach": len(seen) / max(1, len(own)),
+        "mouth_shapes": int(shown.sum()),
+        "mouth_shapes_common": float((shown & COMMON_SHAPES).sum() / COMMON_SHAPES.sum()),
+        "mouth_shapes_missing": _missing(COMMON_SHAPES & ~shown),
     }
 
 
 def _missing(absent: np.ndarray) -> str:
     """Absent common shapes in words: closed, wide open, narrow (oo), broad (ee)."""
-    opening, width = np.nonzero(absent.reshape(N_OPENING, N_WIDTH))
+    opening, width = np.nonzero(absent)
     total = COMMON_SHAPES
     kinds = {
         "closed lips": (opening == 0, total[0].sum()),

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-
-from geneface_kit.person.spans import runs_of
+from scipy.ndimage import binary_opening
 
 SIDE = 32  # edge of the aligned pictures of the mouth, pixels
 PLACES = np.array([[4, -14], [28, -14], [16, 30]], np.float32)
@@ -40,7 +39,8 @@ def hidden_mouth(
     usual = np.median(mouths, axis=0)
     likeness = [cv2.matchTemplate(one, usual, cv2.TM_CCOEFF_NORMED)[0, 0] for one in mouths]
     facing = np.abs(turn - np.median(turn)) < TURNED
-    return in_runs((np.array(likeness) < LEAST_LIKENESS) & facing, HIDDEN_FRAMES)
+    hidden = (np.array(likeness) < LEAST_LIKENESS) & facing
+    return binary_opening(hidden, np.ones(HIDDEN_FRAMES))
 
 
 def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t"]:
@@ -50,12 +50,4 @@ def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t
         small = np.asarray(frame)[::2, ::2].astype(np.int16)
         still.append(before is not None and float(np.abs(small - before).mean()) < FROZEN_CHANGE)
         before = small
-    return in_runs(np.array(still, bool), FROZEN_FRAMES)
-
-
-def in_runs(flags: Bool[np.ndarray, " t"], least: int) -> Bool[np.ndarray, " t"]:
-    """The flags that stand in a row of at least `least`."""
-    kept = np.zeros(len(flags), bool)
-    for start, stop in runs_of(flags):
-        kept[start:stop] = stop - start >= least
-    return kept
+    return binary_opening(np.array(still, bool), np.ones(FROZEN_FRAMES))

@@ -11,6 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter
 
+Picture = UInt8[np.ndarray, "h w 3"]
+Share = Float[np.ndarray, "h w"]
+Points = Float[np.ndarray, "68 2"]  # landmarks, pixels
 LONG_HAIR = 0.2  # width beside the jaw that only hair can have, eye distances
 CLOTHES_INSIDE, CLOTHES_OUTSIDE = 0.5, 1.6
 """Clothes are learnt nearer to the chin's column than the one, in front of the chest, and farther
@@ -33,22 +36,18 @@ class Palette:
     hair: Float[np.ndarray, "16 32 32"]
     long_hair: Bool[np.ndarray, " 2"]
 
-    def skin_distance(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    def skin_distance(self, frame: Picture) -> Share:
         """Mahalanobis distance of each pixel's chroma from that of skin."""
         away = _ycrcb(frame)[..., 1:].astype(np.float32) - self.skin_mean
         return np.sqrt(np.einsum("hwi,ij,hwj->hw", away, self.skin_precision, away))
 
-    def hair_probability(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    def hair_probability(self, frame: Picture) -> Share:
         """Probability of hair at each pixel by the colours about it."""
         width = 2 * max(1, round(len(frame) / 256)) + 1
         return cv2.blur(self.hair.take(_bins(frame)), (width, width))
 
 
-def learn_palette(
-    samples: Iterable[
-        tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"], Float[np.ndarray, "68 2"]]
-    ],
-) -> Palette:
+def learn_palette(samples: Iterable[tuple[Picture, Bool[np.ndarray, "h w"], Points]]) -> Palette:
     """Colours of a person from some (frame, where the person is, landmarks in pixels): skin on the
     cheeks, hair above the brows and beside the face, clothes below the chin."""
     skin, widths = [np.zeros((0, 2), np.float32)], []
@@ -92,7 +91,7 @@ def learn_palette(
     )
 
 
-def jaw_rows(points: Float[np.ndarray, "68 2"], width: int) -> Float[np.ndarray, " w"]:
+def jaw_rows(points: Points, width: int) -> Float[np.ndarray, " w"]:
     """Row of the head's lower edge for each column: the jaw, level with its ends beyond it."""
     jaw = points[3:14]  # from mouth level over the chin to mouth level
     order = np.argsort(jaw[:, 0])
@@ -100,7 +99,7 @@ def jaw_rows(points: Float[np.ndarray, "68 2"], width: int) -> Float[np.ndarray,
     return np.interp(columns, jaw[order, 0], jaw[order, 1])
 
 
-def eye_distance(points: Float[np.ndarray, "68 2"]) -> float:
+def eye_distance(points: Points) -> float:
     """Distance of the outer eye corners, pixels."""
     return float(np.linalg.norm(points[36] - points[45]))
 

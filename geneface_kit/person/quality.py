@@ -18,8 +18,6 @@ from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedA
 from geneface_kit.person.tracking.track import Track, pose_leak
 from geneface_kit.runs.files import Facts, read_rows
 
-VERDICTS = ("good", "usable", "not usable")
-
 
 def measure(
     who: Person,
@@ -46,7 +44,7 @@ def measure(
 
 
 def verdict(report: Facts, warnings: list[str]) -> Facts:
-    """{"verdict", "obstacles", "reasons", "reason_frames", "warnings"}: one of VERDICTS, and why.
+    """{"verdict", "obstacles", "reasons", "reason_frames", "warnings"}: what a clip is good for.
 
     obstacles: the reasons that make a clip not usable; reasons: these and the doubts, each with
     its remedy, from verdict.csv; reason_frames: the frame that each speaks of, -1 without one.
@@ -63,28 +61,24 @@ def verdict(report: Facts, warnings: list[str]) -> Facts:
         "turns": max(abs(high - low) for low, high in report["pose_degrees"].values()),
         "lacking": report["mouth_shapes_missing"] or "some",
     }
-    fatal, doubts = [], []
+    found = {"fatal": [], "doubt": []}
     for check in read_rows(Path(__file__).with_name("verdict.csv")):
-        reason = check["problem"].format_map(told), report["moments"].get(check["moment"], -1)
         value = float(told[check["measure"]])
-        if _is_beyond(value, check, "fatal"):
-            fatal.append(reason)
-        elif _is_beyond(value, check, "doubt"):
-            doubts.append(reason)
+        for kind, reasons in found.items():
+            below, above = (float(check[f"{kind}_{side}"] or "nan") for side in ("below", "above"))
+            if value < below or value > above:
+                moment = report["moments"].get(check["moment"], -1)
+                reasons.append((check["problem"].format_map(told), moment))
+                break
+    fatal, doubts = found.values()
     reasons = fatal + doubts
     return {
-        "verdict": VERDICTS[2] if fatal else VERDICTS[1] if doubts else VERDICTS[0],
+        "verdict": "not usable" if fatal else "usable" if doubts else "good",
         "obstacles": [why for why, _ in fatal],
         "reasons": [why for why, _ in reasons],
         "reason_frames": [frame for _, frame in reasons],
         "warnings": warnings,
     }
-
-
-def _is_beyond(value: float, check: dict[str, str], kind: str) -> bool:
-    """Whether a measure is below or above what a check calls "fatal" or a "doubt"."""
-    below, above = check[f"{kind}_below"], check[f"{kind}_above"]
-    return bool(below) and value < float(below) or bool(above) and value > float(above)
 
 
 def blur(gray: Float[np.ndarray, "h w"]) -> float:
@@ -123,7 +117,10 @@ def _clip_measures(
     who: Person, scan: framing.Scan, taken: Sequence[tuple[int, int]], crop: framing.Crop
 ) -> Facts:
     used = takes.frames_of(taken)
-    seen, margin = scan.mesh.found[used], _chin_margin(scan, used)
+    seen, points = scan.mesh.found[used], landmarks.to_68(scan.mesh)[used]
+    chin, brow = points[:, :17, 1].max(1), points[:, 17:27, 1].min(1)
+    # how far the chin stays above the picture's lower border, heights of the face
+    margin = (scan.height - scan.bars[3] - chin) / max(np.median((chin - brow)[seen]), 1.0)
 
     def seconds(spans: Iterable[tuple[int, int]], first: int, stop: int) -> list[list[float]]:
         here = [span for span in spans if first <= span[0] < stop]
@@ -152,14 +149,6 @@ def _clip_measures(
         "chin_margin": float(np.median(margin[seen])),
         "moments": {"lost": seen.argmin(), "low": np.where(seen, margin, np.inf).argmin()},
     }
-
-
-def _chin_margin(scan: framing.Scan, used: np.ndarray) -> Float[np.ndarray, " t"]:
-    """How far the chin stays above the picture's lower border, heights of the face."""
-    points = landmarks.to_68(scan.mesh)[used]
-    chin, brow = points[:, :17, 1].max(1), points[:, 17:27, 1].min(1)
-    seen = scan.mesh.found[used]
-    return (scan.height - scan.bars[3] - chin) / max(np.median((chin - brow)[seen]), 1.0)
 
 
 def _face_measures(scan: framing.Scan, crop: framing.Crop, tracked: Track, side: int) -> Facts:
@@ -225,7 +214,7 @@ def _mouth_measures(who: Person, audio: SyncedAudio) -> Facts:
         "offset_curve": [round(float(value), 4) for value in audio.offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
         "moments": {"open": mouth[:, 0].argmax()},
-    } | mouth_coverage(mouth, who.spans)
+    } | mouth_coverage(mouth)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

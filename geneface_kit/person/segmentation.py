@@ -1,19 +1,27 @@
 """Segmentation: frame + person probability + landmarks -> head, neck, torso, background per pixel.
 
-The labels are those of the official code's data processing (from AD-NeRF), which has them from a
-face-parsing network; here they follow from a person network, landmark geometry and colours. They
-agree in time where the picture does not change.
+The official code (as AD-NeRF) has these labels from a face-parsing network; here they follow from a
+person network, landmark geometry and colours, and agree in time where the picture does not change.
 """
 
 from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 
-from geneface_kit.person.palette import Palette, eye_distance, hull, jaw_rows
+from geneface_kit.person.palette import (
+    Palette,
+    Picture,
+    Points,
+    Share,
+    eye_distance,
+    hull,
+    jaw_rows,
+)
 from geneface_kit.person.spans import windows
 
+Labels = UInt8[np.ndarray, "h w"]
 BACKGROUND, HEAD, NECK, TORSO = 0, 1, 2, 3  # the labels; head: face, hair and ears
 FREE, SURE_HEAD, SURE_NOT = 0, 1, 2
 """What a pixel's label says of the head: nothing, that it is there, that it is not."""
@@ -38,9 +46,7 @@ VOTE_FRAMES = 2  # frames before and after that vote on a label (ours)
 VOTE_COLOUR = 8.0  # colour change at which a neighbour's vote fades, of 255 (ours)
 
 
-def refine_mask(
-    probability: Float[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]
-) -> Float[np.ndarray, "h w"]:
+def refine_mask(probability: Share, frame: Picture) -> Share:
     """The person probability with its edges moved onto those of the picture (guided filter).
 
     He, Sun, Tang 2010, gray guide: in every window the mask is a linear function of the guide.
@@ -56,17 +62,12 @@ def refine_mask(
     return np.clip(cv2.blur(gain, window) * guide + cv2.blur(base, window), 0, 1)
 
 
-def label_frame(
-    frame: UInt8[np.ndarray, "h w 3"],
-    person: Float[np.ndarray, "h w"],
-    points: Float[np.ndarray, "68 2"],
-    palette: Palette,
-) -> UInt8[np.ndarray, "h w"]:
-    """Labels of one frame.
+def label_frame(frame: Picture, person: Share, points: Points, palette: Palette) -> Labels:
+    """Labels of one frame. person: refined probability.
 
-    person: refined probability; points: landmarks in pixels. The head is the person above the
-    jaw line, which goes on level with the mouth beyond the jaw, with what hangs from there:
-    ear lobes and hair; the neck is skin below the jaw between its corners; torso is the rest.
+    The head is the person above the jaw line, which goes on level with the mouth beyond the jaw,
+    with what hangs from there: ear lobes and hair; the neck is skin below the jaw between its
+    corners; torso is the rest.
     """
     body = _largest_part(person > PERSON_THRESHOLD)
     rows = np.arange(len(frame))[:, None] + 0.5
@@ -81,12 +82,7 @@ def label_frame(
     return labels
 
 
-def label_kinds(
-    frame: UInt8[np.ndarray, "h w 3"],
-    labels: UInt8[np.ndarray, "h w"],
-    points: Float[np.ndarray, "68 2"],
-    palette: Palette,
-) -> UInt8[np.ndarray, "h w"]:
+def label_kinds(frame: Picture, labels: Labels, points: Points, palette: Palette) -> Labels:
     """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT. Free is
     what lies within BAND of its border, unless in the face, and hair that may rest on shoulders."""
     is_head, band = labels == HEAD, BAND * len(labels)
@@ -102,10 +98,8 @@ def label_kinds(
 
 
 def smooth_labels(
-    pictures: Iterable[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]],
-    *,
-    reach: int = VOTE_FRAMES,
-) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    pictures: Iterable[tuple[Picture, Labels]], *, reach: int = VOTE_FRAMES
+) -> Iterator[Labels]:
     """Labels of each frame by a vote of the frames within `reach` of it.
 
     pictures: (frame, labels) in order of time, streamed. At each pixel a neighbour's vote
@@ -233,6 +227,6 @@ def _pixel_centres(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
 
 
-def _distance(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def _distance(mask: np.ndarray) -> Share:
     """How far each pixel of a mask lies inside it, pixels."""
     return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)

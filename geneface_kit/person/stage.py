@@ -102,10 +102,10 @@ def find(name: str) -> Path:
             raise ValueError(f"{given} holds no video; put the clips of one person into it")
         return given
     alike = [path for path in here() if name.lower() in (path.name.lower(), _called(path).lower())]
+    exact = (path for path in alike if name in (path.name, _called(path)))
     if alike:
-        nearest = (path for path in alike if path.parent == alike[0].parent)
-        exact = (path for path in nearest if name in (path.name, _called(path)))
-        return known.check(next(exact, alike[0]))
+        nearest = (path for path in exact if path.parent == alike[0].parent)
+        return known.check(next(nearest, alike[0]))
     entry = known.KNOWN.get(name)
     if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
         return known.fetch(name, _folders()[0])

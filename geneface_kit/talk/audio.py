@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 from geneface_kit.person import demo
 from geneface_kit.person.clip import SAMPLE_RATE, SAMPLES
 from geneface_kit.person.clip.audio import SILENCE_RMS
-from geneface_kit.person.occlusion import in_runs
 
 SILENCE_DB = -35.0  # below the loud parts by this much is silence, dB (ours)
 FAINT, STEADY_DB = 3e-3, 6.0
@@ -72,4 +71,4 @@ def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
     low, high = (float(value) for value in np.quantile(loud, [0.1, 0.95]))
     is_noise = high < FAINT and low > high * 10 ** (-STEADY_DB / 20)
     limit = np.inf if is_noise else max(SILENCE_RMS, high * 10 ** (SILENCE_DB / 20))
-    return in_runs(loud < limit, min(SHORTEST, len(loud)))
+    return scipy.ndimage.binary_opening(loud < limit, np.ones(min(SHORTEST, len(loud))))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from films import Film, read_film
-from geneface_kit_figures.report import MEASURED, expectation
+from geneface_kit_figures.report import MEASURED, expectation, mouth_windows
 
 from geneface_kit.person import clip, demo, quality
 from geneface_kit.person import stage as person
@@ -36,9 +36,9 @@ def test_one_second_with_everything_is_enough():
     quiet = np.tile([[0.01, 0.5]], (100, 1))
     talk = np.tile([[0.01, 0.5], [0.05, 0.42], [0.09, 0.58], [0.17, 0.5]], (7, 1))[:25]
     mouth = np.concatenate([quiet[:60], talk, quiet]).astype(np.float32)
-    found = mouth_coverage(mouth, enough=1.0)
-    assert found["mouth_shapes"] == 4 and found["mouth_windows_reach"] == 1.0
-    assert len(found["mouth_windows_s"]) == 1 and 1.6 <= found["mouth_windows_s"][0] <= 3.2
+    windows, reach = mouth_windows(mouth, enough=1.0)
+    assert mouth_coverage(mouth)["mouth_shapes"] == 4 and reach == 1.0
+    assert len(windows) == 1 and 1.6 <= windows[0] <= 3.2
 
 
 def test_still_lips_cover_almost_nothing_and_the_page_says_what_is_missing():
