@@ -20,7 +20,6 @@ from geneface_kit.nerf.verdict import Labels, Look, Picture
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, TORSO
 from geneface_kit.person.speech import Speech
 from geneface_kit.render.fused import FusedImage
-from geneface_kit.render.kernels import using
 from geneface_kit.render.screen import adaptive_sampling
 
 Made = TypeVar("Made")
@@ -71,8 +70,7 @@ class Avatar:
         self.renderer, self.head = renderer, renderer.trained.train(False)
         self.torso, self.device = torso.train(False), renderer.trained.appearance.device
         self._prepared_torso = prepared(self.torso, renderer.config)
-        with using(renderer.config.backend):
-            self._baked_torso = None if renderer.config.exact else self._prepared_torso.baked()
+        self._baked_torso = None if renderer.config.exact else self._prepared_torso.baked()
         if not isinstance(background, Tensor):
             background = torch.from_numpy(np.array(background)).to(self.device).float() / 255
         self.background, self.focal, self.size = background, float(focal), len(background)
@@ -199,7 +197,7 @@ def torso_image(
         return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
 
     how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
-    with record_function("torso"), using(config.backend):
+    with record_function("torso"):
         values = adaptive_sampling(evaluate, mask, n_channels=4, **how)
     return values[..., :3], values[..., 3]
 

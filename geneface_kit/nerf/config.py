@@ -98,5 +98,4 @@ class AvatarConfig:
     stop: Share = 0.02  # transmittance at which a ray ends; paper code: 1e-4
     tolerance: NotNegative = 0.08  # of 1, between neighbours that are interpolated; 0 = never
     finest: Count = 128  # picture size down to which pixels are evaluated one in stride^2
-    backend: Literal["auto", "warp"] = "auto"  # fused passes on a CPU, or kernel by kernel
     n_held_out: Natural = 24  # held-out frames that are measured in the end, 0 = all

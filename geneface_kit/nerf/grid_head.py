@@ -28,7 +28,6 @@ from geneface_kit.nerf.head import (
 from geneface_kit.render.fused import FusedField, Space, has_amx
 from geneface_kit.render.fused_training import fused_samples
 from geneface_kit.render.grid import GridEncoding, GridLayout
-from geneface_kit.render.kernels import has_fused
 from geneface_kit.render.line_warp import line_table, line_warp
 from geneface_kit.render.mlp import MLP, sh_encode, trunc_exp
 from geneface_kit.render.rendering import Field, FieldSamples
@@ -50,7 +49,7 @@ class GridField(HeadField):
     explain. config.warp_reach = 0 is the official way.
     """
 
-    in_kernels = True
+    fuses = True
 
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__(config, n_frames)
@@ -75,7 +74,7 @@ class GridField(HeadField):
         return tables, networks, motion
 
     def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:
-        if not self._is_fused(positions):
+        if not self._is_fused(positions.device):
             return self._geometry(positions, condition, None)[0]
         packet = torch.arange(len(positions), device=positions.device) // 512  # rays, so to speak
         directions = FRONT.to(positions).expand(-(-len(positions) // 512), 3)
@@ -84,7 +83,8 @@ class GridField(HeadField):
 
     def at(self, conditions: Conditions, appearance: Appearance, frame_of_ray: FrameOfRay) -> Field:
         def field(positions: Tensor, directions: Tensor, ray_index: Tensor) -> FieldSamples:
-            if self._is_fused(positions) and torch.is_grad_enabled():
+            learns = torch.is_grad_enabled() and not positions.requires_grad
+            if learns and self._is_fused(positions.device):
                 return self._fused(
                     positions, directions, ray_index, conditions, appearance, frame_of_ray
                 )
@@ -99,9 +99,8 @@ class GridField(HeadField):
 
         return field
 
-    def _is_fused(self, positions: Tensor) -> bool:
-        """Whether samples can go through `fused_samples`."""
-        return has_fused(positions.device) and not positions.requires_grad
+    def _is_fused(self, device: torch.device) -> bool:
+        return self.fuses and device.type == "cpu"
 
     def _fused(
         self,
@@ -128,7 +127,7 @@ class GridField(HeadField):
     def baked(self) -> Callable[[Float[Tensor, "1 c"]], FusedField | Field]:
         """On a CPU the head in one pass: what all points share becomes biases. To be made anew
         when training goes on."""
-        if not has_fused(self.appearance.device):
+        if not self._is_fused(self.appearance.device):
             return super().baked()
         networks, of_shared = self._networks()
         appearance, harmonics = self.mean_appearance(), sh_encode(FRONT)

@@ -54,7 +54,7 @@ class HeadField(nn.Module):
     """
 
     condition_net: nn.Module
-    in_kernels = False  # whether all that takes long in training is in kernels of `render`
+    fuses = False  # whether a CPU takes it in fused passes: nothing long is left to torch
 
     def __init__(self, config: HeadConfig, n_frames: int):
         super().__init__()

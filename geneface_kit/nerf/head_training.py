@@ -86,7 +86,7 @@ class HeadTask(training.Task):
         return HeadTask(field, dataset, avatar_config)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
-        with small_operations() if self.field.in_kernels else nullcontext():
+        with small_operations() if self.field.fuses else nullcontext():
             return self._step(index, generator)
 
     def _step(self, index: int, generator: torch.Generator) -> dict[str, float]:

@@ -78,8 +78,15 @@ def lips_loss(name: str, device: torch.device) -> PatchLoss | None:
     if name == "structure":
         return structure_loss
     if name == "lpips":
-        model = scripted(network("vgg16")).to(device)
-        return lambda rendered, true: _lpips(model, rendered, true)
+        model, how = scripted(network("vgg16")).to(device), {"resize_images": False}
+
+        def lpips(rendered: Tensor, true: Tensor) -> Tensor:
+            a = model(255 * rendered, return_lpips=True, **how)
+            with torch.no_grad():
+                b = model(255 * true, return_lpips=True, **how)
+            return (a - b).square().sum(-1).mean()
+
+        return lpips
     weights = [
         [(kernel.to(device), bias.to(device)) for kernel, bias in block]
         for block in edge_weights(network("vgg_hed"))[:BLOCKS]
@@ -113,11 +120,3 @@ def over(
 ) -> Float[Tensor, "n 3"]:
     """A colour of some opacity over what is behind it."""
     return alpha[:, None] * colour + (1 - alpha)[:, None] * behind
-
-
-def _lpips(model: torch.nn.Module, rendered: Tensor, true: Tensor) -> Tensor:
-    how = {"resize_images": False, "return_lpips": True}
-    a = model(255 * rendered, **how)
-    with torch.no_grad():
-        b = model(255 * true, **how)
-    return (a - b).square().sum(-1).mean()

@@ -41,7 +41,7 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
         return renderer
     weights = max_weights(head, dataset)
     frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
-    exact = renderer.configured(AvatarConfig(exact=True, backend=config.backend))
+    exact = renderer.configured(AvatarConfig(exact=True))
     references = list(exact.of_frames(dataset, frames))
     for least in LEAST:
         tried = HeadRenderer(head, config, pruned_occupancy(weights, least))

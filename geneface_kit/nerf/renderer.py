@@ -21,7 +21,6 @@ from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import BOX, RayDataset
 from geneface_kit.nerf.head import HeadField
 from geneface_kit.person import camera
-from geneface_kit.render.kernels import using
 from geneface_kit.render.occupancy import Occupancy
 from geneface_kit.render.rendering import render_rays
 from geneface_kit.render.screen import ScreenBounds, adaptive_sampling, screen_bounds
@@ -64,8 +63,7 @@ class HeadRenderer:
         self.pruned = occupancy
         is_fast = occupancy is not None and not self.config.exact
         self.occupancy = occupancy if is_fast else head.occupancy
-        with using(self.config.backend):
-            self.baked = None if self.config.exact else self.head.baked()
+        self.baked = None if self.config.exact else self.head.baked()
         self.centres = _coarse_centres(self.occupancy)
         self.step = head.config.step_length / BOX  # edges of the box
 
@@ -113,7 +111,7 @@ class HeadRenderer:
             return torch.cat(parts)
 
         how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
-        with record_function("head"), using(config.backend):
+        with record_function("head"):
             values = adaptive_sampling(evaluate, mask, n_channels=5, n_watched=4, **how)
         alpha = values[..., 3]
         depth = BOX * values[..., 4] / alpha.clamp(min=1e-6)

@@ -20,7 +20,6 @@ from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.person.segmentation import FREE
 from geneface_kit.render.fused import FusedImage, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
-from geneface_kit.render.kernels import has_fused
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
 
@@ -38,6 +37,8 @@ class TorsoField(nn.Module):
     strengths of smooth patterns of displacement, on top of one measured shift of the whole: to the
     networks themselves a pose is a frame's name, by which a short clip is learned by heart.
     """
+
+    fuses = True  # whether a CPU takes it in one pass
 
     def __init__(self, config: TorsoConfig, n_frames: int, size: int):
         super().__init__()
@@ -134,7 +135,8 @@ class TorsoField(nn.Module):
     @torch.no_grad()
     def baked(self) -> FusedImage | None:
         """The finished torso in one pass; None where it is not on a CPU or sees no head."""
-        if self.head_net is None or not has_fused(self.appearance.device):
+        on_cpu = self.appearance.device.type == "cpu"
+        if self.head_net is None or not (self.fuses and on_cpu):
             return None
         amx = self.dtype == torch.bfloat16 and has_amx()
         return FusedImage.of(self.grid, self._networks()[0], amx)

@@ -80,8 +80,8 @@ def learn(person: Person, n_train: int) -> TorsoMotion | None:
     between = np.empty((n_frames, 2), np.float32)
     for part in person.stretches():
         own = (frames >= part.start) & (frames < part.stop)
+        numbers = np.arange(part.start, part.stop)
         for axis in (0, 1):
-            numbers = np.arange(part.start, part.stop)
             between[part, axis] = np.interp(numbers, frames[own], shifts[own, axis])
     return TorsoMotion(torch.from_numpy(between), weights)
 

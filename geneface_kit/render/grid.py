@@ -56,10 +56,6 @@ class GridLayout:
         third coordinate because the row index overflows before reaching it.
         Example: n_dims=3 with the defaults has 903,480 rows for either kind.
         """
-        if n_dims not in (2, 3):
-            raise ValueError(f"n_dims must be 2 or 3, got {n_dims}")
-        if kind not in ("hash", "tiled"):
-            raise ValueError(f"kind must be 'hash' or 'tiled', got {kind!r}")
         # float32 throughout, as in the official kernels: fine lattices feel the last digit
         growth = np.float32(math.log2(finest / base) / max(1, n_levels - 1))
         scales, levels, first_row = [], [], 0

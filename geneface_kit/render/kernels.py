@@ -30,7 +30,6 @@ SMALL = 2048  # items of a launch that are not worth sharing between processor c
 Result = TypeVar("Result")
 _LOADING = RLock()
 _THREADS: ContextVar[int] = ContextVar("threads", default=0)
-_BACKEND: ContextVar[str] = ContextVar("backend", default="auto")
 
 
 def once(make: Callable[..., Result]) -> Callable[..., Result]:
@@ -47,22 +46,6 @@ def once(make: Callable[..., Result]) -> Callable[..., Result]:
             return kept(*arguments)
 
     return call
-
-
-@contextlib.contextmanager
-def using(backend: str) -> Iterator[None]:
-    """Has what is asked inside made by kernels one after the other ("warp"), or by fused passes
-    where there are any ("auto", which holds outside)."""
-    token = _BACKEND.set(backend)
-    try:
-        yield
-    finally:
-        _BACKEND.reset(token)
-
-
-def has_fused(device: torch.device) -> bool:
-    """Whether fused passes are to be taken: on a CPU, unless a backend was chosen."""
-    return device.type == "cpu" and _BACKEND.get() == "auto"
 
 
 def array(tensor: torch.Tensor, dtype: Any = None) -> Any:

@@ -72,8 +72,6 @@ def sh_encode(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
 
 def precision(name: str, device: torch.device) -> torch.dtype:
     """The networks' number type; "auto" is bfloat16 where the processor multiplies it natively."""
-    if name not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision must be auto, float32 or bfloat16, got {name!r}")
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":

@@ -95,7 +95,7 @@ def test_interpolated_pixels_save_samples(fast, dataset):
 
 @pytest.mark.slow
 def test_kernel_by_kernel_the_picture_is_the_same(fast, dataset):
-    found, plain = shot(fast, dataset), shot(fast.configured(backend="warp"), dataset)
+    found, plain = shot(fast, dataset), shot(bench_module._unfused(fast), dataset)
     assert error(found, plain) > 55 and bench_module.fidelity(found, plain) > 50
 
 

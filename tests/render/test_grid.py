@@ -148,10 +148,6 @@ def test_one_thread_and_two_give_the_same():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="kind must be"):
-        GridLayout.make(3, kind="cube")
-    with pytest.raises(ValueError, match="n_dims"):
-        GridLayout.make(4)
     layout = GridLayout.make(3, n_levels=1, finest=16)
     with pytest.raises(ValueError, match=r"points must be \(n, 3\)"):
         grid_encode(torch.zeros(4, 2), torch.zeros(layout.n_rows, 2), layout)

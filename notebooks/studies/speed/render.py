@@ -3,6 +3,7 @@
 Reads the finished nerf run of a person; writes nothing. Every number names the device.
 """
 
+import copy
 import platform
 import statistics
 import time
@@ -22,10 +23,11 @@ from geneface_kit.nerf.avatar import Avatar, Frame
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.head_training import HeadTask
+from geneface_kit.nerf.renderer import HeadRenderer
 from geneface_kit.nerf.vanilla import VanillaField
 from geneface_kit.person import stage as person_stage
 from geneface_kit.pipeline.require import require
-from geneface_kit.render.kernels import muted, using
+from geneface_kit.render.kernels import muted
 
 SIZES = (256, 512)
 RENDER_PARTS = ("fused", "march", "encode", "mlp", "composite", "torso")
@@ -102,7 +104,7 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
     ]
     fast = resized(avatar, size)
     walls, cpu_s, pictures = _timed(fast, scenes)
-    ways = (fast, fast.configured(backend="warp"))
+    ways = (fast, _unfused(fast))
     turns = [_timed(way, [scene])[1] for scene in scenes for way in ways]
     exact_walls, _, references = _timed(fast.configured(exact=True), scenes[:3])
     vanilla_s = _vanilla_s(fast, scenes[0])
@@ -154,7 +156,7 @@ def train_rate(
     unfused_steps: a second, kernel by kernel; unfused_ratio: processor time of such a step over
     that of a fused one, from the same start and of the same draws; the shorter of two turns each.
     """
-    ways = {backend: _HeadTraining(config, dataset, backend) for backend in ("auto", "warp")}
+    ways = {fuses: _HeadTraining(config, dataset, fuses) for fuses in (True, False)}
     for way in ways.values():
         way.run(n_warm)
     turns = [(name, way.run(n_steps)) for _ in range(2) for name, way in ways.items()]
@@ -162,28 +164,37 @@ def train_rate(
         min((turn for name, turn in turns if name == wanted), key=lambda turn: turn["cpu_s"])
         for wanted in ways
     )
-    parts = _shares(lambda: ways["auto"].run(n_steps), TRAIN_PARTS, backward=True)
+    parts = _shares(lambda: ways[True].run(n_steps), TRAIN_PARTS, backward=True)
     ratio = unfused["cpu_s"] / fused["cpu_s"]
     return fused | {"unfused_steps": unfused["steps"], "unfused_ratio": ratio, "parts": parts}
 
 
 class _HeadTraining:
-    """A head's training by fused passes where there are any ("auto"), or by kernels ("warp")."""
+    """A head's training by fused passes where there are any, or by kernels one after the other."""
 
-    def __init__(self, config: HeadConfig, dataset: RayDataset, backend: str):
-        self.generator, self.backend = torch.Generator().manual_seed(0), backend
+    def __init__(self, config: HeadConfig, dataset: RayDataset, fuses: bool):
+        self.generator = torch.Generator().manual_seed(0)
         self.task, self.n_done = HeadTask.make(config, dataset, self.generator), 0
+        self.task.field.fuses &= fuses
 
     def run(self, n_steps: int) -> dict[str, float]:
         """Steps, rays and samples a second, processor seconds a step."""
         wall, cpu, first = time.perf_counter(), time.process_time(), self.n_done
         self.n_done += n_steps
-        with using(self.backend):
-            rows = [self.task.step(index, self.generator) for index in range(first, self.n_done)]
+        rows = [self.task.step(index, self.generator) for index in range(first, self.n_done)]
         _wait(self.task.dataset.device)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         rates = {name: sum(row[name] for row in rows) / wall for name in ("rays", "samples")}
         return rates | {"steps": n_steps / wall, "cpu_s": cpu / n_steps}
+
+
+def _unfused(avatar: Avatar) -> Avatar:
+    """The same person, rendered by kernels one after the other."""
+    fields = (copy.copy(avatar.renderer.trained), copy.copy(avatar.torso))
+    for field in fields:
+        field.fuses = False
+    renderer = HeadRenderer(fields[0], avatar.renderer.config, avatar.renderer.pruned)
+    return Avatar(renderer, fields[1], avatar.background, avatar.focal, avatar.torso_shifts)
 
 
 def _stream_fps(avatar: Avatar, dataset: RayDataset, n_frames: int) -> float:
