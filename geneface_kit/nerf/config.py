@@ -40,23 +40,17 @@ class HeadConfig:
     lip_share: Share = 0.4  # rays inside the lip rectangle (ours)
     lips_stage: Share = 0.4  # last part of the updates, in which lips come first; paper code: 0.2
     lips_stage_share: Share = 0.7  # rays inside the lip rectangle then; paper code: 0.5
-    lips_loss: LipsLoss = "structure"  # then beside pixels, see below
+    lips_loss: LipsLoss = "structure"  # then beside pixels; auto: see `losses`
     lips_weight: NotNegative = 2e-3  # of it, in the loss; paper code: 0.01 for LPIPS
     entropy_weight: NotNegative = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
     depth_variance_weight: NotNegative = 2e-2  # iod^2, ramped up (ours; sharp is fast)
-    ambient_weight: NotNegative = 1e-3  # ambient motion outside the face; paper code: 0.1, see note
+    ambient_weight: NotNegative = 1e-3  # ambient motion outside the face; paper code: 0.1
     lr_grid: Positive = 3e-2  # Adam, tables; paper code: 5e-3
     lr_network: Positive = 5e-3  # Adam, density and colour networks, appearance; paper code: 5e-4
     lr_condition: Positive = 3e-3  # Adam, condition and ambient networks; paper code: 5e-4
     lr_final: Positive = 0.05  # last learning rate over the first; paper code: 0.1
     precision: Precision = "auto"  # of the networks; auto: the machine's faster
     validate_every: Natural = 75  # updates between held-out looks, 0 = none
-
-    # lips_loss "auto": lpips if its network is at hand, else vgg-hed, else structure; the run says.
-    # On obama, 1200 updates: VGG-HED distance of the lips 0.448 by pixels, 0.408 with 3e-3 of it;
-    # PSNR of the head 29.37 and 29.15 dB. structure, 1e-2: SSIM of the lips 0.837 and 0.841.
-    # Note: ambient_weight is ramped up over the training. In a short one the official 0.1 silences
-    # the ambient network before it has found the mouth, which then never moves.
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
+from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation import HEAD, SURE_HEAD, SURE_NOT
 
 BOX = 2 * camera.BOX_HALF  # edge of the head box in inter-ocular distances (iod)
@@ -77,6 +78,12 @@ class RayDataset:
         lengths = torch.tensor([last - first + 1 for first, last in edges])
         self.ends = torch.tensor(edges).repeat_interleave(lengths, dim=0)
         """(t, 2) first and last frame of the stretch that each frame lies in."""
+        opening = mouth_opening(np.asarray(person.landmarks)[self.usable])
+        order, n = opening.argsort(), len(opening)
+        even = np.linspace(opening.min(), np.quantile(opening, 0.995), n)  # the widest may be wrong
+        ranks = np.searchsorted(opening[order], even) + np.arange(n) % 7 - 3
+        self.drawn = torch.cat([self.usable, self.usable[order[ranks.clip(0, n - 1)]]])
+        """Training frames as they are drawn: each once, and again evenly by how mouths open."""
         self.face_rects = self._clipped(person.face_rects)
         self.lip_rects = self._clipped(person.lip_rects)
         self.head_rects = self._clipped(_label_rects(person.labels, margin=self.size // 32))
@@ -86,7 +93,7 @@ class RayDataset:
     ) -> RayBatch:
         """Random training pixels. shares: which parts of a frame's come from its lip and from its
         face rectangle; the rest from a rectangle around the head, hair included."""
-        frames = self.usable[torch.randint(len(self.usable), (n_frames,), generator=generator)]
+        frames = self.drawn[torch.randint(len(self.drawn), (n_frames,), generator=generator)]
         per_frame = max(4, n_pixels // n_frames)
         n_lips, n_face = (round(share * per_frame) for share in shares)
         kinds = (self.lip_rects, self.face_rects, self.head_rects)
@@ -100,7 +107,7 @@ class RayDataset:
     def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> RayBatch:
         """Square patches of the lip rectangles of random training frames, row by row; size: edge of
         a patch, pixels, which lies about the middle of a rectangle that is smaller."""
-        frames = self.usable[torch.randint(len(self.usable), (n_frames,), generator=generator)]
+        frames = self.drawn[torch.randint(len(self.drawn), (n_frames,), generator=generator)]
         rects = self.lip_rects[frames]
         room = rects[:, 2:] - rects[:, :2] - size
         shift = torch.rand(n_frames, 2, generator=generator) * (room.clamp(min=0) + 1)
@@ -119,9 +126,8 @@ class RayDataset:
         where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
         colour = torch.from_numpy(self.person.frames[where]).float() / 255
         kinds = torch.from_numpy(self.kinds_at(where))
-        in_face = _inside(at, self.face_rects[numbers])
-        in_lips = _inside(at, self.lip_rects[numbers])
-        parts = (frames, frame_of_pixel, at, colour, kinds, in_face, in_lips)
+        inside = [_inside(at, rects[numbers]) for rects in (self.face_rects, self.lip_rects)]
+        parts = (frames, frame_of_pixel, at, colour, kinds, *inside)
         return RayBatch(*(part.to(self.device) for part in parts))
 
     def kinds_at(self, where: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, " n"]:
@@ -174,9 +180,8 @@ class RayDataset:
             head_in += inside & (mask.flatten()[at] > 0)
         from_centre = points - torch.tensor(camera.BOX_CENTRE)
         outside_skull = (from_centre / torch.tensor(INNER)).norm(dim=-1) > 1
-        near_enough = (from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1
-        near_enough |= points[:, 1] < HANGING
-        depth = points[:, 2]
+        height, depth = points[:, 1:].unbind(-1)
+        near_enough = ((from_centre / torch.tensor(OUTER)).norm(dim=-1) < 1) | (height < HANGING)
         shell = near_enough & outside_skull & (depth > DEPTHS[0]) & (depth < DEPTHS[1])
         return (seen_in > 0) & (head_in >= 0.93 * seen_in) & shell
 

@@ -19,7 +19,7 @@ from geneface_kit.nerf.head import HeadField, make_field
 from geneface_kit.nerf.held_out import layer_quality
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.person import camera
-from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.segmentation import FREE, SURE_NOT
 from geneface_kit.render.kernels import small_operations
 from geneface_kit.render.rendering import mark_visible
@@ -29,7 +29,9 @@ from geneface_kit.runs.files import Damaged
 
 FACE_SHARE = 0.3  # part of the rays that are drawn inside the face rectangle (ours)
 N_WATCHED = 4  # held-out frames that validation renders
+ADAM = {"betas": (0.9, 0.99), "eps": 1e-15, "fused": True}
 PATCH = 16  # edge of the patches of lips that the lips stage compares, pixels
+MOUTH = (0.45, 0.4, 0.35)  # radii, iod, of an ellipsoid about the lips (ours)
 FILE = "head_snapshots.npz"
 MOST = 8  # snapshots that are kept; of more, every second one is dropped, the newest never
 
@@ -49,17 +51,21 @@ class HeadTask(training.Task):
         self, field: HeadField, dataset: RayDataset, avatar_config: AvatarConfig | None = None
     ):
         self.field, self.dataset, self.config = field, dataset, field.config
-        self.avatar_config = avatar_config or AvatarConfig()
-        self.modules = {"head": field}
-        groups = [{"params": parameters} for parameters in field.parameter_groups()]
-        adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self.optimizers = {"adam": adam}
+        self.avatar_config, self.modules = avatar_config or AvatarConfig(), {"head": field}
+        rates = (self.config.lr_grid, self.config.lr_network, self.config.lr_condition)
+        pairs = zip(field.parameter_groups(), rates, strict=True)
+        groups = [{"params": list(parameters), "rate": rate} for parameters, rate in pairs]
+        self.optimizers = {"adam": torch.optim.Adam(groups, **ADAM)}
         self.n_rays, self.lips_from = 1024.0, (1 - self.config.lips_stage) * self.config.steps
         self.on_snapshot: Callable[[int, np.ndarray, float], None] | None = None
         """Told of every validation: updates made, (h, w, 3) uint8 head over background, PSNR."""
         name = losses.chosen_lips_loss(self.config.lips_loss)
         self.lips_loss = losses.lips_loss(name, dataset.device)
         """Of patches of lips, None for single pixels alone."""
+        lips = dataset.landmarks[: dataset.n_train, LIPS].mean((0, 1))
+        from_lips = camera.from_box(field.occupancy.centres()) - lips
+        self.mouth = (from_lips / lips.new_tensor(MOUTH)).norm(dim=1) < 1
+        """Cells of the mouth. Lips mostly hide them: left out, open ones show the background."""
 
     @staticmethod
     def make(
@@ -97,8 +103,7 @@ class HeadTask(training.Task):
         pixels, n_patches = self._drawn(index, generator)
         offsets = torch.rand(len(pixels.at), generator=generator).to(dataset.device)
         noise = torch.rand(len(pixels.at), 3, generator=generator).to(dataset.device)
-        is_free = (pixels.kinds == FREE)[:, None]
-        behind = torch.where(is_free, dataset.behind(pixels), noise)
+        behind = torch.where((pixels.kinds == FREE)[:, None], dataset.behind(pixels), noise)
         found = self.field.render(dataset.rays(pixels), self.field_of(pixels), offsets)
         target = torch.where((pixels.kinds == SURE_NOT)[:, None], behind, pixels.colour)
         drawn = found.over(behind)
@@ -172,11 +177,9 @@ class HeadTask(training.Task):
         return pixels, n_patches
 
     def _set_rate(self, index: int) -> None:
-        config = self.config
-        decay = config.lr_final ** (index / max(1, config.steps))
-        rates = (config.lr_grid, config.lr_network, config.lr_condition)
-        for group, rate in zip(self.optimizers["adam"].param_groups, rates, strict=True):
-            group["lr"] = rate * decay
+        decay = self.config.lr_final ** (index / max(1, self.config.steps))
+        for group in self.optimizers["adam"].param_groups:
+            group["lr"] = group["rate"] * decay
 
     @torch.no_grad()
     def update_occupancy(
@@ -196,6 +199,7 @@ class HeadTask(training.Task):
         step = 0.7 / field.occupancy.resolution
         origins, decay = camera.to_box(rays.origins), config.occupancy_decay
         mark_visible(field.occupancy, origins, rays.directions, step=step, decay=decay)
+        field.occupancy.visible.view(-1)[self.mouth] = 1.0
         if cull:
             field.occupancy.cull_invisible()
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from geneface_kit.nerf import losses
 from geneface_kit.nerf.config import JointConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch
-from geneface_kit.nerf.head_training import HeadTask, adapted
+from geneface_kit.nerf.head_training import ADAM, HeadTask, adapted
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.person import camera
 from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
@@ -56,22 +56,19 @@ class JointTask(training.Task):
         self.field = nn.ModuleDict({"head": self.head, "torso": torso})
         self.modules = {"joint": self.field}
         table = torso.grid.table
-        groups = [*self.head.parameter_groups(), [table]]
-        groups.append([values for values in torso.parameters() if values is not table])
-        own, behind = self.head.config, torso.config
-        self.rates = [own.lr_grid, own.lr_network, own.lr_condition]
-        self.rates += [behind.lr_grid, behind.lr_network]
-        parameters = [{"params": list(group)} for group in groups]
-        adam = torch.optim.Adam(parameters, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self.optimizers = {"adam": adam}
+        others = [values for values in torso.parameters() if values is not table]
+        of_head = head.optimizers["adam"].param_groups
+        groups = [{name: group[name] for name in ("params", "rate")} for group in of_head]
+        groups.append({"params": [table], "rate": torso.config.lr_grid})
+        groups.append({"params": others, "rate": torso.config.lr_network})
+        self.optimizers = {"adam": torch.optim.Adam(groups, **ADAM)}
         self.n_rays = 1024.0
         dataset = self.dataset
         n = min(MOST_FRAMES, len(dataset.usable))
         self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
         free = (np.argwhere(dataset.person.kinds[frame] == FREE) for frame in self.frames.tolist())
         self.bands = [torch.from_numpy(at[:, ::-1].astype(np.int64)) for at in free]
-        self.background = dataset.background()
-        self.shifts = None
+        self.background, self.shifts = dataset.background(), None
         if torso_shifts is not None:
             self.shifts = torch.from_numpy(torso_shifts).float().to(dataset.device)
         self._grow()
@@ -79,8 +76,8 @@ class JointTask(training.Task):
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset, own = self.config, self.dataset, self.head.config
         ramp = index / max(1, config.steps)
-        for group, rate in zip(self.optimizers["adam"].param_groups, self.rates, strict=True):
-            group["lr"] = RATE * rate * RATE_FINAL**ramp * min(1.0, (index + 1) / WARMUP)
+        for group in self.optimizers["adam"].param_groups:
+            group["lr"] = RATE * group["rate"] * RATE_FINAL**ramp * min(1.0, (index + 1) / WARMUP)
         pixels = self._drawn(generator)
         if index % (8 if index < 200 else 32) == 0:
             rays = dataset.rays(self._drawn(generator))

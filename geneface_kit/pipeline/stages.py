@@ -48,7 +48,7 @@ STAGES = {
         adaptation.inputs,
         version=2,
     ),
-    "nerf": Stage(nerf.make, ("head", "torso", "joint", "avatar"), ("person",), nerf.inputs),
+    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=2),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=2),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=3

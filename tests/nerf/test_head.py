@@ -139,7 +139,8 @@ def test_the_lips_come_first_in_the_last_updates():
     config = dataclasses.replace(
         SMALL, steps=10, lip_share=0.4, lips_stage=0.4, lips_stage_share=0.7
     )
-    shares = [HeadTask.shares(SimpleNamespace(config=config), k) for k in range(10)]
+    task = SimpleNamespace(config=config, lips_from=6.0)
+    shares = [HeadTask.shares(task, k) for k in range(10)]
     assert shares[:6] == 6 * [(0.4, 0.3)]
     assert np.allclose(shares[6:], 4 * [(0.7, 0.15)])
 
@@ -182,6 +183,26 @@ def test_lips_never_see_a_frames_appearance(trained):
         after = task.field.render(rays, task.field_of(pixels), torch.zeros(len(pixels.at))).colour
         task.field.appearance.copy_(kept)
     torch.testing.assert_close(before, after)
+
+
+def test_a_wide_mouth_is_drawn_far_more_often_than_it_is_seen():
+    person = puppet()
+    landmarks = faces(np.full(len(person.frames), 0.05, np.float32))
+    landmarks[3:6] = faces(np.full(3, 0.6, np.float32))
+    dataset = RayDataset(dataclasses.replace(person, landmarks=landmarks))
+    pixels = dataset.draw(400, 1600, (0.0, 0.0), torch.Generator().manual_seed(0))
+    drawn = pixels.frames.numpy()
+    assert 0.2 < np.isin(drawn, (3, 4, 5)).mean() < 0.6
+    assert set(drawn) == set(dataset.usable.tolist())
+
+
+def test_what_closed_lips_hide_is_still_looked_at():
+    task = HeadTask.make(SMALL, RayDataset(puppet()), torch.Generator().manual_seed(0))
+    occupancy, generator = task.field.occupancy, torch.Generator().manual_seed(0)
+    occupancy.visible.zero_()
+    task.update_occupancy(generator)
+    kept = occupancy.visible.view(-1)[task.mouth]
+    assert task.mouth.any() and bool((kept == 1).all())
 
 
 def test_bad_persons_get_one_sentence():
