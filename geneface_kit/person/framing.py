@@ -8,11 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
-from scipy.ndimage import median_filter
+from jaxtyping import Bool, UInt8
+from scipy.ndimage import binary_dilation, median_filter
 
 from geneface_kit.person import clip, landmarks
-from geneface_kit.person.spans import evenly_spaced
+from geneface_kit.person.occlusion import FADE, mixtures
+from geneface_kit.person.spans import evenly_spaced, runs_of
 
 DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (ours)
 FEW_FACES, SMALL_FACE = 0.9, 0.2
@@ -52,12 +53,24 @@ class Scan:
 
     @functools.cached_property
     def cuts(self) -> tuple[int, ...]:
-        """Frames at which another shot starts inside a clip."""
-        return tuple(
-            first + cut
-            for _, first, stop in self.parts()
-            for cut in landmarks.find_cuts(self.thumbnails[first:stop], self.mesh.cut(first, stop))
-        )
+        """Frames at which another shot starts inside a clip: the middle of a cross-fade is one."""
+        found: set[int] = set()
+        for _, first, stop in self.parts():
+            pictures = self.thumbnails[first:stop]
+            hard = landmarks.find_cuts(pictures, self.mesh.cut(first, stop))
+            soft = [(a + b) // 2 for a, b in runs_of(mixtures(pictures, FADE), max_gap=FADE)]
+            found |= {first + cut for cut in (*hard, *soft)}
+        return tuple(sorted(found))
+
+    @functools.cached_property
+    def mixed(self) -> Bool[np.ndarray, " t"]:
+        """Frames that were not filmed but mixed from others, cross-fades whole."""
+        found = []
+        for _, first, stop in self.parts():
+            pictures = self.thumbnails[first:stop]
+            fades = binary_dilation(mixtures(pictures, FADE), iterations=FADE)
+            found.append(mixtures(pictures) | fades)
+        return np.concatenate(found)
 
     def shot(self, start: int, stop: int) -> tuple[int, int | None]:
         """First frame of the shot, or clip, around a stretch, and its end; None: of the clip."""

@@ -1,4 +1,6 @@
-"""Occlusion: frames that show no mouth (a hand, a microphone) or nothing new (a frozen picture)."""
+"""Occlusion: frames that show no mouth (a hand), nothing new (a frozen picture) or what was never
+filmed (a mixture of others).
+"""
 
 from collections.abc import Iterable
 
@@ -19,6 +21,13 @@ that is turned farther, about 25 degrees, has another mouth and is not judged (o
 HIDDEN_FRAMES = 4  # frames of the shortest occlusion: shorter ones are blur (ours)
 FROZEN_CHANGE, FROZEN_FRAMES = 0.05, 10
 """Mean change between frames, of 255, that is none, and the shortest standstill (ours)."""
+FADE = 6  # frames to both sides over which a cross-fade is looked for (ours)
+MIXED, FADED, OFTEN = 0.15, 0.2, 0.08
+"""What a mixture leaves of a frame, over the difference of the frames it mixes, below which it is
+one: of its neighbours, of frames FADE away; share of a clip's frames below which mixtures are
+chance, a codec's or slow motion. Of 134 clips of talking people one has more; clips made of 12.5
+and 15 pictures a second by mixing have 8 to 49 %. No clip has a fade; of fades of 6 and 12 frames
+to a view 1.4 times as near, made of 50 clips, half are found (ours)."""
 
 
 def hidden_mouth(
@@ -51,3 +60,25 @@ def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t
         still.append(before is not None and float(np.abs(small - before).mean()) < FROZEN_CHANGE)
         before = small
     return binary_opening(np.array(still, bool), np.ones(FROZEN_FRAMES))
+
+
+def mixtures(pictures: UInt8[np.ndarray, "t a b 3"], reach: int = 1) -> Bool[np.ndarray, " t"]:
+    """Frames that are a weighted mean of those `reach` before and after them, in which something
+    moves: 1 finds what a change of the frame rate made up, FADE the inside of a cross-fade."""
+    mixed = np.zeros(len(pictures), bool)
+    n, flat = len(pictures) - 2 * reach, pictures.reshape(len(pictures), -1)
+    if n < 1:
+        return mixed
+
+    def products(step: int) -> Float[np.ndarray, " _"]:
+        return np.einsum("tc,tc->t", flat[: len(flat) - step], flat[step:], dtype=np.float64)
+
+    squares, near, far = products(0), products(reach), products(2 * reach)
+    before, itself, after = squares[:n], squares[reach : n + reach], squares[2 * reach :]
+    across = np.maximum(before + after - 2 * far, 1e-6)  # squared difference of what is mixed
+    weight = (before + near[reach:] - near[:n] - far) / across
+    left = before + itself - 2 * near[:n] - weight**2 * across
+    limit, least = (MIXED, 0.3) if reach == 1 else (FADED, 2.5)  # 2.5: of the clip's usual one
+    moves = across > np.maximum(least * np.median(across), flat.shape[1])  # and over 1 of 255
+    mixed[reach:-reach] = (left < limit**2 * across) & (np.abs(weight - 0.5) < 0.35) & moves
+    return mixed if reach > 1 or mixed.mean() >= OFTEN else np.zeros_like(mixed)

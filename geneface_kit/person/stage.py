@@ -207,6 +207,7 @@ def prepare(
     doubtful = {
         "the mouth is hidden": hidden_mouth(frames, tracked.landmarks2d),
         "the picture stands": frozen(frames),
+        "the picture is mixed from others": scan.mixed[used],
     }
     for why, flags in doubtful.items():
         parts = [(int(used[a]), int(used[b - 1]) + 1) for a, b in runs_of(flags, cuts=spans)]

@@ -10,7 +10,7 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip.colour import SCREEN_GAMMA, to_rgb
 from geneface_kit.person.framing import black_bars
 from geneface_kit.person.landmarks import Mesh, find_cuts
-from geneface_kit.person.occlusion import frozen, hidden_mouth
+from geneface_kit.person.occlusion import FADE, frozen, hidden_mouth, mixtures
 from geneface_kit.person.speech.offset import covered_span
 
 SKIN = (128, 80, 62)
@@ -195,3 +195,40 @@ def test_a_hand_before_the_mouth_and_a_frozen_picture_are_seen():
     still = frames.copy()
     still[10:25] = still[10]
     assert np.flatnonzero(frozen(still)).tolist() == list(range(11, 25))
+
+
+def wandering(n, seed=0, haste=1.0):
+    """A scene of blocks in which three bright squares go their ways."""
+    generator = np.random.default_rng(seed)
+    scene = np.kron(generator.integers(60, 140, (8, 8, 3)), np.ones((8, 8, 1)))
+    frames = np.repeat(scene[None], n, axis=0)
+    for place, pace in zip(generator.integers(0, 50, (3, 2)), (1.7, -2.3, 1.2), strict=True):
+        for t in range(n):
+            top, left = (place + haste * pace * t).astype(int) % 50
+            frames[t, top : top + 10, left : left + 10] = 170
+    return np.clip(frames + generator.normal(0, 1.5, frames.shape), 0, 255).astype(np.uint8)
+
+
+def test_pictures_that_a_change_of_rate_made_up_are_found():
+    filmed = wandering(25)
+    assert not mixtures(filmed).any() and not mixtures(filmed, FADE).any()
+    assert not mixtures(np.repeat(filmed[:1], 25, axis=0)).any() and not mixtures(filmed[:2]).any()
+    doubled = np.repeat(filmed, 2, axis=0)[:-1]
+    doubled[1::2] = (filmed[:-1].astype(int) + filmed[1:]) // 2  # 12.5 a second shown as 25
+    assert np.flatnonzero(mixtures(doubled)).tolist() == list(range(1, 49, 2))
+    filmed[12] = (filmed[11].astype(int) + filmed[13]) // 2
+    assert not mixtures(filmed).any()  # one alone is chance
+
+
+def test_a_cross_fade_is_a_cut_and_left_out():
+    first, second = wandering(60, haste=0.05), wandering(60, seed=5, haste=0.05)
+    share = np.linspace(0, 1, 14)[1:-1, None, None, None]
+    faded = ((1 - share) * first[30:42] + share * second[:12]).astype(np.uint8)
+    shown = np.concatenate([first[:30], faded, second[12:42]])
+    points = np.zeros((len(shown), 478, 3), np.float32)
+    points += np.arange(478, dtype=np.float32)[:, None]
+    mesh = Mesh(points, np.ones(len(shown), bool), np.zeros(len(shown), np.float32))
+    source = clip.Probe(64, 64, 25.0, 1, 0.0)
+    scan = framing.Scan(mesh, shown, 64, 64, source)
+    assert len(scan.cuts) == 1 and 33 <= scan.cuts[0] <= 38
+    assert scan.mixed[30:42].all() and not scan.mixed[:24].any() and not scan.mixed[48:].any()
