@@ -8,7 +8,7 @@ import torch
 from talkers import made_up_corpus, made_up_speech
 
 from geneface_kit.person import corpus
-from geneface_kit.person.corpus import CorpusConfig, Utterance, preprocess
+from geneface_kit.person.corpus import CorpusConfig, Utterance, build
 
 
 def numbered(name: str, n_frames: int, speaker: str = "") -> Utterance:
@@ -81,7 +81,7 @@ def test_speed_copies_stay_in_step():
     sound[32_000] = 1.0
     points = np.zeros((100, 68, 3), np.float32)
     points[50:] = 1.0
-    fast_sound, fast_points = preprocess.at_speed(sound, points, 1.25)
+    fast_sound, fast_points = build.at_speed(sound, points, 1.25)
     assert len(fast_points) == 80 and abs(len(fast_sound) - 51_200) <= 1
     assert abs(int(np.abs(fast_sound).argmax()) - 25_600) <= 1
     assert fast_points[39, 0, 0] < 1 and fast_points[40, 0, 0] == 1.0  # frame 40 is 1.6 s
@@ -89,8 +89,5 @@ def test_speed_copies_stay_in_step():
 
 def test_late_sound_is_moved_back():
     sound = np.arange(32_000, dtype=np.float32)
-    assert preprocess.in_step(sound, 0.5)[0] == 8000
-    assert (
-        preprocess.in_step(sound, -0.5)[8000] == 0
-        and len(preprocess.in_step(sound, -0.5)) == 40_000
-    )
+    assert build.in_step(sound, 0.5)[0] == 8000
+    assert build.in_step(sound, -0.5)[8000] == 0 and len(build.in_step(sound, -0.5)) == 40_000

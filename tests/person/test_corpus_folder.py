@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from geneface_kit.person import clip, corpus, demo
-from geneface_kit.person.corpus import CorpusConfig, build, manifest, preprocess
+from geneface_kit.person.corpus import CorpusConfig, build, manifest
 from geneface_kit.pipeline import commands as command_line
 from geneface_kit.runs.files import read_json, write_json
 from notebooks.studies.speed import corpus as bench
@@ -62,7 +62,7 @@ def seen(monkeypatch):
         draw = np.random.default_rng(list(path.as_posix().encode()))
         return draw.uniform(-0.2, 0.2, 48_000).astype(np.float32)
 
-    monkeypatch.setattr(preprocess, "_landmarks_of", landmarks_of)
+    monkeypatch.setattr(build, "_landmarks_of", landmarks_of)
     monkeypatch.setattr(clip, "sound_of", sound_of)
     monkeypatch.setattr(build, "each", each)
     return tracked
@@ -182,7 +182,7 @@ def test_silence_is_broken_and_a_missing_network_is_not_the_clips_fault(videos, 
     def encode(audio, encoder):
         raise FileNotFoundError("the weights of hubert are not here")
 
-    monkeypatch.setattr(preprocess.speech, "encode", encode)
+    monkeypatch.setattr(build.speech, "encode", encode)
     config = CorpusConfig(folder=str(videos), encoder="mel", **PLAIN)
     with pytest.raises(FileNotFoundError, match="the weights of hubert are not here"):
         corpus.prepare(config)

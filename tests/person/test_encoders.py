@@ -16,7 +16,7 @@ from geneface_kit.adaptation import stage as adaptation
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import clip, corpus, demo, speech
 from geneface_kit.person import stage as person
-from geneface_kit.person.corpus import CorpusConfig, build, preprocess
+from geneface_kit.person.corpus import CorpusConfig, build
 from geneface_kit.person.speech.encoders import ENCODERS, SpeechEncoder, load_encoder
 from geneface_kit.person.speech.offset import features_of
 from geneface_kit.pipeline.settings import resolve
@@ -71,7 +71,7 @@ def test_an_encoder_from_outside_is_named_by_its_import_path(toy):
 def test_a_corpus_of_an_encoder_from_outside(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs))
     points = made_up_landmarks(np.zeros(60), seed=0)
-    monkeypatch.setattr(preprocess, "_landmarks_of", lambda job: points)
+    monkeypatch.setattr(build, "_landmarks_of", lambda job: points)
     config = CorpusConfig(encoder=toy, rates=(1.0,))
     data = corpus.prepare(config, out=tmp_path / "corpora")
     assert data.utterances[0].speech.features.shape == (120, 2)
@@ -176,7 +176,7 @@ def test_hubert_is_heard_by_every_stage(hears, tmp_path, monkeypatch):
     name, sound = "hubert-large@hubert", acting.sound(88 / 25)
     monkeypatch.setattr(build, "each", lambda read, jobs, **_: ((job, read(job)) for job in jobs))
     points = made_up_landmarks(np.sin(np.arange(120)), seed=0)
-    monkeypatch.setattr(preprocess, "_landmarks_of", lambda job: points)
+    monkeypatch.setattr(build, "_landmarks_of", lambda job: points)
     monkeypatch.setattr(corpus.build.manifest.runs, "root", lambda: tmp_path)
     config = CorpusConfig(encoder=name, rates=(1.0,))
     who = dataclasses.replace(made_up_person(), speech=features_of([sound], name))

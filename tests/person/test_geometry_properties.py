@@ -154,5 +154,5 @@ def test_a_rigid_face_is_tracked_in_any_camera(seed, focal, size):
 def test_perspective_is_undone(seed, focal):
     """Solid points keep their proportions to a fiftieth of a pixel, whatever the camera."""
     mesh, _ = filmed(seed, focal, 256)
-    solid = unproject(mesh.points, RIGID, focal * 256, 256)
+    solid = unproject(mesh.points, focal * 256, 256)
     assert np.abs(align(solid, solid[0], np.arange(478)) - solid[0]).max() < 0.02

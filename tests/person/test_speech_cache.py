@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geneface_kit.person import clip, corpus, speech
-from geneface_kit.person.corpus import CorpusConfig, manifest, preprocess
+from geneface_kit.person.corpus import CorpusConfig, build, manifest
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def folder(tmp_path, monkeypatch):
     videos.mkdir()
     for name in ("a", "b", "mute", "wrong"):
         (videos / f"{name}.mp4").write_bytes(name.encode())
-    monkeypatch.setattr(preprocess.clip, "sound_of", sound_of)
+    monkeypatch.setattr(build.clip, "sound_of", sound_of)
     return videos
 
 
@@ -40,7 +40,7 @@ def encoded(monkeypatch):
         seen.append(len(audio) // 320)
         return encode(audio, encoder)
 
-    monkeypatch.setattr(preprocess.speech, "encode", counted)
+    monkeypatch.setattr(build.speech, "encode", counted)
     return seen
 
 

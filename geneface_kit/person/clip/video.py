@@ -21,6 +21,7 @@ from geneface_kit.person.clip.container import (
     FPS,
     JUMP_S,
     SAMPLE_RATE,
+    SAMPLES,
     opened,
     readable,
     shown_size,
@@ -82,13 +83,15 @@ def write_video(
         with av.open(str(partial), "w", format="mp4", options=flags) as container:
             container.metadata.update(metadata or {})
             video = sound = None
-            for picture in frames:
+            for picture in map(_even, frames):
                 if video is None:
-                    video = _add_video_stream(container, picture)
+                    video = container.add_stream("libx264", rate=FPS, options={"crf": str(CRF)})
+                    video.height, video.width = picture.shape[:2]
+                    video.pix_fmt = "yuv420p"
                     if audio is not None and len(audio):
                         sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
                         sound.bit_rate = 96_000
-                frame = av.VideoFrame.from_ndarray(_even(picture), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = n_frames, Fraction(1, FPS)
                 container.mux(video.encode(frame))
                 n_frames += 1
@@ -169,13 +172,6 @@ def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
             yield frame
 
 
-def _add_video_stream(container: Output, picture: np.ndarray) -> av.VideoStream:
-    stream = container.add_stream("libx264", rate=FPS, options={"crf": str(CRF)})
-    stream.height, stream.width = _even(picture).shape[:2]
-    stream.pix_fmt = "yuv420p"
-    return stream
-
-
 def _even(picture: np.ndarray) -> np.ndarray:
     """The picture with even sides: the last row or column is repeated if need be."""
     height, width = picture.shape[:2]
@@ -186,8 +182,7 @@ def _write_sound(
     container: Output, stream: av.AudioStream, audio: np.ndarray, frame: int, end: int | None
 ) -> None:
     """Encode the sound of frames [frame, end); end None: all that is left."""
-    per_frame = SAMPLE_RATE // FPS
-    start, stop = frame * per_frame, len(audio) if end is None else end * per_frame
+    start, stop = frame * SAMPLES, len(audio) if end is None else end * SAMPLES
     piece = np.asarray(audio[start:stop], np.float32)[None]
     if piece.size:
         container.mux(stream.encode(sound_frame(piece, "fltp", start)))

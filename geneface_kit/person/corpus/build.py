@@ -1,27 +1,42 @@
-"""Build: every clip of a folder is read, in processes, and added to a corpus."""
+"""Build: every clip of a folder is read, in processes, and added to a corpus: its landmarks and
+speech on one clock, and copies at other speeds.
+
+`read` needs nothing but its job, so it runs in any process on any machine.
+"""
 
 import contextlib
-import dataclasses
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import joblib
+import numpy as np
+import scipy
 from filelock import FileLock
+from jaxtyping import Float
 from joblib.externals.loky import get_reusable_executor
 
-from geneface_kit.person.corpus import manifest, preprocess
-from geneface_kit.person.corpus.manifest import ClipJob, CorpusConfig, Outcome
+from geneface_kit.person import clip, landmarks, speech
+from geneface_kit.person.corpus import manifest
+from geneface_kit.person.corpus.manifest import Arrays, ClipJob, CorpusConfig, Outcome
 from geneface_kit.person.corpus.store import BROKEN, Corpus, open_corpus, pack, packed
-from geneface_kit.person.speech import Speech
+from geneface_kit.person.tracking.track import track
 from geneface_kit.runs import live
-from geneface_kit.runs.files import check_writable
+from geneface_kit.runs.arrays import read_npz, write_npz
+from geneface_kit.runs.files import Damaged, Lacking, check_writable
 
 log = logging.getLogger(__name__)
 
+PICTURE = 480  # longer side of the pictures landmarks are found in, px (ours)
+MAX_MISSING = 0.1  # share of frames without a face above which a clip is broken (ours)
+MIN_S = 2.0  # shorter clips are broken, seconds (ours)
+MIN_OFFSET_CONFIDENCE = 0.3  # below it the audio-visual offset is left at 0 (ours)
 Read = Callable[[ClipJob], Outcome]
 
 
@@ -46,20 +61,20 @@ def prepare(
     check_writable(home)
 
     def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
-        return (by or each)(preprocess.read, todo, workers=workers or joblib.cpu_count())
+        return (by or each)(read, todo, workers=workers or joblib.cpu_count())
 
     return _filled(home, manifest.clip_jobs(config, home), read_all, retry=retry)
 
 
-def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[Speech]:
+def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[speech.Speech]:
     """The speech of every clip of the folder, of any length, for stages that need no faces.
 
     It lies in speech-ENCODER beside the corpus. out, Raises: as `prepare` has them.
     """
     home = manifest.corpus_folder(config, out)
     home = home.with_name(f"speech-{home.name.rpartition('-')[0]}")
-    jobs = manifest.clip_jobs(dataclasses.replace(config, max_s=0.0), home)
-    data = _filled(home, jobs, lambda todo: ((job, preprocess.read_speech(job)) for job in todo))
+    jobs = manifest.clip_jobs(replace(config, max_s=0.0), home)
+    data = _filled(home, jobs, lambda todo: ((job, read_speech(job)) for job in todo))
     return [utterance.speech for utterance in data.utterances]
 
 
@@ -122,3 +137,117 @@ def _filled(
         where = home / BROKEN
         log.warning("%d clips are left out, listed in %s: %s", len(data.broken), where, reasons)
     return data
+
+
+def read(job: ClipJob) -> Outcome:
+    """What is known of a clip, and its features, f0, mel and landmarks at every speed.
+
+    A clip that cannot be read is never an error: its facts are a stage (sound, face, speech) and a
+    reason. What is raised stops the corpus: a full disk, missing weights of a speech encoder.
+    """
+    least, stage = round(MIN_S * clip.FPS), "sound"
+    try:
+        audio = _sound(job)[: round((job.config.max_s + 1) * clip.SAMPLE_RATE)]
+        stage = "face"
+        try:
+            points = read_npz(job.faces, {"points": "real t 68 3"})["points"]
+        except (FileNotFoundError, Damaged):
+            points = _landmarks_of(job)  # most of the work
+            job.faces.parent.mkdir(parents=True, exist_ok=True)
+            write_npz(job.faces, points=points)
+        if len(points) < least:
+            raise ValueError(f"{job.file} is shorter than {MIN_S:g} s")
+        stage = "speech"
+        found = speech.estimate_offset(speech.encode(audio, "hama").cut(len(points)), points)
+        late = found.confidence >= MIN_OFFSET_CONFIDENCE
+        audio = in_step(audio, found.seconds) if late else audio
+        if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
+            raise ValueError(f"the sound of {job.file} is shorter than {MIN_S:g} s")
+        arrays: Arrays = {}
+        for rate in dict.fromkeys((1.0, *job.config.rates)):
+            sound, motion = at_speed(audio, points, rate)
+            spoken = speech.encode(sound, job.config.encoder).cut(len(motion))
+            arrays |= _named(spoken, motion, "" if rate == 1.0 else f"@{rate:g}")
+    except Exception as error:
+        lacks_weights = stage == "speech" and isinstance(error, FileNotFoundError)
+        if lacks_weights or isinstance(error, Lacking):
+            raise
+        return _broken(stage, error)
+    facts = {
+        "version": spoken.version,
+        "offset_s": round(found.seconds, 4),
+        "offset_confidence": round(found.confidence, 4),
+        "offset_corrected": bool(late),
+    }
+    return facts, arrays
+
+
+def read_speech(job: ClipJob) -> Outcome:
+    """The same for all the sound of a clip and no faces: its landmarks are (0, 68, 3)."""
+    try:
+        spoken = speech.encode(_sound(job), job.config.encoder)
+    except FileNotFoundError:
+        raise  # an encoder's weights
+    except Exception as error:
+        return _broken("sound", error)
+    return {"version": spoken.version}, _named(spoken, np.zeros((0, 68, 3), np.float32))
+
+
+def in_step(audio: Float[np.ndarray, " n"], late_s: float) -> Float[np.ndarray, " m"]:
+    """Sound that is `late_s` late moved back to its lips (early sound gets silence in front)."""
+    lead = round(late_s * clip.SAMPLE_RATE)
+    return audio[lead:] if lead >= 0 else np.pad(audio, (-lead, 0))
+
+
+def at_speed(
+    audio: Float[np.ndarray, " n"], landmarks: Float[np.ndarray, "t 68 3"], rate: float
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "u 68 3"]]:
+    """Sound and landmarks played `rate` times as fast, on one clock (speed perturbation)."""
+    n_frames = min(len(landmarks), round(len(audio) / clip.SAMPLE_RATE * clip.FPS))
+    if rate == 1.0:
+        return audio, landmarks[:n_frames]
+    ratio = Fraction(rate).limit_denominator(50)
+    sound = scipy.signal.resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
+    times = np.arange(int(n_frames / rate)) * rate
+    before = np.minimum(times.astype(int), n_frames - 1)
+    after = np.minimum(before + 1, n_frames - 1)
+    share = (times - before).astype(np.float32)[:, None, None]
+    return sound, (1 - share) * landmarks[before] + share * landmarks[after]
+
+
+def _broken(stage: str, error: Exception) -> Outcome:
+    """The result of a clip that cannot be used; an error that is no sentence is named."""
+    reason = str(error)
+    if not isinstance(error, ValueError | FileNotFoundError):
+        log.debug("unexpected error in %s", stage, exc_info=error)
+        reason = f"unexpected {type(error).__name__}: {error}"
+    return {"stage": stage, "reason": reason}, {}
+
+
+def _named(spoken: speech.Speech, points: np.ndarray, suffix: str = "") -> Arrays:
+    kept = {"features": spoken.features, "f0": spoken.f0, "mel": spoken.mel, "landmarks": points}
+    return {kind + suffix: values for kind, values in kept.items()}
+
+
+def _sound(job: ClipJob) -> Float[np.ndarray, " n"]:
+    """The clip's sound, when it is one."""
+    audio = clip.sound_of(job.path)
+    if clip.is_silent(audio):
+        raise ValueError(f"the sound of {job.file} is silent")
+    return audio
+
+
+def _landmarks_of(job: ClipJob) -> Float[np.ndarray, "t 68 3"]:
+    """Canonical landmarks (t, 68, 3) of a clip that shows a face nearly all the time."""
+    frames = clip.stream_frames(job.path, long_side=PICTURE, max_s=job.config.max_s)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{job.file} has no readable frame")
+    mesh = landmarks.detect(itertools.chain([first], frames))
+    missing = 1 - float(mesh.found.mean())
+    if missing > MAX_MISSING:
+        raise ValueError(f"{job.file} shows no face in {100 * missing:.0f} % of its frames")
+    mesh = landmarks.fill_gaps(mesh)
+    height, width = first.shape[:2]
+    centre = np.array([PICTURE - width, PICTURE - height, 0], np.float32) / 2
+    return track(replace(mesh, points=mesh.points + centre), PICTURE).landmarks

@@ -21,9 +21,9 @@ RIGID = np.array([
     21, 251, 54, 284, 103, 332, 67, 297, 109, 338,
 ])
 """Mesh points that move with the skull: eye corners, nose ridge, forehead, temples, cheeks' rim."""
-RIGID_68 = np.array([0, 1, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45])
-"""The same among the 68 points, for detectors without a mesh."""
 # fmt: on
+RIGHT_EYE, LEFT_EYE, BROW, CHIN = 33, 263, 10, 152
+"""Mesh points: outer eye corners, right and left in the face; top of the forehead; chin."""
 SHAPE_STEPS = 6  # passes of the mean shape (ours)
 SMOOTH_FRAMES = 0.6  # sigma of the smoothing in time of all points but lips and jaw, frames (ours)
 FOCAL_EVIDENCE = 2.0
@@ -54,21 +54,18 @@ def similarity(
     return scale, rotation, goal - scale[:, None] * np.einsum("tij,tj->ti", rotation, mean)
 
 
-def mean_shape(
-    solid: Float[np.ndarray, "t n 3"], rigid: Int[np.ndarray, " k"], eyes: tuple[int, int]
-) -> Float[np.ndarray, "n 3"]:
-    """Mean shape in the head frame, eye distances.
-
-    solid: from `unproject`; rigid: points that move with the skull; eyes: outer corners.
-    """
-    shape = _upright(solid[len(solid) // 2].astype(np.float64), eyes)
+def mean_shape(solid: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, "478 3"]:
+    """Mean shape in the head frame, eye distances. solid: from `unproject`."""
+    shape = _upright(solid[len(solid) // 2].astype(np.float64))
     for _ in range(SHAPE_STEPS):
-        shape = _upright(align(solid, shape, rigid).mean(0), eyes)
+        shape = _upright(align(solid, shape).mean(0))
     return shape
 
 
 def align(
-    solid: Float[np.ndarray, "t n 3"], shape: Float[np.ndarray, "n 3"], rigid: Int[np.ndarray, " k"]
+    solid: Float[np.ndarray, "t n 3"],
+    shape: Float[np.ndarray, "n 3"],
+    rigid: Int[np.ndarray, " k"] = RIGID,
 ) -> Float[np.ndarray, "t n 3"]:
     """Every frame's points moved onto the shape by its rigid points: pose-free."""
     scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
@@ -77,9 +74,9 @@ def align(
 
 def unproject(
     points: Float[np.ndarray, "t n 3"],
-    rigid: Int[np.ndarray, " k"] | slice,
     focal: float,
     size: int,
+    rigid: Int[np.ndarray, " k"] | slice = RIGID,
 ) -> Float[np.ndarray, "t n 3"]:
     """Mesh points without perspective: pixels at the depth of the head, `focal` pixels away.
 
@@ -117,7 +114,7 @@ def solve_pnp(
     mesh; spans: of the frames that follow each other in time. Gauss-Newton with Huber weights on
     all poses; second differences of those that follow each other are small too.
     """
-    solid = unproject(points, slice(None), focal, size)
+    solid = unproject(points, focal, size, slice(None))
     points = np.concatenate([points[..., :2], solid[..., 2:] - solid[..., 2:].mean(1)[:, None]], -1)
     poses = _far_camera_poses(shape, solid, points, focal, size)
     noise, limit = NOISE_PX * size / 256, OUTLIER_PX * size / 256
@@ -148,13 +145,7 @@ def solve_pnp(
 
 
 def estimate_focal(
-    points: Float[np.ndarray, "t n 3"],
-    rigid: Int[np.ndarray, " k"],
-    eyes: tuple[int, int],
-    size: int,
-    *,
-    prior: float,
-    spread: float,
+    points: Float[np.ndarray, "t 478 3"], size: int, *, prior: float, spread: float
 ) -> float:
     """The focal length with the smallest reprojection error plus the prior's penalty, pixels.
 
@@ -168,31 +159,29 @@ def estimate_focal(
     candidates = np.geomspace(1.2, 4.8, FOCAL_STEPS) * size
     costs = []
     for focal in candidates:
-        shape = mean_shape(unproject(some, rigid, focal, size), rigid, eyes)[rigid]
+        shape = mean_shape(unproject(some, focal, size))[RIGID]
         alone = np.arange(len(some))
-        poses = solve_pnp(shape, some[:, rigid], focal, size, spans=alone, depth_weight=0.0)
+        poses = solve_pnp(shape, some[:, RIGID], focal, size, spans=alone, depth_weight=0.0)
         seen = _seen(shape, np.concatenate(poses, 1), focal, size, alone + 1.0)[..., :2]
-        error = np.sqrt(((seen - some[:, rigid, :2]) ** 2).sum(-1).mean())
+        error = np.sqrt(((seen - some[:, RIGID, :2]) ** 2).sum(-1).mean())
         doubt = np.log(focal / (prior * size)) / spread
         costs.append(FOCAL_EVIDENCE * np.log(error) + doubt**2 / 2)
     return float(candidates[int(np.argmin(costs))])
 
 
-def _upright(shape: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
+def _upright(shape: np.ndarray) -> np.ndarray:
     """The shape in the head frame: outer eye corners on x, face plane upright, unit eye distance.
 
-    Upright: the line from the top of the forehead to the chin (68 points: from between the
-    eyes to below the nose) has no component along z.
+    Upright: the line from the top of the forehead to the chin has no component along z.
     """
-    top, bottom = (10, 152) if len(shape) == 478 else (27, 33)
-    right = shape[eyes[1]] - shape[eyes[0]]
+    right = shape[LEFT_EYE] - shape[RIGHT_EYE]
     unit = np.linalg.norm(right)
     x = right / unit
-    up = shape[top] - shape[bottom]
+    up = shape[BROW] - shape[CHIN]
     y = up - (up @ x) * x
     y /= np.linalg.norm(y)
     axes = np.stack([x, y, np.cross(x, y)])
-    middle = (shape[eyes[0]] + shape[eyes[1]]) / 2
+    middle = (shape[RIGHT_EYE] + shape[LEFT_EYE]) / 2
     return (shape - middle) @ axes.T / unit
 
 

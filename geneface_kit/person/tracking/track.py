@@ -59,24 +59,20 @@ def track(
     """Pose, focal length and pose-free landmarks of a clip of one head.
 
     mesh: pixels of `size` x `size` pictures, gaps filled (`landmarks.fill_gaps`). pictures: the
-    same t pictures; given them, the detector's response to turns is measured and taken out (only
-    for the mesh of 478 points). spans: only frames of one stretch are neighbours in time.
+    same t pictures; given them, the detector's response to turns is measured and taken out. spans:
+    only frames of one stretch are neighbours in time.
     """
     config = config or TrackingConfig()
     if not np.isfinite(mesh.points).all():
         raise ValueError("mesh.points must be finite; fill gaps before tracking")
-    dense = mesh.points.shape[1] == 478
-    rigid, eyes = (pnp.RIGID, (33, 263)) if dense else (pnp.RIGID_68, (36, 45))
-    # mediapipe's mesh is too flat
-    points = mesh.points.astype(np.float64) * [1, 1, config.relief if dense else 1.0]
-    focal = pnp.estimate_focal(
-        points, rigid, eyes, size, prior=config.focal_prior, spread=config.focal_spread
-    )
-    solid = pnp.unproject(points, rigid, focal, size)
-    shape = pnp.mean_shape(solid, rigid, eyes)
+    points = mesh.points.astype(np.float64) * [1, 1, config.relief]  # mediapipe's is too flat
+    prior, rigid = {"prior": config.focal_prior, "spread": config.focal_spread}, pnp.RIGID
+    focal = pnp.estimate_focal(points, size, **prior)
+    solid = pnp.unproject(points, focal, size)
+    shape = pnp.mean_shape(solid)
     turns, shifts = pnp.solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=spans)
-    aligned = pnp.align(solid, shape, rigid)
-    landmarks = aligned[:, MESH_TO_68] if dense else aligned
+    aligned = pnp.align(solid, shape)
+    landmarks = aligned[:, MESH_TO_68]
 
     def read(bent: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         seen = detect(bent)
@@ -85,10 +81,10 @@ def track(
         points = fill_gaps(seen).points.astype(np.float64) * [1, 1, config.relief]
         alone = np.arange(len(seen))
         turns, _ = pnp.solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=alone)
-        face = pnp.align(pnp.unproject(points, rigid, focal, size), shape, rigid)[:, MESH_TO_68]
+        face = pnp.align(pnp.unproject(points, focal, size), shape)[:, MESH_TO_68]
         return seen.found, Rotation.from_rotvec(turns).as_matrix(), face
 
-    if pictures is not None and dense:
+    if pictures is not None:
         some = np.linspace(0, len(mesh) - 1, min(N_PICTURES, len(mesh)) + 2)[1:-1]
         some = some.round().astype(int)
         rotations = Rotation.from_rotvec(turns[some]).as_matrix()

@@ -347,7 +347,7 @@ READERS = {
 COVERS = {
     "arrays": """
         geneface_kit.runs.arrays.read_npz
-        geneface_kit.person.corpus.preprocess.read
+        geneface_kit.person.corpus.build.read
         geneface_kit.person.speech.offset._mouth_ridge
         figures.truth.truth
         figures.lips.strip_row

@@ -12,8 +12,8 @@ from scipy.signal import butter, sosfiltfilt
 
 from geneface_kit.person import clip
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
+from geneface_kit.person.corpus.build import at_speed, in_step
 from geneface_kit.person.corpus.manifest import clip_jobs
-from geneface_kit.person.corpus.preprocess import at_speed, in_step
 from geneface_kit.runs import live, replacing
 from geneface_kit.runs.arrays import read_npz
 
