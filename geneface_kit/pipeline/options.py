@@ -32,7 +32,7 @@ def one_of(what: str, known: Iterable[str]) -> dict[str, Callable]:
             ranges.one_of(what, one, known)
         return value
 
-    completed = lambda begun: [one for one in known if one.startswith(begun)]  # noqa: E731
+    completed = lambda incomplete: [one for one in known if one.startswith(incomplete)]  # noqa: E731
     return {"callback": checked, "autocompletion": completed}
 
 
