@@ -1,0 +1,80 @@
+"""Adversary: whether a person's post-net does more than the transport before it.
+
+`python -m notebooks.studies.adversary PERSON... --seeds 0,1,2 [--out FOLDER] [--to FOLDER]` makes
+the adaptation of each person with each seed and collects what its run says of speech and voices
+that neither trained nor picked the weights. Writes adversary.csv, a line a run, and
+adversary.json, means and standard deviations over all runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from geneface_kit.pipeline.require import require
+from geneface_kit.runs import Run, root, write_json
+
+__all__ = ["main", "row_of", "summary"]
+
+SIDES = ("floor", "before", "transport", "after")
+MEASURES = ("told_apart", "distance", "mouth_r")
+"""Accuracy of a fresh classifier (0.5: the domains are one), Frechet distance in squared eye
+distances, and Pearson r of the mouth's opening on the person's held-out sound. The floor is that of
+two halves of the person's own motion, which has no r."""
+Row = dict[str, float | int | str]
+
+
+def row_of(run: Run) -> Row:
+    """What one run of the adaptation found; `step` is the update kept, 0 is none."""
+    row: Row = {"person": run.subject, "seed": run.seed, "run": run.id}
+    row["step"] = run.metrics["best_step"]
+    names = [f"{measure}_{side}" for measure in MEASURES for side in SIDES]
+    return row | {name: run.metrics[name] for name in names if name in run.metrics}
+
+
+def summary(rows: Sequence[Row]) -> dict[str, float | int | list[float]]:
+    """Over all runs: [mean, standard deviation] of each measure, and of the change of r that the
+    post-net makes to the transport; `kept` counts runs with a trained post-net."""
+    table = pd.DataFrame(rows)
+    table["mouth_r_change"] = table["mouth_r_after"] - table["mouth_r_transport"]
+    told = table["told_apart_after"] < table["told_apart_transport"]
+    found: dict[str, float | int | list[float]] = {
+        "n_persons": table["person"].nunique(),
+        "n_seeds": table["seed"].nunique(),
+        "n": len(table),
+        "kept": int((table["step"] > 0).sum()),
+        "harder_to_tell_apart": int(told.sum()),
+    }
+    for name in table.columns[4:]:
+        found[name] = [round(float(one), 4) for one in (table[name].mean(), table[name].std())]
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Reads the command line, makes the runs and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("persons", nargs="+", metavar="PERSON")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--profile", default="auto", help="smoke, cpu or paper")
+    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
+    parser.add_argument("--out", default="", help="folder of all runs (default: runs/)")
+    parser.add_argument("--to", default=root() / "figures", type=Path, help="folder of the table")
+    chosen = parser.parse_args(arguments)
+    how = {"profile": chosen.profile, "overrides": chosen.set, "out": chosen.out}
+    rows = [
+        row_of(require("adaptation", name, seed=int(seed), **how))
+        for seed in chosen.seeds.split(",")
+        for name in chosen.persons
+    ]
+    pd.DataFrame(rows).to_csv(chosen.to / "adversary.csv", index=False)
+    command = "python -m notebooks.studies.adversary"
+    said = f"{command} {' '.join(chosen.persons)} --seeds {chosen.seeds}"
+    said += f" --set {chosen.set}" if chosen.set else ""
+    write_json(chosen.to / "adversary.json", summary(rows) | {"command": said})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
