@@ -23,6 +23,7 @@ from geneface_kit.person.spans import ONE, evenly_spaced, stretches, windows
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 from geneface_kit.runs.arrays import write_image, write_npz
+from geneface_kit.runs.live import progress
 
 PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
 """Frames that teach the person's colours (ours), and that are searched for the background
@@ -67,7 +68,8 @@ def write_labels(
         steady = (
             one for part in stretches(spans, len(points)) for one in smooth_labels(alone(part))
         )
-        labels = _write_pictures(folder / "labels.npy", steady, len(frames))
+        shown = progress(steady, "telling head from body", len(frames))
+        labels = _write_pictures(folder / "labels.npy", shown, len(frames))
     pairs = zip(_labelled(folder), points, strict=True)
     kinds = (label_kinds(*pair, seen, palette) for pair, seen in pairs)
     _write_pictures(folder / "kinds.npy", kinds, len(frames))

@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation, median_filter
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.occlusion import FADE, mixtures
 from geneface_kit.person.spans import evenly_spaced, runs_of
+from geneface_kit.runs import live
 
 DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (ours)
 FEW_FACES, SMALL_FACE = 0.9, 0.2
@@ -118,13 +119,15 @@ class Crop:
 def scan(source: Path, *, max_s: float = 0.0) -> Scan:
     """Stream a clip once: the face of every frame. max_s: seconds read, 0 = all. Where hardly any
     is found, a small one is looked for, and the clip is streamed again around it."""
-    limit = max_s if max_s > 0 else None
+    limit, about = max_s if max_s > 0 else None, clip.probe(source)
+    n_frames = round(min(about.seconds, limit or about.seconds) * clip.FPS)
     thumbnails: list[np.ndarray] = []
     brightest = np.zeros((1, 1), np.uint8)
 
     def watched() -> Iterator[np.ndarray]:
         nonlocal brightest
-        for frame in clip.stream_frames(source, long_side=DETECT_SIDE, max_s=limit):
+        frames = clip.stream_frames(source, long_side=DETECT_SIDE, max_s=limit)
+        for frame in live.progress(frames, "looking for the face", n_frames):
             if len(thumbnails) % 5 == 0:
                 brightest = np.maximum(brightest, frame.max(-1))
             step = max(1, max(frame.shape) // 64)
@@ -132,7 +135,7 @@ def scan(source: Path, *, max_s: float = 0.0) -> Scan:
             yield frame
 
     mesh = landmarks.detect(watched())
-    about, (height, width) = clip.probe(source), brightest.shape
+    height, width = brightest.shape
     scale = max(height, width) / max(about.width, about.height)  # of what the mesh is given in
     seen = np.ptp(mesh.points[mesh.found, :, 1], axis=1)
     is_small = not len(seen) or np.median(seen) < SMALL_FACE * DETECT_SIDE

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROWS = 200  # about how many rows a history keeps; losses between two rows are averaged
-LONG_S = 120.0  # of work, from which a training says how long it will take (ours)
 CHECKPOINT_S = 30.0  # of work, after which a checkpoint is written (ours)
 CLIP = 1.0  # largest norm of a network's gradient (code)
 MaybeFabric = Optional["lightning_fabric.Fabric"]  # noqa: UP045
@@ -191,12 +190,6 @@ def fit(
             wrong = [f"its {key} is {one}" for key, one in losses.items() if not isfinite(one)]
             _refuse(wrong, checkpoint, name, done)
             history.add(losses, time.perf_counter() - since)
-            if done - start == 5:  # kernels are compiled by then
-                begun = history.seconds
-            elif done - start == 25 and task.is_first:
-                left = (history.seconds - begun) / 20 * (steps - done)
-                if left > LONG_S:
-                    log.info("training %s: about %.0f min on this machine", name, left / 60)
             stop, interrupted = task.of_first(((folder / "stop").exists(), bool(signals)))
             ends = stop or done == steps
             looks = bool(validate_every) and (ends or done % validate_every == 0)

@@ -1,6 +1,5 @@
 """The training loop: exact resume, best weights, early stop, honest weight files."""
 
-import itertools
 import math
 import os
 import re
@@ -59,18 +58,6 @@ def weights_of(task) -> torch.Tensor:
 def test_the_loss_falls(tmp_path):
     losses = [row["loss"] for row in run(Line(), tmp_path).rows]
     assert sum(losses[-10:]) < 0.2 * sum(losses[:10])
-
-
-def test_a_long_training_says_how_long_after_its_first_updates(tmp_path, monkeypatch, caplog):
-    """Each update takes 3 s by this clock: 75 are left after 25 of 100, 35 of 60."""
-    caplog.set_level("INFO", logger="geneface_kit")
-    clock = itertools.count(0.0, 3.0)
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    (tmp_path / "short").mkdir()
-    run(Line(), tmp_path / "short", steps=60)
-    assert "about" not in caplog.text
-    run(Line(), tmp_path, steps=100)
-    assert "training line: about 4 min on this machine" in caplog.text
 
 
 TERMINATED = {"interrupt_at": 25, "number": signal.SIGTERM}

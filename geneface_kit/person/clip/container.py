@@ -26,13 +26,14 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Probe:
     """What a video file says about itself: size as shown, average rate, number of sound streams,
-    time stamp of the first frame that can be decoded."""
+    time stamp of the first frame that can be decoded, length (0 where it does not say)."""
 
     width: int
     height: int
     fps: float
     n_sounds: int
     start_s: float
+    seconds: float = 0.0
 
 
 def probe(path: Path | str) -> Probe:
@@ -44,7 +45,8 @@ def probe(path: Path | str) -> Probe:
             width, height = shown_size(frame, stream)
             rate = float(stream.average_rate or stream.guessed_rate or FPS)
             n_sounds = sum(one.codec_context is not None for one in container.streams.audio)
-            return Probe(width, height, rate, n_sounds, frame.time or 0.0)
+            seconds = (container.duration or 0) / av.time_base
+            return Probe(width, height, rate, n_sounds, frame.time or 0.0, seconds)
     raise ValueError(f"{path} has no readable video frame; use another file")
 
 
