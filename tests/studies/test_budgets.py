@@ -1,0 +1,45 @@
+"""Budgets: the study learns from the frames it says, and adds to what it has recorded."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+from puppet import puppet
+
+from geneface_kit.runs.files import read_json
+from notebooks.studies import budgets
+
+
+def recorded(monkeypatch, folder, *arguments):
+    """The study of a puppet without its training: its table, and what it would have learned."""
+    person, asked = puppet(), []
+
+    def learned(person, settings, n_train, end, seed):
+        asked.append((settings.head.steps, n_train, end))
+        return {"updates": settings.head.steps, "head_psnr": float(len(asked))}
+
+    run = SimpleNamespace(folder=folder / "person-x")
+    monkeypatch.setattr(budgets, "require", lambda *_, **__: run)
+    monkeypatch.setattr(budgets.person_stage, "load", lambda _: person)
+    monkeypatch.setattr(budgets, "learned", learned)
+    budgets.main([*arguments, "--to", str(folder)])
+    return asked, person
+
+
+def test_budgets_are_chosen_on_frames_that_no_table_looks_at(monkeypatch, tmp_path):
+    asked, person = recorded(monkeypatch, tmp_path, "minutes", "ada", "--numbers", "10,20")
+    assert [steps for steps, _, _ in asked] == [10, 20]
+    assert {(first, end) for _, first, end in asked} == {
+        (int(0.9 * person.n_train), person.n_train)
+    }
+
+
+def test_rows_of_other_numbers_and_persons_are_kept(monkeypatch, tmp_path):
+    recorded(monkeypatch, tmp_path, "minutes", "ada", "--numbers", "10")
+    recorded(monkeypatch, tmp_path, "minutes", "ada", "bob", "--numbers", "10,20")
+    table = pd.read_csv(tmp_path / "minutes.csv")
+    assert list(zip(table["person"], table["updates"], strict=True)) == [
+        ("ada", 10), ("ada", 20), ("bob", 10), ("bob", 20)
+    ]  # fmt: skip
+    facts = read_json(tmp_path / "minutes.json")
+    assert facts["n"] == 4 and facts["run of bob"] == "person-x"
+    assert "tmp" not in facts["command of ada"]
