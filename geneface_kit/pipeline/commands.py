@@ -142,14 +142,8 @@ def list_runs(
 
 def show(run: RunName, out: given.Out = "") -> None:
     """Show what a run was made of, its measures and where it is."""
-    found = named_run(run, out)
-    names = ("id", "status", "profile", "seed", "data_kind", "wall_s")
-    told = {name: found.facts.get(name, "-") for name in names}
-    told["inputs"] = ", ".join(found.facts.get("inputs", ()))
-    told["parents"] = ", ".join(found.facts["parents"].values())
-    for name, value in (told | {"folder": found.folder} | found.metrics).items():
-        if not isinstance(value, list | dict):
-            typer.echo(f"{name:20} {f'{value:.4g}' if isinstance(value, float) else value}")
+    for name, value in named_run(run, out).summary().items():
+        typer.echo(f"{name:20} {value}")
 
 
 def compare(first: RunName, second: RunName, out: given.Out = "") -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,21 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.id}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        cells = (map(escape, pair) for pair in self.summary().items())
+        rows = (f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
+        return f"<table>{''.join(rows)}</table>"
+
+    def summary(self) -> dict[str, str]:
+        """What a run was made of, where it is and, of its measures, those of a single value."""
+        names = ("id", "status", "profile", "seed", "data_kind", "wall_s")
+        told = {name: self.facts.get(name, "-") for name in names}
+        told["inputs"] = ", ".join(self.facts.get("inputs", ()))
+        told["parents"] = ", ".join(self.facts["parents"].values())
+        told |= {"folder": self.folder} | self.metrics
+        single = {name: one for name, one in told.items() if not isinstance(one, list | dict)}
+        return {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in single.items()}
 
     def record(self, name: str, value: object) -> None:
         """Keeps a number (or a list or dict of numbers) in run.json."""

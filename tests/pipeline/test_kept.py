@@ -44,6 +44,14 @@ def test_a_run_is_shown_by_id_or_folder(home, capsys):
         assert "30.25" in said and "ada/person-smoke-1" in said and "curve" not in said
 
 
+def test_a_run_shows_itself_in_a_notebook_and_its_words_are_escaped(tmp_path):
+    run = a_run(tmp_path, "nerf", metrics={"psnr": 30.25, "note": "<b>bold</b>"})
+    run.facts["parents"] = {}
+    page = run._repr_html_()
+    assert "<th>psnr</th><td>30.25</td>" in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>" not in page
+
+
 def test_compared_runs_differ_in_settings_parents_and_measures(home, capsys):
     pair = ["nerf-ada-smoke-1", "nerf-ada-smoke-2"]
     assert main(["runs", "compare", *pair, "--out", str(home)]) == 0
