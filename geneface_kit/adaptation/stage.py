@@ -10,14 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geneface_kit.adaptation import training
 from geneface_kit.adaptation.domains import VOICES, foreign_speech, hears_shipped, told_apart
 from geneface_kit.adaptation.postnet import load
-from geneface_kit.adaptation.training import (
-    LEAST_MOTION,
-    AdaptationConfig,
-    AdaptationTask,
-    opening_of,
-)
+from geneface_kit.adaptation.training import AdaptationConfig, AdaptationTask
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
@@ -70,7 +66,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
     found = {"score_start": start} | task.validate(task.best_step - 1) | _domains(task)
     for name, value in found.items():
         run.record(name, round(value, 5))
-    if found["variance_ratio"] < LEAST_MOTION:
+    if found["variance_ratio"] < training.LEAST_MOTION:
         sentence = "the mouth of %s moves %.0f %% of its own variance: the post-net has collapsed"
         log.warning(sentence, who.name, 100 * found["variance_ratio"])
     adapter = task.adapter.eval()
@@ -98,7 +94,7 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
         moved = task.foreign_motion("test", move)
         found[f"distance_{side}"] = unit**2 * axes.distance(torch.cat(moved), own)
         found[f"told_apart_{side}"] = told_apart([axes(own)], [axes(one) for one in moved])
-        r = pearson(opening_of(task.own_motion("test", move)), opening_of(task.own["test"]))
+        r = pearson(*map(training.opening_of, (task.own_motion("test", move), task.own["test"])))
         if not np.isnan(r):
             found[f"mouth_r_{side}"] = r
     return found

@@ -14,14 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geneface_kit.adaptation.losses import (
-    N_AXES,
-    MouthAxes,
-    adversarial_loss,
-    discriminator_loss,
-    gradient_penalty,
-    mse_loss,
-)
+from geneface_kit.adaptation import losses
 from geneface_kit.adaptation.postnet import BUILT_IN, Adapter, Discriminator, f0_of, postnet_class
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import WINDOW
@@ -96,7 +89,7 @@ class AdaptationTask(Task):
         extra = pitch.embedding_dim if pitch else 0
         postnet = postnet_class(config.postnet_class)(motion=204, extra=extra)
         self.adapter = Adapter(postnet, pitch, unit=generator.unit)
-        self.discriminator = Discriminator(motion=N_AXES, dropout=0.0)
+        self.discriminator = Discriminator(motion=losses.N_AXES, dropout=0.0)
         self.modules = {"adapter": self.adapter, "discriminator": self.discriminator}
         adam = functools.partial(torch.optim.Adam, betas=(0.5, 0.99))
         self.optimizers = {
@@ -118,7 +111,7 @@ class AdaptationTask(Task):
         self.own_inside = torch.ones(n_fit, dtype=torch.bool)  # what a post-net sees of one stretch
         for joint in who.spans[(who.spans > 0) & (who.spans < n_fit)]:
             self.own_inside[max(0, joint - POSTNET_REACH) : joint + POSTNET_REACH] = False
-        self.axes = MouthAxes(self.own["fit"])
+        self.axes = losses.MouthAxes(self.own["fit"])
         draw = torch.Generator().manual_seed(0)
         talked = {"temperature": config.talk_temperature, "generator": draw}
         if config.transport_noise:
@@ -144,12 +137,12 @@ class AdaptationTask(Task):
                 self._teach(fake)
         warmth = min(1.0, (index + 1) / max(1, config.warmup))
         optimizer.param_groups[0]["lr"] = config.lr * warmth * (1 - index / config.steps)
-        losses, fake = self.losses(generator)
-        weighted = (getattr(config, f"{name}_weight") * loss for name, loss in losses.items())
+        found, fake = self.losses(generator)
+        weighted = (getattr(config, f"{name}_weight") * loss for name, loss in found.items())
         total = sum(weighted, torch.zeros(()))
-        if losses:
+        if found:
             self.update(self.adapter.postnet, optimizer, total)
-        measures = {name: loss.item() for name, loss in losses.items()}
+        measures = {name: loss.item() for name, loss in found.items()}
         if config.adversarial_weight:
             measures |= self._teach(fake.detach())
         return measures | {"total": total.item()}
@@ -157,14 +150,14 @@ class AdaptationTask(Task):
     def losses(self, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """Every loss whose weight, the setting NAME_weight, is not 0, unweighted; and the adapted
         foreign motion."""
-        config, losses = self.config, {}
+        config, found = self.config, {}
         fake, speech = self._fake(generator)
         if config.adversarial_weight:
             scores = self.discriminator(self.axes(fake).flatten(0, 1))
-            losses["adversarial"] = adversarial_loss(scores)
+            found["adversarial"] = losses.adversarial_loss(scores)
         if config.sync_weight:
             heard = (speech, fake, config.sync_windows, generator)
-            losses["sync"] = self.generator.expert.sync_loss(*heard)
+            found["sync"] = self.generator.expert.sync_loss(*heard)
         if config.mse_weight:
             heard, inside = self.own_heard["fit"], self.own_inside
             if config.own_temperature:
@@ -173,8 +166,8 @@ class AdaptationTask(Task):
             # one pass, for the statistics of batch norms; what sees over a joint does not count
             f0 = torch.cat([f0_of(one) for one, _ in heard], dim=1)
             adapted = self.adapter(torch.cat([raw for _, raw in heard], dim=1), f0)[0]
-            losses["mse"] = mse_loss(adapted[inside], self.own["fit"][inside])
-        return losses, fake
+            found["mse"] = losses.mse_loss(adapted[inside], self.own["fit"][inside])
+        return found, fake
 
     def _fake(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Adapted motion (b, t, 204) for a batch of foreign speech, and its features."""
@@ -190,8 +183,8 @@ class AdaptationTask(Task):
         seen, real = self.axes(fake).flatten(0, 1), self.axes(self.own["fit"]).requires_grad_()
         for _ in range(TURNS):
             score_fake, score_real = self.discriminator(seen), self.discriminator(real)
-            loss = discriminator_loss(score_fake, score_real)
-            loss = loss + PENALTY * gradient_penalty(score_real, real)
+            loss = losses.discriminator_loss(score_fake, score_real)
+            loss = loss + PENALTY * losses.gradient_penalty(score_real, real)
             self.update(self.discriminator, self.optimizers["discriminator"], loss)
         scores = {"score_fake": score_fake.mean().item(), "score_real": score_real.mean().item()}
         return {"discriminator": loss.item()} | scores
@@ -238,7 +231,7 @@ class AdaptationTask(Task):
         frames, own = torch.cat(moved), self.own["fit"]
         opened = [opening_of(one).var() for one in (self.own_motion("fit", move), own, frames)]
         return {
-            "own_mse": mse_loss(self.own_motion(part, move), self.own[part]).item(),
+            "own_mse": losses.mse_loss(self.own_motion(part, move), self.own[part]).item(),
             "foreign_sync": expert.sync_loss_of_clips(heard, moved, n_windows, seed=1),
             "distance": self.axes.distance(frames, own),
             "variance_ratio": float(opened[0]) / max(float(opened[1]), 1e-9),

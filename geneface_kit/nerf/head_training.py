@@ -97,7 +97,9 @@ class HeadTask(training.Task):
 
     def _step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset = self.config, self.dataset
-        self._set_rate(index)
+        decay = config.lr_final ** (index / max(1, config.steps))
+        for group in self.optimizers["adam"].param_groups:
+            group["lr"] = group["rate"] * decay
         if index % (8 if index < 512 else 32) == 0:
             self.update_occupancy(generator)
         pixels, n_patches = self._drawn(index, generator)
@@ -175,11 +177,6 @@ class HeadTask(training.Task):
         if n_patches:
             pixels = pixels.beside(self.dataset.draw_lips(n_patches, PATCH, generator))
         return pixels, n_patches
-
-    def _set_rate(self, index: int) -> None:
-        decay = self.config.lr_final ** (index / max(1, self.config.steps))
-        for group in self.optimizers["adam"].param_groups:
-            group["lr"] = group["rate"] * decay
 
     @torch.no_grad()
     def update_occupancy(

@@ -93,10 +93,8 @@ def lips_loss(name: str, device: torch.device) -> PatchLoss | None:
     ]
 
     def by_edges(rendered: Tensor, true: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = edge_layers(weights, 255 * true)
-        pairs = zip(edge_layers(weights, 255 * rendered), wanted, strict=True)
-        return sum(layer_distances(*pair).mean() for pair in pairs)
+        layers = (edge_layers(weights, 255 * pictures) for pictures in (rendered, true))
+        return sum(layer_distances(*pair).mean() for pair in zip(*layers, strict=True))
 
     return by_edges
 

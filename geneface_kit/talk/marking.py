@@ -102,15 +102,14 @@ def fresh_keys() -> tuple[bytes, bytes]:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    def name(text: str) -> x509.Name:
-        oid = x509.NameOID
-        parts = ((oid.COMMON_NAME, text), (oid.ORGANIZATION_NAME, "geneface_kit"))
-        return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
-
+    names = (
+        r"O=geneface_kit,CN=geneface_kit root",
+        r"O=geneface_kit,CN=geneface_kit\, no identity",
+    )
     issuer, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     now, one_purpose = datetime.datetime.now(datetime.UTC), x509.ExtendedKeyUsageOID
     certificate = (
-        x509.CertificateBuilder(name("geneface_kit root"), name("geneface_kit, no identity"))
+        x509.CertificateBuilder(*map(x509.Name.from_rfc4514_string, names))
         .public_key(own.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
