@@ -35,13 +35,11 @@ def line_warp(
     rest. All lengths in the unit of the positions.
     """
     warped = torch.empty_like(positions)
-    one = positions.new_zeros(1, dtype=torch.int32)
-    sets = one if set_of_point is None else set_of_point.to(torch.int32).contiguous()
+    sets = positions.new_zeros(1) if set_of_point is None else set_of_point
     inputs = [
         array(positions.contiguous(), wp.vec3),
         array(line_table(lines, rest, softness)),
-        array(sets),
-        int(set_of_point is not None),
+        array(sets.int().contiguous()),
         reach**-4.0,
         fade[0],
         1.0 / (fade[1] - fade[0]),
@@ -76,7 +74,6 @@ def warp_kernel(lanes: int) -> wp.Kernel:
         positions: wp.array(dtype=wp.vec3),
         table: wp.array3d(dtype=float),
         sets: wp.array(dtype=wp.int32),
-        many: int,
         far: float,
         fade_start: float,
         fade_slope: float,
@@ -84,9 +81,7 @@ def warp_kernel(lanes: int) -> wp.Kernel:
         first: int,
     ):
         start, last = (first + wp.tid()) * lanes, positions.shape[0] - 1
-        chosen = 0
-        if many == 1:
-            chosen = sets[start]
+        chosen = sets[wp.min(start, sets.shape[0] - 1)]
         x, y = floats(), floats()
         for j in range(lanes):
             p = positions[wp.min(start + j, last)]

@@ -1,13 +1,9 @@
 """Rendering: rays through a field -> colour, opacity and depth of each ray.
 
-Everything happens in the unit box: positions are in [0, 1]^3, lengths in edges of the box. A field
-is a function (positions, directions, ray_index) -> FieldSamples; a finished one can also be a
-`FusedField`, which a CPU renders in one pass.
-
-Cells that no camera ever sees are pruned. While a field learns, those that no light reaches are
-left out (`mark_visible`). Once it is finished, its occupancy grid is still loose: it must not have
-missed what still changed. Looking at the field from its cameras shows which cells contribute to
-pictures (`max_cell_weights`).
+Rays march through an occupancy grid, the field is asked at the samples, and what it says is
+composited. Everything happens in the unit box: positions are in [0, 1]^3, lengths in edges of the
+box. A field is a function (positions, directions, ray_index) -> FieldSamples; a finished one can
+also be a `FusedField`, which a CPU renders in one pass.
 """
 
 from collections.abc import Callable
@@ -108,9 +104,8 @@ def render_rays(
 def mark_visible(
     occupancy: Occupancy, origins: Vectors, directions: Vectors, *, step: float, decay: float = 0.9
 ) -> None:
-    """Marks cells that light reaches along some rays, through the cells' own densities.
-
-    Costs no evaluation of the field. A cell stays visible for about log(0.1) / log(decay) calls
+    """Marks cells that light reaches along some rays, through the cells' own densities: without an
+    evaluation of the field that learns. A cell stays visible for about log(0.1) / log(decay) calls
     (22 by default) after the last ray that saw it with a transmittance above `DARK`.
     """
     samples = march(origins, directions, occupancy, step=step)
@@ -134,7 +129,8 @@ def max_cell_weights(
 ) -> Cells:
     """The largest weight that some ray gathers in each cell, `weights` of earlier calls included.
 
-    occupancy: the loose grid that the field was trained with. A picture through the cells above a
+    occupancy: the grid that the field was trained with, loose: it must not have missed what still
+    changed. A picture through the cells above a
     threshold differs by at most the weights left out. Rays step over cells much smaller than one.
     """
     samples = march(origins, directions, occupancy, step=step)
