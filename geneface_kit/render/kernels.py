@@ -1,11 +1,9 @@
-"""Kernels: how Warp kernels are compiled, kept and launched, on CPU and CUDA alike.
+"""Kernels: how Warp kernels are compiled, kept and launched, one source on CPU and CUDA alike.
 
-One source serves both. Warp carries its compilers: nothing but the wheel is needed, and what was
-compiled once is kept in Warp's cache on the machine.
-
-On CUDA the same calls launch the same kernels, one thread per ray, sample or cell; table gradients
-are summed with atomics there, so that trainings repeat only on a CPU. They have been compiled for
-CUDA (tests), and not yet run on a GPU. What is C++ in a header (`launch_blocks`) is for CPUs alone.
+Warp carries its compilers: nothing but the wheel is needed, and what was compiled once is kept in
+Warp's cache on the machine. On CUDA a thread does one ray, sample or cell, and table gradients are
+summed with atomics, so that trainings repeat only on a CPU. The kernels have been compiled for CUDA
+(tests), and not yet run on a GPU. What is C++ in a header (`launch_blocks`) is for CPUs alone.
 """
 
 import contextlib
