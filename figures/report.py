@@ -16,13 +16,21 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
+from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import clip
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.camera import euler_degrees
-from geneface_kit.person.mouth import mouth_cells, mouth_shape, shown_cells
+from geneface_kit.person.mouth import (
+    LIPS,
+    mouth_cells,
+    mouth_opening,
+    mouth_shape,
+    shown_cells,
+)
 from geneface_kit.person.segmentation import FREE
 from geneface_kit.person.spans import ONE, evenly_spaced, stretches
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE
+from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs.files import Facts, read_rows
 from geneface_kit.runs.live import html_image
 
@@ -30,10 +38,13 @@ __all__ = [
     "LABEL_COLOURS",
     "MEASURED",
     "expectation",
+    "flicker",
+    "label_flicker",
     "label_tint",
     "mouth_windows",
     "page",
     "panels",
+    "pose_leak",
     "rows",
 ]
 
@@ -146,12 +157,64 @@ def rows(who: Person) -> list[tuple[str, str, str]]:
         "windows": ", ".join(f"{start:.1f}" for start in sorted(windows)),
         "windows_reach": reach,
         "missing": report["mouth_shapes_missing"] or "-",
+        "label_flicker": label_flicker(who),
+        "pose_leak": pose_leak(who),
     }
     lines = read_rows(Path(__file__).with_name("report.csv"))
     return [
         (one["measure"], one["value"].format_map(told), one["meaning"].format_map(told))
         for one in lines
     ]
+
+
+def flicker(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    labels: UInt8[np.ndarray, "t h w"],
+    *,
+    still_level: float = 4.0,
+) -> float:
+    """Share of the still pixels near the person's edges whose label changes from frame to frame.
+
+    Still: the colour (mean over 3 x 3 pixels) changes by less than `still_level` of 255. Near:
+    another label lies within 3 pixels in one of the two frames.
+    """
+    soft = np.stack([cv2.blur(frame, (3, 3)) for frame in frames]).astype(np.int16)
+    window = np.ones((7, 7), np.uint8)
+    edge = np.stack([cv2.morphologyEx(one, cv2.MORPH_GRADIENT, window) > 0 for one in labels])
+    near = (np.abs(np.diff(soft, axis=0)).max(-1) < still_level) & (edge[1:] | edge[:-1])
+    return float((near & (labels[1:] != labels[:-1])).sum() / max(1, near.sum()))
+
+
+def label_flicker(who: Person) -> float:
+    """The mean `flicker` of pairs of neighbours all over the clip."""
+    some = [t for t in evenly_spaced(len(who), 25).tolist() if t + 1 < len(who)]
+    pairs = [slice(t, t + 2) for t in some if t + 1 not in who.spans]
+    return float(np.mean([flicker(who.frames[pair], who.labels[pair]) for pair in pairs]))
+
+
+def pose_leak(who: Person | Track) -> dict[str, float]:
+    """How much of the head's motion is left in the pose-free landmarks; all 0 at best.
+
+    opening_yaw, opening_pitch: correlation of the mouth's opening (inner lips) with the head's
+    turn and nod. lips_yaw, lips_pitch: mean size of the correlation over the 60 coordinates of the
+    lips. jaw_still: rms motion of the jaw line, eye distances, in the quarter of the frames in
+    which the lips are most nearly closed, so that little but the head moves; turn_still: rms turn
+    and nod in these frames, degrees.
+    Speakers nod with their words: a correlation of a few tenths need not be a leak.
+    """
+    points = who.landmarks
+    lips = points[:, LIPS].reshape(len(points), -1).astype(np.float64)
+    pitch, yaw, _ = euler_degrees(who.poses).T.astype(np.float64)
+    opening = mouth_opening(points.astype(np.float64))
+    still = opening <= np.percentile(opening, 25)
+    jaw, turns = points[still, :17], np.stack([pitch, yaw], 1)[still]
+    leak = {}
+    for name, angle in (("yaw", yaw), ("pitch", pitch)):
+        leak[f"opening_{name}"] = pearson(opening, angle, still=0.0)
+        leak[f"lips_{name}"] = float(np.mean([abs(pearson(x, angle, still=0.0)) for x in lips.T]))
+    leak["jaw_still"] = float(np.sqrt(((jaw - jaw.mean(0)) ** 2).sum(-1).mean()))
+    leak["turn_still"] = float(np.sqrt(((turns - turns.mean(0)) ** 2).sum(-1).mean()))
+    return leak
 
 
 def expectation(report: Facts) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from geneface_kit.person import clip, framing, landmarks, takes
 from geneface_kit.person.artefact import Person
@@ -15,7 +15,7 @@ from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.spans import evenly_spaced
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
-from geneface_kit.person.tracking.track import Track, pose_leak
+from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs.files import Facts, read_rows
 
 
@@ -95,24 +95,6 @@ def blur(gray: Float[np.ndarray, "h w"]) -> float:
     return max(kept)
 
 
-def flicker(
-    frames: UInt8[np.ndarray, "t h w 3"],
-    labels: UInt8[np.ndarray, "t h w"],
-    *,
-    still_level: float = 4.0,
-) -> float:
-    """Share of the still pixels near the person's edges whose label changes from frame to frame.
-
-    Still: the colour (mean over 3 x 3 pixels) changes by less than `still_level` of 255. Near:
-    another label lies within 3 pixels in one of the two frames.
-    """
-    soft = np.stack([cv2.blur(frame, (3, 3)) for frame in frames]).astype(np.int16)
-    window = np.ones((7, 7), np.uint8)
-    edge = np.stack([cv2.morphologyEx(one, cv2.MORPH_GRADIENT, window) > 0 for one in labels])
-    near = (np.abs(np.diff(soft, axis=0)).max(-1) < still_level) & (edge[1:] | edge[:-1])
-    return float((near & (labels[1:] != labels[:-1])).sum() / max(1, near.sum()))
-
-
 def _clip_measures(
     who: Person, scan: framing.Scan, taken: Sequence[tuple[int, int]], crop: framing.Crop
 ) -> Facts:
@@ -165,7 +147,6 @@ def _face_measures(scan: framing.Scan, crop: framing.Crop, tracked: Track, side:
         },
         "tracking_error_px": float(tracked.error_px.mean()),
         "focal_widths": tracked.focal / side,
-        "pose_leak": _rounded(pose_leak(tracked)),
         "moments": {
             "small": heights.argmin(),
             "turned": np.abs(angles).max(1).argmax(),
@@ -175,13 +156,12 @@ def _face_measures(scan: framing.Scan, crop: framing.Crop, tracked: Track, side:
 
 
 def _picture_measures(who: Person, background: Background) -> Facts:
-    """Measures on 25 frames of the clip; what concerns time, on pairs of neighbours."""
+    """Measures on 25 frames of the clip."""
     some = evenly_spaced(len(who), 25).tolist()
     blurs = np.array([_face_blur(who.frames[t], who.landmarks2d[t]) for t in some])
     looks = [_look(who.frames[t], who.labels[t], background.picture) for t in some]
     heads, inside, light, strays = np.array(looks).T
     low, middle, high = np.percentile(light, [5, 50, 95])
-    pairs = [slice(t, t + 2) for t in some if t + 1 < len(who) and t + 1 not in who.spans]
     return {
         "head_px": float(np.median(heads)),
         "head_in_picture": float(inside.mean()),
@@ -191,7 +171,6 @@ def _picture_measures(who: Person, background: Background) -> Facts:
         "background_moving": background.moving,
         "background_still_frame": background.still_frame,
         "background_seen": float(background.seen.mean()),
-        "label_flicker": float(np.mean([flicker(who.frames[p], who.labels[p]) for p in pairs])),
         "moments": {
             "cut": some[inside.argmin()],
             "blurred": some[blurs.argmax()],
@@ -215,10 +194,6 @@ def _mouth_measures(who: Person, audio: SyncedAudio) -> Facts:
         "mouth_opening_std": float(mouth[:, 0].std()),
         "moments": {"open": mouth[:, 0].argmax()},
     } | mouth_coverage(mouth)
-
-
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: float(f"{value:.4g}") for name, value in values.items()}
 
 
 def _look(

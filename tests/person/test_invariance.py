@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from films import DRAWN, Film, clip_path, read_film
+from geneface_kit_figures.report import label_flicker
 
 from geneface_kit.person import clip
 from geneface_kit.person import stage as person
@@ -80,7 +81,8 @@ def report_of(folder, frames, audio, **stored) -> Facts:
     sound = audio if audio.ndim == 2 else np.stack([audio, audio], axis=1)
     store(folder / "clip.mov", frames, sound, **stored)
     config = person.PersonConfig(size=96)
-    return person.prepare(folder / "clip.mov", folder / "person", config).report
+    made = person.prepare(folder / "clip.mov", folder / "person", config)
+    return made.report | {"label_flicker": label_flicker(made)}
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 from films import DRAWN, truth
+from geneface_kit_figures.report import pose_leak
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
 from geneface_kit.person.tracking.pnp import smooth_upper_face
-from geneface_kit.person.tracking.track import Track, pose_leak
+from geneface_kit.person.tracking.track import Track
 
 
 def true_track() -> Track:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from films import truth
+from geneface_kit_figures.report import flicker
 
 from geneface_kit.person import segmentation
 from geneface_kit.person.background import (
@@ -14,7 +15,6 @@ from geneface_kit.person.background import (
     torso_image,
 )
 from geneface_kit.person.palette import learn_palette
-from geneface_kit.person.quality import flicker
 from geneface_kit.person.segmentation import (
     BACKGROUND,
     HEAD,

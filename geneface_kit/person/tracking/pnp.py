@@ -1,4 +1,4 @@
-"""PnP: meshes of a clip -> the head's mean shape, its motion and the focal length.
+"""PnP: meshes of a clip -> the head's mean shape and its motion.
 
 The mean shape fixes the head frame of `camera`. Poses come from robust nonlinear least squares on
 the reprojection error of its rigid points, all frames of a clip together.
@@ -26,9 +26,6 @@ RIGHT_EYE, LEFT_EYE, BROW, CHIN = 33, 263, 10, 152
 """Mesh points: outer eye corners, right and left in the face; top of the forehead; chin."""
 SHAPE_STEPS = 6  # passes of the mean shape (ours)
 SMOOTH_FRAMES = 0.6  # sigma of the smoothing in time of all points but lips and jaw, frames (ours)
-FOCAL_EVIDENCE = 2.0
-"""Independent observations that the clip's errors are worth against the focal's prior (ours)."""
-FOCAL_STEPS = 25  # candidates of the focal length between 1.2 and 4.8 picture widths (ours)
 OUTLIER_PX, NOISE_PX = 1.6, 0.8
 """Error beyond which a point counts linearly (Huber), and usual error, px at width 256 (ours)."""
 DEPTH_WEIGHT = 0.7  # trust in the mesh's depth against its pixels (ours)
@@ -106,7 +103,6 @@ def solve_pnp(
     size: int,
     *,
     spans: Int[np.ndarray, " k"] = ONE,
-    depth_weight: float = DEPTH_WEIGHT,
 ) -> tuple[Float[np.ndarray, "t 3"], Float[np.ndarray, "t 3"]]:
     """Rotation vectors and translations of the head in the camera, radians and eye distances.
 
@@ -118,7 +114,7 @@ def solve_pnp(
     points = np.concatenate([points[..., :2], solid[..., 2:] - solid[..., 2:].mean(1)[:, None]], -1)
     poses = _far_camera_poses(shape, solid, points, focal, size)
     noise, limit = NOISE_PX * size / 256, OUTLIER_PX * size / 256
-    trust = np.array([1, 1, depth_weight**2]) / noise**2 / len(shape) * 6
+    trust = np.array([1, 1, DEPTH_WEIGHT**2]) / noise**2 / len(shape) * 6
     stiff = np.array([1 / np.radians(TURN_NOISE)] * 3 + [1 / SHIFT_NOISE] * 3)
     curvature = _second_differences(spans, len(poses))
     bend = sparse.kron(curvature.T @ curvature, np.diag(stiff**2))
@@ -142,31 +138,6 @@ def solve_pnp(
         step = spsolve((blocks + bend).tocsc(), gradient.ravel() + bend @ poses.ravel())
         poses = poses - step.reshape(-1, 6)
     return poses[:, :3], poses[:, 3:]
-
-
-def estimate_focal(
-    points: Float[np.ndarray, "t 478 3"], size: int, *, prior: float, spread: float
-) -> float:
-    """The focal length with the smallest reprojection error plus the prior's penalty, pixels.
-
-    prior: expected focal length, picture widths; spread: its uncertainty, natural log.
-    It is mostly the prior. A talking head hardly shows its focal length, and what it shows is
-    the detector's taste: on every clip tried, real or rendered, the error falls by a few per cent
-    towards the shortest candidate. So its logarithm counts as few independent observations, and
-    only points that are projected exactly move the answer far.
-    """
-    some = points[np.unique(np.linspace(0, len(points) - 1, 60).astype(int))]
-    candidates = np.geomspace(1.2, 4.8, FOCAL_STEPS) * size
-    costs = []
-    for focal in candidates:
-        shape = mean_shape(unproject(some, focal, size))[RIGID]
-        alone = np.arange(len(some))
-        poses = solve_pnp(shape, some[:, RIGID], focal, size, spans=alone, depth_weight=0.0)
-        seen = _seen(shape, np.concatenate(poses, 1), focal, size, alone + 1.0)[..., :2]
-        error = np.sqrt(((seen - some[:, RIGID, :2]) ** 2).sum(-1).mean())
-        doubt = np.log(focal / (prior * size)) / spread
-        costs.append(FOCAL_EVIDENCE * np.log(error) + doubt**2 / 2)
-    return float(candidates[int(np.argmin(costs))])
 
 
 def _upright(shape: np.ndarray) -> np.ndarray:

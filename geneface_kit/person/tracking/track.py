@@ -1,9 +1,9 @@
 """Track: face meshes -> head pose, one focal length, pose-free landmarks in the head frame.
 
-The mean shape of the clip is found first (it fixes the head frame of `camera`), then the focal
-length, then every pose by robust least squares on the rigid points' projections. Given the
-pictures, the detector is asked about turns that are known (`calibration`), and its gain on poses
-and the share of the pose that it leaves in the landmarks are taken out.
+The mean shape of the clip is found first (it fixes the head frame of `camera`), then every pose by
+robust least squares on the rigid points' projections. Given the pictures, the detector is asked
+about turns that are known (`calibration`), and its gain on poses and the share of the pose that it
+leaves in the landmarks are taken out.
 """
 
 from collections.abc import Iterable
@@ -13,10 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person import camera
 from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, fill_gaps, to_68
-from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.spans import ONE
 from geneface_kit.person.tracking import pnp
 from geneface_kit.person.tracking.calibration import N_PICTURES, calibrate
@@ -27,8 +25,7 @@ from geneface_kit.runs.ranges import Positive
 class TrackingConfig:
     """What is assumed of a clip before it is tracked. All ours."""
 
-    focal_prior: Positive = 2.4  # focal length expected of a talking-head clip, picture widths
-    focal_spread: Positive = 0.3  # its uncertainty, natural log; the clip says little about f
+    focal_prior: Positive = 2.4  # focal length, picture widths; a talking head hardly shows it
     relief: Positive = 1.1  # depth of heads over that of mediapipe's mesh (30 heads: 1.07-1.13)
 
 
@@ -66,8 +63,7 @@ def track(
     if not np.isfinite(mesh.points).all():
         raise ValueError("mesh.points must be finite; fill gaps before tracking")
     points = mesh.points.astype(np.float64) * [1, 1, config.relief]  # mediapipe's is too flat
-    prior, rigid = {"prior": config.focal_prior, "spread": config.focal_spread}, pnp.RIGID
-    focal = pnp.estimate_focal(points, size, **prior)
+    rigid, focal = pnp.RIGID, config.focal_prior * size
     solid = pnp.unproject(points, focal, size)
     shape = pnp.mean_shape(solid)
     turns, shifts = pnp.solve_pnp(shape[rigid], points[:, rigid], focal, size, spans=spans)
@@ -99,36 +95,11 @@ def track(
     error = np.linalg.norm(projected - points[:, rigid, :2], axis=-1).mean(1)
     return Track(
         poses=poses.astype(np.float32),
-        focal=float(focal),
+        focal=focal,
         landmarks=pnp.smooth_upper_face(landmarks, spans).astype(np.float32),
         landmarks2d=to_68(mesh)[..., :2].astype(np.float32),
         error_px=error.astype(np.float32),
     )
-
-
-def pose_leak(tracked: Track) -> dict[str, float]:
-    """How much of the head's motion is left in the pose-free landmarks; all 0 at best.
-
-    opening_yaw, opening_pitch: correlation of the mouth's opening (inner lips) with the head's
-    turn and nod. lips_yaw, lips_pitch: mean size of the correlation over the 60 coordinates of the
-    lips. jaw_still: rms motion of the jaw line, eye distances, in the quarter of the frames in
-    which the lips are most nearly closed, so that little but the head moves; turn_still: rms turn
-    and nod in these frames, degrees.
-    Speakers nod with their words: a correlation of a few tenths need not be a leak.
-    """
-    points = tracked.landmarks
-    lips = points[:, LIPS].reshape(len(points), -1).astype(np.float64)
-    pitch, yaw, _ = camera.euler_degrees(tracked.poses).T.astype(np.float64)
-    opening = mouth_opening(points.astype(np.float64))
-    still = opening <= np.percentile(opening, 25)
-    jaw, turns = points[still, :17], np.stack([pitch, yaw], 1)[still]
-    leak = {}
-    for name, angle in (("yaw", yaw), ("pitch", pitch)):
-        leak[f"opening_{name}"] = pearson(opening, angle, still=0.0)
-        leak[f"lips_{name}"] = float(np.mean([abs(pearson(x, angle, still=0.0)) for x in lips.T]))
-    leak["jaw_still"] = float(np.sqrt(((jaw - jaw.mean(0)) ** 2).sum(-1).mean()))
-    leak["turn_still"] = float(np.sqrt(((turns - turns.mean(0)) ** 2).sum(-1).mean()))
-    return leak
 
 
 def _without(
