@@ -16,6 +16,8 @@ from geneface_kit.person.tracking.pnp import RIGID, similarity
 from geneface_kit.person.tracking.track import Track, TrackingConfig, track
 
 CASES = [("demo", 256), ("demo", 128), ("demo_b", 128), (DRAWN, 256), (DRAWN, 128)]
+TURN_ERRORS = {"demo": (0.7, 1.5), "demo_b": (0.8, 2.5), DRAWN: (1.05, 2.7)}
+"""Largest mean and largest of all errors of a head's rotation, degrees."""
 TOLD = TrackingConfig(relief=1.0)
 """For made-up meshes: their depth is right already."""
 
@@ -120,17 +122,18 @@ def test_projected_landmarks_meet_the_detected_ones(demo_track):
 
 @pytest.mark.parametrize(("name", "size"), CASES)
 @pytest.mark.slow
-def test_rotation_is_within_a_degree_of_the_truth(name, size):
+def test_rotation_is_about_a_degree_from_the_truth(name, size):
     error = turn_error_degrees(tracked_demo(name, size).poses, truth(name).poses)
-    assert error.mean() < 1 and error.max() < 3
+    mean, most = TURN_ERRORS[name]
+    assert error.mean() < mean and error.max() < most
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), CASES)
-def test_focal_length_is_within_a_tenth_of_the_truth(name, size):
+def test_focal_length_is_near_the_truth(name, size):
     """It is assumed, as a talking head hardly shows it."""
     true = truth(name)
-    assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.1
+    assert abs(tracked_demo(name, size).focal / size / (true.focal / 256) - 1) < 0.03
 
 
 @pytest.mark.slow
