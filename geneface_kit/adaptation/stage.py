@@ -50,8 +50,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=run.generator("init"))))
         task = AdaptationTask(generator, who, foreign, config)
-        for network in task.modules.values():
-            network.eval()
+        task.networks.eval()
         start = task.validate(-1)["score"]  # of a post-net that changes nothing yet
         task.n_collapsed, task.ended = 0, ""
         if config.postnet:

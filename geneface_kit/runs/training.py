@@ -76,6 +76,11 @@ class Task:
         optimizer.step()
 
     @property
+    def networks(self) -> nn.ModuleDict:
+        """All its modules as one."""
+        return nn.ModuleDict(self.modules)
+
+    @property
     def is_first(self) -> bool:
         """Whether this process is the one that validates and writes."""
         return self.fabric is None or self.fabric.global_rank == 0
@@ -174,10 +179,10 @@ def fit(
     """
     checkpoint = folder / f"{name}_checkpoint.safetensors"
     history, start, row_every = History(), 0, max(1, steps // ROWS)
-    networks = nn.ModuleDict(task.modules)
+    networks = task.networks
     if checkpoint.exists():
         try:
-            history, start = _load_checkpoint(checkpoint, task, networks, generator)
+            history, start = _load_checkpoint(checkpoint, task, generator)
             log.info("%s: resuming at step %d of %d", name, start, steps)
         except ValueError as error:  # of the file, before anything is taken from it
             log.warning("%s: it starts anew: %s", name, error)
@@ -196,19 +201,19 @@ def fit(
             if ends or looks or done % row_every == 0:
                 row = history.end_row(done)
                 if looks:
-                    row |= _validate(task, networks, index)
+                    row |= _validate(task, index)
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
                 reason = task.ended or "on request"
                 log.warning("%s: stopped after %d of %d steps, %s", name, done, steps, reason)
                 break
             if interrupted or time.perf_counter() - saved >= CHECKPOINT_S:
-                _save_checkpoint(checkpoint, task, networks, generator, history, done)
+                _save_checkpoint(checkpoint, task, generator, history, done)
                 saved = time.perf_counter()
             if interrupted:
                 raise KeyboardInterrupt
     networks.eval()
-    _save_checkpoint(checkpoint, task, networks, generator, history, steps)
+    _save_checkpoint(checkpoint, task, generator, history, steps)
     if task.is_first:
         history.save(folder, name)
     # the averages of batch norms are each process' own
@@ -231,14 +236,14 @@ def _signals() -> Iterator[list[int]]:
         yield seen
 
 
-def _validate(task: Task, networks: nn.ModuleDict, index: int) -> dict[str, float]:
+def _validate(task: Task, index: int) -> dict[str, float]:
     """The first process' measures, and what it changed in its task, in every process."""
     measures: dict[str, float] = {}
     if task.is_first:
-        networks.eval()
+        task.networks.eval()
         with torch.no_grad():
             measures = {key: float(value) for key, value in task.validate(index).items()}
-        networks.train()
+        task.networks.train()
     measures, state, task.ended = task.of_first((measures, task.state(), task.ended))
     if not task.is_first:
         task.load_state(state)
@@ -246,16 +251,11 @@ def _validate(task: Task, networks: nn.ModuleDict, index: int) -> dict[str, floa
 
 
 def _save_checkpoint(
-    path: Path,
-    task: Task,
-    networks: nn.ModuleDict,
-    generator: torch.Generator,
-    history: History,
-    step: int,
+    path: Path, task: Task, generator: torch.Generator, history: History, step: int
 ) -> None:
     if not task.is_first:
         return
-    weights = networks.state_dict()
+    weights = task.networks.state_dict()
     wrong = [f"{key} is not finite" for key, value in weights.items() if not value.isfinite().all()]
     _refuse(wrong, path, path.stem.removesuffix("_checkpoint"), step)
     content = {
@@ -283,12 +283,10 @@ def _refuse(wrong: list[str], checkpoint: Path, name: str, step: int) -> None:
         )
 
 
-def _load_checkpoint(
-    path: Path, task: Task, networks: nn.ModuleDict, generator: torch.Generator
-) -> tuple[History, int]:
+def _load_checkpoint(path: Path, task: Task, generator: torch.Generator) -> tuple[History, int]:
     content = load_nested(path)
     with readable(path):
-        networks.load_state_dict(content["weights"])
+        task.networks.load_state_dict(content["weights"])
     for name, optimizer in task.optimizers.items():
         state = content["optimizers"][name]
         state["state"] = {int(key): value for key, value in state["state"].items()}

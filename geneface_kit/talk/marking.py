@@ -107,6 +107,7 @@ def fresh_keys() -> tuple[bytes, bytes]:
         r"O=geneface_kit,CN=geneface_kit\, no identity",
     )
     issuer, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    of_issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
     now, one_purpose = datetime.datetime.now(datetime.UTC), x509.ExtendedKeyUsageOID
     certificate = (
         x509.CertificateBuilder(*map(x509.Name.from_rfc4514_string, names))
@@ -116,9 +117,7 @@ def fresh_keys() -> tuple[bytes, bytes]:
         .not_valid_after(now + datetime.timedelta(days=365 * VALID_YEARS))
         .add_extension(x509.BasicConstraints(False, None), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False
-        )
+        .add_extension(of_issuer, False)
         .add_extension(x509.KeyUsage(True, *[False] * 8), True)
         .add_extension(x509.ExtendedKeyUsage([one_purpose.EMAIL_PROTECTION]), False)
         .sign(issuer, hashes.SHA256())
