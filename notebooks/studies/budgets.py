@@ -107,7 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
                 arg for arg in given if arg not in ("--out", chosen.out, "--to", str(chosen.to))
             ]
             command = f"python -m notebooks.studies.budgets {shlex.join(kept)}"
-            facts[f"command of {name}"], facts["n"] = command, len(table)
+            commands = [*facts.get(f"commands of {name}", ()), command]
+            facts |= {f"commands of {name}": [*dict.fromkeys(commands)], "n": len(table)}
             write_json(about, facts)
     sys.stdout.write(f"{table.to_string(index=False)}\n")
     return 0

@@ -42,4 +42,8 @@ def test_rows_of_other_numbers_and_persons_are_kept(monkeypatch, tmp_path):
     ]  # fmt: skip
     facts = read_json(tmp_path / "minutes.json")
     assert facts["n"] == 4 and facts["run of bob"] == "person-x"
-    assert "tmp" not in facts["command of ada"]
+    command = "python -m notebooks.studies.budgets minutes ada"
+    assert facts["commands of ada"] == [
+        f"{command} --numbers 10",
+        f"{command} bob --numbers 10,20",
+    ]
