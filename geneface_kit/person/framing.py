@@ -237,7 +237,8 @@ def square_crop(
     """
     left, top, right, bottom = bars
     if any(bars):
-        inner = square_crop(mesh.moved(left, top, 1.0), width - left - right, height - top - bottom)
+        bare = mesh.moved(float(left), float(top), 1.0)
+        inner = square_crop(bare, width - left - right, height - top - bottom)
         return Crop(inner.left + left, inner.top + top, inner.side)
     short = float(min(width, height))
     points = median_filter(landmarks.to_68(mesh)[..., :2], (5, 1, 1), mode="nearest")

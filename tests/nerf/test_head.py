@@ -185,15 +185,16 @@ def test_lips_never_see_a_frames_appearance(trained):
     torch.testing.assert_close(before, after)
 
 
-def test_a_wide_mouth_is_drawn_far_more_often_than_it_is_seen():
+def test_a_wide_mouth_is_drawn_far_more_often_than_it_is_seen_and_a_hidden_one_never():
     person = puppet()
+    found = np.arange(len(person.frames)) > 1
     landmarks = faces(np.full(len(person.frames), 0.05, np.float32))
     landmarks[3:6] = faces(np.full(3, 0.6, np.float32))
-    dataset = RayDataset(dataclasses.replace(person, landmarks=landmarks))
+    dataset = RayDataset(dataclasses.replace(person, landmarks=landmarks, found=found))
     pixels = dataset.draw(400, 1600, (0.0, 0.0), torch.Generator().manual_seed(0))
     drawn = pixels.frames.numpy()
     assert 0.2 < np.isin(drawn, (3, 4, 5)).mean() < 0.6
-    assert set(drawn) == set(dataset.usable.tolist())
+    assert set(drawn) == set(dataset.usable.tolist()) == set(range(2, dataset.n_train))
 
 
 def test_what_closed_lips_hide_is_still_looked_at():

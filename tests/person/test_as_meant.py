@@ -7,7 +7,7 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 
 from geneface_kit.person import clip, framing
 from geneface_kit.person import stage as person
-from geneface_kit.person.clip.colour import SCREEN_GAMMA, to_rgb
+from geneface_kit.person.clip.colour import SCREEN_GAMMA, UNSPECIFIED, to_rgb
 from geneface_kit.person.framing import black_bars
 from geneface_kit.person.landmarks import Mesh, find_cuts
 from geneface_kit.person.occlusion import FADE, frozen, hidden_mouth, mixtures
@@ -40,6 +40,14 @@ def hdr_frame(rgb, transfer: ColorTrc) -> av.VideoFrame:
 def test_hdr_has_the_colours_of_its_sdr(transfer):
     shown = to_rgb(hdr_frame(SKIN, transfer), 16, 16)
     assert np.abs(shown.mean((0, 1)) - SKIN).max() < 3
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(480, Colorspace.ITU601), (720, Colorspace.ITU709)])
+def test_a_picture_that_does_not_say_its_matrix_has_that_of_its_size(height, matrix):
+    picture = av.VideoFrame.from_ndarray(np.full((height, 64, 3), SKIN, np.uint8), format="rgb24")
+    frame = picture.reformat(format="yuv444p", dst_colorspace=matrix)
+    frame.colorspace = UNSPECIFIED
+    assert np.abs(to_rgb(frame, 64, height).mean((0, 1)) - SKIN).max() < 3
 
 
 def test_fields_become_whole_pictures(tmp_path):

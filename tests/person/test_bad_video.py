@@ -1,10 +1,11 @@
 """Bad video: each fault ends in one sentence or in a repaired person with a warning."""
 
+import cv2
 import numpy as np
 import pytest
 from films import DRAWN, Film, clip_path, read_film, truth
 
-from geneface_kit.person import clip, demo
+from geneface_kit.person import clip, demo, framing, landmarks
 from geneface_kit.person import stage as person
 
 pytestmark = pytest.mark.usefixtures("uncalibrated")
@@ -100,6 +101,48 @@ def test_the_other_stretch_can_be_chosen(tmp_path, talking):
     p = person.prepare(tmp_path / "v.mp4", tmp_path / "person", config)
     assert taken(p) == [[0.0, 1.12]]
     assert any("1.60 to 3.00 s: chosen by person.span" in w for w in p.report["warnings"])
+
+
+@pytest.mark.slow
+def test_a_head_on_its_side_is_not_usable(tmp_path, talking):
+    p = prepared(tmp_path, np.rot90(talking.frames[:30], axes=(1, 2)), talking.audio)
+    assert p.report["verdict"] == "not usable"
+    assert "lies on its side" in p.report["obstacles"][0] and "chin" not in str(p.report["reasons"])
+
+
+@pytest.mark.slow
+def test_a_chin_below_the_picture_is_not_usable(tmp_path, talking):
+    lips, chin = truth("demo").landmarks2d[:30, [57, 8], 1].T * 192 / 256
+    border = round((lips.max() + chin.min()) / 2)
+    p = prepared(tmp_path, talking.frames[:30, :border], talking.audio)
+    assert p.report["verdict"] == "not usable"
+    assert "chin is below the picture" in p.report["obstacles"][0]
+
+
+@pytest.mark.slow
+def test_bars_are_left_out_and_carry_no_label(tmp_path, talking):
+    barred = np.pad(talking.frames[:30, 8:-8, 30:-30], ((0, 0), (38, 38), (0, 0), (0, 0)))
+    p = prepared(tmp_path, barred, talking.audio)
+    assert any("black bars" in warning for warning in p.report["warnings"])
+    _, top, side = (132 * value for value in p.report["crop"])
+    assert top >= 38 and top + side <= 38 + 176
+    assert p.frames[:, [0, -1]].max(-1).min() > 2 * framing.BLACK
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (3840, 2160)])
+def test_a_small_face_is_found_in_every_frame_of_a_large_picture(tmp_path, talking, width, height):
+    points = truth("demo").landmarks2d[:8] / 256
+    side = round(64 / np.ptp(points[..., 1], axis=1).mean())  # a face 64 pixels high
+    frames = np.full((8, height, width, 3), 120, np.uint8)
+    for frame, filmed in zip(frames, talking.frames, strict=False):
+        small = cv2.resize(filmed, (side, side), interpolation=cv2.INTER_AREA)
+        frame[height // 2 :, width // 5 :][:side, :side] = small
+    clip.write_video(tmp_path / "v.mp4", frames)
+    mesh = framing.scan(tmp_path / "v.mp4").mesh
+    assert mesh.found.all()
+    true = points[:, 36:48].mean((0, 1)) * side + (width // 5, height // 2)
+    seen = landmarks.to_68(mesh)[:, 36:48, :2].mean(1) * width / framing.DETECT_SIDE
+    assert np.abs(seen - true).max() < 4
 
 
 def test_shorter_than_a_second(tmp_path, talking):

@@ -1,5 +1,6 @@
 """Clip: rates, rotation, sound formats; what is written can be read back."""
 
+import importlib
 import logging
 import wave
 from fractions import Fraction
@@ -75,6 +76,14 @@ def test_25_fps_passes_every_frame_once(tmp_path):
 def test_50_fps_keeps_every_second_frame(tmp_path):
     write_at(tmp_path / "a.mp4", gray_ramp(20), [i / 50 for i in range(20)])
     assert numbers(clip.stream_frames(tmp_path / "a.mp4")) == list(range(0, 20, 2))
+
+
+def test_frames_that_are_not_shown_are_not_converted(tmp_path, monkeypatch):
+    video = importlib.import_module("geneface_kit.person.clip.video")
+    converted, to_rgb = [], video.to_rgb
+    monkeypatch.setattr(video, "to_rgb", lambda *given: converted.append(1) or to_rgb(*given))
+    write_at(tmp_path / "v.mp4", gray_ramp(60), [i / 60 for i in range(60)])
+    assert len(list(clip.stream_frames(tmp_path / "v.mp4"))) == len(converted) == 25
 
 
 def test_a_variable_rate_follows_the_time_stamps(tmp_path):

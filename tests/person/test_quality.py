@@ -141,3 +141,12 @@ def test_the_expectation_is_not_known_for_less_than_what_was_measured(demo_perso
 def test_a_person_of_whom_hardly_a_frame_trains_is_not_usable(demo_person):
     found = quality.verdict({**demo_person.report, "trained": 0.1}, [])
     assert found["verdict"] == "not usable" and "only 10% of the frames" in found["obstacles"][0]
+
+
+def test_a_drift_and_anothers_sound_are_told_apart(demo_person):
+    plain = {**demo_person.report, "silent": False, "sound_drift_s": 0.0}
+    drifts = quality.verdict(plain | {"sound_drift_s": -0.2, "offset_confidence": 0.1}, [])
+    strange = quality.verdict(plain | {"offset_confidence": 0.1}, [])
+    assert any("drifts by -0.20 s" in why for why in drifts["reasons"])
+    assert not any("belong together" in why for why in drifts["reasons"])
+    assert any("belong together" in why for why in strange["reasons"])

@@ -8,7 +8,7 @@ from films import truth
 from geneface_kit.person import clip, demo, speech
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import conformer
-from geneface_kit.person.speech.offset import best_lag, predict_ridge
+from geneface_kit.person.speech.offset import best_lag, drift, predict_ridge
 from notebooks.studies.mouth_ridge import fit_mouth_ridge
 
 
@@ -60,9 +60,11 @@ def test_one_second_gives_fifty_steps():
     assert spoken.f0.shape == (50,) and spoken.encoder == "hama" and len(spoken) == 50
 
 
-def test_loudness_does_not_matter(demo_sound):
-    loud, soft = speech.encode(demo_sound[:16_000]), speech.encode(0.1 * demo_sound[:16_000])
-    assert np.abs(loud.features - soft.features).max() < 1e-3
+@pytest.mark.parametrize(("gain", "constant"), [(0.1, 0.0), (0.01, 0.0), (0.01, 0.1)])
+def test_neither_loudness_nor_a_constant_matters(demo_sound, gain, constant):
+    sound = demo_sound[:16_000]
+    loud, soft = speech.encode(sound), speech.encode(gain * sound + constant)
+    assert np.abs(loud.features - soft.features).max() < 1e-2
 
 
 def test_pieces_of_long_sound_join_without_a_seam(demo_sound, monkeypatch):
@@ -157,6 +159,17 @@ def test_the_ridge_finds_clips_out_of_step_by_itself():
     guess = predict_ridge(ridge, predictors[2])
     assert np.corrcoef(guess[:-5, 0], np.roll(mouths[2], 5, axis=0)[:-5, 0])[0, 1] > 0.8
     assert best_lag(guess, mouths[2]).seconds == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_sound_that_runs_too_slowly_drifts(demo_sound):
+    """Not a sound that is late all the time."""
+    spoken = speech.encode(np.tile(demo_sound, 2))
+    mouth = speech.mouth_from_speech(spoken)
+    frames = np.arange(len(mouth))
+    too_slow = [np.interp(1.01 * frames, frames, one) for one in mouth.T]  # lips are ahead of it
+    grown = 0.01 * len(mouth) / 25 * 2 / 3  # from the middle of the first third to the last's
+    assert drift(spoken, lips(np.stack(too_slow, 1))) == pytest.approx(grown, abs=0.02)
+    assert abs(drift(spoken, lips(np.roll(mouth, -10, axis=0)))) < 0.01
 
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
