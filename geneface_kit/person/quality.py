@@ -14,7 +14,7 @@ from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
 from geneface_kit.person.spans import evenly_spaced
-from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, SyncedAudio, drift
+from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, Offset, drift
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs.files import Facts, read_rows
 
@@ -25,7 +25,8 @@ def measure(
     taken: Sequence[tuple[int, int]],
     crop: framing.Crop,
     tracked: Track,
-    audio: SyncedAudio,
+    sound: Float[np.ndarray, " n"],
+    offset: Offset,
     background: Background,
 ) -> Facts:
     """Numbers about a person, plain values for person.json. Angles in degrees, sizes in pixels.
@@ -37,7 +38,7 @@ def measure(
         _clip_measures(who, scan, taken, crop),
         _face_measures(scan, crop, tracked, who.size),
         _picture_measures(who, background),
-        _mouth_measures(who, audio),
+        _mouth_measures(who, sound, offset),
     ]
     moments = {name: int(t) for part in parts for name, t in part.pop("moments").items()}
     return {name: value for part in parts for name, value in part.items()} | {"moments": moments}
@@ -181,16 +182,16 @@ def _picture_measures(who: Person, background: Background) -> Facts:
     }
 
 
-def _mouth_measures(who: Person, audio: SyncedAudio) -> Facts:
+def _mouth_measures(who: Person, sound: np.ndarray, offset: Offset) -> Facts:
     mouth = mouth_shape(who.landmarks)
     return {
-        "loudness_rms": audio.rms,
-        "silent": clip.is_silent(audio.sound),
-        "sound_drift_s": drift(audio.speech, who.landmarks, who.spans),
-        "offset_s": round(audio.offset.seconds, 3),
-        "offset_confidence": round(audio.offset.confidence, 3),
-        "offset_lags_s": [round(float(lag), 3) for lag in audio.offset.lags],
-        "offset_curve": [round(float(value), 4) for value in audio.offset.curve],
+        "loudness_rms": float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))),
+        "silent": clip.is_silent(sound),
+        "sound_drift_s": drift(who.speech, who.landmarks, who.spans),
+        "offset_s": round(offset.seconds, 3),
+        "offset_confidence": round(offset.confidence, 3),
+        "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
+        "offset_curve": [round(float(value), 4) for value in offset.curve],
         "mouth_opening_std": float(mouth[:, 0].std()),
         "moments": {"open": mouth[:, 0].argmax()},
     } | mouth_coverage(mouth)

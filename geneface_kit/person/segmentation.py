@@ -47,19 +47,11 @@ VOTE_COLOUR = 8.0  # colour change at which a neighbour's vote fades, of 255 (ou
 
 
 def refine_mask(probability: Share, frame: Picture) -> Share:
-    """The person probability with its edges moved onto those of the picture (guided filter).
-
-    He, Sun, Tang 2010, gray guide: in every window the mask is a linear function of the guide.
-    """
+    """The person probability with its edges moved onto those of the picture (gray guided filter,
+    He, Sun, Tang 2010; mediapipe brings the OpenCV that has it)."""
     radius = max(1, round(EDGE_RADIUS * len(frame) / 512))
     guide = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    window = (2 * radius + 1, 2 * radius + 1)
-    mean_guide, mean_mask = cv2.blur(guide, window), cv2.blur(probability, window)
-    variance = cv2.blur(guide * guide, window) - mean_guide**2
-    together = cv2.blur(guide * probability, window) - mean_guide * mean_mask
-    gain = together / (variance + EDGE_SOFTNESS)
-    base = mean_mask - gain * mean_guide
-    return np.clip(cv2.blur(gain, window) * guide + cv2.blur(base, window), 0, 1)
+    return np.clip(cv2.ximgproc.guidedFilter(guide, probability, radius, EDGE_SOFTNESS), 0, 1)
 
 
 def label_frame(frame: Picture, person: Share, points: Points, palette: Palette) -> Labels:

@@ -38,7 +38,6 @@ from geneface_kit.runs.ranges import NotNegative, Range, meant
 
 log = logging.getLogger(__name__)
 
-Size = Annotated[int, Range(32, 4096, step=2)]
 Span = Annotated[int, Range(takes.ALL)]
 
 
@@ -46,7 +45,7 @@ Span = Annotated[int, Range(takes.ALL)]
 class PersonConfig:
     """Settings of the stage; the defaults are the smoke profile's. All ours but where noted."""
 
-    size: Size = 128  # side of the square pictures, pixels; the method has 512
+    size: Annotated[int, Range(32, 4096, step=2)] = 128  # side of the pictures, px; method 512
     max_s: NotNegative = 0.0  # seconds read from the clip; 0 = all
     span: Span = takes.ALL  # all stretches of one framing; 0 the longest alone, 1 the second, ...
     sound: Literal["auto", "track", "beside"] = "auto"  # what speaks, own, NAME.wav
@@ -90,7 +89,7 @@ def find(name: str) -> Path:
     called NAME, in any case, in data/persons or GENEFACE_KIT_DATA; a known person, fetched into
     data/persons unless GENEFACE_KIT_OFFLINE is set; the embedded demo.
     Raises: FileNotFoundError, in one sentence that says where to put the video; ValueError when
-    a folder that is named holds none, or a fetched clip was changed.
+    a folder that is named holds none.
     """
     given = Path(name)
     if not name.isprintable() or any(len(os.fsencode(part)) > 255 for part in given.parts):
@@ -105,7 +104,7 @@ def find(name: str) -> Path:
     exact = (path for path in alike if name in (path.name, _called(path)))
     if alike:
         nearest = (path for path in exact if path.parent == alike[0].parent)
-        return known.check(next(nearest, alike[0]))
+        return next(nearest, alike[0])
     entry = known.KNOWN.get(name)
     if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
         return known.fetch(name, _folders()[0])
@@ -219,9 +218,10 @@ def prepare(
     spoken = speech.offset.features_of([one.shifted() for one in heard])
     step("offset")
     offset = speech.estimate_offset(spoken, tracked.landmarks, spans)
-    audio = speech.offset.synchronise(heard, spoken, offset, encoder=config.encoder)
-    write_npz(folder / "speech.npz", **vars(audio.speech))
-    clip.write_audio(folder / "audio.wav", audio.sound)
+    sound, spoken, notes = speech.offset.synchronise(heard, spoken, offset, encoder=config.encoder)
+    warnings += notes
+    write_npz(folder / "speech.npz", **vars(spoken))
+    clip.write_audio(folder / "audio.wav", sound)
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, spans)
     step("background")
@@ -236,19 +236,13 @@ def prepare(
         "size": config.size,
         "focal": tracked.focal,
         "n_frames": len(frames),
-        "unit": "inter-ocular distance",
         "forced": config.force,
         "consent": "\n".join(consent_beside(source).values()),
-        "speech": {
-            "encoder": audio.speech.encoder,
-            "version": audio.speech.version,
-            "steps_per_frame": 2,
-        },
         "report": {},
     }
     person = assemble(folder, facts)
-    measured = quality.measure(person, scan, taken, crop, tracked, audio, background)
-    person.report.update(measured | quality.verdict(measured, warnings + list(audio.notes)))
+    measured = quality.measure(person, scan, taken, crop, tracked, sound, offset, background)
+    person.report.update(measured | quality.verdict(measured, warnings))
     from geneface_kit_figures import report  # draws, and stands on the whole kit
 
     with runs.replacing(folder / "report.html") as partial:

@@ -24,7 +24,7 @@ MODULES = {
     ): path
     for path in sorted(FOLDER.rglob("*.py"))
 }
-MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 15_656, 120, 12, 350, 40
+MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 15_584, 120, 12, 350, 40
 """Lines should become 15,000: 16,540 were reached, then persons from several clips, labels of hair,
 ranges of settings, checked files, the demo that talks at once and a known person of several clips
 came in."""

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import scipy.io.wavfile
 from jaxtyping import Float
 
 from geneface_kit.person.clip.container import JUMP_S, SAMPLE_RATE, opened, probe, readable
@@ -101,21 +101,9 @@ def write_audio(path: Path | str, audio: Float[np.ndarray, " n"]) -> None:
     path = Path(path)
     if not len(audio):
         raise ValueError(f"no sound to write to {path}")
+    samples = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
     with replacing(path) as partial:
-        with av.open(str(partial), "w", format="wav") as container:
-            stream = container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
-            for start in range(0, len(audio), SAMPLE_RATE):
-                piece = np.clip(audio[None, start : start + SAMPLE_RATE], -1, 1)
-                samples = np.round(piece * 32767).astype(np.int16)
-                container.mux(stream.encode(sound_frame(samples, "s16", start)))
-            container.mux(stream.encode(None))
-
-
-def sound_frame(samples: np.ndarray, sample_format: str, start: int) -> av.AudioFrame:
-    """Samples (1, n) of mono 16 kHz sound as a frame that begins with sample `start`."""
-    frame = av.AudioFrame.from_ndarray(samples, format=sample_format, layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
-    return frame
+        scipy.io.wavfile.write(partial, SAMPLE_RATE, samples)
 
 
 def _decoded(

@@ -15,7 +15,6 @@ import av
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geneface_kit.person.clip.audio import sound_frame
 from geneface_kit.person.clip.colour import to_rgb
 from geneface_kit.person.clip.container import (
     FPS,
@@ -185,4 +184,6 @@ def _write_sound(
     start, stop = frame * SAMPLES, len(audio) if end is None else end * SAMPLES
     piece = np.asarray(audio[start:stop], np.float32)[None]
     if piece.size:
-        container.mux(stream.encode(sound_frame(piece, "fltp", start)))
+        sound = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+        sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+        container.mux(stream.encode(sound))

@@ -6,6 +6,7 @@ installed package, its engine is not needed. 4 blocks, 144 channels, 4 heads, no
 
 import functools
 import hashlib
+import io
 import struct
 from collections import OrderedDict
 from importlib import resources
@@ -125,18 +126,18 @@ def read_hama_file(content: bytes) -> dict[str, Float[Tensor, "..."]]:
     """
     if content[:6] != b"HAMAPK":
         raise ValueError("not a .hama file; reinstall hama==1.7.0")
-    (count,) = struct.unpack_from("<I", content, 8)
-    place, table = 12, []
+    file, table = io.BytesIO(content[8:]), []
+
+    def following(layout: str) -> tuple:
+        return struct.unpack(f"<{layout}", file.read(struct.calcsize(f"<{layout}")))
+
+    (count,) = following("I")
     for _ in range(count):
-        (n_letters,) = struct.unpack_from("<H", content, place)
-        name = content[place + 2 : place + 2 + n_letters].decode()
-        place += 2 + n_letters
-        kind, n_axes = content[place], content[place + 1]
-        shape = struct.unpack_from(f"<{n_axes}I", content, place + 2)
-        place += 2 + 4 * n_axes
-        start, n_bytes = struct.unpack_from("<QQ", content, place)
-        place += 16
-        table.append((name, np.float32 if kind == 0 else np.float16, shape, start, n_bytes))
+        (n_letters,) = following("H")
+        name, kind, n_axes = following(f"{n_letters}sBB")
+        shape, (start, n_bytes) = following(f"{n_axes}I"), following("QQ")
+        kind = np.float32 if kind == 0 else np.float16
+        table.append((name.decode(), kind, shape, start, n_bytes))
     data = len(content) - max(start + n_bytes for *_, start, n_bytes in table)
     tensors = {}
     for name, kind, shape, start, n_bytes in table:

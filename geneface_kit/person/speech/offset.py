@@ -45,21 +45,6 @@ class Offset:
     curve: Float[np.ndarray, " n"]
 
 
-@dataclass(frozen=True)
-class SyncedAudio:
-    """The sound of a person in step with the picture.
-
-    sound: 16 kHz; speech: two steps a frame; offset: as found; rms: loudness of the sound,
-    full scale 1; notes: what was repaired or is doubtful, a sentence each.
-    """
-
-    sound: Float[np.ndarray, " n"]
-    speech: Speech
-    offset: Offset
-    rms: float
-    notes: tuple[str, ...]
-
-
 def mouth_from_speech(
     speech: Speech, spans: Int[np.ndarray, " k"] = ONE
 ) -> Float[np.ndarray, "t 2"]:
@@ -205,8 +190,9 @@ def features_of(sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama"
 
 def synchronise(
     heard: Sequence[Heard], spoken: Speech, offset: Offset, *, encoder: str
-) -> SyncedAudio:
-    """Sound and features of all stretches with a clear offset corrected.
+) -> tuple[Float[np.ndarray, " n"], Speech, list[str]]:
+    """Sound at 16 kHz and features of all stretches with a clear offset corrected; and what was
+    repaired or is doubtful, a sentence each.
 
     spoken: their features as they stand; offset: of `spoken` against the tracked lips; encoder:
     see `encode`, of the features that are kept.
@@ -224,9 +210,7 @@ def synchronise(
     moved = [one.shifted(shift_s) for one in heard]
     if encoder != "hama" or shift_s:
         spoken = features_of(moved, encoder)
-    sound = np.concatenate(moved)
-    rms = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
-    return SyncedAudio(sound, spoken, offset, rms, tuple(notes))
+    return np.concatenate(moved), spoken, notes
 
 
 @functools.cache
