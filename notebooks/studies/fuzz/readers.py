@@ -488,6 +488,7 @@ OWN_WRITTEN = """
     figures.live.video
     notebooks.execution.keep
     notebooks.execution.refresh
+    notebooks.studies.budgets.main
     notebooks.studies.demo_person.__main__.record
     notebooks.studies.speed.endurance.measure
     notebooks.studies.speed.endurance.watch
