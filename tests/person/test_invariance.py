@@ -146,10 +146,10 @@ def test_the_same_clip_gives_the_same_report(name, film, plain, tmp_path):
     assert report["warnings"] == plain["warnings"] == []
 
 
-def test_what_an_edit_list_hides_is_not_there(film, plain, tmp_path):
+def test_what_an_edit_list_hides_is_not_there_nor_missed(film, plain, tmp_path, caplog):
     report = report_of(tmp_path, film.frames, film.audio, hidden=HIDDEN)
     assert differences(report, plain) == {}
-    assert report["warnings"] == []
+    assert report["warnings"] == [] and "cut short" not in caplog.text
     assert report["clips"][0]["taken_s"] == [[0.0, (LAST - FIRST) / clip.FPS]]
 
 
