@@ -41,7 +41,10 @@ def filmstrip(
         if k < len(frames):
             axis.imshow(np.asarray(frames[k]))
         if k < len(captions):
-            axis.set_title(captions[k], fontsize=7, y=-0.14)
+            under = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axis.annotate(
+                captions[k], (0.5, 0), (0, -2), **under, fontsize=7, ha="center", va="top"
+            )
     if title:
         fig.suptitle(title, fontsize=9)
     fig.subplots_adjust(left=0.01, right=0.99, bottom=0.08, top=0.9 if title else 0.98, wspace=0.03)
