@@ -83,7 +83,7 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
     person's own. mouth_r: Pearson r of the mouth's opening with the tracked one on the person's
     held-out sound, if the mouth moves there.
     """
-    own, axes, unit = task.own["fit"], task.axes, task.generator.unit
+    own, axes, unit = task.own_seen, task.axes, task.generator.unit
     halves = own.split(-(-len(own) // 2))
     found = {"distance_floor": unit**2 * axes.distance(*halves)}
     found["told_apart_floor"] = told_apart(*([axes(half)] for half in halves))

@@ -96,7 +96,7 @@ class AdaptationTask(Task):
             "postnet": adam(postnet.parameters(), config.lr),
             "discriminator": adam(self.discriminator.parameters(), DISCRIMINATOR_LR),
         }
-        mean = who.landmarks[: who.n_train].mean(0)
+        mean = who.landmarks[: who.n_train][who.found[: who.n_train]].mean(0)
         corpus.check_unit(mean, who.name)
         self.adapter.mean.copy_(torch.from_numpy(mean))
         displaced = (who.landmarks - mean) / generator.unit
@@ -108,17 +108,19 @@ class AdaptationTask(Task):
             part: [self._heard(who.speech.part(one)) for one in who.stretches(*edge)]
             for part, edge in edges.items()
         }
-        self.own_inside = torch.ones(n_fit, dtype=torch.bool)  # what a post-net sees of one stretch
+        self.own_inside = torch.tensor(who.found[:n_fit])
+        self.own_seen = self.own["fit"][self.own_inside]  # frames whose mouth is not hidden
         for joint in who.spans[(who.spans > 0) & (who.spans < n_fit)]:
+            # what the post-net sees of them is of two stretches
             self.own_inside[max(0, joint - POSTNET_REACH) : joint + POSTNET_REACH] = False
-        self.axes = losses.MouthAxes(self.own["fit"])
+        self.axes = losses.MouthAxes(self.own_seen)
         draw = torch.Generator().manual_seed(0)
         talked = {"temperature": config.talk_temperature, "generator": draw}
         if config.transport_noise:
             heard = _at_most(TRANSPORT_S, self.foreign["fit"])
             raw = [self._heard(one, **talked)[1][0] for one in heard]
             noise = config.transport_noise / generator.unit
-            self.adapter.transport.fit(raw, self.own["fit"], noise=noise)
+            self.adapter.transport.fit(raw, self.own_seen, noise=noise)
         self.foreign_heard = {
             part: [self._heard(one, **talked) for one in _at_most(UNHEARD_S, self.foreign[part])]
             for part in ("validation", "test")
@@ -180,7 +182,7 @@ class AdaptationTask(Task):
     def _teach(self, fake: Float[Tensor, "b t 204"]) -> dict[str, float]:
         """TURNS updates of the discriminator on adapted motion and all of the person's own; the
         last one's loss and mean scores."""
-        seen, real = self.axes(fake).flatten(0, 1), self.axes(self.own["fit"]).requires_grad_()
+        seen, real = self.axes(fake).flatten(0, 1), self.axes(self.own_seen).requires_grad_()
         for _ in range(TURNS):
             score_fake, score_real = self.discriminator(seen), self.discriminator(real)
             loss = losses.discriminator_loss(score_fake, score_real)
@@ -228,7 +230,7 @@ class AdaptationTask(Task):
         moved, expert = self.foreign_motion(part, move), self.generator.expert
         heard = [one for one, _ in self.foreign_heard[part]]
         n_windows = max(8, self.config.sync_windows // len(moved))
-        frames, own = torch.cat(moved), self.own["fit"]
+        frames, own = torch.cat(moved), self.own_seen
         opened = [opening_of(one).var() for one in (self.own_motion("fit", move), own, frames)]
         return {
             "own_mse": losses.mse_loss(self.own_motion(part, move), self.own[part]).item(),

@@ -46,7 +46,7 @@ STAGES = {
         ("corpus", "adaptation"),
         ("person", "motion"),
         adaptation.inputs,
-        version=2,
+        version=3,
     ),
     "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=2),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=2),

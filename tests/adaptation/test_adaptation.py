@@ -66,6 +66,24 @@ def test_a_persons_stretches_are_heard_and_judged_one_by_one():
     assert np.isfinite([row["total"] for row in train(task, 2)]).all()
 
 
+def test_frames_whose_mouth_is_hidden_teach_nothing():
+    who, whole = made_up_person(), np.ones(88, bool)
+    whole[20:30] = False
+    elsewhere = who.landmarks.copy()
+    elsewhere[20:30] += 0.5
+    config = adaptation.AdaptationConfig(**FAST)
+    seen = []
+    for points in (who.landmarks, elsewhere):
+        one = dataclasses.replace(who, landmarks=points, found=whole)
+        torch.manual_seed(0)
+        foreign = [made_up_speech(60, seed=9)[0]]
+        task = AdaptationTask(made_up_generator(), one, foreign, config)
+        found = task.step(0, torch.Generator().manual_seed(1))
+        seen.append([task.before["distance"], found["mse"], found["score_real"]])
+        assert len(task.own_seen) == 62 and whole.sum() == 78
+    assert seen[0] == seen[1]
+
+
 def test_foreign_speech_is_parted_once_and_a_short_piece_is_not_drawn():
     """10 and 200 frames in a row: 126 train, 42 validate, 42 test; pieces have 24 frames."""
     foreign = [made_up_speech(n, seed=n)[0] for n in (10, 200)]
