@@ -135,8 +135,9 @@ def held_out_quality(
     found = layer_quality(own, dataset, frames)
     if by_pose:
         quality = layer_quality(by_pose, dataset, frames)
-        for name in {"torso_psnr", "neck_psnr", "frame_psnr"} & quality.keys():
-            found[f"{name}_by_pose"] = quality[name]
+        for name in ("torso_psnr", "neck_psnr", "frame_psnr"):
+            if name in quality:
+                found[f"{name}_by_pose"] = quality[name]
     asked, poses = person.landmarks, person.poses[frames]
     mouths = mouth_openings(own, asked[frames], poses, dataset.focal)
     swapped = following(*mouth_openings(exchanged, asked[others], poses, dataset.focal))

@@ -7,6 +7,7 @@ adversary.json, means and standard deviations over all runs.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 
 from geneface_kit.pipeline.require import require
 from geneface_kit.runs import Run, root, write_json
+from notebooks.commands import seeds_of
 
 __all__ = ["main", "row_of", "summary"]
 
@@ -64,15 +66,15 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     how = {"profile": chosen.profile, "overrides": chosen.set, "out": chosen.out}
     rows = [
-        row_of(require("adaptation", name, seed=int(seed), **how))
-        for seed in chosen.seeds.split(",")
+        row_of(require("adaptation", name, seed=seed, **how))
+        for seed in seeds_of(chosen.seeds)
         for name in chosen.persons
     ]
     pd.DataFrame(rows).to_csv(chosen.to / "adversary.csv", index=False)
-    command = "python -m notebooks.studies.adversary"
-    said = f"{command} {' '.join(chosen.persons)} --seeds {chosen.seeds}"
-    said += f" --set {chosen.set}" if chosen.set else ""
-    write_json(chosen.to / "adversary.json", summary(rows) | {"command": said})
+    told = {"--seeds": chosen.seeds, "--profile": chosen.profile, "--set": chosen.set}
+    options = [one for option in told.items() if option[1] for one in option]
+    command = ["python", "-m", "notebooks.studies.adversary", *chosen.persons, *options]
+    write_json(chosen.to / "adversary.json", summary(rows) | {"command": shlex.join(command)})
     return 0
 
 

@@ -34,4 +34,4 @@ def test_a_line_a_run_and_means_over_all(tmp_path, monkeypatch):
     # 0.95, 0.95, 0.7, 0.7: mean 0.825, deviation sqrt(4 * 0.125^2 / 3)
     assert found["told_apart_after"] == pytest.approx([0.825, 0.1443])
     assert found["mouth_r_change"] == pytest.approx([0.05, 0.0577])
-    assert found["command"].endswith("ada bob --seeds 0,1")
+    assert found["command"].endswith("ada bob --seeds 0,1 --profile auto")

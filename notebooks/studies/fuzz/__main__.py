@@ -40,6 +40,7 @@ def fuzz(
                 done[line.partition(" ")[0]] += 1
             if to:
                 command = f"python -m geneface_kit fuzz --kills {kills} --seed {seed}"
+                command += "" if stages == ",".join(STAGES) else f" --stages {stages}"
                 write_json(to / "kills.json", done | {"all": done.total(), "command": command})
             return 0
         from notebooks.studies.fuzz import fuzzing
