@@ -93,7 +93,7 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
         moved = task.foreign_motion("test", move)
         found[f"distance_{side}"] = unit**2 * axes.distance(torch.cat(moved), own)
         found[f"told_apart_{side}"] = told_apart([axes(own)], [axes(one) for one in moved])
-        r = pearson(*map(training.opening_of, (task.own_motion("test", move), task.own["test"])))
+        r = pearson(*map(training.opening_of, task.own_pair("test", move)))
         if not np.isnan(r):
             found[f"mouth_r_{side}"] = r
     return found

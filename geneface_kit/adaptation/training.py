@@ -108,8 +108,11 @@ class AdaptationTask(Task):
             part: [self._heard(who.speech.part(one)) for one in who.stretches(*edge)]
             for part, edge in edges.items()
         }
-        self.own_inside = torch.tensor(who.found[:n_fit])
-        self.own_seen = self.own["fit"][self.own_inside]  # frames whose mouth is not hidden
+        seen = {part: torch.tensor(who.found[slice(*edge)]) for part, edge in edges.items()}
+        # frames whose mouth is not hidden; all, where a part has none
+        self.shown = {part: flags | ~flags.any() for part, flags in seen.items()}
+        self.own_inside = self.shown["fit"].clone()
+        self.own_seen = self.own["fit"][self.own_inside]
         for joint in who.spans[(who.spans > 0) & (who.spans < n_fit)]:
             # what the post-net sees of them is of two stretches
             self.own_inside[max(0, joint - POSTNET_REACH) : joint + POSTNET_REACH] = False
@@ -225,6 +228,10 @@ class AdaptationTask(Task):
         """The same for the person's own sound in a part ("fit", "validation" or "test")."""
         return torch.cat(_moved(self.own_heard[part], move))
 
+    def own_pair(self, part: str, move: Move | None) -> tuple[Tensor, Tensor]:
+        """`own_motion` and the tracked motion of a part, where the mouth is not hidden."""
+        return self.own_motion(part, move)[self.shown[part]], self.own[part][self.shown[part]]
+
     def measures(self, part: str, move: Move | None) -> dict[str, float]:
         """What `validate` compares, of some way to move raw motion."""
         moved, expert = self.foreign_motion(part, move), self.generator.expert
@@ -233,7 +240,7 @@ class AdaptationTask(Task):
         frames, own = torch.cat(moved), self.own_seen
         opened = [opening_of(one).var() for one in (self.own_motion("fit", move), own, frames)]
         return {
-            "own_mse": losses.mse_loss(self.own_motion(part, move), self.own[part]).item(),
+            "own_mse": losses.mse_loss(*self.own_pair(part, move)).item(),
             "foreign_sync": expert.sync_loss_of_clips(heard, moved, n_windows, seed=1),
             "distance": self.axes.distance(frames, own),
             "variance_ratio": float(opened[0]) / max(float(opened[1]), 1e-9),

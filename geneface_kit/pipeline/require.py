@@ -203,7 +203,7 @@ def say(
     profile: str = "auto",
     seed: int = 0,
     overrides: Overrides | str | None = None,
-    method: str = "full",
+    method: str = methods.FULL,
     out: Path | str = "",
 ) -> Said:
     """Writes the video of a person saying a recording, or a text when audio is "".
@@ -218,7 +218,7 @@ def say(
     _check_video(video, person, audio)
     changes = parse(overrides) if isinstance(overrides, str) else dict(overrides or {})
     at_once = all(name.startswith("talk.") for name in changes)
-    if at_once and (person, profile, method) == ("demo", "auto", "full"):
+    if at_once and (person, profile, method) == ("demo", "auto", methods.FULL):
         config, draw = resolve("cpu", changes).talk, torch.Generator().manual_seed(seed)
         with tempfile.TemporaryDirectory() as folder:
             if audio is None:

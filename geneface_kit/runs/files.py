@@ -30,9 +30,9 @@ LACKS = {
     "alloc": f"there is not enough memory: {LESS}",
     "start new thread": f"there is not enough memory for another thread: {LESS}",
     # of Warp, whose kernels are the same everywhere
-    "Failed to load the shared library": f"Warp found not enough memory to start: {LESS}",
+    "failed to map segment": f"Warp found not enough memory to start: {LESS}",
     "Failed to load CPU module": f"Warp found not enough memory for its kernels: {LESS}",
-    "kernel build failed": f"Warp found not enough memory to build its kernels: {LESS}",
+    "CPU kernel build failed": f"Warp found not enough memory to build its kernels: {LESS}",
     '"libx264"': f"there is not enough memory to encode a video: {LESS}",
 }
 """Part of what libraries say when the machine lacks something -> what, and what to do."""
@@ -111,7 +111,7 @@ def enough(place: Path) -> Iterator[None]:
         of_system = isinstance(error, OSError)
         named = isinstance(error, OSError | ValueError) and type(error) is not OSError
         text = (of_system and error.strerror) or ("" if named else error)  # no file's name
-        said = f"{type(error).__name__}: {text}"
+        said = f"{type(error).__name__}: {text} {'' if named else error.__cause__ or ''}"
         for words, sentence in LACKS.items():
             if words in said:
                 again = "and run the same command again, it goes on where it stopped"

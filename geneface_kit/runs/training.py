@@ -286,6 +286,12 @@ def _refuse(wrong: list[str], checkpoint: Path, name: str, step: int) -> None:
 def _load_checkpoint(path: Path, task: Task, generator: torch.Generator) -> tuple[History, int]:
     content = load_nested(path)
     with readable(path):
+        shapes = [
+            {name: value.shape for name, value in weights.items()}
+            for weights in (task.networks.state_dict(), content["weights"])
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError("its weights are of another network")
         task.networks.load_state_dict(content["weights"])
     for name, optimizer in task.optimizers.items():
         state = content["optimizers"][name]

@@ -68,9 +68,10 @@ def test_a_persons_stretches_are_heard_and_judged_one_by_one():
 
 def test_frames_whose_mouth_is_hidden_teach_nothing():
     who, whole = made_up_person(), np.ones(88, bool)
-    whole[20:30] = False
+    whole[20:30], whole[74:76] = False, False
     elsewhere = who.landmarks.copy()
     elsewhere[20:30] += 0.5
+    elsewhere[74:76] += 0.5
     config = adaptation.AdaptationConfig(**FAST)
     seen = []
     for points in (who.landmarks, elsewhere):
@@ -79,8 +80,10 @@ def test_frames_whose_mouth_is_hidden_teach_nothing():
         foreign = [made_up_speech(60, seed=9)[0]]
         task = AdaptationTask(made_up_generator(), one, foreign, config)
         found = task.step(0, torch.Generator().manual_seed(1))
-        seen.append([task.before["distance"], found["mse"], found["score_real"]])
-        assert len(task.own_seen) == 62 and whole.sum() == 78
+        seen.append(
+            [task.before["distance"], task.before["own_mse"], found["mse"], found["score_real"]]
+        )
+        assert len(task.own_seen) == 62 and whole.sum() == 76
     assert seen[0] == seen[1]
 
 

@@ -42,6 +42,12 @@ WRITERS = {
 }
 
 
+def caused(error: Exception, cause: Exception) -> Exception:
+    """As `raise error from cause` leaves it."""
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(name, tmp_path):
     path = tmp_path / name
@@ -85,7 +91,10 @@ def test_a_training_whose_checkpoint_finds_no_room_goes_on_after_the_last_one(
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
         (RuntimeError("can't start new thread"), "not enough memory for another thread"),
         (
-            RuntimeError("Failed to load the shared library '/a/warp.so'"),
+            caused(
+                RuntimeError("Failed to load the shared library '/a/warp.so'"),
+                OSError("/a/warp.so: failed to map segment from shared object"),
+            ),
             "Warp found not enough memory to start",
         ),
         (

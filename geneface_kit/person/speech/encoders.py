@@ -90,7 +90,7 @@ def encode(audio: Samples, encoder: str = "hama", *, peak: float | None = None) 
     encoder: see SpeechEncoder. The sound is brought to the same peak first, so loudness
     does not matter; peak: that of the recording this is a piece of, None takes the sound's own.
     Raises: ValueError for empty or broken sound, an unknown encoder, and one that does not give
-    50 steps a second; FileNotFoundError without an encoder's weights.
+    50 finite steps a second; FileNotFoundError without an encoder's weights.
     """
     if not len(audio):
         raise ValueError("the sound is empty; use a recording of speech")
@@ -103,6 +103,10 @@ def encode(audio: Samples, encoder: str = "hama", *, peak: float | None = None) 
         raise ValueError(
             f"the speech encoder {encoder!r} must give 50 steps a second, "
             f"({len(level) // STEP}, c), got {features.shape}"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError(
+            f"the speech encoder {encoder!r} gives NaN or infinite features; use another"
         )
     return Speech(
         features=fit_length(features, n_steps),
