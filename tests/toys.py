@@ -28,6 +28,13 @@ class FirstLandmarks(nn.Module):
         return self.map(windows[:, windows.shape[1] // 2])
 
 
+class HalfField(HeadField):
+    """No head field yet."""
+
+    def density(self, positions, condition):
+        return positions[:, 0]
+
+
 class ToyField(HeadField):
     """A head field of a user: a ball of one colour, which the condition shades."""
 

@@ -96,9 +96,8 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
         planned = plan(actor, sound, spoken, generator)  # the mouth should rest
         ratio = {"mouth motion ratio": scores.motion_ratio(actor, planned)}
         note("b", name, ratio, len(planned.landmarks))
-    side, nerf = actor.person.size, run.parents["nerf"].metrics
-    backend = f"{nerf.get('backend', 'torch')}, {run.facts['machine']['device']}"
-    note("d", f"rendering {side}x{side}, {backend}", {"FPS": fps}, len(frames))
+    side, device = actor.person.size, run.facts["machine"]["device"]
+    note("d", f"rendering {side}x{side}, {device}", {"FPS": fps}, len(frames))
     for stage in ("motion", "adaptation", "nerf"):
         note("d", stage, scores.cost(run.parents[stage]), 0)
     for name, rows in scored.items():

@@ -74,7 +74,7 @@ class GridField(HeadField):
         return tables, networks, motion
 
     def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:
-        if not self._is_fused(positions.device):
+        if positions.requires_grad or not self._is_fused(positions.device):
             return self._geometry(positions, condition, None)[0]
         packet = torch.arange(len(positions), device=positions.device) // 512  # rays, so to speak
         directions = FRONT.to(positions).expand(-(-len(positions) // 512), 3)

@@ -5,6 +5,7 @@ speech. GeneFace, sec. 3.4: F(x, d, l) -> c, sigma.
 """
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -40,7 +41,7 @@ FIELDS = {
 """(head.field, head.driven_by) -> import path of the built-in fields."""
 
 
-class HeadField(nn.Module):
+class HeadField(nn.Module, ABC):
     """The base of head fields, and the extension point: `head.field=package.module:Class`.
 
     A field of your own is a subclass, made as Class(config, n_frames), which
@@ -67,22 +68,22 @@ class HeadField(nn.Module):
         self.register_buffer("lip_modes", torch.zeros(LANDMARKS, config.lip_modes))
         self.dtype = precision(config.precision, torch.device("cpu"))
 
+    @abstractmethod
     def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:
         """Density per box length at positions of the unit box, under one condition."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at(self, conditions: Conditions, appearance: Appearance, frame_of_ray: FrameOfRay) -> Field:
         """The field under given conditions, as `render_rays` wants it.
 
         frame_of_ray: (r,) row of `conditions` of each ray; None when there is one row for all.
         appearance: one embedding per ray, or one row for all.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def parameter_groups(self) -> tuple[list[nn.Parameter], ...]:
         """What is trained with lr_grid, lr_network and lr_condition: tables, networks, and what
         turns landmarks into motion."""
-        raise NotImplementedError
 
     def baked(self) -> Callable[[Float[Tensor, "1 c"]], FusedField | Field]:
         """The finished field as pictures ask it: of a condition, the field under that condition

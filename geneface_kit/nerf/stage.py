@@ -74,7 +74,6 @@ def make(
         save_occupancy(run.folder / OCCUPANCY, renderer)
     avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
     found = {
-        "backend": "warp",
         "precision": str(head.field.dtype).removeprefix("torch."),
         "device": str(device),
         "lips_loss": chosen_lips_loss(head_config.lips_loss),

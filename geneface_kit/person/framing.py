@@ -53,25 +53,30 @@ class Scan:
         return list(zip(self.clips, self.firsts, ends, strict=True))
 
     @functools.cached_property
+    def fades(self) -> list[Bool[np.ndarray, " _"]]:
+        """For each clip, the frames inside a cross-fade."""
+        return [mixtures(self.thumbnails[a:b], FADE) for _, a, b in self.parts()]
+
+    @functools.cached_property
     def cuts(self) -> tuple[int, ...]:
         """Frames at which another shot starts inside a clip: the middle of a cross-fade is one."""
         found: set[int] = set()
-        for _, first, stop in self.parts():
-            pictures = self.thumbnails[first:stop]
-            hard = landmarks.find_cuts(pictures, self.mesh.cut(first, stop))
-            soft = [(a + b) // 2 for a, b in runs_of(mixtures(pictures, FADE), max_gap=FADE)]
+        for (_, first, stop), fades in zip(self.parts(), self.fades, strict=True):
+            hard = landmarks.find_cuts(self.thumbnails[first:stop], self.mesh.cut(first, stop))
+            soft = [(a + b) // 2 for a, b in runs_of(fades, max_gap=FADE)]
             found |= {first + cut for cut in (*hard, *soft)}
         return tuple(sorted(found))
 
     @functools.cached_property
     def mixed(self) -> Bool[np.ndarray, " t"]:
         """Frames that were not filmed but mixed from others, cross-fades whole."""
-        found = []
-        for _, first, stop in self.parts():
-            pictures = self.thumbnails[first:stop]
-            fades = binary_dilation(mixtures(pictures, FADE), iterations=FADE)
-            found.append(mixtures(pictures) | fades)
-        return np.concatenate(found)
+        clips = zip(self.parts(), self.fades, strict=True)
+        return np.concatenate(
+            [
+                mixtures(self.thumbnails[first:stop]) | binary_dilation(fades, iterations=FADE)
+                for (_, first, stop), fades in clips
+            ]
+        )
 
     def shot(self, start: int, stop: int) -> tuple[int, int | None]:
         """First frame of the shot, or clip, around a stretch, and its end; None: of the clip."""

@@ -34,8 +34,8 @@ FAINT = 2e-3
 class Mesh:
     """The face of every frame in pixels: x right, y down, z away from the camera.
 
-    points: n = 478 or 68; those of frames without a face mean nothing. found: a face was seen.
-    rival: size of the second largest face over the followed one, 0 when alone.
+    points: n = 478, or the 68 of `to_68`; those of frames without a face mean nothing. found: a
+    face was seen. rival: size of the second largest face over the followed one, 0 when alone.
     """
 
     points: Float[np.ndarray, "t n 3"]

@@ -36,7 +36,7 @@ COMMA = r",(?![^\[]*\])"  # one that is in no list
 
 PROFILES = {
     "smoke": "every notebook's default: the demo person, seconds to a minute on two CPU cores",
-    "cpu": "a real person, end to end, within half an hour on two CPU cores",
+    "cpu": "a real person, end to end, in about ten minutes for a 20 s clip on two CPU cores",
     "paper": "the method's own numbers, for a GPU",
 }
 RENAMED = {row["old"]: row["now"] for row in read_rows(HERE / "renamed.csv")}

@@ -122,7 +122,8 @@ def imported(path: str, setting: str, kind: type = object) -> type:
     """The class at an import path "package.module:Class".
 
     setting: which setting names it, for the errors. kind: what it has to be a subclass of.
-    Raises: ValueError, in one sentence, when there is no such class or it is none of that kind.
+    Raises: ValueError, in one sentence, when there is no such class, or it is none of that
+    kind or lacks a part.
     """
     try:
         found = pkgutil.resolve_name(path)
@@ -132,4 +133,7 @@ def imported(path: str, setting: str, kind: type = object) -> type:
         raise ValueError(
             f"{setting}={path} must be a subclass of {kind.__module__}.{kind.__name__}"
         )
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing and kind is not object:
+        raise ValueError(f"{setting}={path} must define {', '.join(missing)}")
     return found

@@ -193,7 +193,7 @@ def test_a_wide_mouth_is_drawn_far_more_often_than_it_is_seen_and_a_hidden_one_n
     dataset = RayDataset(dataclasses.replace(person, landmarks=landmarks, found=found))
     pixels = dataset.draw(400, 1600, (0.0, 0.0), torch.Generator().manual_seed(0))
     drawn = pixels.frames.numpy()
-    assert 0.2 < np.isin(drawn, (3, 4, 5)).mean() < 0.6
+    assert 0.27 < np.isin(drawn, (3, 4, 5)).mean() < 0.4  # 3 of 19 frames
     assert set(drawn) == set(dataset.usable.tolist()) == set(range(2, dataset.n_train))
 
 
@@ -201,6 +201,7 @@ def test_what_closed_lips_hide_is_still_looked_at():
     task = HeadTask.make(SMALL, RayDataset(puppet()), torch.Generator().manual_seed(0))
     occupancy, generator = task.field.occupancy, torch.Generator().manual_seed(0)
     occupancy.visible.zero_()
+    occupancy.density.fill_(1e4)  # no light gets in
     task.update_occupancy(generator)
     kept = occupancy.visible.view(-1)[task.mouth]
     assert task.mouth.any() and bool((kept == 1).all())

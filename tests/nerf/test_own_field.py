@@ -44,6 +44,7 @@ def test_an_own_field_becomes_an_avatar(tmp_path, monkeypatch):
     [
         ("toys:Nothing", "head.field=toys:Nothing cannot be imported"),
         ("no_such_module:Field", "cannot be imported: No module named 'no_such_module'"),
+        ("toys:HalfField", "head.field=toys:HalfField must define at, parameter_groups"),
         ("toys:ToyVgg", "head.field=toys:ToyVgg must be a subclass of .*HeadField"),
     ],
 )

@@ -60,11 +60,13 @@ def test_one_second_gives_fifty_steps():
     assert spoken.f0.shape == (50,) and spoken.encoder == "hama" and len(spoken) == 50
 
 
-@pytest.mark.parametrize(("gain", "constant"), [(0.1, 0.0), (0.01, 0.0), (0.01, 0.1)])
-def test_neither_loudness_nor_a_constant_matters(demo_sound, gain, constant):
+@pytest.mark.parametrize(
+    ("gain", "constant", "most"), [(0.1, 0.0, 1e-4), (0.01, 0.0, 1e-4), (0.01, 0.1, 1e-2)]
+)
+def test_neither_loudness_nor_a_constant_matters(demo_sound, gain, constant, most):
     sound = demo_sound[:16_000]
     loud, soft = speech.encode(sound), speech.encode(gain * sound + constant)
-    assert np.abs(loud.features - soft.features).max() < 1e-2
+    assert np.abs(loud.features - soft.features).max() < most
 
 
 def test_pieces_of_long_sound_join_without_a_seam(demo_sound, monkeypatch):

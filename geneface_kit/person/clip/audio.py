@@ -57,9 +57,10 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound:
         notes = [f"the video's own sound is silent: {beside.name} is used"] * (silent is not None)
         return Sound(*_decoded(beside, 0.0), tuple(notes))
     if silent is None:
-        raise ValueError(
-            f"{path.name} has no sound and no {path.stem}.wav beside it; speech is needed"
-        )
+        there = f"no {path.stem}.wav beside it"
+        if beside is not None:
+            there = f"{beside.name} beside it was not asked for (person.sound=auto takes it)"
+        raise ValueError(f"{path.name} has no sound and {there}; speech is needed")
     return silent
 
 

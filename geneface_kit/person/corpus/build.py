@@ -153,8 +153,11 @@ def read(job: ClipJob) -> Outcome:
             points = read_npz(job.faces, {"points": "real t 68 3"})["points"]
         except (FileNotFoundError, Damaged):
             points = _landmarks_of(job)  # most of the work
-            job.faces.parent.mkdir(parents=True, exist_ok=True)
-            write_npz(job.faces, points=points)
+            try:
+                job.faces.parent.mkdir(parents=True, exist_ok=True)
+                write_npz(job.faces, points=points)
+            except OSError as error:  # a quota, say: no fault of the clip
+                raise Lacking(f"{job.faces} cannot be written: {error}") from error
         if len(points) < least:
             raise ValueError(f"{job.file} is shorter than {MIN_S:g} s")
         stage = "speech"
@@ -186,8 +189,8 @@ def read_speech(job: ClipJob) -> Outcome:
     """The same for all the sound of a clip and no faces: its landmarks are (0, 68, 3)."""
     try:
         spoken = speech.encode(_sound(job), job.config.encoder)
-    except FileNotFoundError:
-        raise  # an encoder's weights
+    except (FileNotFoundError, Lacking):
+        raise  # an encoder's weights; what the machine lacks
     except Exception as error:
         return _broken("sound", error)
     return {"version": spoken.version}, _named(spoken, np.zeros((0, 68, 3), np.float32))
