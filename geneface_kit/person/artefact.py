@@ -49,7 +49,7 @@ class Person:
     `segmentation.label_kinds`; torso: RGBA painted on behind the chin; poses: camera-to-world, see
     `camera`; focal: pixels; landmarks: pose-free in eye distances, landmarks2d in pixels, with the
     mean and std of the former; face_rects, lip_rects: x0, y0, x1, y1; found: whether a frame shows
-    the whole face: only such train head and torso; spans: first frame of each stretch, across whose
+    the whole face and has sound: only such train; spans: first frame of each stretch, across whose
     joints no frames are neighbours; speech: 2t steps and audio: t / 25 s at 16 kHz, both with the
     offset corrected; n_train: the first frames that train, the rest is held out, see
     `held_out_from`; data_kind: "synthetic" or "real"; report: see person.json; consent: the

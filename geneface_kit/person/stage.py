@@ -208,20 +208,22 @@ def prepare(
         "the picture stands": frozen(frames),
         "the picture is mixed from others": scan.mixed[used],
     }
+    step("speech")
+    spoken = speech.offset.features_of([one.sound for one in heard])
+    step("offset")
+    offset = speech.estimate_offset(spoken, tracked.landmarks, spans)
+    heard, spoken, notes = speech.offset.synchronise(heard, spoken, offset, encoder=config.encoder)
+    warnings += notes
+    write_npz(folder / "speech.npz", **vars(spoken))
+    sound = np.concatenate([one.sound for one in heard])
+    clip.write_audio(folder / "audio.wav", sound)
+    doubtful["no sound was recorded"] = ~np.concatenate([one.is_recorded for one in heard])
     for why, flags in doubtful.items():
         parts = [(int(used[a]), int(used[b - 1]) + 1) for a, b in runs_of(flags, cuts=spans)]
         if parts:
             warnings.append(f"{why} at {scan.times(parts)}: left out of what trains")
     whole = mesh.found & ~np.any(list(doubtful.values()), axis=0)
     files.write_tracks(folder, tracked, whole, spans, config.size)
-    step("speech")
-    spoken = speech.offset.features_of([one.shifted() for one in heard])
-    step("offset")
-    offset = speech.estimate_offset(spoken, tracked.landmarks, spans)
-    sound, spoken, notes = speech.offset.synchronise(heard, spoken, offset, encoder=config.encoder)
-    warnings += notes
-    write_npz(folder / "speech.npz", **vars(spoken))
-    clip.write_audio(folder / "audio.wav", sound)
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, spans)
     step("background")
@@ -270,13 +272,10 @@ def _heard(
         if end - covered < framing.MIN_S * clip.FPS:
             continue
         begin, cut = (None if edge is None else edge - first for edge in scan.shot(start, stop))
-        inside = slice(begin * clip.SAMPLES, None if cut is None else cut * clip.SAMPLES)
+        begin = max(begin * clip.SAMPLES, round(sound.starts_s * clip.SAMPLE_RATE))
+        shot = sound.samples[begin : None if cut is None else cut * clip.SAMPLES]
         kept.append((first + covered, first + end))
-        heard.append(
-            speech.offset.Heard(
-                sound.samples[inside], (covered - begin) * clip.SAMPLES, end - covered
-            )
-        )
+        heard.append(speech.offset.Heard(shot, covered * clip.SAMPLES - begin, end - covered))
     if not kept:
         raise ValueError(
             f"less than {framing.MIN_S:g} s on end show a face and have sound ({'; '.join(notes)})"

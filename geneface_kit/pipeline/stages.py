@@ -37,7 +37,7 @@ PATHS = frozenset(("corpus.folder", "talk.audio", "evaluation.recordings", "talk
 UPSTREAM = ("person", "motion", "adaptation", "nerf")
 
 STAGES = {
-    "person": Stage(person.make, ("person",), (), person.inputs, seeded=False, version=3),
+    "person": Stage(person.make, ("person",), (), person.inputs, seeded=False, version=4),
     "motion": Stage(
         motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False, version=3
     ),

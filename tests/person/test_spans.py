@@ -88,11 +88,14 @@ def test_windows_of_sound_do_not_cross_a_joint():
 def test_sound_is_not_taken_from_beyond_a_cut():
     shot = np.arange(1, 16_001, dtype=np.float32)
     heard = Heard(shot, 640, 24)  # frames 1 to 24 of a second
-    assert heard.shifted()[[0, -1]].tolist() == [641, 16_000]
+    assert heard.sound[[0, -1]].tolist() == [641, 16_000] and heard.is_recorded.all()
     late = heard.shifted(0.1)
-    assert late[0] == 641 + 1600 and (late[-1600:] == 0).all() and late[-1601] == 16_000
+    assert late.sound[0] == 641 + 1600
+    assert (late.sound[-1600:] == 0).all() and late.sound[-1601] == 16_000
+    assert np.flatnonzero(~late.is_recorded).tolist() == [22, 23]  # half of 21 was recorded
     early = heard.shifted(-0.1)
-    assert (early[:960] == 0).all() and early[960] == 1
+    assert (early.sound[:960] == 0).all() and early.sound[960] == 1
+    assert np.flatnonzero(~early.is_recorded).tolist() == [0]
 
 
 def test_an_offset_is_found_in_pieces_that_are_out_of_step_over_their_joints():

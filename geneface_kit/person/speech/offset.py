@@ -5,11 +5,11 @@ The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mout
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.clip import FPS, SAMPLE_RATE, SAMPLES, Sound
@@ -165,19 +165,30 @@ def drift(
 class Heard:
     """The sound of a stretch.
 
-    shot: 16 kHz, of all that its shot or clip holds; first: sample at which the stretch begins in
-    it; n_frames: of the stretch.
+    shot: 16 kHz, all that was recorded of its shot or clip; first: sample at which the stretch
+    begins in it; n_frames: of the stretch.
     """
 
     shot: Float[np.ndarray, " n"]
     first: int
     n_frames: int
 
-    def shifted(self, by_s: float = 0.0) -> Float[np.ndarray, " m"]:
-        """The stretch's sound, taken by_s later; silence outside the shot."""
-        first, n_samples = self.first + round(by_s * SAMPLE_RATE), self.n_frames * SAMPLES
-        padded = np.pad(self.shot, (max(0, -first), max(0, first + n_samples - len(self.shot))))
-        return padded[max(first, 0) :][:n_samples].astype(np.float32)
+    def shifted(self, by_s: float) -> "Heard":
+        """The same stretch with its sound taken by_s later."""
+        return replace(self, first=self.first + round(by_s * SAMPLE_RATE))
+
+    @property
+    def sound(self) -> Float[np.ndarray, " m"]:
+        """The stretch's sound; silence outside the shot."""
+        end = self.first + self.n_frames * SAMPLES
+        padded = np.pad(self.shot, (max(0, -self.first), max(0, end - len(self.shot))))
+        return padded[max(0, self.first) :][: end - self.first].astype(np.float32)
+
+    @property
+    def is_recorded(self) -> Bool[np.ndarray, " t"]:
+        """The frames of which some sound was recorded."""
+        starts = self.first + SAMPLES * np.arange(self.n_frames)
+        return (starts > -SAMPLES) & (starts < len(self.shot))
 
 
 def features_of(sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama") -> Speech:
@@ -190,9 +201,9 @@ def features_of(sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama"
 
 def synchronise(
     heard: Sequence[Heard], spoken: Speech, offset: Offset, *, encoder: str
-) -> tuple[Float[np.ndarray, " n"], Speech, list[str]]:
-    """Sound at 16 kHz and features of all stretches with a clear offset corrected; and what was
-    repaired or is doubtful, a sentence each.
+) -> tuple[list[Heard], Speech, list[str]]:
+    """Sound and features of all stretches with a clear offset corrected; and what was repaired or
+    is doubtful, a sentence each.
 
     spoken: their features as they stand; offset: of `spoken` against the tracked lips; encoder:
     see `encode`, of the features that are kept.
@@ -209,8 +220,8 @@ def synchronise(
         )
     moved = [one.shifted(shift_s) for one in heard]
     if encoder != "hama" or shift_s:
-        spoken = features_of(moved, encoder)
-    return np.concatenate(moved), spoken, notes
+        spoken = features_of([one.sound for one in moved], encoder)
+    return moved, spoken, notes
 
 
 @functools.cache
