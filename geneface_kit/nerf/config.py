@@ -17,8 +17,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class HeadConfig:
     """The head field and its training. Defaults: smoke."""
 
-    field: OwnField = "grid"  # or "vanilla", the paper's own, or your "package.module:Class"
-    driven_by: Literal["landmarks", "speech"] = "landmarks"  # or sound itself (AD-NeRF, RAD-NeRF)
+    field: OwnField = "grid"  # grid (RAD-NeRF), vanilla (the paper) or your own class
+    driven_by: Literal["landmarks", "speech"] = "landmarks"  # or speech, as in AD-NeRF
     steps: Count = 450  # updates; paper code: 250,000
     n_samples: Count = 12_000  # field samples per update, rays adapt to it (ours)
     n_frames: Count = 16  # frames per update; paper code: 1
@@ -29,28 +29,28 @@ class HeadConfig:
     attention_frames: Count = 1  # frames the condition is smoothed over, 1 = none; paper code: 5
     direct_condition: bool = True  # the density network also sees the condition itself (ours)
     view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
-    grid_kind: Literal["hash", "tiled"] = "hash"  # official: tiled, blind if fine
+    grid_kind: Literal["hash", "tiled"] = "hash"  # paper code: tiled, whose fine levels ignore z
     n_levels: Count = 8  # levels per grid; paper code: 16
     finest: Count = 128  # cells of the finest level along the box; paper code: 2048
     log2_rows: Count = 14  # table rows per level; paper code: 16
-    step_length: Positive = 0.1  # iod between samples; paper code: about 0.03
+    step_length: Positive = 0.1  # eye distances between samples; paper code: about 0.03
     max_samples: Count = 32  # per ray in training; paper code: 16
     occupancy: Annotated[int, Range(8)] = 48  # cells along the box; paper code: 128
-    occupancy_decay: Share = 0.8  # per look, of what was dense or visible; paper code: 0.95
-    lip_share: Share = 0.4  # rays inside the lip rectangle (ours)
-    lips_stage: Share = 0.4  # last part of the updates, in which lips come first; paper code: 0.2
-    lips_stage_share: Share = 0.7  # rays inside the lip rectangle then; paper code: 0.5
-    lips_loss: LipsLoss = "structure"  # then beside pixels; auto: see `losses`
-    lips_weight: NotNegative = 2e-3  # of it, in the loss; paper code: 0.01 for LPIPS
+    occupancy_decay: Share = 0.8  # of a cell's density, at each refresh; paper code: 0.95
+    lip_share: Share = 0.4  # share of rays inside the lip rectangle (ours)
+    lips_stage: Share = 0.4  # last part of the updates, for the lips; paper code: 0.2
+    lips_stage_share: Share = 0.7  # share inside the rectangle then; paper code: 0.5
+    lips_loss: LipsLoss = "structure"  # of lip patches then; auto: the best network here
+    lips_weight: NotNegative = 2e-3  # of that loss; paper code: 0.01, of LPIPS
     entropy_weight: NotNegative = 1e-4  # opacity of a ray towards 0 or 1 (paper code)
-    depth_variance_weight: NotNegative = 2e-2  # iod^2, ramped up (ours; sharp is fast)
+    depth_variance_weight: NotNegative = 2e-2  # keeps surfaces thin and fast (ours)
     ambient_weight: NotNegative = 1e-3  # ambient motion outside the face; paper code: 0.1
     lr_grid: Positive = 3e-2  # Adam, tables; paper code: 5e-3
     lr_network: Positive = 5e-3  # Adam, density and colour networks, appearance; paper code: 5e-4
     lr_condition: Positive = 3e-3  # Adam, condition and ambient networks; paper code: 5e-4
     lr_final: Positive = 0.05  # last learning rate over the first; paper code: 0.1
     precision: Precision = "auto"  # of the networks; auto: the machine's faster
-    validate_every: Natural = 75  # updates between held-out looks, 0 = none
+    validate_every: Natural = 75  # updates between validations, 0 = none
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TorsoConfig:
     steps: Count = 200  # updates; paper code: 250,000
     n_pixels: Count = 8192  # per update; paper code: a whole frame
     n_head_frames: Count = 24  # frames trained on at a time, their heads rendered; paper code: 1
-    renew_every: Natural = 0  # updates between new ones among them, 0 = never; paper code: 1
+    renew_every: Natural = 0  # updates between two exchanges of one, 0 = never; paper code: 1
     head_aware: bool = True  # the torso sees the head's colour and opacity at its pixel (paper)
     pixel_frequencies: Natural = 6  # sines of the pixel position; paper code: 10
     pose_frequencies: Natural = 1  # sines of the head pose, unless it is followed; paper code: 4
@@ -90,6 +90,6 @@ class AvatarConfig:
     exact: bool = False  # every sample at once, float32: what the other ways are measured against
     prune: bool = True  # leave out cells that the clip never shows, take longer steps; paper: no
     stop: Share = 0.02  # transmittance at which a ray ends; paper code: 1e-4
-    tolerance: NotNegative = 0.08  # of 1, between neighbours that are interpolated; 0 = never
-    finest: Count = 128  # picture size down to which pixels are evaluated one in stride^2
+    tolerance: NotNegative = 0.08  # largest colour step that is interpolated, of 1; 0 = never
+    finest: Count = 128  # about how many pixels a side are evaluated before others are interpolated
     n_held_out: Natural = 24  # held-out frames that are measured in the end, 0 = all

@@ -187,7 +187,7 @@ def predictor(features: Float[Tensor, "k 6"], shifts: Float[Tensor, "k 2"]) -> F
 def _gray(
     person: Person, frame: int, scale: float, labels: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gray picture of a frame and the worn-down mask of some labels, shrunk."""
+    """Grey picture of a frame and the worn-down mask of some labels, shrunk."""
     picture = cv2.cvtColor(np.asarray(person.frames[frame]), cv2.COLOR_RGB2GRAY)
     torso = np.isin(person.labels[frame], labels).astype(np.uint8)
     if scale != 1.0:

@@ -17,11 +17,23 @@ from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine, argument
 from geneface_kit.runs.record import every_run, named_run
 
-OF_THE_CHECKOUT = (
-    *("corpus", "ray-corpus", "notebooks", "reproduce", "ablations", "prove", "bench"),
-    *("export", "verify", "fuzz", "figures", "tables", "filmstrips", "test"),
-)
-"""The commands of notebooks/commands.py, which is no part of the package."""
+OF_THE_CHECKOUT = {
+    "corpus": "Read talking videos into training data.",
+    "ray-corpus": "The same by Ray, on a cluster.",
+    "notebooks": "Execute the notebooks and keep their outputs.",
+    "reproduce": "Execute every notebook for persons, seeds and methods.",
+    "ablations": "Make table C: every method on persons.",
+    "prove": "Judge motion methods on speakers they never heard.",
+    "bench": "Measure the speed of one part on this machine.",
+    "export": "Pack a run with all it came from, as an RO-Crate.",
+    "verify": "Check an exported run.",
+    "fuzz": "Feed damaged files to every reader, kill every stage.",
+    "figures": "Redraw figures/ from its data.",
+    "tables": "Put evaluations of several persons in one table each.",
+    "filmstrips": "Draw several persons, each driven by a recording.",
+    "test": "Run ruff, then every test and notebook.",
+}
+"""The commands of notebooks/commands.py, which is no part of the package, and what they do."""
 RunName = Annotated[str, given.argument("RUN", "its id, see `runs list`, or its folder")]
 
 
@@ -99,14 +111,14 @@ def talk(
 
 
 def settings(section: Annotated[str, argument("SECTION", "default: all")] = "") -> None:
-    """List settings: their defaults in each profile, what they may be and what they are."""
+    """List all settings. With defaults in each profile, what they may be and what they are."""
     from geneface_kit.pipeline.settings import described
 
     typer.echo("\n".join(described(section)))
 
 
 def persons() -> None:
-    """List the persons that are here or known: where they are, and their consent."""
+    """List the persons that are here or known. With where they are, and their consent."""
     from geneface_kit.person.stage import listed
 
     typer.echo("\n".join(listed()))
@@ -201,14 +213,14 @@ def _told_version(wanted: bool) -> bool:
     return wanted
 
 
-main = CommandLine(run, talk, settings, persons, networks, add_completion=True)
+main = CommandLine(run, talk, settings, persons, networks, name="geneface-kit", add_completion=True)
 main.command("all")(all_stages)
 runs = CommandLine(show, compare, rm)
 runs.command("list")(list_runs)
 main.add_typer(runs, name="runs", help="List, show, compare or remove runs.")
-for _name in OF_THE_CHECKOUT:
+for _name, _help in OF_THE_CHECKOUT.items():
     _options = {"ignore_unknown_options": True, "help_option_names": []}
-    main.command(_name, help="see its --help", context_settings=_options)(_of_the_checkout(_name))
+    main.command(_name, help=_help, context_settings=_options)(_of_the_checkout(_name))
 
 
 @main.callback()

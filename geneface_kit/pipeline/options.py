@@ -61,7 +61,7 @@ class CommandLine(typer.Typer):
     Called with arguments it returns the exit status. An error of its input is one sentence.
     """
 
-    def __init__(self, *functions: Callable[..., int | None], **options: bool):
+    def __init__(self, *functions: Callable[..., int | None], **options: bool | str):
         options = {"add_completion": False} | options
         super().__init__(rich_markup_mode=None, pretty_exceptions_enable=False, **options)
         for function in functions:
@@ -74,7 +74,8 @@ class CommandLine(typer.Typer):
         logging.getLogger("geneface_kit").setLevel(logging.INFO)
         try:
             with enough(Path.cwd()), handled(interrupt, signal.SIGTERM):
-                status = super().__call__(arguments, prog_name=called, standalone_mode=False) or 0
+                name = called or self.info.name or None
+                status = super().__call__(arguments, prog_name=name, standalone_mode=False) or 0
             if status == 130 and called is None:  # Ctrl-C or SIGTERM
                 typer.echo("interrupted: the same command goes on where it stopped", err=True)
             return status

@@ -38,9 +38,9 @@ class TalkConfig:
     max_s: NotNegative = 0.0  # seconds of the recording that are spoken; 0 means all of it (ours)
     temperature: NotNegative = 0.2  # spread of the draw from the flow prior; official code 1 (ours)
     lle_share: Share = 0.0  # share of each face taken from its nearest own faces; GeneFace++ 0.2
-    clamp_std: Positive = 2.5  # per-coordinate limit in the person's std (official code, grid road)
+    clamp_std: Positive = 2.5  # per-coordinate limit in the person's std (official code)
     smooth_frames: NotNegative = 0.7  # sigma of the Gaussian over time, frames; 0 = off (ours)
-    rest_in_silence: bool = True  # silent stretches close the mouth (official vanilla road)
+    rest_in_silence: bool = True  # silent stretches close the mouth (official code)
     blinks: Literal["clip", "none"] = "clip"  # the person's own eyes, or predicted ones
     head: Head = "clip"  # the person's own path to and fro, half of it, or none (ours)
     label: str = ""  # visible text in the picture; "" for none (ours)

@@ -1,4 +1,4 @@
-"""Adaptation: a person's motion is learnt, each loss has its switch, a still mouth is noticed."""
+"""Adaptation: a person's motion is learned, each loss has its switch, a still mouth is noticed."""
 
 import dataclasses
 import logging

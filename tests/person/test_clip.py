@@ -15,7 +15,7 @@ from geneface_kit.person import clip
 
 
 def gray_ramp(n: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
-    """Frame i is gray 4 i, so a frame tells its number."""
+    """Frame i is grey 4 i, so a frame tells its number."""
     return [np.full((height, width, 3), 4 * i, np.uint8) for i in range(n)]
 
 
@@ -93,7 +93,7 @@ def test_a_variable_rate_follows_the_time_stamps(tmp_path):
 
 
 def shades_of(frames) -> list[int]:
-    """Numbers of frames whose gray is 30 times their number."""
+    """Numbers of frames whose grey is 30 times their number."""
     return [round(float(frame.mean()) / 30) for frame in frames]
 
 

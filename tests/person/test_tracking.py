@@ -142,7 +142,7 @@ def test_canonical_landmarks_move_as_the_true_ones(name, size):
     """Within 0.02 eye distances, the mean of each point removed.
 
     The means are apart by 0.05 to 0.08: the mesh's point 234 is not the vertex that the truth
-    calls point 1 of the jaw, and its depth is a guess. Whatever is learnt sees the constant part
+    calls point 1 of the jaw, and its depth is a guess. Whatever is learned sees the constant part
     in training and in use alike.
     """
     found, true = tracked_demo(name, size).landmarks, truth(name).landmarks

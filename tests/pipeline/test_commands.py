@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def test_help_names_every_command(capsys):
     said = capsys.readouterr().out
     own = ["run", "all", "talk", "settings", "persons", "runs", "networks"]
     for name in (*own, *commands.OF_THE_CHECKOUT):
-        assert f"\n  {name} " in said
+        assert re.search(rf"\n  {name} +[A-Z].*\.\n", said)  # and says what it does
+    assert "..." not in said.partition("Commands:")[2]
     assert "--install-completion" in said
 
 
@@ -102,6 +104,13 @@ def test_names_are_completed(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main([], called="geneface-kit")
     assert "nerf" in capsys.readouterr().out
+
+
+def test_completion_is_of_the_script_however_the_kit_was_called():
+    asked = [sys.executable, "-m", "geneface_kit", "--show-completion", "bash"]
+    told = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(asked, capture_output=True, text=True, env=os.environ | told)
+    assert done.stdout.splitlines()[-1].endswith("_geneface_kit_completion geneface-kit")
 
 
 def test_run_makes_one_stage_with_the_options_given(made, capsys):

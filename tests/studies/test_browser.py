@@ -18,8 +18,10 @@ from pathlib import Path
 
 import geneface_kit_figures
 import nbformat
+import numpy as np
 import pytest
 
+from geneface_kit.person.clip import write_audio
 from notebooks.execution import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,7 @@ CHROMIUM = next(
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--autoplay-policy=no-user-gesture-required"]
+FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a microphone
 SETTINGS = {
     "notebook-extension/tracker": {
         "windowingMode": "none"
@@ -49,8 +52,9 @@ def ray(column, row, **chosen):
     return Ray(np.array([9.0]), np.array([1.0]), np.array([[1.0, 0, 0]]), 0.1, (8.0, 10.0), column)
 
 def say(sound, **chosen):
-    pictures = (np.full((256, 256, 3), 5 * k, np.uint8) for k in range(25))
-    return Film(sound, np.tile(FACE, (25, 1, 1)), pictures=pictures)
+    n = len(sound) // 640
+    pictures = (np.full((256, 256, 3), 5 * k % 250, np.uint8) for k in range(n))
+    return Film(sound, np.tile(FACE, (n, 1, 1)), pictures=pictures)
 
 values = {"level": range(0, 250, 10), "yaw": range(-20, 21), "pitch": range(-20, 21)}
 sound = np.zeros(16000, np.float32)
@@ -227,6 +231,21 @@ def test_a_panel_answers_to_mouse_keyboard_and_play_and_leaves_its_last_picture(
     panel.locator("button:has-text('stop')").wait_for()
     play.wait_for()  # a second of sound and 25 pictures later
     assert re.search(r"1\.0 s, drawn at \d+ frames a second", note.inner_text())
+    sound = clone.parent / "half_a_second.wav"
+    write_audio(sound, np.zeros(8000, np.float32))
+    with page.expect_file_chooser() as asked:
+        panel.get_by_text("open a recording").click()
+    asked.value.set_files(sound)
+    panel.locator(".gk-note", has_text=re.compile(r"^0\.5 s, drawn at")).wait_for()
+    panel.get_by_text("● record").click()
+    page.wait_for_timeout(1500)
+    panel.get_by_text("■ done").click()
+    panel.locator(".gk-note", has_text=re.compile(r"^[1-9]\d?\.\d s, drawn at")).wait_for()
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = async () => { throw Error('none') } }"
+    )
+    panel.get_by_text("● record").click()
+    panel.locator(".gk-note", has_text="no microphone: none").wait_for()
     dark(lab)
     lab.menu("File", "Save Notebook")
     path = clone / "notebooks" / "tiny.ipynb"
