@@ -96,7 +96,7 @@ class AdaptationTask(Task):
             "postnet": adam(postnet.parameters(), config.lr),
             "discriminator": adam(self.discriminator.parameters(), DISCRIMINATOR_LR),
         }
-        mean = who.landmarks[: who.n_train][who.found[: who.n_train]].mean(0)
+        mean = who.landmarks[who.trains].mean(0)
         corpus.check_unit(mean, who.name)
         self.adapter.mean.copy_(torch.from_numpy(mean))
         displaced = (who.landmarks - mean) / generator.unit

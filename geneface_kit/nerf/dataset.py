@@ -66,7 +66,7 @@ class RayDataset:
         self.person, self.size, self.focal = person, int(person.size), float(person.focal)
         self.free = free
         self.n_frames, self.n_train = n_frames, min(int(person.n_train), n_frames)
-        self.usable = torch.from_numpy(np.flatnonzero(np.asarray(person.found)[: self.n_train]))
+        self.usable = torch.from_numpy(np.flatnonzero(person.trains[:n_frames]))
         """Training frames that show the whole face."""
         if not len(self.usable):
             raise ValueError(f"no training frame of {person.name} shows a face; prepare it again")

@@ -62,7 +62,7 @@ class HeadTask(training.Task):
         name = losses.chosen_lips_loss(self.config.lips_loss)
         self.lips_loss = losses.lips_loss(name, dataset.device)
         """Of patches of lips, None for single pixels alone."""
-        lips = dataset.landmarks[: dataset.n_train, LIPS].mean((0, 1))
+        lips = dataset.landmarks[dataset.usable][:, LIPS].mean((0, 1))
         from_lips = camera.from_box(field.occupancy.centres()) - lips
         self.mouth = (from_lips / lips.new_tensor(MOUTH)).norm(dim=1) < 1
         """Cells of the mouth. Lips mostly hide them: left out, open ones show the background."""
@@ -80,7 +80,7 @@ class HeadTask(training.Task):
             n_speech = dataset.person.speech.features.shape[1]
             field = make_field(config, dataset.n_train, n_speech).to(dataset.device)
         occupancy = field.occupancy
-        field.learn_statistics(dataset.track(config.driven_by)[: dataset.n_train])
+        field.learn_statistics(dataset.track(config.driven_by)[dataset.usable])
         cell = BOX / occupancy.resolution
         points = camera.from_box(occupancy.centres()).cpu()
         occupancy.restrict(dataset.hull(points, reach=cell).to(dataset.device))

@@ -107,11 +107,11 @@ def _fidelity(image: HeadImage, reference: HeadImage) -> float:
 
 def _telling_frames(dataset: RayDataset) -> Sequence[tuple[int, float]]:
     """Training frames, and how many times as far from the mean face as they are to look at them."""
-    track = dataset.landmarks[: dataset.n_train].cpu()
-    spread = np.linspace(0, dataset.n_train - 1, min(FRAMES, dataset.n_train)).round().astype(int)
-    places = track[:, MOVING].flatten(1)
-    extremes = sorted({*places.argmin(0).tolist(), *places.argmax(0).tolist()})
-    frames = sorted({*spread.tolist(), *extremes})
+    usable = dataset.usable
+    spread = np.linspace(0, len(usable) - 1, min(FRAMES, len(usable))).round().astype(int)
+    places = dataset.landmarks[usable][:, MOVING].cpu().flatten(1)
+    extremes = usable[torch.cat([places.argmin(0), places.argmax(0)])].unique().tolist()
+    frames = sorted({*usable[spread].tolist(), *extremes})
     return [(frame, 1.0) for frame in frames] + [(frame, BEYOND) for frame in extremes]
 
 

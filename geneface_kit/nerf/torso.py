@@ -204,7 +204,7 @@ class TorsoTask(training.Task):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
             field = TorsoField(config, dataset.n_train, dataset.size).to(dataset.device)
-        numbers = field.raw_pose(dataset.poses[: dataset.n_train])
+        numbers = field.raw_pose(dataset.poses[dataset.usable])
         field.pose_mean.copy_(numbers.mean(0))
         field.pose_std.copy_(numbers.std(0, correction=0).clamp(min=1e-3))
         ever = np.zeros((dataset.size, dataset.size), bool)

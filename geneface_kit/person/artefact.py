@@ -48,10 +48,10 @@ class Person:
     labels: 0 background, 1 head, 2 neck, 3 torso; kinds: whether a label is sure, see
     `segmentation.label_kinds`; torso: RGBA painted on behind the chin; poses: camera-to-world, see
     `camera`; focal: pixels; landmarks: pose-free in eye distances, landmarks2d in pixels, with the
-    mean and std of the former; face_rects, lip_rects: x0, y0, x1, y1; found: whether a frame shows
-    the whole face and has sound: only such train; spans: first frame of each stretch, across whose
-    joints no frames are neighbours; speech: 2t steps and audio: t / 25 s at 16 kHz, both with the
-    offset corrected; n_train: the first frames that train, the rest is held out, see
+    mean and std of the former that train; face_rects, lip_rects: x0, y0, x1, y1; found: whether a
+    frame shows the whole face and has sound: only such train; spans: first frame of each stretch,
+    across whose joints no frames are neighbours; speech: 2t steps and audio: t / 25 s at 16 kHz,
+    both with the offset corrected; n_train: the first frames that train, the rest is held out, see
     `held_out_from`; data_kind: "synthetic" or "real"; report: see person.json; consent: the
     subject's statement, from NAME.consent.txt beside the clip, "" without one.
     """
@@ -83,6 +83,11 @@ class Person:
 
     def __len__(self) -> int:
         return len(self.poses)
+
+    @property
+    def trains(self) -> Bool[np.ndarray, " t"]:
+        """The frames that head, torso and lips are learned from: found, and not held out."""
+        return self.found & (np.arange(len(self)) < self.n_train)
 
     def stretches(self, start: int = 0, stop: int | None = None) -> list[slice]:
         """The parts of frames start .. stop - 1, all if not given, that hold no joint."""

@@ -19,7 +19,7 @@ from geneface_kit.person.segmentation import (
     refine_mask,
     smooth_labels,
 )
-from geneface_kit.person.spans import ONE, evenly_spaced, stretches, windows
+from geneface_kit.person.spans import ONE, evenly_spaced, held_out_from, stretches, windows
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 from geneface_kit.runs.arrays import write_image, write_npz
@@ -100,14 +100,17 @@ def write_tracks(
     spans: Int[np.ndarray, " k"],
     size: int,
 ) -> None:
-    """Poses, landmarks, their statistics and rectangles, and the spans, as tracks.npz."""
+    """Poses, landmarks, their statistics and rectangles, and the spans, as tracks.npz. Statistics
+    are of what trains, of all frames where nothing does."""
+    trains = found & (np.arange(len(found)) < held_out_from(spans, len(found)))
+    own = tracked.landmarks[trains | ~trains.any()]
     write_npz(
         folder / "tracks.npz",
         poses=tracked.poses,
         landmarks=tracked.landmarks,
         landmarks2d=tracked.landmarks2d,
-        landmark_mean=tracked.landmarks.mean(0),
-        landmark_std=tracked.landmarks.std(0),
+        landmark_mean=own.mean(0),
+        landmark_std=own.std(0),
         face_rects=_rects(tracked.landmarks2d, size, margin=0.1),
         lip_rects=_rects(tracked.landmarks2d[:, 48:60], size, margin=0.15, square=True),
         error_px=tracked.error_px,

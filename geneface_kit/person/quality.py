@@ -184,6 +184,7 @@ def _picture_measures(who: Person, background: Background) -> Facts:
 
 def _mouth_measures(who: Person, sound: np.ndarray, offset: Offset) -> Facts:
     mouth = mouth_shape(who.landmarks)
+    seen = who.found | ~who.found.any()
     return {
         "loudness_rms": float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))),
         "silent": clip.is_silent(sound),
@@ -192,9 +193,9 @@ def _mouth_measures(who: Person, sound: np.ndarray, offset: Offset) -> Facts:
         "offset_confidence": round(offset.confidence, 3),
         "offset_lags_s": [round(float(lag), 3) for lag in offset.lags],
         "offset_curve": [round(float(value), 4) for value in offset.curve],
-        "mouth_opening_std": float(mouth[:, 0].std()),
-        "moments": {"open": mouth[:, 0].argmax()},
-    } | mouth_coverage(mouth)
+        "mouth_opening_std": float(mouth[seen, 0].std()),
+        "moments": {"open": np.where(seen, mouth[:, 0], -np.inf).argmax()},
+    } | mouth_coverage(mouth[seen])
 
 
 def _look(

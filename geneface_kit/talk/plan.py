@@ -71,7 +71,7 @@ def plan(
     actor: Actor, audio: Float[np.ndarray, " n"], config: TalkConfig, generator: torch.Generator
 ) -> Plan:
     """What the face does for a recording of 16 kHz; the same generator state gives the same."""
-    person, trained = actor.person, actor.person.landmarks[: actor.person.n_train]
+    person = actor.person
     if 0 < config.max_s < len(audio) / SAMPLE_RATE:
         log.warning("only the first %g s of the recording are spoken (talk.max_s)", config.max_s)
         audio = audio[: max(1, round(config.max_s * SAMPLE_RATE))]
@@ -81,7 +81,8 @@ def plan(
     displacements = actor.motion.sample(speech, temperature=config.temperature, generator=generator)
     adapted = np.asarray(actor.adaptation.apply(displacements, speech), np.float32)
     if config.lle_share:  # each face moves towards the person's nearest tracked ones
-        flat, own = (torch.from_numpy(np.array(one)).flatten(1) for one in (adapted, trained))
+        pairs = (adapted, person.landmarks[person.trains])
+        flat, own = (torch.from_numpy(np.array(one)).flatten(1) for one in pairs)
         pulled = project_onto_neighbours(flat, own, share=config.lle_share, ridge=1e-3)
         adapted = pulled.unflatten(1, (68, 3)).numpy()
     silent = silent_frames(loud := loudness(audio))

@@ -62,11 +62,11 @@ def postprocess(
     limit[BROWS, :2] = limit[EYES, :2] = config.clamp_std / 2
     reach, mean = limit * person.landmark_std, person.landmark_mean
     landmarks = mean + np.clip(landmarks - mean, -reach, reach)
-    own_opening = mouth_opening(person.landmarks)
+    own_opening = mouth_opening(person.landmarks[person.trains])
     if config.smooth_frames:
         landmarks = _smooth(landmarks, own_opening, config.smooth_frames)
     if config.rest_in_silence:
-        rest = _rest(person, own_opening)
+        rest = _rest(person)
         ahead = np.concatenate([silent, np.ones(LEAD, bool)])
         resting = np.lib.stride_tricks.sliding_window_view(ahead, LEAD + 1).all(axis=1)
         # 5 frames of fade, centred on the edge.
@@ -159,9 +159,9 @@ def _smooth(landmarks: np.ndarray, own_opening: np.ndarray, sigma: float) -> np.
     return smooth
 
 
-def _rest(person: Person, opening: np.ndarray) -> np.ndarray:
-    """(68, 3): mean of the most closed fifth of the person's silent frames, or of all frames."""
-    silent = silent_frames(loudness(person.audio))[: len(opening)]
-    frames = np.flatnonzero(silent) if silent.sum() >= 5 else np.arange(len(opening))
-    closest = frames[np.argsort(opening[frames])[: max(1, len(frames) // 5)]]
-    return person.landmarks[closest].mean(axis=0)
+def _rest(person: Person) -> np.ndarray:
+    """(68, 3): mean of the most closed fifth of the silent frames that train, or of all of them."""
+    silent = person.trains & silent_frames(loudness(person.audio))[: len(person)]
+    faces = person.landmarks[silent if silent.sum() >= 5 else person.trains]
+    closest = np.argsort(mouth_opening(faces))[: max(1, len(faces) // 5)]
+    return faces[closest].mean(axis=0)

@@ -44,7 +44,7 @@ def judge(planned: Plan, actor: Actor, seen: Look) -> tuple[Check, ...]:
 
 def motion_ratio(actor: Actor, planned: Plan) -> float:
     """Spread of a plan's mouth opening over that of the person's own clip."""
-    own = float(mouth_opening(actor.person.landmarks).std())
+    own = float(mouth_opening(actor.person.landmarks[actor.person.found]).std())
     return float(mouth_opening(planned.landmarks).std()) / max(own, 1e-6)
 
 
@@ -74,8 +74,7 @@ def sync_scores(
 def sync_curve(planned: Plan, actor: Actor) -> tuple[Lags, Lags]:
     """Lags in seconds and the sync expert's mean score at each; positive: the sound is late.
     Windows that lie in silence do not count. Needs 2 * LAGS + WINDOW frames of speech."""
-    mean = actor.person.landmarks[: actor.person.n_train].mean(axis=0)
-    motion = (planned.landmarks - mean) / actor.motion.unit
+    motion = (planned.landmarks - actor.person.landmark_mean) / actor.motion.unit
     starts = range(LAGS, len(motion) - WINDOW + 1 - LAGS)
     spoken = [k for k in starts if not planned.silent[k : k + WINDOW].any()]
     lags, scores = range(-LAGS, LAGS + 1), np.zeros(2 * LAGS + 1, np.float32)
@@ -99,7 +98,7 @@ def _lag(planned: Plan, actor: Actor) -> Check:
 
 def _beyond(planned: Plan, person: Person) -> Check:
     """How far the head turns from every pose that was trained on, degrees."""
-    trained = person.poses[: person.n_train][person.found[: person.n_train], :3, :3].reshape(-1, 9)
+    trained = person.poses[person.trains, :3, :3].reshape(-1, 9)
     away, _ = cKDTree(trained).query(planned.poses[:, :3, :3].reshape(-1, 9))
     # of rotations an angle apart the matrices differ by 8^(1/2) times the sine of its half
     degrees = np.rad2deg(2 * np.arcsin(np.minimum(1, away / 8**0.5)))
@@ -113,6 +112,6 @@ def _strangeness(landmarks: np.ndarray, person: Person) -> float:
     frames are (medians)."""
     part = [*range(17), *range(68)[LIPS]]
     own, spoken = (one[:, part].reshape(len(one), -1) for one in (person.landmarks, landmarks))
-    tree, unseen = cKDTree(own[: person.n_train]), own[person.n_train :]
+    tree, unseen = cKDTree(own[person.trains]), own[person.found & ~person.trains]
     usual = np.median(tree.query(unseen)[0]) if len(unseen) else 0.0
     return float(np.median(tree.query(spoken)[0]) / max(usual, 1e-6))

@@ -8,8 +8,9 @@ import pytest
 from geneface_kit_figures.faces import gt_image, head_image
 from geneface_kit_figures.report import pose_leak
 
-from geneface_kit.person import camera, clip, demo, files, framing, landmarks, quality
+from geneface_kit.person import camera, clip, demo, files, framing, landmarks, quality, spans
 from geneface_kit.person import stage as person
+from geneface_kit.person.tracking import track
 
 
 def test_shapes_and_split(demo_person):
@@ -27,10 +28,22 @@ def test_the_demo_says_that_it_is_synthetic(demo_person):
     assert demo_person.data_kind == "synthetic" and demo_person.name == "demo"
 
 
-def test_statistics_are_those_of_the_landmarks(demo_person):
+def test_statistics_are_those_of_the_landmarks_that_train(demo_person):
     p = demo_person
-    assert np.allclose(p.landmark_mean, p.landmarks.mean(0), atol=1e-6)
-    assert np.allclose(p.landmark_std, p.landmarks.std(0), atol=1e-6)
+    assert np.allclose(p.landmark_mean, p.landmarks[: p.n_train].mean(0), atol=1e-6)
+    assert np.allclose(p.landmark_std, p.landmarks[: p.n_train].std(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("seen", [range(2, 22), ()])
+def test_hidden_faces_are_in_no_statistic_unless_nothing_is_seen(tmp_path, seen):
+    points = np.random.default_rng(0).normal(size=(33, 68, 3)).astype(np.float32)
+    poses, error = np.tile(np.eye(4), (33, 1, 1)), np.zeros(33)
+    tracked = track.Track(poses, 30.0, points, 10 * points[..., :2], error)
+    found = np.isin(np.arange(33), [*seen, 31] if seen else [])  # 31 is held out
+    files.write_tracks(tmp_path, tracked, found, spans.ONE, 16)
+    written, own = np.load(tmp_path / "tracks.npz"), points[list(seen) or slice(None)]
+    assert np.allclose(written["landmark_mean"], own.mean(0), atol=1e-6)
+    assert np.allclose(written["landmark_std"], own.std(0), atol=1e-6)
 
 
 def test_rectangles_hold_their_points(demo_person):

@@ -353,6 +353,25 @@ def test_neighbours_take_away_what_the_person_never_does(actor):
     assert np.abs(opened[0] - opened[1]).max() < 0.02
 
 
+def test_faces_that_are_hidden_or_held_out_are_no_example(actor):
+    """Neither of a face, nor of a mouth at rest, nor of how closed it is."""
+    audio = np.concatenate([acting.sound(1.0), np.zeros(16_000, np.float32)])
+    whole = actor.person
+    hidden = (np.arange(len(whole)) % 3 == 0) | (np.arange(len(whole)) >= whole.n_train)
+    strayed = whole.landmarks.copy()
+    strayed[hidden, 60:] = strayed[hidden, 60:].mean(1, keepdims=True)  # wide lips that meet
+    hiding = replace(whole, found=~hidden, landmarks=strayed)
+    faces = [
+        planned(replace(actor, person=who), audio, lle_share=0.5, blinks="none").landmarks
+        for who in (
+            replace(hiding, landmarks=whole.landmarks),
+            hiding,
+            replace(whole, landmarks=strayed),
+        )
+    ]
+    assert np.abs(faces[0] - faces[1]).max() < 1e-6 < 0.01 < np.abs(faces[1] - faces[2]).max()
+
+
 @pytest.mark.slow
 def test_sound_and_picture_stay_in_step_for_ten_minutes(tmp_path):
     """Clicks at 1 s, 5 min and 9 min 59 s are heard within 20 ms of the flash that shows them."""

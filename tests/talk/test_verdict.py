@@ -63,7 +63,7 @@ def judge(plan, actor):
 
 def centred(opening, actor):
     """Openings as the ear hears them: displacements from the person's mean."""
-    mean = actor.person.landmarks[: actor.person.n_train].mean(0)
+    mean = actor.person.landmark_mean
     return opening - (mean[62, 1] - mean[66, 1])
 
 
@@ -90,6 +90,23 @@ def test_late_sound_and_strange_faces_fail_with_their_stage(actor):
     strange.landmarks[:, 48:] += 0.5
     failed = [check.name for check in judge(strange, actor) if not check.fine]
     assert failed == ["distance to the person's own faces"]
+
+
+def test_frames_whose_face_is_hidden_are_no_measure_of_a_talk(actor):
+    """What a detector puts there, and how the head is held, changes no check."""
+    whole, noise = actor.person, np.random.default_rng(0)
+    hidden = np.arange(len(whole)) % 4 == 0
+    hiding = replace(whole, found=~hidden)
+    strayed, turned = whole.landmarks.copy(), whole.poses.copy()
+    strayed[hidden] += noise.normal(0, 0.3, strayed[hidden].shape)
+    turned[hidden] = np.eye(4)
+    plan = planned(curve(80), centred(curve(80), actor))
+    other = replace(hiding, landmarks=strayed, poses=turned)
+    values = [
+        [check.value for check in judge(plan, replace(actor, person=who))]
+        for who in (hiding, other, replace(other, found=whole.found))
+    ]
+    assert values[0] == values[1] and values[1] != values[2]
 
 
 def test_silence_is_not_measured(actor):
