@@ -15,6 +15,7 @@ import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 from geneface_kit.runs import replacing
+from geneface_kit.runs.ranges import one_of
 
 Parameter = bool | int | float | str
 
@@ -30,9 +31,7 @@ def source_of(name: str) -> Path:
 
     Raises: ValueError for an unknown one.
     """
-    if name.removesuffix(".ipynb") not in NAMES:
-        raise ValueError(f"unknown notebook {name!r}: choose one of {', '.join(NAMES)}")
-    return FOLDER / f"{name.removesuffix('.ipynb')}.ipynb"
+    return FOLDER / f"{one_of('notebook', name.removesuffix('.ipynb'), NAMES)}.ipynb"
 
 
 def execute(name: str, out: Path, parameters: Mapping[str, Parameter]) -> None:

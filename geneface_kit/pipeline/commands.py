@@ -143,7 +143,10 @@ def list_runs(
     out: given.Out = "",
 ) -> None:
     """List the runs, the last made at the end."""
-    for one in every_run(out):
+    found = every_run(out)
+    if not found:
+        typer.echo("no runs yet: `run STAGE PERSON` makes one")
+    for one in found:
         if person in ("", one.subject) and stage in ("", one.stage):
             size = sum(one.facts.get("sizes", {}).values()) / 1e6
             when = time.localtime((one.folder / "run.json").stat().st_mtime)

@@ -29,9 +29,10 @@ from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
 from geneface_kit.pipeline.require import require
-from geneface_kit.pipeline.settings import Settings, resolve
+from geneface_kit.pipeline.settings import Settings, parse, resolve
 from geneface_kit.runs import root, training, write_json
 from geneface_kit.runs.files import read_json
+from notebooks.commands import seeds_of
 
 FILES = {"minutes": "minutes", "seconds": "few_seconds"}
 MEASURES = {
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=FILES)
     parser.add_argument("persons", nargs="+", metavar="PERSON")
-    parser.add_argument("--numbers", required=True, help="of updates, or of seconds")
+    parser.add_argument("--numbers", required=True, type=seeds_of, help="of updates, or of seconds")
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
     parser.add_argument("--seed", type=int, default=0)
@@ -90,19 +91,20 @@ def main(arguments: list[str] | None = None) -> int:
         run = require("person", name, **how)
         person = person_stage.load(run.folder)
         facts[f"run of {name}"] = run.folder.name
-        for number in map(int, chosen.numbers.split(",")):
-            settings, key = resolve(chosen.profile, chosen.set), {"seconds": number}
-            n_train, end = min(FPS * number, person.n_train), len(person)
+        for number in chosen.numbers:
             if chosen.what == "minutes":
-                head = dataclasses.replace(settings.head, steps=number)
-                settings, key = dataclasses.replace(settings, head=head), {}
+                changes, key = {"head.steps": number}, {}
                 n_train, end = int(0.9 * person.n_train), person.n_train
+            else:
+                n_train, end = min(FPS * number, person.n_train), len(person)
+                changes, key = {}, {"seconds": n_train / FPS}
+            settings = resolve(chosen.profile, parse(chosen.set) | changes)
             row = {"person": name, "seed": chosen.seed} | key
             row |= learned(person, settings, n_train, end, chosen.seed)
             table = pd.concat([table, pd.DataFrame([row])])
             same = ["person", "seed", *(key or ["updates"])]
             table = table.drop_duplicates(same, keep="last").sort_values(same)
-            table.to_csv(path, index=False)
+            table.to_csv(path, index=False, float_format="%g")
             kept = [
                 arg for arg in given if arg not in ("--out", chosen.out, "--to", str(chosen.to))
             ]

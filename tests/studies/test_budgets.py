@@ -33,6 +33,12 @@ def test_budgets_are_chosen_on_frames_that_no_table_looks_at(monkeypatch, tmp_pa
     }
 
 
+def test_a_row_tells_the_seconds_that_the_clip_has(monkeypatch, tmp_path):
+    asked, person = recorded(monkeypatch, tmp_path, "seconds", "ada", "--numbers", "1000")
+    assert asked[0][1] == person.n_train
+    assert pd.read_csv(tmp_path / "few_seconds.csv")["seconds"].tolist() == [person.n_train / 25]
+
+
 def test_rows_of_other_numbers_and_persons_are_kept(monkeypatch, tmp_path):
     recorded(monkeypatch, tmp_path, "minutes", "ada", "--numbers", "10")
     recorded(monkeypatch, tmp_path, "minutes", "ada", "bob", "--numbers", "10,20")
