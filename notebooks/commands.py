@@ -45,10 +45,10 @@ def study_of(kind: type[Study], persons: list[str], seeds: str, methods: str, **
     return kind(persons=tuple(persons), seeds=seeds_of(seeds), methods=several(methods), **more)
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """The numbers of an option `--seeds`. Raises: ValueError."""
+def seeds_of(text: str, option: str = "--seeds") -> tuple[int, ...]:
+    """The numbers of an option. Raises: ValueError."""
     if not all(part.isdigit() for part in several(text)):
-        raise ValueError(f"--seeds must look like 0,1,2, got {text!r}")
+        raise ValueError(f"{option} must look like 0,1,2, got {text!r}")
     return tuple(int(part) for part in several(text))
 
 

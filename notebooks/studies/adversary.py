@@ -6,17 +6,17 @@ that neither trained nor picked the weights. Writes adversary.csv, a line a run,
 adversary.json, means and standard deviations over all runs.
 """
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
 from geneface_kit.pipeline.require import require
 from geneface_kit.runs import Run, root, write_json
-from notebooks.commands import seeds_of
+from notebooks import commands
 
 __all__ = ["main", "row_of", "summary"]
 
@@ -54,28 +54,30 @@ def summary(rows: Sequence[Row]) -> dict[str, float | int | list[float]]:
     return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line, makes the runs and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("persons", nargs="+", metavar="PERSON")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--profile", default="auto", help="smoke, cpu or paper")
-    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    parser.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-    parser.add_argument("--to", default=root() / "figures", type=Path, help="folder of the table")
-    chosen = parser.parse_args(arguments)
-    how = {"profile": chosen.profile, "overrides": chosen.set, "out": chosen.out}
+def adversary(
+    persons: commands.Persons,
+    seeds: commands.Seeds = "0,1,2",
+    profile: given.Profile = "auto",
+    overrides: given.Overrides = "",
+    out: given.Out = "",
+    to: commands.To = None,
+) -> None:
+    """Adapt to each person with each seed and write what the runs say."""
+    how = {"profile": profile, "overrides": overrides, "out": out}
+    to = to or root() / "figures"
     rows = [
         row_of(require("adaptation", name, seed=seed, **how))
-        for seed in seeds_of(chosen.seeds)
-        for name in chosen.persons
+        for seed in commands.seeds_of(seeds)
+        for name in persons
     ]
-    pd.DataFrame(rows).to_csv(chosen.to / "adversary.csv", index=False)
-    told = {"--seeds": chosen.seeds, "--profile": chosen.profile, "--set": chosen.set}
+    pd.DataFrame(rows).to_csv(to / "adversary.csv", index=False)
+    told = {"--seeds": seeds, "--profile": profile, "--set": overrides}
     options = [one for option in told.items() if option[1] for one in option]
-    command = ["python", "-m", "notebooks.studies.adversary", *chosen.persons, *options]
-    write_json(chosen.to / "adversary.json", summary(rows) | {"command": shlex.join(command)})
-    return 0
+    command = ["python", "-m", "notebooks.studies.adversary", *persons, *options]
+    write_json(to / "adversary.json", summary(rows) | {"command": shlex.join(command)})
+
+
+main = CommandLine(adversary)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,17 @@ clip's. Heads are seen over the empty background, driven by tracked landmarks. W
 few_seconds.csv, rows of other persons and numbers kept, and how they were made beside it.
 """
 
-import argparse
 import dataclasses
 import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
+import typer
 
 from geneface_kit.evaluation.scores import score_pictures
 from geneface_kit.metrics.networks import NotMeasured
@@ -28,11 +29,13 @@ from geneface_kit.nerf.verdict import DETAIL, Look
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine, argument, one_of
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Settings, parse, resolve
 from geneface_kit.runs import root, training, write_json
 from geneface_kit.runs.files import read_json
-from notebooks.commands import seeds_of
+from notebooks import commands
 
 FILES = {"minutes": "minutes", "seconds": "few_seconds"}
 MEASURES = {
@@ -69,51 +72,50 @@ def learned(
     return {"updates": settings.head.steps, "minutes": minutes, "n_frames": len(frames)} | found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line, trains and writes after every head."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=FILES)
-    parser.add_argument("persons", nargs="+", metavar="PERSON")
-    parser.add_argument("--numbers", required=True, type=seeds_of, help="of updates, or of seconds")
-    parser.add_argument("--profile", default="cpu")
-    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-    parser.add_argument("--to", default=root() / "figures", type=Path)
-    given = sys.argv[1:] if arguments is None else arguments
-    chosen = parser.parse_args(arguments)
-    path = chosen.to / f"{FILES[chosen.what]}.csv"
+def budgets(
+    what: Annotated[str, argument("WHAT", ", ".join(FILES), **one_of("budget", FILES))],
+    persons: commands.Persons,
+    numbers: Annotated[str, typer.Option(metavar="1000,3000", help="of updates, or of seconds")],
+    profile: commands.Profile = "cpu",
+    overrides: given.Overrides = "",
+    seed: given.Seed = 0,
+    out: given.Out = "",
+    to: commands.To = None,
+) -> None:
+    """Train heads of several budgets and write, after each, how good they are."""
+    updates, settings = what == "minutes", {}
+    for number in commands.seeds_of(numbers, "--numbers"):
+        changes = {"head.steps": number} if updates else {}
+        settings[number] = resolve(profile, parse(overrides) | changes)
+    told = {"--numbers": numbers, "--profile": profile, "--set": overrides, "--seed": str(seed)}
+    options = [one for option in told.items() if option[1] for one in option]
+    command = shlex.join(["python", "-m", "notebooks.studies.budgets", what, *persons, *options])
+    path = (to or root() / "figures") / f"{FILES[what]}.csv"
     about = path.with_suffix(".json")
     table = pd.read_csv(path) if path.exists() else pd.DataFrame()
     facts = read_json(about) if about.exists() else {}
-    for name in chosen.persons:
-        how = {"profile": chosen.profile, "overrides": chosen.set, "out": chosen.out}
-        run = require("person", name, **how)
+    for name in persons:
+        run = require("person", name, profile=profile, overrides=overrides, out=out)
         person = person_stage.load(run.folder)
         facts[f"run of {name}"] = run.folder.name
-        for number in chosen.numbers:
-            if chosen.what == "minutes":
-                changes, key = {"head.steps": number}, {}
-                n_train, end = int(0.9 * person.n_train), person.n_train
-            else:
+        for number, chosen in settings.items():
+            n_train, end, key = int(0.9 * person.n_train), person.n_train, {}
+            if not updates:
                 n_train, end = min(FPS * number, person.n_train), len(person)
-                changes, key = {}, {"seconds": n_train / FPS}
-            settings = resolve(chosen.profile, parse(chosen.set) | changes)
-            row = {"person": name, "seed": chosen.seed} | key
-            row |= learned(person, settings, n_train, end, chosen.seed)
+                key = {"seconds": n_train / FPS}
+            row = {"person": name, "seed": seed} | key
+            row |= learned(person, chosen, n_train, end, seed)
             table = pd.concat([table, pd.DataFrame([row])])
             same = ["person", "seed", *(key or ["updates"])]
             table = table.drop_duplicates(same, keep="last").sort_values(same)
             table.to_csv(path, index=False, float_format="%g")
-            kept = [
-                arg for arg in given if arg not in ("--out", chosen.out, "--to", str(chosen.to))
-            ]
-            command = f"python -m notebooks.studies.budgets {shlex.join(kept)}"
-            commands = [*facts.get(f"commands of {name}", ()), command]
-            facts |= {f"commands of {name}": [*dict.fromkeys(commands)], "n": len(table)}
+            calls = [*facts.get(f"commands of {name}", ()), command]
+            facts |= {f"commands of {name}": [*dict.fromkeys(calls)], "n": len(table)}
             write_json(about, facts)
-    sys.stdout.write(f"{table.to_string(index=False)}\n")
-    return 0
+    typer.echo(table.to_string(index=False))
+
+
+main = CommandLine(budgets)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ head and torso learned together. Writes head_border.csv and head_border.png: a r
 worst frame of the finished avatar: true, apart, together.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import typer
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
@@ -23,8 +22,11 @@ from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.held_out import border_band
 from geneface_kit.person import stage as person_stage
+from geneface_kit.pipeline import options as given
+from geneface_kit.pipeline.options import CommandLine
 from geneface_kit.pipeline.require import require
 from geneface_kit.runs import root
+from notebooks import commands
 
 __all__ = ["border_quality", "main", "rows_of"]
 
@@ -78,20 +80,18 @@ def rows_of(
     return rows, np.concatenate([truth[worst], *(shown[worst] for shown in pictures.values())], 1)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Reads the command line, makes the runs and writes table and strip."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("persons", nargs="+", metavar="PERSON")
-    parser.add_argument("--profile", default="auto", help="smoke, cpu or paper")
-    parser.add_argument("--set", default="", metavar="a.b=1,c.d=x", help="override settings")
-    parser.add_argument("--out", default="", help="folder of all runs (default: runs/)")
-    place = root() / "figures"
-    parser.add_argument("--to", default=place, type=Path, help="folder of table and strip")
-    chosen = parser.parse_args(arguments)
-    how = {"profile": chosen.profile, "overrides": chosen.set, "out": chosen.out}
+def head_border(
+    persons: commands.Persons,
+    profile: given.Profile = "auto",
+    overrides: given.Overrides = "",
+    out: given.Out = "",
+    to: commands.To = None,
+) -> None:
+    """Make the heads of persons and write a table and a strip of their borders."""
+    to = to or root() / "figures"
     rows, strips = [], []
-    for name in chosen.persons:
-        run = require("nerf", name, **how)
+    for name in persons:
+        run = require("nerf", name, profile=profile, overrides=overrides, out=out)
         person = person_stage.load(run.parents["person"].folder)
         avatars = {
             way: nerf_stage.load(run.folder, person, together=together)
@@ -106,15 +106,16 @@ def main(arguments: list[str] | None = None) -> int:
         np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=255)
         for strip in strips
     ]
-    table.to_csv(chosen.to / "head_border.csv", index=False)
-    Image.fromarray(np.concatenate(strips)).save(chosen.to / "head_border.png")
-    sys.stdout.write(f"{table.to_string(index=False)}\n")
-    return 0
+    table.to_csv(to / "head_border.csv", index=False)
+    Image.fromarray(np.concatenate(strips)).save(to / "head_border.png")
+    typer.echo(table.to_string(index=False))
 
 
 def _gradient(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 2"]:
     return np.stack(np.gradient(picture.mean(-1) / 255), -1)
 
+
+main = CommandLine(head_border)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -33,6 +33,12 @@ def test_budgets_are_chosen_on_frames_that_no_table_looks_at(monkeypatch, tmp_pa
     }
 
 
+def test_a_number_out_of_range_is_refused_before_anything_is_made(tmp_path, capsys):
+    assert budgets.main(["minutes", "demo", "--numbers", "0", "--out", str(tmp_path)]) == 2
+    assert "'head.steps' must be a whole number of at least 1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_row_tells_the_seconds_that_the_clip_has(monkeypatch, tmp_path):
     asked, person = recorded(monkeypatch, tmp_path, "seconds", "ada", "--numbers", "1000")
     assert asked[0][1] == person.n_train
@@ -50,6 +56,6 @@ def test_rows_of_other_numbers_and_persons_are_kept(monkeypatch, tmp_path):
     assert facts["n"] == 4 and facts["run of bob"] == "person-x"
     command = "python -m notebooks.studies.budgets minutes ada"
     assert facts["commands of ada"] == [
-        f"{command} --numbers 10",
-        f"{command} bob --numbers 10,20",
+        f"{command} --numbers 10 --profile cpu --seed 0",
+        f"{command} bob --numbers 10,20 --profile cpu --seed 0",
     ]

@@ -4,7 +4,6 @@
 forwards and backwards until it is long enough, prepares it as a person and prints what that took.
 """
 
-import argparse
 import json
 import sys
 import threading
@@ -12,12 +11,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from jaxtyping import UInt8
 
 from geneface_kit.person import clip
 from geneface_kit.person import stage as person
+from geneface_kit.pipeline.options import CommandLine, argument
+from geneface_kit.pipeline.settings import resolve
 
 STEP_S = 0.2
 """Seconds between two looks at the memory."""
@@ -87,19 +90,21 @@ def measure(source: Path, folder: Path, config: person.PersonConfig) -> Usage:
     )
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--size", type=int, default=512)
-    chosen = parser.parse_args()
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    long = chosen.folder / "long.mp4"
-    lengthen(chosen.clip, long, minutes=chosen.minutes, size=chosen.size)
-    usage = measure(long, chosen.folder / "person", person.PersonConfig(size=chosen.size))
-    sys.stdout.write(json.dumps(asdict(usage)) + "\n")
+def endurance(
+    source: Annotated[Path, argument("CLIP", "to be made longer")],
+    folder: Annotated[Path, argument("FOLDER", "for the longer clip and the person")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="of the longer clip")] = 5.0,
+    size: Annotated[int, typer.Option(help="of its pictures, pixels")] = 512,
+) -> None:
+    """Prepare a long clip and say what memory and time that took."""
+    config = resolve("smoke", {"person.size": size}).person
+    folder.mkdir(parents=True, exist_ok=True)
+    long = lengthen(source, folder / "long.mp4", minutes=minutes, size=size)
+    typer.echo(json.dumps(asdict(measure(long, folder / "person", config))))
+
+
+main = CommandLine(endurance)
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(main())

@@ -7,11 +7,12 @@ speakers with 95 % bootstrap intervals. Nothing is searched or calibrated: each 
 it in step.
 """
 
-import argparse
-from pathlib import Path
+import sys
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import typer
 from jaxtyping import Float
 
 from geneface_kit.metrics.formulas import closed_below, closures, closures_met, pearson
@@ -19,8 +20,10 @@ from geneface_kit.motion.weights import load
 from geneface_kit.person import corpus
 from geneface_kit.person.clip import FPS
 from geneface_kit.person.mouth import mouth_shape
+from geneface_kit.pipeline.options import CommandLine, several
 from geneface_kit.pipeline.settings import resolve
 from geneface_kit.runs import root, write_json
+from notebooks import commands
 from notebooks.studies.unheard_speakers.baselines import Ridge
 
 MEASURES = ("r_opening", "r_width", "r_velocity", "std_ratio", "closures_met")
@@ -83,22 +86,24 @@ def summary(clips: pd.DataFrame, speakers: pd.DataFrame) -> dict[str, object]:
     return found
 
 
-def main() -> None:
-    """Reads the command line, judges and writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="videos, as `corpus` reads them")
-    parser.add_argument("--heard", required=True, help="speakers the weights have heard")
-    parser.add_argument("--to", type=Path, default=root() / "figures")
-    chosen = parser.parse_args()
-    config = resolve("cpu", {"corpus.folder": chosen.folder}).corpus
-    heard = set(chosen.heard.split(","))
-    clips = judged(corpus.prepare(config), config, heard)
+def shipped(
+    folder: commands.Videos,
+    heard: Annotated[str, typer.Option(metavar="a,b,c", help="speakers the weights have heard")],
+    to: commands.To = None,
+) -> None:
+    """Judge the shipped generator on the speakers of a folder and write what it scores."""
+    config = resolve("cpu", {"corpus.folder": folder}).corpus
+    to = to or root() / "figures"
+    clips = judged(corpus.prepare(config), config, set(several(heard)))
     speakers = clips.groupby(["speaker", "method"], as_index=False).mean()
-    speakers.to_csv(chosen.to / "unheard_speakers.csv", index=False, float_format="%.4g")
+    speakers.to_csv(to / "unheard_speakers.csv", index=False, float_format="%.4g")
     command = "python -m notebooks.studies.unheard_speakers.shipped FOLDER --heard"
-    about = {"command": f"{command} {chosen.heard}"}
-    write_json(chosen.to / "unheard_speakers.json", summary(clips, speakers) | about)
+    about = {"command": f"{command} {heard}"}
+    write_json(to / "unheard_speakers.json", summary(clips, speakers) | about)
+
+
+main = CommandLine(shipped)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
