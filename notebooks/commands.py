@@ -1,32 +1,40 @@
 """Commands: those of `python -m geneface_kit` that are no part of the package but of a checkout."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
-from geneface_kit.pipeline.options import METHODS, PROFILES, argument, one_of, several
+from geneface_kit.pipeline.options import (
+    METHODS,
+    PROFILES,
+    CommandLine,
+    argument,
+    one_of,
+    several,
+)
 
 Study = TypeVar("Study")
 STUDIES = "notebooks.studies"
 PROGRAMS = {
-    "corpus": f"{STUDIES}.ray_corpus",
-    "notebooks": "notebooks",
-    "test": "tests",
-    "reproduce": f"{STUDIES}.reproduction",
-    "ablations": f"{STUDIES}.ablations",
-    "prove": f"{STUDIES}.unheard_speakers",
-    "bench": f"{STUDIES}.speed",
-    "ray-corpus": f"{STUDIES}.ray_corpus",
-    "export": f"{STUDIES}.crates",
-    "verify": f"{STUDIES}.crates",
-    "fuzz": f"{STUDIES}.fuzz",
-    "figures": "geneface_kit_figures",
-    "tables": "geneface_kit_figures",
-    "filmstrips": "geneface_kit_figures",
+    "corpus": (f"{STUDIES}.ray_corpus", "Read talking videos into training data."),
+    "ray-corpus": (f"{STUDIES}.ray_corpus", "The same by Ray, on a cluster."),
+    "notebooks": ("notebooks", "Execute the notebooks and keep their outputs."),
+    "reproduce": (f"{STUDIES}.reproduction", "Execute all notebooks for persons and seeds."),
+    "ablations": (f"{STUDIES}.ablations", "Make table C: every method on persons."),
+    "prove": (f"{STUDIES}.unheard_speakers", "Judge methods on speakers they never heard."),
+    "bench": (f"{STUDIES}.speed", "Measure the speed of one part on this machine."),
+    "export": (f"{STUDIES}.crates", "Pack a run with all it came from, as an RO-Crate."),
+    "verify": (f"{STUDIES}.crates", "Check an exported run."),
+    "fuzz": (f"{STUDIES}.fuzz", "Feed damaged files to every reader, kill every stage."),
+    "figures": ("geneface_kit_figures", "Redraw figures/ from its data."),
+    "tables": ("geneface_kit_figures", "Put evaluations of several persons in one table."),
+    "filmstrips": ("geneface_kit_figures", "Draw several persons, driven by recordings."),
+    "test": ("tests", "Run ruff, then every test and notebook."),
 }
-"""Command -> the folder whose program has it."""
+"""Command -> the folder whose program has it, and what it does."""
 
 
 Persons = Annotated[list[str], argument("PERSON", "the demo (default), clips' names or paths")]
@@ -52,9 +60,23 @@ def seeds_of(text: str, option: str = "--seeds") -> tuple[int, ...]:
     return tuple(int(part) for part in several(text))
 
 
+def add_to(main: CommandLine) -> None:
+    """Adds these commands to the kit's; their programs are loaded when they are called."""
+    options = {"ignore_unknown_options": True, "help_option_names": []}
+    for name, (_, about) in PROGRAMS.items():
+        main.command(name, help=about, context_settings=options)(_called(name))
+
+
+def _called(name: str) -> Callable[[list[str]], int]:
+    def call(told: Annotated[list[str], argument("...", "see its --help")] = ()) -> int:
+        return run(name, list(told))
+
+    return call
+
+
 def run(name: str, told: list[str]) -> int:
     """Runs a command with its own arguments; the exit status."""
-    program = importlib.import_module(f"{PROGRAMS[name]}.__main__").main
+    program = importlib.import_module(f"{PROGRAMS[name][0]}.__main__").main
     if len(program.registered_commands) == 1:  # such a program does not name its command
         return program(told, called=f"geneface-kit {name}")
     return program([name, *told], called="geneface-kit")

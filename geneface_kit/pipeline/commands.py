@@ -5,7 +5,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -17,23 +16,7 @@ from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine, argument
 from geneface_kit.runs.record import every_run, named_run
 
-OF_THE_CHECKOUT = {
-    "corpus": "Read talking videos into training data.",
-    "ray-corpus": "The same by Ray, on a cluster.",
-    "notebooks": "Execute the notebooks and keep their outputs.",
-    "reproduce": "Execute every notebook for persons, seeds and methods.",
-    "ablations": "Make table C: every method on persons.",
-    "prove": "Judge motion methods on speakers they never heard.",
-    "bench": "Measure the speed of one part on this machine.",
-    "export": "Pack a run with all it came from, as an RO-Crate.",
-    "verify": "Check an exported run.",
-    "fuzz": "Feed damaged files to every reader, kill every stage.",
-    "figures": "Redraw figures/ from its data.",
-    "tables": "Put evaluations of several persons in one table each.",
-    "filmstrips": "Draw several persons, each driven by a recording.",
-    "test": "Run ruff, then every test and notebook.",
-}
-"""The commands of notebooks/commands.py, which is no part of the package, and what they do."""
+CHECKOUT = Path(__file__).parents[2]
 RunName = Annotated[str, given.argument("RUN", "its id, see `runs list`, or its folder")]
 
 
@@ -194,21 +177,6 @@ def rm(
             typer.echo(f"{run.id}: removed")
 
 
-def _of_the_checkout(name: str) -> Callable[[list[str]], int]:
-    """A command that hands its arguments, whatever they are, to one of the checkout."""
-
-    def call(told: Annotated[list[str], argument("...", "see its --help")] = ()) -> int:
-        top = Path(__file__).parents[2]
-        if not (top / "notebooks" / "commands.py").is_file():
-            raise ValueError(
-                f"{name} is no part of the package: run it in a checkout of the repository"
-            )
-        sys.path.insert(0, str(top))
-        return importlib.import_module("notebooks.commands").run(name, list(told))
-
-    return call
-
-
 def _told_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(version("geneface-kit"))
@@ -221,9 +189,9 @@ main.command("all")(all_stages)
 runs = CommandLine(show, compare, rm)
 runs.command("list")(list_runs)
 main.add_typer(runs, name="runs", help="List, show, compare or remove runs.")
-for _name, _help in OF_THE_CHECKOUT.items():
-    _options = {"ignore_unknown_options": True, "help_option_names": []}
-    main.command(_name, help=_help, context_settings=_options)(_of_the_checkout(_name))
+if (CHECKOUT / "notebooks" / "commands.py").is_file():  # its studies are commands, too
+    sys.path.insert(0, str(CHECKOUT))
+    importlib.import_module("notebooks.commands").add_to(main)
 
 
 @main.callback()

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from geneface_kit.person import corpus
-from geneface_kit.pipeline import commands, options, require
+from geneface_kit.pipeline import options, require
 from geneface_kit.pipeline.commands import main
 from geneface_kit.pipeline.methods import METHODS
 from geneface_kit.pipeline.settings import PROFILES
@@ -57,7 +57,7 @@ def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
     own = ["run", "all", "talk", "settings", "persons", "runs", "networks"]
-    for name in (*own, *commands.OF_THE_CHECKOUT):
+    for name in (*own, *PROGRAMS):
         assert re.search(rf"\n  {name} +[A-Z].*\.\n", said)  # and says what it does
     assert "..." not in said.partition("Commands:")[2]
     assert "--install-completion" in said
@@ -157,9 +157,9 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
     assert capsys.readouterr().out == f"{('films', given)}\n"
 
 
-@pytest.mark.parametrize("name", commands.OF_THE_CHECKOUT)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_what_is_no_part_of_the_package_gets_its_own_arguments(name, monkeypatch):
-    program = importlib.import_module(f"{PROGRAMS[name]}.__main__")
+    program = importlib.import_module(f"{PROGRAMS[name][0]}.__main__")
     several, seen = len(program.main.registered_commands) > 1, []
 
     class Program:
@@ -173,10 +173,6 @@ def test_what_is_no_part_of_the_package_gets_its_own_arguments(name, monkeypatch
     assert main([name, "obama", "--seeds", "3", "--help"]) == 5
     told = ["obama", "--seeds", "3", "--help"]
     assert seen == [([name, *told], "geneface-kit") if several else (told, f"geneface-kit {name}")]
-
-
-def test_every_program_of_the_checkout_is_a_command():
-    assert set(PROGRAMS) == set(commands.OF_THE_CHECKOUT)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -197,14 +193,6 @@ def test_a_study_that_is_asked_to_end_saves_first_and_says_so_once(
     said = capsys.readouterr()
     assert said.out == "saved\n"
     assert said.err == "interrupted: the same command goes on where it stopped\n"
-
-
-def test_a_study_needs_a_checkout(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(commands, "__file__", str(tmp_path / "geneface_kit/pipeline/commands.py"))
-    assert main(["bench"]) == 2
-    assert capsys.readouterr().err.startswith(
-        "error: bench is no part of the package: run it in a ch"
-    )
 
 
 def test_networks_are_listed_with_their_source(capsys):

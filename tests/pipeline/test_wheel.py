@@ -108,3 +108,6 @@ def test_the_demo_talks_from_the_wheel_alone(built, tmp_path):
     assert clip.probe(empty / "out.mp4").n_sounds == 1
     assert np.abs(clip.read_audio(empty / "out.mp4")).max() > 0.1
     assert {path.name for path in empty.iterdir()} == {"in.wav", "out.mp4"}
+    command = (sys.executable, "-m", "geneface_kit", "--help")
+    said = done(*command, cwd=empty, PYTHONPATH=str(installed))
+    assert "\n  talk " in said and "\n  bench " not in said  # studies are of a checkout
