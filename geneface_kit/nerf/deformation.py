@@ -28,6 +28,10 @@ LINES = torch.tensor(
 )
 """(m, 2) the two landmarks of each line."""
 SOFTNESS = torch.where((LINES >= CLOSED[0][0]).all(dim=1), FINE, COARSE) / BOX  # in the box
+EDGES = sum(
+    ((LINES >= start) & (LINES < end)).all(dim=1).float() for start, end in CLOSED if start != 48
+)
+"""(m,) 1 for the edges of eyes and mouth, which run clockwise about what opens, else 0."""
 BOX_FADE = tuple((z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE)  # FADE in the box
 
 

@@ -176,7 +176,7 @@ class GridField(HeadField):
 
     def space(self, landmarks: Float[Tensor, "b _"]) -> Space:
         """How points are moved under some landmarks, none where nothing is, for a fused pass."""
-        lines = landmarks.new_empty(len(landmarks), 0, 11)
+        lines = landmarks.new_empty(len(landmarks), 0, 13)
         if self.config.warp_reach:
             lines = line_table(*self.moved_lines(landmarks))
         far = ((self.config.warp_reach or 1.0) / BOX) ** -4.0
@@ -194,10 +194,11 @@ class GridField(HeadField):
         how = {"reach": self.config.warp_reach / BOX, "fade": deformation.BOX_FADE}
         return line_warp(positions, *self.moved_lines(landmarks), frame, **how)
 
-    def moved_lines(self, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`deformation.moved_lines` of this head, and how softly they lead."""
+    def moved_lines(self, landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`deformation.moved_lines` of this head, how softly and how one-sidedly they lead."""
         moved = deformation.moved_lines(landmarks, self.landmark_mean.view(68, 3))
-        return *moved, deformation.SOFTNESS.to(landmarks.device)
+        inside = 1 + (self.config.warp_inside - 1) * deformation.EDGES
+        return *moved, deformation.SOFTNESS.to(landmarks.device), inside.to(landmarks.device)
 
     def _geometry(
         self, positions: Tensor, conditions: Tensor, frame: Tensor | None

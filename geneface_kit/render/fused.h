@@ -231,11 +231,12 @@ struct Lines {
   inline void warp(int set, floats& x, floats& y, floats z) const {
     floats total_x = 0.0f, total_y = 0.0f, total = far;
     for (int m = set * n; m < (set + 1) * n; m++) {
-      const float* line = numbers + 11 * m;  // as `line_warp.line_table`
+      const float* line = numbers + 13 * m;  // as `line_warp.line_table`
       floats away_x = x - line[0], away_y = y - line[1];
       floats t = Networks::clamped(away_x * line[4] + away_y * line[5], 0.0f, 1.0f);
+      floats right = Networks::max(away_x * line[10] + away_y * line[11], floats{});
       away_x -= t * line[2], away_y -= t * line[3];
-      floats near = away_x * away_x + away_y * away_y + line[10];
+      floats near = away_x * away_x + away_y * away_y + right * right + line[12];
       floats w = 1.0f / (near * near);
       total += w;
       total_x += w * (line[6] + t * line[8]);

@@ -38,12 +38,12 @@ def has_amx() -> bool:
 class Space:
     """What the learned numbers of a field do not change: how its points are moved, and its unit.
 
-    lines: (k, m, 11), sets of `line_warp.line_table`, m = 0 where nothing is moved; far, fade: as
+    lines: (k, m, 13), sets of `line_warp.line_table`, m = 0 where nothing is moved; far, fade: as
     in `line_warp`; scale: of exp(output), per box length; amx: whether networks are of bfloat16,
     in tiles; float32 else.
     """
 
-    lines: Float[Tensor, "k m 11"]
+    lines: Float[Tensor, "k m 13"]
     far: float
     fade: tuple[float, float]
     scale: float

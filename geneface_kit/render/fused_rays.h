@@ -42,7 +42,7 @@ field.position_table = (const unsigned*)given.position_table.data;
 field.ambient_table = (const unsigned*)given.ambient_table.data;
 field.levels = given.levels.data;
 field.lines = Lines{
-    given.lines.data, given.lines.shape[0] / 11, given.far, given.fade_start, given.fade_slope};
+    given.lines.data, given.lines.shape[0] / 13, given.far, given.fade_start, given.fade_slope};
 
 int n_rays = given.ranges.shape[0] / 2, next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
 int ray[LANES], count[LANES];

@@ -17,6 +17,7 @@ def line_warp(
     lines: Float[Tensor, "k m 2 2"],
     rest: Float[Tensor, "m 2 2"],
     softness: Float[Tensor, " m"],
+    inside: Float[Tensor, " m"],
     set_of_point: Int[Tensor, " n"] | None,
     *,
     reach: float,
@@ -27,8 +28,10 @@ def line_warp(
     u_i is the movement of line i at its point nearest to p, q_i, interpolated between its ends;
     w_i = (|p - q_i|^2 + softness_i^2)^-2 and w_0 = reach^-4 (lines lead as in Beier and Neely
     1992, by the weights of Shepard 1968, power 4): on a line the movement is that line's own, and
-    it dies away beyond `reach`. s rises from 0 at z = fade[0] to 1 at fade[1]. Constant with
-    respect to differentiation: nothing here is learned.
+    it dies away beyond `reach`. To the right of line i (from start to end, y up) the distance
+    across it counts inside_i times: where two edges of an opening meet, a point on one side
+    follows the edge of that side, not both. s rises from 0 at z = fade[0] to 1 at fade[1].
+    Constant with respect to differentiation: nothing here is learned.
 
     lines: (k, m, 2, 2) sets of moved lines, the two ends of each (equal: a point), x and y;
     set_of_point: (n,) whose lines lead each point, None for one set; rest: (m, 2, 2) the lines at
@@ -38,7 +41,7 @@ def line_warp(
     sets = positions.new_zeros(1) if set_of_point is None else set_of_point
     inputs = [
         array(positions.contiguous(), wp.vec3),
-        array(line_table(lines, rest, softness)),
+        array(line_table(lines, rest, softness, inside)),
         array(sets.int().contiguous()),
         reach**-4.0,
         fade[0],
@@ -51,16 +54,24 @@ def line_warp(
 
 
 def line_table(
-    lines: Float[Tensor, "*k m 2 2"], rest: Float[Tensor, "m 2 2"], softness: Float[Tensor, " m"]
-) -> Float[Tensor, "*k m 11"]:
+    lines: Float[Tensor, "*k m 2 2"],
+    rest: Float[Tensor, "m 2 2"],
+    softness: Float[Tensor, " m"],
+    inside: Float[Tensor, " m"],
+) -> Float[Tensor, "*k m 13"]:
     """What the kernels read of lines: start, vector to the end, that over its squared length,
-    movement of the start, change of movement towards the end (x and y each), squared softness."""
+    movement of the start, change of movement towards the end, what a vector to the right gains in
+    length (x and y each), squared softness."""
     start, along = lines[..., 0, :], lines[..., 1, :] - lines[..., 0, :]
     length = along.square().sum(-1, keepdim=True).clamp(min=SHORTEST)
+    right = torch.stack([along[..., 1], -along[..., 0]], dim=-1) / length.sqrt()
+    right = right * (inside.square() - 1).sqrt()[:, None]
     moved = lines - rest
     change = moved[..., 1, :] - moved[..., 0, :]
     squared = softness.square()[:, None].expand(*lines.shape[:-2], 1)
-    return torch.cat([start, along, along / length, moved[..., 0, :], change, squared], dim=-1)
+    return torch.cat(
+        [start, along, along / length, moved[..., 0, :], change, right, squared], dim=-1
+    )
 
 
 @once
@@ -93,8 +104,10 @@ def warp_kernel(lanes: int) -> wp.Kernel:
             line = table[chosen, m]
             away_x, away_y = x - floats(line[0]), y - floats(line[1])
             t = wp.min(wp.max(away_x * line[4] + away_y * line[5], zero), one)
+            right = wp.max(away_x * line[10] + away_y * line[11], zero)
             away_x, away_y = away_x - t * line[2], away_y - t * line[3]
-            near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + floats(line[10])
+            near = wp.cw_mul(away_x, away_x) + wp.cw_mul(away_y, away_y) + floats(line[12])
+            near += wp.cw_mul(right, right)
             w = wp.cw_div(one, wp.cw_mul(near, near))
             weights += w
             total_x += wp.cw_mul(w, floats(line[6]) + t * line[8])

@@ -20,6 +20,8 @@ from geneface_kit.person import camera
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import INNER_LIPS, seen_opening
 
+EYE = [[-0.68, 0.3], [-0.56, 0.34], [-0.44, 0.34], [-0.32, 0.3], [-0.44, 0.26], [-0.56, 0.26]]
+
 
 @pytest.fixture(scope="module")
 def trained():
@@ -165,8 +167,7 @@ def test_a_lid_closes_between_its_landmarks_too():
     field = GridField(config, 4).train(False)
     open_eye = torch.from_numpy(faces(np.array([0.3], np.float32)))
     upper = [37, 38]
-    lid = [[-0.68, 0.3], [-0.56, 0.34], [-0.44, 0.34], [-0.32, 0.3], [-0.44, 0.26], [-0.56, 0.26]]
-    open_eye[0, 36:42, :2] = torch.tensor(lid)
+    open_eye[0, 36:42, :2] = torch.tensor(EYE)
     field.landmark_mean.copy_(open_eye.flatten())
     closed, drop = open_eye.clone(), torch.tensor([0.0, 0.07, 0.0])
     closed[0, upper] -= drop
@@ -175,6 +176,26 @@ def test_a_lid_closes_between_its_landmarks_too():
     warped = camera.from_box(field.warped(camera.to_box(half_way), landmarks, None))
     moved = float((warped - half_way)[0, 1])
     assert moved > 0.7 * float(drop[1])
+
+
+@pytest.mark.parametrize("edges", [[(61, 67), (62, 66), (63, 65)], [(37, 41), (38, 40)]])
+def test_lips_and_lids_that_meet_hide_what_lies_between_them(edges):
+    """Beside the line where they meet, the mean face is looked up outside its opening."""
+    config = HeadConfig(hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8)
+    field = GridField(config, 4).train(False)
+    mean = torch.from_numpy(faces(np.array([0.3], np.float32)))
+    mean[0, 36:42, :2] = torch.tensor(EYE)
+    edge = mean[0, edges]  # (n, 2, 3), upper and lower
+    edge[:, 0, 1], edge[:, 1, 1] = edge[:, 0, 1] + 0.04, edge[:, 1, 1] - 0.04
+    mean[0, edges] = edge
+    closed = mean.clone()
+    closed[0, edges] = edge.mean(1, keepdim=True).expand_as(edge)
+    field.landmark_mean.copy_(mean.flatten())
+    landmarks = field.condition(closed[:, None])[:, field.n_condition :]
+    for k, side in enumerate((1, -1)):
+        beside = closed[0, edges[0][0]] + torch.tensor([0.02, side * 0.015, 0.0])
+        warped = camera.from_box(field.warped(camera.to_box(beside[None]), landmarks, None))[0]
+        assert side * (warped - edge[0, k])[1] > 0.005
 
 
 @pytest.mark.slow

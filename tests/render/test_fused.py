@@ -16,7 +16,8 @@ from geneface_kit.render.rendering import FieldSamples, render_rays
 from tests.render.twins import grid_encode_torch, line_warp_torch
 
 STEP, SCALE, REACH, FADE = 0.05, 3.0, 0.3, (0.1, 0.5)
-STILL = Space(torch.zeros(1, 0, 11), 1.0, (0.0, 1.0), SCALE)
+INSIDE = torch.tensor([1.0, 3.0, 1.0, 2.0, 1.0, 1.0, 3.0])
+STILL = Space(torch.zeros(1, 0, 13), 1.0, (0.0, 1.0), SCALE)
 KINDS = [False, pytest.param(True, marks=pytest.mark.skipif(not has_amx(), reason="no AMX"))]
 """float32 on any processor; bfloat16 in AMX tiles where there are any."""
 TOLERANCE = {False: 2e-5, True: 0.02}
@@ -54,7 +55,7 @@ class Toy:
         return Toy(tuple(grids), networks, [0.3 * torch.randn(20) for _ in range(3)], lines, rest)
 
     def fused(self, amx):
-        table = line_table(self.lines[None], self.rest, torch.full((7,), 0.02))
+        table = line_table(self.lines[None], self.rest, torch.full((7,), 0.02), INSIDE)
         space = Space(table, REACH**-4.0, FADE, SCALE, amx)
         field = FusedField.of(*self.grids, self.networks, replace(space, lines=table[:, :0]))
         return replace(field, of_direction=self.of_direction).under(
@@ -65,7 +66,7 @@ class Toy:
         """The field by the twins, in float32."""
         softness = torch.full((7,), 0.02)
         moved = line_warp_torch(
-            positions, self.lines[None], self.rest, softness, None, reach=REACH, fade=FADE
+            positions, self.lines[None], self.rest, softness, INSIDE, None, reach=REACH, fade=FADE
         )
         place, moving = (
             lambda points, g=g: grid_encode_torch(points, g.table, g.layout) for g in self.grids

@@ -7,7 +7,7 @@ from geneface_kit.render.composite import composite
 from geneface_kit.render.fused import Space, has_amx
 from geneface_kit.render.fused_training import SAMPLES, fused_samples
 from geneface_kit.render.line_warp import line_table
-from tests.render.test_fused import FADE, REACH, SCALE, Toy
+from tests.render.test_fused import FADE, INSIDE, REACH, SCALE, Toy
 from tests.render.test_kernels import packed
 from tests.render.twins import grid_encode_torch, line_warp_torch
 
@@ -37,7 +37,7 @@ class Batch:
             tensor.requires_grad_()
 
     def fused(self, amx=False):
-        lines = line_table(self.lines, self.toy.rest, self.softness)
+        lines = line_table(self.lines, self.toy.rest, self.softness, INSIDE)
         space = Space(lines, REACH**-4.0, FADE, SCALE, amx)
         toy = self.toy
         where = (self.positions, self.ray_index, self.sets)
@@ -48,7 +48,7 @@ class Batch:
         toy, frame = self.toy, self.sets[self.ray_index]
         options = {"reach": REACH, "fade": FADE}
         moved = line_warp_torch(
-            self.positions, self.lines, toy.rest, self.softness, frame, **options
+            self.positions, self.lines, toy.rest, self.softness, INSIDE, frame, **options
         )
         place, moving = (
             lambda points, g=g: grid_encode_torch(points, g.table, g.layout) for g in toy.grids

@@ -229,7 +229,8 @@ def warped(made_by, device="cpu", sets=None, **options):
     softness = torch.tensor([0.01, 0.01, 0.05, 0.05, 0.0])
     given = {"reach": 0.1, "fade": (0.2, 0.6)} | options
     lines = lines[:1] if sets is None else lines
-    tensors = (tensor.to(device) for tensor in (points, lines, rest, softness))
+    inside = torch.tensor([1.0, 3.0, 1.0, 2.0, 1.0])
+    tensors = (tensor.to(device) for tensor in (points, lines, rest, softness, inside))
     return made_by(*tensors, None if sets is None else sets.to(device), **given).cpu()
 
 
@@ -252,7 +253,14 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
     points = torch.tensor([[0.5, 0.5, 0.9], [0.5, 0.4, 0.9], [0.9, 0.9, 0.9], [0.5, 0.5, 0.0]])
     for made_by in (line_warp, line_warp_torch):
         found = made_by(
-            points, marks, rest, torch.full((2,), 1e-4), None, reach=0.1, fade=(0.2, 0.6)
+            points,
+            marks,
+            rest,
+            torch.full((2,), 1e-4),
+            torch.ones(2),
+            None,
+            reach=0.1,
+            fade=(0.2, 0.6),
         )
         moved = points - found
         assert moved[0].tolist() == pytest.approx([-0.02, 0, 0], abs=1e-5)  # back to its rest
@@ -260,7 +268,7 @@ def test_a_mark_takes_its_own_point_along_and_far_points_stay():
         assert 0 < moved[2].abs().max() < 2e-3  # far beyond the reach
         assert moved[3].abs().max() == 0  # behind the fade
     assert line_warp(
-        points[:0], marks, rest, torch.ones(2), None, reach=0.1, fade=(0.0, 1.0)
+        points[:0], marks, rest, torch.ones(2), torch.ones(2), None, reach=0.1, fade=(0.0, 1.0)
     ).shape == (0, 3)  # fmt: skip
 
 
@@ -270,7 +278,14 @@ def test_a_line_takes_its_points_along_by_what_its_ends_move():
     points = torch.tensor([[0.3, 0.5, 0.9], [0.5, 0.5, 0.9], [0.62, 0.5, 0.9]])
     for made_by in (line_warp, line_warp_torch):
         found = made_by(
-            points, line, rest, torch.full((1,), 1e-3), None, reach=1.0, fade=(0.2, 0.6)
+            points,
+            line,
+            rest,
+            torch.full((1,), 1e-3),
+            torch.ones(1),
+            None,
+            reach=1.0,
+            fade=(0.2, 0.6),
         )
         up = (found - points)[:, 1].tolist()
         assert up == pytest.approx([0.025, 0.075, 0.1], abs=1e-4)

@@ -75,6 +75,7 @@ def line_warp_torch(
     lines: Float[Tensor, "k m 2 2"],
     rest: Float[Tensor, "m 2 2"],
     softness: Float[Tensor, " m"],
+    inside: Float[Tensor, " m"],
     set_of_point: Int[Tensor, " n"] | None,
     *,
     reach: float,
@@ -86,11 +87,12 @@ def line_warp_torch(
         for start in range(0, len(positions), PIECE):
             p = positions[start : start + PIECE]
             lead = lines if set_of_point is None else lines[set_of_point[start : start + PIECE]]
-            parts = line_table(lead, rest, softness).split([2, 2, 2, 2, 2, 1], dim=-1)
-            first, along, per_length, moved, change, squared = parts  # (1 or n, m, 2), the last 1
+            parts = line_table(lead, rest, softness, inside).split([2, 2, 2, 2, 2, 2, 1], dim=-1)
+            first, along, per_length, moved, change, right, squared = parts  # (1 or n, m, 2 or 1)
             away = p[:, None, :2] - first
             t = (away * per_length).sum(-1, keepdim=True).clamp(0, 1)
-            w = ((away - t * along).square().sum(-1, keepdim=True) + squared) ** -2
+            gained = (away * right).sum(-1, keepdim=True).clamp(min=0).square()
+            w = ((away - t * along).square().sum(-1, keepdim=True) + gained + squared) ** -2
             moved = (w * (moved + t * change)).sum(1) / (w.sum(1) + reach**-4)
             share = ((p[:, 2:] - fade[0]) / (fade[1] - fade[0])).clamp(0, 1)
             pieces.append(torch.cat([p[:, :2] - share * moved, p[:, 2:]], -1))
