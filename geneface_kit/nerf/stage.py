@@ -35,7 +35,7 @@ from geneface_kit.runs.ranges import restored
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 5
+SCHEMA = 6
 KIND = "geneface_kit avatar"
 SECTIONS = {"head": HeadConfig, "torso": TorsoConfig, "joint": JointConfig, "avatar": AvatarConfig}
 OCCUPANCY = "occupancy.npz"  # where the head is looked at, see `pruning`

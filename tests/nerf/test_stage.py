@@ -147,7 +147,7 @@ def test_another_versions_portrait_is_refused(made, tmp_path):
     folder, _ = made
     facts = json.loads((folder / "avatar.json").read_text())
     (tmp_path / "avatar.json").write_text(json.dumps(facts | {"schema": 0}))
-    with pytest.raises(ValueError, match="avatar.json cannot be read .*schema is 0, not 5"):
+    with pytest.raises(ValueError, match="avatar.json cannot be read .*schema is 0, not 6"):
         nerf_stage.load(tmp_path, puppet())
 
 
