@@ -27,6 +27,7 @@ at, in heights of the face (ours)."""
 HALO = 4  # pixels up to which a dark first line and its halo reach (ours)
 BLACK = 12  # mean value of a line of pixels, of 255, up to which it is black (ours)
 HEAD_SHARE = 0.5  # face height (1.5 x brows to chin) over the side of a fresh crop (ours)
+LEAST_SIDE = 128  # to which smaller squares are enlarged, for landmarks to be seen, pixels (ours)
 SQUARE_SHARE = 0.45  # a square picture is cropped where a crop is smaller by this factor (ours)
 
 
@@ -119,6 +120,12 @@ class Crop:
         how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
         square = picture[top : top + side, left : left + side]
         return cv2.resize(square, (size, size), interpolation=how)
+
+
+def picture_side(scan: Scan, crop: Crop, most: int) -> int:
+    """Side of a person's pictures, px, even: what the clip shows of the square, at most `most`."""
+    shown = crop.side * scan.source.width / scan.width
+    return min(most, max(LEAST_SIDE, round(shown / 2) * 2))
 
 
 def scan(source: Path, *, max_s: float = 0.0) -> Scan:

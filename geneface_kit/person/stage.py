@@ -45,7 +45,7 @@ Span = Annotated[int, Range(takes.ALL)]
 class PersonConfig:
     """Settings of the stage; the defaults are the smoke profile's. All ours but where noted."""
 
-    size: Annotated[int, Range(32, 4096, step=2)] = 128  # side of the pictures, px; method 512
+    size: Annotated[int, Range(32, 4096, step=2)] = 128  # px, most, side of pictures; method 512
     max_s: NotNegative = 0.0  # seconds read from the clip; 0 = all
     span: Span = takes.ALL  # all stretches of one framing; 0 the longest alone, 1 the second, ...
     sound: Literal["auto", "track", "beside"] = "auto"  # what speaks, own, NAME.wav
@@ -198,11 +198,12 @@ def prepare(
     spans, used = firsts_of(taken), takes.frames_of(taken)
     mesh = landmarks.in_a_row([landmarks.fill_gaps(scan.mesh.cut(*span)) for span in taken])
     crop = framing.square_crop(mesh, scan.width, scan.height, scan.bars)
+    side = framing.picture_side(scan, crop, config.size)
     step("frames")
-    frames = files.write_frames(scan, folder, used, crop, config.size)
+    frames = files.write_frames(scan, folder, used, crop, side)
     step("tracking")
-    placed = mesh.moved(crop.left, crop.top, config.size / crop.side)
-    tracked = track(placed, config.size, config.tracking, pictures=frames, spans=spans)
+    placed = mesh.moved(crop.left, crop.top, side / crop.side)
+    tracked = track(placed, side, config.tracking, pictures=frames, spans=spans)
     doubtful = {
         "the mouth is hidden": hidden_mouth(frames, tracked.landmarks2d),
         "the picture stands": frozen(frames),
@@ -223,7 +224,7 @@ def prepare(
         if parts:
             warnings.append(f"{why} at {scan.times(parts)}: left out of what trains")
     whole = mesh.found & ~np.any(list(doubtful.values()), axis=0)
-    files.write_tracks(folder, tracked, whole, spans, config.size)
+    files.write_tracks(folder, tracked, whole, spans, side)
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, spans)
     step("background")
@@ -235,7 +236,7 @@ def prepare(
         "schema": SCHEMA,
         "name": name or name_of(str(source)),
         "data_kind": "synthetic" if source.parent == demo.FOLDER else "real",
-        "size": config.size,
+        "size": side,
         "focal": tracked.focal,
         "n_frames": len(frames),
         "forced": config.force,

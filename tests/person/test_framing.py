@@ -1,5 +1,7 @@
 """Framing: usable stretches by number, one crop that holds the head through the clip."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def scan_of(found: np.ndarray) -> framing.Scan:
     mesh = face_at(np.full((n_frames, 2), 50.0), 20)
     mesh = landmarks.Mesh(mesh.points, found, mesh.rival)
     pictures = np.zeros((n_frames, 4, 4, 3), np.uint8)
-    about = clip.Probe(100, 100, 25.0, True, 0.0)
+    about = clip.Probe(100, 100, 25.0, 1, 0.0)
     return framing.Scan(mesh, pictures, 100, 100, about)
 
 
@@ -107,3 +109,20 @@ def test_a_dark_first_line_of_analogue_video_and_its_halo_are_no_picture():
     assert framing.black_bars(brightest) == (0, framing.HALO + 1, 0, 0)
     brightest[:, :320] = np.linspace(60, 200, 512).astype(np.uint8)[:, None]  # a dark corner
     assert framing.black_bars(brightest) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("width", "side", "most", "shown"),
+    [
+        (640, 360.0, 512, 360),
+        (1280, 360.0, 512, 512),
+        (640, 360.0, 256, 256),
+        (640, 77.4, 512, 128),
+    ],
+)
+def test_pictures_are_as_large_as_the_clip_shows_them_and_no_larger(width, side, most, shown):
+    """The clip was scanned at a width of 640; what is too small for landmarks is enlarged."""
+    scan = dataclasses.replace(
+        scan_of(np.ones(3, bool)), width=640, source=clip.Probe(width, 720, 25.0, 1, 0.0)
+    )
+    assert framing.picture_side(scan, framing.Crop(0.0, 0.0, side), most) == shown
