@@ -26,7 +26,7 @@ class HeadConfig:
     condition: Count = 32  # channels of the landmark condition; paper code: 64
     lip_modes: Natural = 6  # principal movements of the lips that join it as they are (ours)
     warp_reach: NotNegative = 0.3  # iod, how far landmarks deform space around them (ours)
-    warp_inside: Annotated[float, Range(1)] = 5.0  # lid and lip lines: on their inner side (ours)
+    warp_inside: Annotated[float, Range(1)] = 3.0  # lid and lip lines: on their inner side (ours)
     attention_frames: Count = 1  # frames the condition is smoothed over, 1 = none; paper code: 5
     direct_condition: bool = True  # the density network also sees the condition itself (ours)
     view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes
