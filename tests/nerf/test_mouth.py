@@ -183,7 +183,7 @@ def test_lips_and_lids_that_meet_hide_what_lies_between_them(edges):
     """Beside the line where they meet, the mean face is looked up outside its opening."""
     config = HeadConfig(hidden=16, n_levels=4, finest=32, log2_rows=10, occupancy=8)
     field = GridField(config, 4).train(False)
-    mean = torch.from_numpy(faces(np.array([0.3], np.float32)))
+    mean = torch.from_numpy(faces(np.array([0.05], np.float32)))
     mean[0, 36:42, :2] = torch.tensor(EYE)
     edge = mean[0, edges]  # (n, 2, 3), upper and lower
     edge[:, 0, 1], edge[:, 1, 1] = edge[:, 0, 1] + 0.04, edge[:, 1, 1] - 0.04
