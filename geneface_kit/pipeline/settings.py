@@ -154,7 +154,9 @@ def parse(text: str) -> dict[str, Value]:
 
 def _literal(text: str) -> Value:
     with contextlib.suppress(ValueError, SyntaxError):
-        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        found = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        if isinstance(found, bool | int | float | str | list):
+            return found
     return text
 
 

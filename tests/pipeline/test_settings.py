@@ -60,9 +60,9 @@ def test_an_unknown_profile_is_an_error():
 
 
 def test_overrides_are_read_as_numbers_booleans_lists_and_words():
-    said = "a=1e-3, b=.5, c=true, d=False, e=[1,.9], f=Hello there!, g=it's, h=x/y.wav, i="
+    said = "a=1e-3, b=.5, c=true, d=False, e=[1,.9], f=Hello there!, g=it's, h=x/y.wav, i=, j=..."
     assert list(kit.parse(said).values()) == [
-        *(1e-3, 0.5, True, False, [1, 0.9], "Hello there!", "it's", "x/y.wav", "")
+        *(1e-3, 0.5, True, False, [1, 0.9], "Hello there!", "it's", "x/y.wav", "", "...")
     ]
 
 
