@@ -62,7 +62,7 @@ class AdaptationConfig:
     frames: Annotated[int, Range(8, step=4)] = 100  # frames of a piece, a multiple of 4
     temperature: NotNegative = 0.2  # of the generator for foreign speech; ours, as in talk; code 1
     own_temperature: NotNegative = 0.0  # for the person's own speech; ours, 1 in the code blurs
-    transport_noise: NotNegative = 0.01  # iod, see postnet.Transport; 0 = no transport (official)
+    transport_noise: NotNegative = 0.01  # eye distances of noise; 0 = no transport (official)
     talk_temperature: NotNegative = 0.2  # of motion that is transported and measured, talk's (ours)
     sync_windows: Count = 128  # windows a step; official 1,024
     validate_every: Count = 20  # updates between two looks at the measures; official 1,000

@@ -25,8 +25,8 @@ class HeadConfig:
     hidden: Count = 32  # width of the networks; paper code: 128
     condition: Count = 32  # channels of the landmark condition; paper code: 64
     lip_modes: Natural = 6  # principal movements of the lips that join it as they are (ours)
-    warp_reach: NotNegative = 0.3  # iod, how far landmarks deform space around them (ours)
-    warp_inside: Annotated[float, Range(1)] = 3.0  # lid and lip lines: on their inner side (ours)
+    warp_reach: NotNegative = 0.3  # eye distances, how far landmarks deform space (ours)
+    warp_inside: Annotated[float, Range(1)] = 3.0  # factor on distances across lids and lips (ours)
     attention_frames: Count = 1  # frames the condition is smoothed over, 1 = none; paper code: 5
     direct_condition: bool = True  # the density network also sees the condition itself (ours)
     view_dependent: bool = False  # colours may depend on the direction of view; paper code: yes

@@ -5,7 +5,6 @@ setting is added as a field of its section's config, with its range and its defa
 where it differs in cpu.toml and paper.toml beside this file.
 """
 
-import ast
 import contextlib
 import dataclasses
 import inspect
@@ -153,10 +152,13 @@ def parse(text: str) -> dict[str, Value]:
 
 
 def _literal(text: str) -> Value:
-    with contextlib.suppress(ValueError, SyntaxError):
-        found = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        if isinstance(found, bool | int | float | str | list):
-            return found
+    if text.startswith("[") and text.endswith("]"):
+        return [_literal(part.strip()) for part in text[1:-1].split(",")]
+    if text in ("true", "True", "false", "False"):
+        return text in ("true", "True")
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
     return text
 
 

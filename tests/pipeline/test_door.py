@@ -71,7 +71,7 @@ def test_every_setting_has_a_range_and_nothing_outside_of_it_passes(dotted, tmp_
 def test_the_sentence_names_setting_range_and_value():
     for override, sentence in {
         "head.steps=-5": "'head.steps' must be a whole number of at least 1, got -5",
-        "head.lr_grid=nan": "'head.lr_grid' must be a number above 0, got 'nan'",
+        "head.lr_grid=nan": "'head.lr_grid' must be a number above 0, got nan",
         "talk.lle_share=2": "must be a number of at least 0 and at most 1, got 2.0",
         "person.size=129": "at least 32 and at most 4096, a multiple of 2, got 129",
         "talk.blinks=often": "'talk.blinks' must be one of clip, none, got 'often'",

@@ -21,9 +21,9 @@ from notebooks import commands
 
 
 def fuzz(
-    minutes: Annotated[float, typer.Option(help="of damaged files")] = 1.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="of damaged files")] = 1.0,
     seed: Seed = 0,
-    kills: Annotated[int, typer.Option(help="of each stage, instead of files")] = 0,
+    kills: Annotated[int, typer.Option(min=0, help="of each stage, instead of files")] = 0,
     stages: Annotated[
         str, typer.Option(help="which are killed", **one_of("stage", STAGES))
     ] = ",".join(STAGES),

@@ -27,7 +27,7 @@ def reproduce(
         str, typer.Option(help="last stage", **given.one_of("stage", LAST))
     ] = "figures",
     out: given.Out = "",
-    cores: Annotated[int, typer.Option(help="default: all")] = 0,
+    cores: Annotated[int, typer.Option(min=0, help="default: all")] = 0,
     against: Annotated[
         str, typer.Option(metavar="FOLDER", help="of all runs whose tables must agree")
     ] = "",

@@ -21,7 +21,7 @@ def prove(
     ] = False,
     profile: commands.Profile = "cpu",
     overrides: given.Overrides = "",
-    folds: Annotated[int, typer.Option(help="groups of speakers; 0: each alone")] = 0,
+    folds: Annotated[int, typer.Option(min=0, help="groups of speakers; 0: each alone")] = 0,
     seeds: commands.Seeds = "0,1,2",
     out: given.Out = "",
     to: commands.To = None,
