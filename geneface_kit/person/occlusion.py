@@ -2,12 +2,14 @@
 filmed (a mixture of others).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_opening
+
+from geneface_kit.person.spans import windows
 
 SIDE = 32  # edge of the aligned pictures of the mouth, pixels
 PLACES = np.array([[4, -14], [28, -14], [16, 30]], np.float32)
@@ -21,13 +23,18 @@ that is turned farther, about 25 degrees, has another mouth and is not judged (o
 HIDDEN_FRAMES = 4  # frames of the shortest occlusion: shorter ones are blur (ours)
 FROZEN_CHANGE, FROZEN_FRAMES = 0.05, 10
 """Mean change between frames, of 255, that is none, and the shortest standstill (ours)."""
-FADE = 6  # frames to both sides over which a cross-fade is looked for (ours)
-MIXED, FADED, OFTEN = 0.15, 0.2, 0.08
-"""What a mixture leaves of a frame, over the difference of the frames it mixes, below which it is
-one: of its neighbours, of frames FADE away; share of a clip's frames below which mixtures are
-chance, a codec's or slow motion. Of 134 clips of talking people one has more; clips made of 12.5
-and 15 pictures a second by mixing have 8 to 49 %. No clip has a fade; of fades of 6 and 12 frames
-to a view 1.4 times as near, made of 50 clips, half are found (ours)."""
+MIXED, OFTEN = 0.15, 0.08
+"""What a mixture of its neighbours leaves of a frame, over their difference, below which it is one;
+share of a clip's frames below which mixtures are chance, a codec's or slow motion. Of 134 clips of
+talking people one has more; clips made of 12.5 and 15 pictures a second by mixing have 8 to 49 %
+(ours)."""
+FADE = 5  # frames to both sides over which a cross-fade is looked for (ours)
+FINE, BLOCK, TEXTURE = 160, 8, 2.0
+"""Longer side of the pictures it is looked for in and of their parts that are judged, pixels; least
+mean square of their detail, levels of 255 (ours)."""
+UNLIKE, LEFT = 0.1, 0.03
+"""Correlation of two frames' detail below which a part of the picture shows something else; what a
+mixture of both leaves of the frame between, over their difference, both squared (ours)."""
 
 
 def hidden_mouth(
@@ -62,23 +69,65 @@ def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t
     return binary_opening(np.array(still, bool), np.ones(FROZEN_FRAMES))
 
 
-def mixtures(pictures: UInt8[np.ndarray, "t a b 3"], reach: int = 1) -> Bool[np.ndarray, " t"]:
-    """Frames that are a weighted mean of those `reach` before and after them, in which something
-    moves: 1 finds what a change of the frame rate made up, FADE the inside of a cross-fade."""
+def with_mixed_share(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], float]]:
+    """Each frame of a stream, and how much of it, 0 to 1, is a mixture of those FADE before and
+    after it. What has moved so far that these two are unlike lies elsewhere in between: a motion
+    makes no mixture, a cross-fade does."""
+    for window in windows(((frame, _fine_detail(frame)) for frame in frames), FADE):
+        before, (frame, itself), after = window[0], window[FADE], window[-1]
+        yield frame, _mixed_share(before[1], itself, after[1]) if before and after else 0.0
+
+
+def mixtures(pictures: UInt8[np.ndarray, "t a b 3"]) -> Bool[np.ndarray, " t"]:
+    """Frames that are a weighted mean of those before and after them, in which something moves, as
+    a change of the frame rate makes them up."""
     mixed = np.zeros(len(pictures), bool)
-    n, flat = len(pictures) - 2 * reach, pictures.reshape(len(pictures), -1)
+    n, flat = len(pictures) - 2, pictures.reshape(len(pictures), -1)
     if n < 1:
         return mixed
 
     def products(step: int) -> Float[np.ndarray, " _"]:
         return np.einsum("tc,tc->t", flat[: len(flat) - step], flat[step:], dtype=np.float64)
 
-    squares, near, far = products(0), products(reach), products(2 * reach)
-    before, itself, after = squares[:n], squares[reach : n + reach], squares[2 * reach :]
+    squares, near, far = products(0), products(1), products(2)
+    before, itself, after = squares[:n], squares[1:-1], squares[2:]
     across = np.maximum(before + after - 2 * far, 1e-6)  # squared difference of what is mixed
-    weight = (before + near[reach:] - near[:n] - far) / across
+    weight = (before + near[1:] - near[:n] - far) / across
     left = before + itself - 2 * near[:n] - weight**2 * across
-    limit, least = (MIXED, 0.3) if reach == 1 else (FADED, 2.5)  # 2.5: of the clip's usual one
-    moves = across > np.maximum(least * np.median(across), flat.shape[1])  # and over 1 of 255
-    mixed[reach:-reach] = (left < limit**2 * across) & (np.abs(weight - 0.5) < 0.35) & moves
-    return mixed if reach > 1 or mixed.mean() >= OFTEN else np.zeros_like(mixed)
+    moves = across > np.maximum(0.3 * np.median(across), flat.shape[1])  # and over 1 of 255
+    mixed[1:-1] = (left < MIXED**2 * across) & (np.abs(weight - 0.5) < 0.35) & moves
+    return mixed if mixed.mean() >= OFTEN else np.zeros_like(mixed)
+
+
+def _fine_detail(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b"]:
+    """The fine detail of a frame, FINE pixels on its longer side."""
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    scale = FINE / max(gray.shape)
+    small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = small.astype(np.float32)
+    return cv2.GaussianBlur(small, (0, 0), 0.8) - cv2.GaussianBlur(small, (0, 0), 2.5)
+
+
+def _mixed_share(
+    before: Float[np.ndarray, "a b"],
+    itself: Float[np.ndarray, "a b"],
+    after: Float[np.ndarray, "a b"],
+) -> float:
+    """Of three `_fine_detail`: the share of the parts in which the middle one is a mixture, times
+    their share of those in which the two others are unlike."""
+    size = (before.shape[1] // BLOCK, before.shape[0] // BLOCK)
+
+    def mean(product: np.ndarray) -> np.ndarray:
+        return cv2.resize(product, size, interpolation=cv2.INTER_AREA)
+
+    change, moved = after - before, itself - before
+    first, last = mean(before**2), mean(after**2)
+    textured = (first + last) / 2 > TEXTURE
+    unlike = textured & (mean(before * after) < UNLIKE * np.sqrt(first * last))
+    across = np.maximum(mean(change**2), 1e-6)
+    weight = mean(moved * change) / across
+    left = mean(moved**2) / across - weight**2
+    n_mixed = int((unlike & (left < LEFT) & (np.abs(weight - 0.5) < 0.35)).sum())
+    return n_mixed**2 / (max(1, textured.sum()) * max(5, unlike.sum()))

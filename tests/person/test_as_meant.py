@@ -10,7 +10,7 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip.colour import SCREEN_GAMMA, UNSPECIFIED, to_rgb
 from geneface_kit.person.framing import black_bars
 from geneface_kit.person.landmarks import Mesh, find_cuts
-from geneface_kit.person.occlusion import FADE, frozen, hidden_mouth, mixtures
+from geneface_kit.person.occlusion import frozen, hidden_mouth, mixtures, with_mixed_share
 from geneface_kit.person.speech.offset import covered_span
 
 SKIN = (128, 80, 62)
@@ -219,7 +219,7 @@ def wandering(n, seed=0, haste=1.0):
 
 def test_pictures_that_a_change_of_rate_made_up_are_found():
     filmed = wandering(25)
-    assert not mixtures(filmed).any() and not mixtures(filmed, FADE).any()
+    assert not mixtures(filmed).any()
     assert not mixtures(np.repeat(filmed[:1], 25, axis=0)).any() and not mixtures(filmed[:2]).any()
     doubled = np.repeat(filmed, 2, axis=0)[:-1]
     doubled[1::2] = (filmed[:-1].astype(int) + filmed[1:]) // 2  # 12.5 a second shown as 25
@@ -228,15 +228,32 @@ def test_pictures_that_a_change_of_rate_made_up_are_found():
     assert not mixtures(filmed).any()  # one alone is chance
 
 
-def test_a_cross_fade_is_a_cut_and_left_out():
-    first, second = wandering(60, haste=0.05), wandering(60, seed=5, haste=0.05)
-    share = np.linspace(0, 1, 14)[1:-1, None, None, None]
-    faded = ((1 - share) * first[30:42] + share * second[:12]).astype(np.uint8)
-    shown = np.concatenate([first[:30], faded, second[12:42]])
-    points = np.zeros((len(shown), 478, 3), np.float32)
+def scan_of(frames: np.ndarray) -> framing.Scan:
+    """A scan of pictures, three times as large, with a face that stands still."""
+    n_frames, large = len(frames), (np.kron(one, np.ones((3, 3, 1), np.uint8)) for one in frames)
+    points = np.zeros((n_frames, 478, 3), np.float32)
     points += np.arange(478, dtype=np.float32)[:, None]
-    mesh = Mesh(points, np.ones(len(shown), bool), np.zeros(len(shown), np.float32))
-    source = clip.Probe(64, 64, 25.0, 1, 0.0)
-    scan = framing.Scan(mesh, shown, 64, 64, source)
-    assert len(scan.cuts) == 1 and 33 <= scan.cuts[0] <= 38
-    assert scan.mixed[30:42].all() and not scan.mixed[:24].any() and not scan.mixed[48:].any()
+    mesh = Mesh(points, np.ones(n_frames, bool), np.zeros(n_frames, np.float32))
+    shares = np.array([share for _, share in with_mixed_share(large)])
+    return framing.Scan(mesh, frames, shares, 64, 64, clip.Probe(64, 64, 25.0, 1, 0.0))
+
+
+@pytest.mark.parametrize("what", ["another view", "another pose"])
+@pytest.mark.parametrize("n_mixed", [6, 12])
+def test_a_cross_fade_is_a_cut_and_left_out(what, n_mixed):
+    first, later = np.split(wandering(500, haste=0.05)[[*range(60), *range(400, 460)]], 2)
+    second = later if what == "another pose" else wandering(60, seed=5, haste=0.05)
+    share = np.linspace(0, 1, n_mixed + 2)[1:-1, None, None, None]
+    mixed = ((1 - share) * first[30 : 30 + n_mixed] + share * second[:n_mixed]).astype(np.uint8)
+    scan = scan_of(np.concatenate([first[:30], mixed, second[n_mixed : n_mixed + 30]]))
+    end = 30 + n_mixed
+    assert any(30 < cut < end for cut in scan.cuts)
+    assert set(np.flatnonzero(scan.fades)) <= set(range(28, end + 2))
+    assert scan.mixed[30:end].all()
+    assert not scan.mixed[:15].any() and not scan.mixed[end + 15 :].any()
+
+
+@pytest.mark.parametrize("haste", [0.3, 1.0, 3.0])
+def test_a_motion_from_pose_to_pose_is_no_cross_fade(haste):
+    scan = scan_of(wandering(60, haste=haste))
+    assert not scan.cuts and not scan.mixed.any()

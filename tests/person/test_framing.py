@@ -26,7 +26,7 @@ def scan_of(found: np.ndarray) -> framing.Scan:
     mesh = landmarks.Mesh(mesh.points, found, mesh.rival)
     pictures = np.zeros((n_frames, 4, 4, 3), np.uint8)
     about = clip.Probe(100, 100, 25.0, 1, 0.0)
-    return framing.Scan(mesh, pictures, 100, 100, about)
+    return framing.Scan(mesh, pictures, np.zeros(n_frames), 100, 100, about)
 
 
 @pytest.fixture

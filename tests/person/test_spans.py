@@ -194,7 +194,14 @@ def test_times_are_those_of_the_file():
     about = clip.Probe(100, 100, 25.0, 1, 0.0)
     files = (clip_path := framing.Path("a.mp4"), framing.Path("b.mp4"))
     found = framing.Scan(
-        mesh, np.zeros((90, 4, 4, 3), np.uint8), 100, 100, about, clips=files, firsts=(0, 40)
+        mesh,
+        np.zeros((90, 4, 4, 3), np.uint8),
+        np.zeros(90),
+        100,
+        100,
+        about,
+        clips=files,
+        firsts=(0, 40),
     )
     assert found.parts() == [(clip_path, 0, 40), (files[1], 40, 90)]
     assert found.within(39) == (0, 39) and found.within(40) == (1, 0)
