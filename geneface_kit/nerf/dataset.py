@@ -130,8 +130,9 @@ class RayDataset:
         parts = (frames, frame_of_pixel, at, colour, kinds, *inside)
         return RayBatch(*(part.to(self.device) for part in parts))
 
-    def kinds_at(self, where: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, " n"]:
-        """What is known of the head at frames, rows, columns: FREE, SURE_HEAD or SURE_NOT."""
+    def kinds_at(self, where: tuple[np.ndarray | np.integer, ...]) -> UInt8[np.ndarray, "*n"]:
+        """What is known of the head at frames, or at their rows, columns: FREE, SURE_HEAD or
+        SURE_NOT."""
         if self.free:
             return np.asarray(self.person.kinds[where])
         is_head = self.person.labels[where] == HEAD
@@ -154,12 +155,11 @@ class RayDataset:
         wall = torch.from_numpy(self.person.background[rows, columns])
         return torch.where(torso[:, 3:] > 0, torso[:, :3], wall).to(self.device).float() / 255
 
-    def hull(
-        self, points: Float[Tensor, "n 3"], reach: float, *, free: bool = False
-    ) -> Bool[Tensor, " n"]:
-        """Which head-frame points the cameras see as head: inside the mask in nearly every frame.
+    def hull(self, points: Float[Tensor, "n 3"], reach: float) -> Bool[Tensor, " n"]:
+        """Which head-frame points the cameras may see as head: inside the mask in nearly every
+        frame.
 
-        The mask is the head's label or, with `free`, all that is not surely something else.
+        The mask is all that is not surely something else.
         reach: how far outside the mask a point may fall, inter-ocular distances.
         """
         frames = self.usable.numpy()
@@ -167,8 +167,7 @@ class RayDataset:
         seen_in, head_in = torch.zeros(len(points)), torch.zeros(len(points))
         world = points.numpy()
         for frame in frames:
-            kinds, labels = self.person.kinds[frame], self.person.labels[frame]
-            mask = torch.from_numpy(kinds != SURE_NOT if free else labels == HEAD).float()
+            mask = torch.from_numpy(self.kinds_at((frame,)) != SURE_NOT).float()
             distance = float(np.linalg.norm(self.person.poses[frame][:3, 3]))
             radius = max(1, round(self.focal * reach / distance))
             mask = functional.max_pool2d(mask[None, None], 2 * radius + 1, 1, radius)[0, 0]

@@ -18,7 +18,6 @@ from geneface_kit.nerf.config import JointConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch
 from geneface_kit.nerf.head_training import ADAM, HeadTask, adapted
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
-from geneface_kit.person import camera
 from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
 from geneface_kit.runs import training
 
@@ -71,7 +70,10 @@ class JointTask(training.Task):
         self.background, self.shifts = dataset.background(), None
         if torso_shifts is not None:
             self.shifts = torch.from_numpy(torso_shifts).float().to(dataset.device)
-        self._grow()
+        # the torso may lie beyond its border; new cells of the head would hold chance: specks
+        reach = 2 * round(BAND / 2 * dataset.size) + 1
+        wide = functional.max_pool2d(torso.occupied[None].float(), reach, 1, reach // 2)
+        torso.occupied.copy_(wide[0] > 0)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset, own = self.config, self.dataset, self.head.config
@@ -156,15 +158,3 @@ class JointTask(training.Task):
         under = (pixels.kinds == SURE_HEAD) & (painted[:, 3] > 0.5)
         missed = (colour - painted[:, :3]).square().mean(-1) + 0.3 * (1 - alpha)
         return TORSO_WEIGHT * opacity + UNDER_WEIGHT * (missed * under).mean()
-
-    @torch.no_grad()
-    def _grow(self) -> None:
-        """The head may be wherever the free band is seen, the torso a little beyond its border."""
-        occupancy, dataset = self.head.occupancy, self.dataset
-        cell = BOX / occupancy.resolution
-        points = camera.from_box(occupancy.centres()).cpu()
-        allowed = dataset.hull(points, reach=cell, free=True).to(dataset.device)
-        occupancy.allow(allowed)
-        reach = 2 * round(BAND / 2 * dataset.size) + 1
-        wide = functional.max_pool2d(self.torso.occupied[None].float(), reach, 1, reach // 2)
-        self.torso.occupied.copy_(wide[0] > 0)

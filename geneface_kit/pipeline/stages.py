@@ -48,7 +48,7 @@ STAGES = {
         adaptation.inputs,
         version=3,
     ),
-    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=3),
+    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=4),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=3),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=4

@@ -51,13 +51,6 @@ class Occupancy(nn.Module):
         self.allowed.copy_(allowed.view_as(self.allowed))
         self.bits.copy_(self.allowed)
 
-    def allow(self, cells: Bool[Tensor, " cells"]) -> None:
-        """Allows further cells, in the order of `centres`; the march looks into them at once."""
-        new = cells.view_as(self.allowed) & ~self.allowed
-        self.allowed |= new
-        self.bits |= new
-        self.visible[new] = 1.0
-
     @torch.no_grad()
     def update(
         self,
