@@ -45,7 +45,7 @@ class EvaluationConfig:
     """What is scored. The defaults are the smoke profile."""
 
     n_frames: Natural = 12  # held-out frames that are rendered, evenly spaced; 0 means all (ours)
-    recordings: str = ""  # files for the cross-driven table, comma between; "" = held-out demo
+    recordings: str = ""  # files of the cross-driven table, "a.wav,b.wav"; "" = held-out demo
     cross_s: NotNegative = 4.0  # seconds of each recording; 0 means all of it (ours)
     method: str = "full"  # whose settings these are, a name of pipeline.methods (ours)
 

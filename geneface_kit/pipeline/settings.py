@@ -32,7 +32,7 @@ Overrides = Mapping[str, Value]
 """Dotted settings and their values: {"head.steps": 100}."""
 Config = TypeVar("Config")
 HERE = Path(__file__).parent
-COMMA = r",(?![^\[]*\])"  # one that is in no list
+COMMA = r""",(?![^\[]*\])(?=(?:[^"]*"[^"]*")*[^"]*$)"""  # one that is in no list and no text
 
 PROFILES = {
     "smoke": "every notebook's default: the demo person, seconds to a minute on two CPU cores",
@@ -141,7 +141,8 @@ def _unknown(dotted: str, hint: str) -> ValueError:
 
 
 def parse(text: str) -> dict[str, Value]:
-    """Overrides from text: "head.steps=100,corpus.rates=[1,1.1]"; numbers, booleans, lists read."""
+    """Overrides from text: "head.steps=100,corpus.rates=[1,1.1]"; numbers, booleans, lists read.
+    Text in double quotes may hold commas."""
     overrides: dict[str, Value] = {}
     for part in filter(None, (part.strip() for part in re.split(COMMA, text))):
         name, equals, value = part.partition("=")
@@ -159,7 +160,7 @@ def _literal(text: str) -> Value:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)
-    return text
+    return text.strip('"')
 
 
 def _replaced(config: Config, dotted: str, value: Value, above: str) -> Config:

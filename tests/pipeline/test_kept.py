@@ -99,6 +99,7 @@ def test_lists_are_read_from_text():
     rates = settings.resolve("smoke", "corpus.rates=[1, 0.9],head.steps=7").corpus.rates
     assert rates == (1.0, 0.9)
     assert settings.parse("a.b=[x,y],c.d=1") == {"a.b": ["x", "y"], "c.d": 1}
+    assert settings.parse('a.b="x,y",c.d=1,e.f="z"') == {"a.b": "x,y", "c.d": 1, "e.f": "z"}
 
 
 def test_a_method_is_its_settings(tmp_path):
