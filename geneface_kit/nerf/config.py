@@ -91,6 +91,6 @@ class AvatarConfig:
     exact: bool = False  # every sample at once, float32: what the other ways are measured against
     prune: bool = True  # leave out cells that the clip never shows, take longer steps; paper: no
     stop: Share = 0.02  # transmittance at which a ray ends; paper code: 1e-4
-    tolerance: NotNegative = 0.08  # largest colour step that is interpolated, of 1; 0 = never
-    finest: Count = 128  # about how many pixels a side are evaluated before others are interpolated
+    tolerance: NotNegative = 0.06  # largest colour step that is interpolated, of 1; 0 = never
+    finest: Count = 128  # picture size above which every other pixel is looked at first
     n_held_out: Natural = 24  # held-out frames that are measured in the end, 0 = all

@@ -48,10 +48,10 @@ STAGES = {
         adaptation.inputs,
         version=3,
     ),
-    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=4),
-    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=3),
+    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=5),
+    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=4),
     "evaluation": Stage(
-        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=4
+        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=5
     ),
 }
 """The flow: stage -> who makes it, sections of the settings, upstream stages."""
