@@ -40,9 +40,8 @@ def write_frames(
         for source, first, end in scan.parts():
             own = wanted[(wanted >= first) & (wanted < end)] - first
             if len(own):
-                some, start = set(own.tolist()), int(own[0])
-                found = clip.stream_frames(source, max_s=(own[-1] + 1) / clip.FPS, first=start)
-                wide = (one for number, one in enumerate(found, start) if number in some)
+                some, end_s = set(own.tolist()), (own[-1] + 1) / clip.FPS
+                wide = clip.stream_frames(source, max_s=end_s, wanted=some)
                 yield from (crop.of(one, size, one.shape[1] / scan.width) for one in wide)
 
     return _write_pictures(folder / "frames.npy", squares(), len(wanted))

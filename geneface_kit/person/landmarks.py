@@ -26,6 +26,10 @@ N_POINTS = 478  # of the mesh
 SURPRISE = 8.3
 """How much picture and face together surprise at a cut within one framing, standard deviations: of
 22 such cuts in 133 clips of talking people 8.5 at least; all other frames at most 8.1 (ours)."""
+LIMIT, LEAST = 12, 6.4
+"""Levels of 255 up to which a pixel's change counts, and how much a cut surprises so, too: writing
+that comes or goes changes few pixels by much. Of such changes in five clips of people the most
+surprising one has 6.2, of 19 cuts the least has 6.7 (ours)."""
 FAINT = 2e-3
 """Change of the picture, of full scale, or of the face, eye distances, that is none (ours)."""
 
@@ -113,16 +117,20 @@ def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int
     points = to_68(mesh)[seen, :48, :2]
     eyes = np.median(np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)) + 1e-6
 
-    def changes(step: int) -> tuple[np.ndarray, np.ndarray]:
+    def changes(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pairs = zip(pictures, pictures[step:], strict=False)
-        change = np.array([np.abs(after - before).mean() / 255 for before, after in pairs])
-        return change, np.linalg.norm(points[step:] - points[:-step], axis=-1).mean(1) / eyes
+        both = [
+            (one.mean(), np.minimum(one, LIMIT).mean()) for one in (abs(b - a) for a, b in pairs)
+        ]
+        jump = np.linalg.norm(points[step:] - points[:-step], axis=-1).mean(1) / eyes
+        return *(np.array(both).T / 255), jump
 
-    change, jump = changes(1)
+    change, _, jump = near = changes(1)
     abrupt = (change > max(0.08, 6 * np.median(change))) & (jump > 0.2)
-    surprise = sum(map(_surprise, (change, jump), changes(2)))
+    whole, limited, face = map(_surprise, near, changes(2))
+    surprises = (whole + face > SURPRISE) & (limited + face > LEAST)
     in_a_row = np.diff(seen) == 1  # across a gap a face has had time to move
-    is_cut = (change > 0.25) | abrupt | (in_a_row & (surprise > SURPRISE))
+    is_cut = (change > 0.25) | abrupt | (in_a_row & surprises)
     return tuple(int(seen[k + 1]) for k in np.flatnonzero(is_cut))
 
 

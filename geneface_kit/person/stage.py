@@ -28,7 +28,7 @@ from geneface_kit.person import (
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
-from geneface_kit.person.occlusion import frozen, hidden_mouth
+from geneface_kit.person.occlusion import frozen, hidden_mouth, subtitled
 from geneface_kit.person.spans import firsts_of, runs_of
 from geneface_kit.person.speech.encoders import EncoderName, load_encoder, weight_files
 from geneface_kit.person.tracking.track import TrackingConfig, track
@@ -207,6 +207,7 @@ def prepare(
     doubtful = {
         "the mouth is hidden": hidden_mouth(frames, tracked.landmarks2d),
         "the picture stands": frozen(frames),
+        "writing is over the picture": subtitled(frames, spans),
         "the picture is mixed from others": scan.mixed[used],
     }
     step("speech")

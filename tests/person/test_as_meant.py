@@ -1,6 +1,7 @@
 """A file is read as what it is: its colours, its fields, its sounds, its name."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
@@ -10,7 +11,13 @@ from geneface_kit.person import stage as person
 from geneface_kit.person.clip.colour import SCREEN_GAMMA, UNSPECIFIED, to_rgb
 from geneface_kit.person.framing import black_bars
 from geneface_kit.person.landmarks import Mesh, find_cuts
-from geneface_kit.person.occlusion import frozen, hidden_mouth, mixtures, with_mixed_share
+from geneface_kit.person.occlusion import (
+    frozen,
+    hidden_mouth,
+    mixtures,
+    subtitled,
+    with_mixed_share,
+)
 from geneface_kit.person.speech.offset import covered_span
 
 SKIN = (128, 80, 62)
@@ -215,6 +222,18 @@ def wandering(n, seed=0, haste=1.0):
             top, left = (place + haste * pace * t).astype(int) % 50
             frames[t, top : top + 10, left : left + 10] = 170
     return np.clip(frames + generator.normal(0, 1.5, frames.shape), 0, 255).astype(np.uint8)
+
+
+def test_writing_is_seen_where_it_lies_and_nothing_that_moves():
+    filmed = np.kron(wandering(60), np.ones((1, 3, 3, 1), np.uint8))
+    shown = filmed.copy()
+    for frame in shown[20:40]:
+        cv2.putText(frame, "and so we went", (8, 170), 0, 0.7, (255,) * 3, 2)
+    assert not subtitled(filmed).any() and not subtitled(filmed[:4]).any()
+    assert np.flatnonzero(subtitled(shown)).tolist() == list(range(20, 40))
+    assert np.flatnonzero(subtitled(shown[30:])).tolist() == list(range(10))  # from the first on
+    cut = np.concatenate([filmed[:20], shown[20:40]])
+    assert not subtitled(cut, np.array([0, 20])).any()  # nothing is seen to come
 
 
 def test_pictures_that_a_change_of_rate_made_up_are_found():

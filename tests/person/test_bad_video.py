@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from films import DRAWN, Film, clip_path, read_film, truth
 
+from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.person import clip, demo, framing, landmarks
 from geneface_kit.person import stage as person
 
@@ -48,6 +49,22 @@ def test_no_face(tmp_path, talking):
 def test_two_faces_of_a_size(tmp_path, talking, somebody_else):
     both = np.concatenate([talking.frames[:30], somebody_else.frames[:30]], axis=2)
     refused(tmp_path, both, talking.audio, "two faces")
+
+
+@pytest.mark.slow
+def test_a_subtitle_over_the_neck_is_named_and_left_out(tmp_path, talking):
+    frames = talking.frames.copy()
+    chin = int(truth("demo").landmarks2d[25:45, 8, 1].max() * 192 / 256)
+    for frame in frames[25:45]:
+        for colour, width in ((0, 6), (255, 2)):
+            cv2.putText(frame, "as she had said", (6, chin + 20), 0, 0.7, (colour,) * 3, width)
+    clip.write_video(tmp_path / "v.mp4", frames, talking.audio)
+    p = person.prepare(tmp_path / "v.mp4", tmp_path / "p", person.PersonConfig(size=192))
+    assert np.flatnonzero(~p.found).tolist() == list(range(25, 45))
+    said = "writing is over the picture at 1.00 to 1.80 s: left out of what trains"
+    assert said in p.report["warnings"]
+    trained = set(RayDataset(p).usable.tolist())  # head and torso, see TorsoTask
+    assert trained == {*range(25), *range(45, p.n_train)}
 
 
 @pytest.mark.slow

@@ -80,10 +80,14 @@ def test_50_fps_keeps_every_second_frame(tmp_path):
 
 def test_frames_that_are_not_shown_are_not_converted(tmp_path, monkeypatch):
     video = importlib.import_module("geneface_kit.person.clip.video")
-    converted, to_rgb = [], video.to_rgb
-    monkeypatch.setattr(video, "to_rgb", lambda *given: converted.append(1) or to_rgb(*given))
+    sizes, to_rgb = [], video.to_rgb
+    monkeypatch.setattr(video, "to_rgb", lambda *given: sizes.append(given[1:]) or to_rgb(*given))
     write_at(tmp_path / "v.mp4", gray_ramp(60), [i / 60 for i in range(60)])
-    assert len(list(clip.stream_frames(tmp_path / "v.mp4"))) == len(converted) == 25
+    small = list(clip.stream_frames(tmp_path / "v.mp4", long_side=24))
+    assert sizes == len(small) * [(24, 16)] and len(small) == 25  # none of them at full size
+    del sizes[:]
+    wanted = clip.stream_frames(tmp_path / "v.mp4", long_side=24, wanted={2, 3, 20})
+    assert np.array_equal(list(wanted), [small[k] for k in (2, 3, 20)]) and len(sizes) == 3
 
 
 def test_a_variable_rate_follows_the_time_stamps(tmp_path):

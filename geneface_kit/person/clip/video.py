@@ -7,7 +7,7 @@ import contextlib
 import functools
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,13 +37,18 @@ log = logging.getLogger(__name__)
 
 
 def stream_frames(
-    path: Path | str, *, long_side: int | None = None, max_s: float | None = None, first: int = 0
+    path: Path | str,
+    *,
+    long_side: int | None = None,
+    max_s: float | None = None,
+    wanted: Collection[int] | None = None,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
     Picture k is the latest frame stamped up to k / 25 s (and a little more) after the first one,
-    so variable and odd rates keep their timing. long_side: pixels of the longer side. first: of the
-    frames that are given. A file that breaks off ends early with a logged warning.
+    so variable and odd rates keep their timing. long_side: pixels of the longer side. wanted: the
+    numbers of the frames that are given, None for all; no others are converted. A file that breaks
+    off ends early with a logged warning.
     """
     n_frames = 0
     last = None  # (seconds since the first frame, picture to be)
@@ -52,13 +57,13 @@ def stream_frames(
         while last is not None and n_frames / FPS + EARLY_S < seconds:
             if n_frames >= limit:
                 return
-            if n_frames >= first:
+            if wanted is None or n_frames in wanted:
                 yield last[1]()
             n_frames += 1
         step_s = 1 / FPS if last is None else max(seconds - last[0], 0.0)
         last = (seconds, picture)
     while last is not None and n_frames / FPS < last[0] + step_s / 2 and n_frames < limit:
-        if n_frames >= first:
+        if wanted is None or n_frames in wanted:
             yield last[1]()
         n_frames += 1
 
