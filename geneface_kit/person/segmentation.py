@@ -142,12 +142,13 @@ def _hanging_hair(
 ) -> np.ndarray:
     """Hair that goes on below the level of the mouth, beside the jaw.
 
-    Above the shoulders little else can hang there, so that doubtful colours do.
+    Above the shoulders little else can hang there, so that doubtful colours do, above the chin any.
     """
     rows, columns = _pixel_centres(frame)
     probability, depth = _of_hair(frame, points, palette)
     outside = (columns < points[4, 0]) | (columns > points[12, 0])
-    least = np.where(outside & (depth < SHOULDER), HAIR_DOUBTFUL, HAIR_PROBABILITY)
+    doubtful = HAIR_DOUBTFUL * np.clip(depth / SHOULDER, 0, 1)
+    least = np.where(outside & (depth < SHOULDER), doubtful, HAIR_PROBABILITY)
     like_hair = below & (probability > least) & (depth < HAIR_REACH)
     like_hair = _morphed(like_hair, cv2.MORPH_CLOSE, 2) & below
     like_hair = _morphed(like_hair, cv2.MORPH_OPEN, 3)  # an edge in shadow is thinner

@@ -19,10 +19,13 @@ BROWN, BLUE, SKIN = (70, 45, 30), (30, 40, 140), (200, 150, 130)
 
 
 def dressed(
-    hair_to: int, clothes: tuple[int, int, int], jewel: tuple[slice, slice] = np.s_[:0, :0]
+    hair_to: int,
+    clothes: tuple[int, int, int],
+    jewel: tuple[slice, slice] = np.s_[:0, :0],
+    colour: tuple[int, int, int] = (240, 220, 60),
 ) -> tuple[np.ndarray, np.ndarray, Palette]:
     """The drawn person with brown hair from the crown down to a row, in clothes of a colour, with
-    something yellow: labels, kinds and palette.
+    a jewel of another one: labels, kinds and palette.
 
     Eyes are 32 px apart, mouth corners lie at row 68, the chin at 82; hair hangs in columns 29-41
     and 86-98, and may rest on the shoulders from row 90.
@@ -34,7 +37,7 @@ def dressed(
     hair = (rows > 14) & (rows < 30) & (away < 35) | (away > 22) & (away < 35) & (rows > 14)
     hair &= rows < hair_to
     frame[hair], person[hair] = BROWN, 1
-    frame[jewel] = (240, 220, 60)
+    frame[jewel] = colour
     palette = learn_palette([(frame, person > 0.5, points)])
     labels = label_frame(frame, person, points, palette)
     return labels, label_kinds(frame, labels, points, palette), palette
@@ -82,6 +85,13 @@ def test_a_jewel_in_the_hair_is_the_heads():
     jewel = np.s_[72:77, 32:36]
     labels, _, _ = dressed(128, BLUE, jewel)
     assert (labels[jewel] == HEAD).all()
+
+
+def test_a_light_strand_that_hangs_to_the_shoulders_is_the_heads_above_the_chin():
+    strand = np.s_[66:128, 29:34]
+    labels, kinds, _ = dressed(128, BLUE, strand, BLUE)  # as light as the clothes
+    assert (labels[strand][:14] == HEAD).all() and not (kinds[strand][:14] == SURE_NOT).any()
+    assert (labels[strand][-4:] == TORSO).all()
 
 
 @pytest.mark.parametrize("colour, is_hair", [(BROWN, True), (BLUE, False), (SKIN, False)])
