@@ -37,6 +37,10 @@ def demo_person(
     out: given.Out = "",
 ) -> None:
     """Train an avatar, let it speak, and write what ships as the demo person."""
+    said = {
+        name: speak(role.text, seed=role.seed, speed=role.speed, deeper=role.deeper)
+        for name, role in SCRIPT.items()
+    }
     chosen = {"profile": "cpu", "overrides": SLOW | SMALL | parse(overrides)}
     options = chosen | {"seed": seed, "out": out}
     made = {
@@ -46,9 +50,8 @@ def demo_person(
     actor, config = load_actor(made), resolve(**chosen).talk
     to.mkdir(parents=True, exist_ok=True)
     for name, role in SCRIPT.items():
-        spoken = speak(role.text, seed=role.seed, speed=role.speed, deeper=role.deeper)
         generator = torch.Generator().manual_seed(role.seed)
-        acted = film(name, actor, spoken, config, generator, folder=to)
+        acted = film(name, actor, said[name], config, generator, folder=to)
         if name == "demo":
             export_avatar(actor, acted, made, to / demo.AVATAR.name)
     write_json(to / demo.AVATAR.name / "run.json", record(made, options))
