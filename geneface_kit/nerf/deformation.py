@@ -34,6 +34,9 @@ EDGES = sum(
 """(m,) 1 for the edges of eyes and mouth, which run clockwise about what opens, else 0."""
 BOX_FADE = tuple((z - camera.BOX_CENTRE[2]) / BOX + 0.5 for z in FADE)  # FADE in the box
 
+MEETING = torch.tensor([(61, 67), (62, 66), (63, 65), (37, 41), (38, 40), (43, 47), (44, 46)])
+"""(n, 2) landmarks of upper and lower edges of mouth and eyes that meet when these shut."""
+
 
 def landmarks_in_box(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136"]:
     """x and y of landmarks of the head frame, in the coordinates of the box."""
@@ -43,6 +46,11 @@ def landmarks_in_box(landmarks: Float[Tensor, "b 68 3"]) -> Float[Tensor, "b 136
 def moved_lines(
     landmarks: Float[Tensor, "k 136"], mean: Float[Tensor, "68 3"]
 ) -> tuple[Float[Tensor, "k m 2 2"], Float[Tensor, "m 2 2"]]:
-    """The ends of the lines by the landmarks of k frames, and on the mean face; box units."""
-    rest = landmarks_in_box(mean[None]).view(68, 2)
-    return landmarks.detach().unflatten(1, (68, 2))[:, LINES], rest[LINES]
+    """The ends of the lines by the landmarks of k frames, and on the mean face; box units. Lips and
+    lids that would pass through each other meet half-way: predicted mouths shut too far."""
+    rest, moved = landmarks_in_box(mean[None]).view(68, 2), landmarks.detach().unflatten(1, (68, 2))
+    upper, lower = moved[:, MEETING].unbind(2)
+    crossed = (upper[..., 1:] < lower[..., 1:])[:, :, None]
+    met = torch.where(crossed, ((upper + lower) / 2)[:, :, None], moved[:, MEETING])
+    moved = moved.index_copy(1, MEETING.flatten().to(moved.device), met.flatten(1, 2))
+    return moved[:, LINES], rest[LINES]

@@ -10,6 +10,7 @@ from geneface_kit import require
 from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.config import HeadConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
+from geneface_kit.nerf.deformation import landmarks_in_box, moved_lines
 from geneface_kit.nerf.grid_head import GridField
 from geneface_kit.nerf.held_out import (
     check_learned,
@@ -197,6 +198,14 @@ def test_lips_and_lids_that_meet_hide_what_lies_between_them(edges):
         beside = closed[0, edges[0][0]] + torch.tensor([0.02, side * 0.015, 0.0])
         warped = camera.from_box(field.warped(camera.to_box(beside[None]), landmarks, None))[0]
         assert side * (warped - edge[0, k])[1] > 0.005
+
+
+def test_lips_that_would_pass_through_each_other_meet():
+    mean = torch.from_numpy(faces(np.array([0.2], np.float32)))
+    shut, crossed = (torch.from_numpy(faces(np.array([gap], np.float32))) for gap in (0.0, -0.1))
+    crossed[0, 48:60] = shut[0, 48:60]
+    shown = [moved_lines(landmarks_in_box(face), mean[0])[0] for face in (shut, crossed)]
+    torch.testing.assert_close(*shown)
 
 
 @pytest.mark.slow
