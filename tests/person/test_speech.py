@@ -8,7 +8,15 @@ from films import truth
 from geneface_kit.person import clip, demo, speech
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech import conformer
-from geneface_kit.person.speech.offset import best_lag, drift, predict_ridge
+from geneface_kit.person.speech.offset import (
+    Heard,
+    Offset,
+    best_lag,
+    drift,
+    features_of,
+    predict_ridge,
+    synchronise,
+)
 from notebooks.studies.mouth_ridge import fit_mouth_ridge
 
 
@@ -172,6 +180,15 @@ def test_a_sound_that_runs_too_slowly_drifts(demo_sound):
     grown = 0.01 * len(mouth) / 25 * 2 / 3  # from the middle of the first third to the last's
     assert drift(spoken, lips(np.stack(too_slow, 1))) == pytest.approx(grown, abs=0.02)
     assert abs(drift(spoken, lips(np.roll(mouth, -10, axis=0)))) < 0.01
+
+
+@pytest.mark.parametrize(("late_s", "samples"), [(0.01, 0), (0.047, 752), (-0.047, -752)])
+def test_sound_that_is_a_frame_out_of_step_is_moved(demo_sound, late_s, samples):
+    heard = [Heard(demo_sound, 0, len(demo_sound) // 640)]
+    offset = Offset(late_s, 1.0, np.zeros(1, np.float32), np.zeros(1, np.float32))
+    spoken = features_of([one.sound for one in heard])
+    moved, _, notes = synchronise(heard, spoken, offset, encoder="hama")
+    assert moved[0].first == samples and bool(notes) == bool(samples)
 
 
 @pytest.mark.parametrize(("name", "late_s"), [("obama", 0.20), ("aoc", 0.08)])
