@@ -51,6 +51,7 @@ from geneface_kit_figures.lips import (
     strip_row,
     true_row,
 )
+from geneface_kit_figures.records import wrong_records
 from jaxtyping import UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -206,11 +207,15 @@ def redraw(folder: Path | None = None, *, check: bool = False) -> int:
     """Draws every figure of a folder anew from its data; the number of pictures that changed.
 
     folder: default figures/ of the project. check: compare with the stored pictures instead of
-    writing. Pictures count as equal when fewer than 1 % of their values differ by more than 24
-    of 255 (letters move a little between font libraries).
+    writing, and recorded tables with the records of their runs. Pictures count as equal when fewer
+    than 1 % of their values differ by more than 24 of 255 (letters move a little between font
+    libraries).
     """
     folder = folder or root() / "figures"
-    n_changed = 0
+    wrong = wrong_records(folder) if check else []
+    for sentence in wrong:
+        log.error("figures: %s", sentence)
+    n_changed = len(wrong)
     for name in names(folder):
         figure = draw(folder, name)
         path = folder / f"{name}.png"

@@ -9,18 +9,19 @@ from pathlib import Path
 import pandas as pd
 from geneface_kit_figures.methods import METHODS
 from geneface_kit_figures.pages import spread, write_pages
+from geneface_kit_figures.records import TABLES, keep_records
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit.evaluation.tables import write_csv
 from geneface_kit.runs.record import Run, damaged
 
-TABLES = ("a", "b", "d")
 SAME = ("n_frames", "recordings", "cross_s")
 """Settings of an evaluation that must agree within a table."""
 
 
 def collect(evaluations: list[Run], out: Path) -> list[Path]:
     """Writes every table of the given evaluation runs as csv, html and LaTeX; returns the files.
+    The records of the runs are kept beside them.
 
     The rows are those of the runs, unchanged, with their run ids; persons in the order given.
     Raises: ValueError for a run that is not a finished evaluation, or that does not go with the
@@ -45,6 +46,7 @@ def collect(evaluations: list[Run], out: Path) -> list[Path]:
             )
     before = prefix(evaluations[0])
     out.mkdir(parents=True, exist_ok=True)
+    keep_records(evaluations, out / f"{before}runs")
     written = []
     for name in TABLES:
         table = pd.concat([read_table(run.folder / f"table_{name}.csv") for run in evaluations])

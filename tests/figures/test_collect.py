@@ -8,10 +8,12 @@ from acting import a_row, a_run
 from geneface_kit_figures import __main__ as command_line
 from geneface_kit_figures.__main__ import main
 from geneface_kit_figures.collect import collect
+from geneface_kit_figures.records import wrong_records
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
 from geneface_kit.evaluation import tables
+from geneface_kit.runs.files import sha256
 
 
 def chain(home: Path, subject: str, method: str = "full", **changes) -> runs.Run:
@@ -26,9 +28,12 @@ def chain(home: Path, subject: str, method: str = "full", **changes) -> runs.Run
     facts |= {"id": f"evaluation-{subject}-{facts.get('seed', 0)}"}
     run = a_run(home / facts["id"], parents=parents, **facts)
     for name in "abd":
-        row = a_row(table=name, person=subject, runs=(run.id,), seed=run.seed)
+        ids = (*(one.id for one in parents.values()), run.id)
+        row = a_row(table=name, person=subject, runs=ids, seed=run.seed)
         row = replace(row, method=method, profile=run.profile, data_kind=run.data_kind)
         tables.write_table(run.folder / f"table_{name}.csv", [row])
+        run.facts["outputs"] |= {f"table_{name}.csv": sha256(run.folder / f"table_{name}.csv")}
+    run.facts["sizes"] = {name: (run.folder / name).stat().st_size for name in run.facts["outputs"]}
     return run
 
 
@@ -42,9 +47,27 @@ def test_persons_stand_in_one_table_with_their_runs(tmp_path):
     table = read_table(tmp_path / "figures" / "table_a.csv")
     assert table["person"].tolist() == ["obama", "lieu", "lieu"]
     assert table["method"].tolist() == ["full", "full", "by speech"]
-    assert table["runs"].tolist() == ["evaluation-obama-0"] + 2 * ["evaluation-lieu-0"]
+    last = [ids.split()[-1] for ids in table["runs"]]
+    assert last == ["evaluation-obama-0"] + 2 * ["evaluation-lieu-0"]
     html = (tmp_path / "figures" / "table_a.html").read_text()
     assert "(real data)" in html and "lieu, self-driven" in html
+
+
+def test_a_table_that_is_not_what_its_runs_say_is_found(tmp_path):
+    collect([chain(tmp_path, "obama")], tmp_path / "out")
+    assert wrong_records(tmp_path / "out") == []
+    table = tmp_path / "out" / "table_b.csv"
+    table.write_text(table.read_text().replace("30.25", "31.25"))
+    (tmp_path / "out" / "runs" / "nerf-obama" / "run.json").unlink()
+    told = tmp_path / "out" / "runs" / "evaluation-obama-0" / "table_a.csv"
+    told.write_text(told.read_text() + "\n")
+    assert wrong_records(tmp_path / "out") == [
+        "table_a.csv names nerf-obama, of which there is no record",
+        "table_b.csv is not what evaluation-obama-0 says",
+        "table_b.csv names nerf-obama, of which there is no record",
+        "table_d.csv names nerf-obama, of which there is no record",
+        "runs/evaluation-obama-0/table_a.csv is not what the run wrote",
+    ]
 
 
 def test_files_of_synthetic_or_smoke_runs_say_so_in_their_names(tmp_path):
