@@ -27,7 +27,7 @@ DRIFT_S, DRIFT_FRAMES = 0.08, 375  # a change of offset, and a clip's length, th
 UNCOVERED_S = 0.3  # sound that begins later or ends earlier by more cuts the clip (ours)
 
 CLEAR_CONFIDENCE = 0.3  # least confidence of an offset that is corrected (ours)
-LEAST_OFFSET_S = 0.02  # half a frame: less is within the estimate's error, seconds (ours)
+LEAST_OFFSET_S = 0.03  # less is within the estimate's error, seconds (ours)
 
 
 @dataclass(frozen=True)

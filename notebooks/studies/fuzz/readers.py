@@ -425,6 +425,7 @@ COVERS = {
         figures.tables.read_table
         figures.collect.collect
         figures.collect._method
+        figures.records.wrong_records
         notebooks.studies.ablations.ablations.make
         notebooks.studies.ablations.ablations.read_rows
         notebooks.studies.reproduction.workflow._untimed
@@ -488,7 +489,7 @@ OWN_WRITTEN = """
     figures.live.video
     notebooks.execution.keep
     notebooks.execution.refresh
-    notebooks.studies.budgets.main
+    notebooks.studies.budgets.budgets
     notebooks.studies.demo_person.__main__.record
     notebooks.studies.speed.endurance.measure
     notebooks.studies.speed.endurance.watch
