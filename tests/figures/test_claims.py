@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from geneface_kit_figures.records import wrong_records
 
 from geneface_kit.runs.files import read_json
 
@@ -53,6 +54,11 @@ def test_marked_numbers_are_those_of_their_files(name):
 def test_recorded_facts_are_as_they_were_written():
     for file in sorted((ROOT / "figures").glob("*.json")):
         read_json(file)
+
+
+def test_recorded_tables_are_those_of_the_records_of_their_runs():
+    assert list((ROOT / "figures" / "runs").glob("evaluation-*/run.json"))
+    assert wrong_records(ROOT / "figures") == []
 
 
 def test_a_number_that_is_not_its_source_is_found(tmp_path):
