@@ -45,7 +45,7 @@ Span = Annotated[int, Range(takes.ALL)]
 class PersonConfig:
     """Settings of the stage; the defaults are the smoke profile's. All ours but where noted."""
 
-    size: Annotated[int, Range(32, 4096, step=2)] = 128  # px, most, side of pictures; method 512
+    size: Annotated[int, Range(32, 4096, step=2)] = 128  # side of pictures at most, px; method 512
     max_s: NotNegative = 0.0  # seconds read from the clip; 0 = all
     span: Span = takes.ALL  # all stretches of one framing; 0 the longest alone, 1 the second, ...
     sound: Literal["auto", "track", "beside"] = "auto"  # what speaks, own, NAME.wav
