@@ -36,7 +36,7 @@ class VAESizes:
     condition: Count = 64  # channels of the speech condition (code)
     both_steps: bool = True  # see both speech steps of a frame; ours, the code keeps even ones
     pitch: bool = False  # the pitch variant: f0 as a second condition (official option)
-    dropout: Share = 0.5  # of speech channels while training; ours, official 0
+    dropout: Share = 0.3  # of speech channels while training; ours, official 0
 
 
 class SpeechCondition(nn.Module):

@@ -28,6 +28,7 @@ class Motion:
     expert: SyncExpert
     encoder: str  # the speech features it reads
     unit: float  # inter-ocular distances per network unit
+    terms: str = ""  # what the recordings that it heard allow; "" where nothing is known
 
     def sample(
         self, speech: Speech, *, temperature: float = 0.0, generator: torch.Generator | None = None
@@ -74,7 +75,7 @@ def load(folder: Path = SHIPPED) -> Motion:
     load_weights(folder / SYNC, expert, kind="sync", encoder=encoder)
     for network in (vae, expert):
         network.eval().requires_grad_(False)
-    return Motion(vae, expert, encoder, unit)
+    return Motion(vae, expert, encoder, unit, about.get("terms", ""))
 
 
 def save(folder: Path, motion: Motion, origin: str) -> None:
@@ -83,5 +84,6 @@ def save(folder: Path, motion: Motion, origin: str) -> None:
     channels, width = motion.vae.standardise.mean.numel(), motion.expert.width
     about = {"encoder": motion.encoder, "unit": repr(motion.unit), "sizes": json.dumps(sizes)}
     about |= {"channels": str(channels), "sync_width": str(width), "origin": origin}
+    about |= {"terms": motion.terms} if motion.terms else {}
     save_weights(folder / MOTION, motion.vae, kind="motion", **about)
     save_weights(folder / SYNC, motion.expert, kind="sync", **about)

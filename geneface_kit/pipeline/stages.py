@@ -39,7 +39,7 @@ UPSTREAM = ("person", "motion", "adaptation", "nerf")
 STAGES = {
     "person": Stage(person.make, ("person",), (), person.inputs, seeded=False, version=4),
     "motion": Stage(
-        motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False, version=3
+        motion.make, ("corpus", "sync", "motion"), (), motion.inputs, per_person=False, version=4
     ),
     "adaptation": Stage(
         adaptation.make,

@@ -5,14 +5,17 @@ geneface_kit/motion/MODEL_CARD.md.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from geneface_kit.motion.weights import SHIPPED, load, save
 
+TERMS = "for research use: trained on recordings of research-only data sets, see MODEL_CARD.md"
+
 
 def ship(folder: Path, out: Path = SHIPPED) -> None:
-    """Writes a run's generator and sync expert to the kit's folder."""
-    motion = load(folder)
+    """Writes a run's generator and sync expert, and their terms, to the kit's folder."""
+    motion = replace(load(folder), terms=TERMS)
     for network in (motion.vae, motion.expert):
         network.half()
     save(out, motion, "shipped")

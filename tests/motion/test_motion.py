@@ -21,7 +21,7 @@ from geneface_kit.motion.vae import MotionVAE
 from geneface_kit.person import corpus
 from geneface_kit.pipeline.settings import resolve
 from geneface_kit.runs.training import fit
-from geneface_kit.runs.weights import save_weights
+from geneface_kit.runs.weights import read_metadata, save_weights
 
 
 def fresh_task(fabric=None, **overrides) -> motion.MotionTask:
@@ -245,6 +245,8 @@ def test_stage_takes_the_shipped_weights(tmp_path):
     ready = motion.load(tmp_path)
     assert ready.encoder == "hama" and run.metrics["origin"] == "shipped"
     assert len(ready.vae.standardise.mean) == 144
+    assert "research use" in ready.terms  # they travel with the weights
+    assert read_metadata(tmp_path / "sync.safetensors", kind="sync")["terms"] == ready.terms
 
 
 def test_stage_trains(tmp_path, monkeypatch):

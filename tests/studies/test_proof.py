@@ -13,7 +13,7 @@ from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.person import corpus
 from geneface_kit.pipeline.settings import Settings, resolve
-from notebooks.studies.unheard_speakers import listening, measures, proof, scores
+from notebooks.studies.unheard_speakers import left_out, listening, measures, proof, scores
 from notebooks.studies.unheard_speakers.__main__ import main
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
 from notebooks.studies.unheard_speakers.measures import Lips, amplitude_for, measure
@@ -238,6 +238,8 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path):
     data.utterances[1].landmarks[3, 60] = np.nan
     with pytest.raises(ValueError, match="speaker1 holds NaN"):
         small_proof(tmp_path, proof.METHODS, data)
+    with pytest.raises(ValueError, match="no such speaker in the corpus: nobody"):
+        proof.prepare(data, settings(), (), n_folds=0, seeds=(0,), heard=("nobody", "speaker0"))
     with pytest.raises(ValueError, match="no row of .* has all its folds"):
         scores.report(small_proof(tmp_path, proof.METHODS), "", tmp_path / "t.csv")
 
@@ -257,6 +259,49 @@ def test_few_speakers_are_warned_of(tmp_path, caplog):
 def test_zero_folds_leave_each_speaker_out_alone(tmp_path):
     ready = proof.prepare(made_up_corpus(3), settings(), (), n_folds=0, seeds=(0,), out=tmp_path)
     assert ready.folds == [["speaker0"], ["speaker1"], ["speaker2"]]
+
+
+def test_heard_speakers_always_train_and_are_never_judged(tmp_path):
+    data = made_up_corpus(4)
+    given = {"n_folds": 0, "seeds": (0,), "out": tmp_path}
+    ready = proof.prepare(data, settings(), (), heard=("speaker1",), **given)
+    assert ready.folds == [["speaker0"], ["speaker2"], ["speaker3"]]
+    assert "speaker1" in ready.data.speakers
+    assert ready.folder != proof.prepare(data, settings(), (), **given).folder
+
+
+def test_speakers_left_out_count_alike_however_many_clips_they_have():
+    """Two clips of one speaker weigh as much as one clip of the other; intervals hold the means."""
+    measured = dict.fromkeys(left_out.MEASURES, 1.0)
+    lines = [
+        {"speaker": speaker, "clip": clip, "method": method, "amplitude": 1.5}
+        | measured
+        | {"r_opening": value + bonus, "std_ratio": ratio}
+        for method, bonus in (("generator", 0.1), ("ridge", 0.0))
+        for speaker, clip, value, ratio in (
+            ("a", 1, 0.2, 1.0),
+            ("a", 2, 0.4, 2.0),
+            ("b", 3, 0.7, 1),
+        )
+    ]
+    found = left_out.summary(pd.DataFrame(lines))
+    assert (found["n_speakers"], found["n_clips"], found["amplitude"]) == (2, 3, 1.5)
+    assert found["ridge r_opening"] == [0.5, 0.3, 0.7]
+    assert found["difference r_opening"] == [0.1, 0.1, 0.1]
+    assert found["ridge share of clips with a std ratio of 0.6 to 1.6"] == 0.667
+    assert found["ridge share of clips with a raw std ratio of 0.6 to 1.6"] == 1.0
+
+
+@pytest.mark.slow
+def test_the_shipped_kind_is_judged_beside_a_ridge_of_the_same_speakers(tmp_path):
+    ready = small_proof(tmp_path, tuple(left_out.METHODS.values()))
+    proof.prove(ready)
+    clips = left_out.by_clip(ready)
+    assert sorted(clips["clip"]) == sorted(2 * ready.data.speakers)  # a clip each, two methods
+    assert (clips.speaker == clips["clip"]).all()
+    assert clips[list(left_out.MEASURES[:4])].notna().all().all()
+    raw = clips.std_ratio / clips.raw_std_ratio
+    np.testing.assert_allclose(raw, clips.amplitude, rtol=1e-4)
 
 
 def test_other_settings_are_another_proof(tmp_path):

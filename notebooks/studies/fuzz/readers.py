@@ -363,7 +363,7 @@ COVERS = {
         figures.lips.strip_row
         figures.content.domain_groups
         notebooks.studies.unheard_speakers.listening._layers
-        notebooks.studies.unheard_speakers.scores._load
+        notebooks.studies.unheard_speakers.scores.read_unit
     """.split(),
     "person": """
         geneface_kit.runs.arrays.read_npy

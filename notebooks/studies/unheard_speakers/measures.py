@@ -11,6 +11,7 @@ from geneface_kit.person.mouth import LIPS, mouth_shape
 MEASURES = (
     "r_opening",
     "r_width",
+    "r_velocity",
     "lip_error",
     "closure_recall",
     "closure_precision",
@@ -40,9 +41,10 @@ class Lips:
 def measure(lips: Lips, amplitude: float) -> dict[str, float]:
     """The MEASURES of one clip, the predicted motion multiplied by `amplitude`.
 
-    r: Pearson's, which no factor changes; lip_error: mean distance; closure_recall: share of the
-    tracked closures that the prediction meets, closure_precision: the reverse (NaN without any);
-    variance_ratio: predicted over tracked variance of the opening, raw: without the factor.
+    r: Pearson's, which no factor changes, velocity: of the opening's steps; lip_error: mean
+    distance; closure_recall: share of the tracked closures that the prediction meets,
+    closure_precision: the reverse (NaN without any); variance_ratio: predicted over
+    tracked variance of the opening, raw: without the factor.
     """
     drawn = lips.rest + amplitude * (lips.drawn - lips.rest)
     ours, theirs = _shape(drawn), _shape(lips.seen)
@@ -51,6 +53,7 @@ def measure(lips: Lips, amplitude: float) -> dict[str, float]:
     return {
         "r_opening": pearson(ours[:, 0], theirs[:, 0], still=0.0),
         "r_width": pearson(ours[:, 1], theirs[:, 1], still=0.0),
+        "r_velocity": pearson(np.diff(ours[:, 0]), np.diff(theirs[:, 0]), still=0.0),
         "lip_error": float(np.linalg.norm(drawn - lips.seen, axis=-1).mean()),
         "closure_recall": closures_met(closures(seen_shut), shut),
         "closure_precision": closures_met(closures(shut), seen_shut),

@@ -7,7 +7,7 @@ seed. Each leaves one small file, so a cut proof goes on where it was.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,13 +109,17 @@ def prepare(
     n_folds: int,
     seeds: tuple[int, ...],
     out: Path | str = "",
+    heard: Collection[str] = (),
 ) -> Proof:
     """Checks what is asked for and finds its folder, OUT/proof/NAME-x, another for other settings.
 
-    n_folds: groups of speakers, 0 for each speaker alone (leave-one-speaker-out proper).
+    n_folds: groups of speakers, 0 for each speaker alone (leave-one-speaker-out proper); heard:
+    speakers that always train and are never judged, such as those the settings were chosen on.
     Raises: ValueError for a corpus of one speaker, numbers that make no sense, features with NaN.
     """
-    speakers = data.speakers
+    if unknown := sorted(set(heard) - set(data.speakers)):
+        raise ValueError(f"no such speaker in the corpus: {', '.join(unknown)}")
+    speakers = [speaker for speaker in data.speakers if speaker not in heard]
     if len(speakers) < 2:
         raise ValueError(f"a proof needs two speakers at least, got {speakers}: add videos")
     if n_folds and not 2 <= n_folds <= len(speakers):
@@ -128,6 +132,7 @@ def prepare(
     if len(speakers) < FEWEST_SPEAKERS:
         log.warning("only %d speakers: their scores say little of others", len(speakers))
     chosen = [settings.corpus, settings.sync, settings.motion, n_folds, len(data.utterances)]
+    chosen += [sorted(heard)] * bool(heard)
     name = Path(settings.corpus.folder or "demo").name
     above = home_of(out) / "proof"
     folder = above / f"{name}-{digest(chosen)[:8]}"

@@ -56,7 +56,7 @@ def clip_scores(proof: Proof) -> pd.DataFrame:
             files = [proof.file(row, fold, seed) for fold in range(len(proof.folds))]
             if not all(file.exists() for file in files):
                 continue
-            units, costs = zip(*(_load(file) for file in files), strict=True)
+            units, costs = zip(*(read_unit(file) for file in files), strict=True)
             for fold, unit in enumerate(units):
                 others = [other for index, other in enumerate(units) if index != fold]
                 ratios = [opening_ratio(lips) for other in others for lips in other.values()]
@@ -119,7 +119,7 @@ def _circumstances(proof: Proof, row: Row, own: pd.DataFrame) -> dict[str, objec
     }
 
 
-def _load(file: Path) -> tuple[Unit, float]:
+def read_unit(file: Path) -> tuple[Unit, float]:
     """The lips of one unit of work, and the CPU seconds it took."""
     stored = read_npz(file)
     with readable(file):
