@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.nerf.config import AvatarConfig
@@ -26,6 +27,9 @@ CELL = 0.7
 """About how many steps a pruned cell is wide. Finer ones are stepped over and not found. Each lies
 within one cell of the loose grid: outside that nothing was learned, and anything may show."""
 LEAST = (0.03, 0.01, 0.003)  # weights below which a cell is left out, the fastest first
+BEHIND = 2
+"""Cells that stay behind each: where a pose or a mouth is new, the surface may lie deeper, and what
+is behind would show. They cost little, since rays mostly end before."""
 FIDELITY = 42.0  # PSNR to the reference, dB over the head's pixels, that every frame must keep
 FRAMES = 64  # training frames through which the cells are found
 BEYOND = 1.25  # the extremes are also looked at exaggerated so far: talk may go there
@@ -43,8 +47,11 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
     frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
     exact = renderer.configured(AvatarConfig(exact=True))
     references = list(exact.of_frames(dataset, frames))
+    fine = functional.interpolate(head.occupancy.bits[None, None].float(), size=weights.shape)
+    learned = fine[0, 0] > 0
     for least in LEAST:
-        tried = HeadRenderer(head, config, pruned_occupancy(weights, least))
+        cells = with_behind(weights > least) & learned
+        tried = HeadRenderer(head, config, pruned_occupancy(cells.float(), 0.5))
         pairs = zip(tried.of_frames(dataset, frames), references, strict=True)
         if min(_fidelity(*pair) for pair in pairs) >= FIDELITY:
             return tried
@@ -96,6 +103,15 @@ def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRend
     cells = torch.from_numpy(bits[: n**3].astype(bool)).view(n, n, n)
     pruned = pruned_occupancy(cells.to(head.appearance.device).float(), 0.5)
     return HeadRenderer(head, config, pruned)
+
+
+def with_behind(cells: Bool[Tensor, "n n n"]) -> Bool[Tensor, "n n n"]:
+    """Cells, and BEHIND more at the back of each. Example: of a single one at (x, y, z) also
+    (x, y, z - 1) and (x, y, z - 2)."""
+    found = cells.clone()
+    for depth in range(1, BEHIND + 1):
+        found[..., :-depth] |= cells[..., depth:]
+    return found
 
 
 def _fidelity(image: HeadImage, reference: HeadImage) -> float:

@@ -20,6 +20,7 @@ from geneface_kit.nerf.pruning import (
     prune,
     pruned_occupancy,
     save_occupancy,
+    with_behind,
 )
 from geneface_kit.nerf.renderer import HeadRenderer
 from geneface_kit.nerf.torso import TorsoTask
@@ -83,6 +84,26 @@ def test_pruning_asks_for_less_and_changes_little(loose, dataset):
         found, reference = (shot(one, dataset, opening=opening) for one in (pruned, plain))
         assert found.n_samples < reference.n_samples
         assert error(found, reference) > least  # weights below 0.003 are left out
+
+
+def test_two_cells_stay_behind_each():
+    cells = torch.zeros(2, 2, 5, dtype=torch.bool)
+    cells[0, 1, 4] = cells[1, 0, 1] = True
+    wanted = cells.clone()
+    wanted[0, 1, 2:] = wanted[1, 0, :2] = True
+    assert torch.equal(with_behind(cells), wanted)
+
+
+@pytest.mark.slow
+def test_a_pruned_head_is_looked_at_where_it_learned_and_as_deep(fast, loose):
+    """A surface that lies deeper in a new pose is found, not a hole."""
+    pruned, learned = fast.renderer.pruned.bits, loose.head.occupancy.bits
+    n = len(pruned) // len(learned)
+    for axis in range(3):
+        learned = learned.repeat_interleave(n, axis)
+    assert pruned.any() and not (pruned & ~learned).any()
+    front = pruned & ~torch.nn.functional.pad(pruned, (0, 1))[..., 1:]  # nothing before it
+    assert not (with_behind(front) & learned & ~pruned).any()
 
 
 @pytest.mark.slow
