@@ -87,7 +87,7 @@ def test_pruning_asks_for_less_and_changes_little(loose, dataset):
 
 
 def test_two_cells_stay_behind_each():
-    cells = torch.zeros(2, 2, 5, dtype=torch.bool)
+    cells = torch.zeros(5, 5, 5, dtype=torch.bool)
     cells[0, 1, 4] = cells[1, 0, 1] = True
     wanted = cells.clone()
     wanted[0, 1, 2:] = wanted[1, 0, :2] = True
