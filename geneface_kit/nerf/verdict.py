@@ -91,9 +91,7 @@ class Look:
             body = (labels == NECK) | (labels == TORSO)
             self._count(SEAM, line_strength(gray, head > 0, body))
             self._count(HALO, line_strength(gray, head > 0, labels == BACKGROUND))
-            # [1 2 1] / 4 halves what has a quarter of the sampling rate along one axis
-            fine = gray - cv2.sepFilter2D(gray, -1, *[np.float32([0.25, 0.5, 0.25])] * 2)
-            self._count(DETAIL, fine[inside] ** 2)
+            self._count(DETAIL, fine_detail(gray)[inside] ** 2)
             self.floating = max(self.floating, floating_share(head > 0))
         self.n += 1
 
@@ -106,6 +104,12 @@ class Look:
 
     def _count(self, name: str, values: np.ndarray) -> None:
         self.sums[name] += values.sum(dtype=np.float64), values.size
+
+
+def fine_detail(gray: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """A picture without what is coarser than about a quarter of the sampling rate: [1 2 1] / 4
+    halves what has that along one axis."""
+    return gray - cv2.sepFilter2D(gray, -1, *[np.float32([0.25, 0.5, 0.25])] * 2)
 
 
 def line_strength(
