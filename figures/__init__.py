@@ -40,7 +40,13 @@ from geneface_kit_figures.drawings import (
     draw_mouth,
     draw_pipeline,
 )
-from geneface_kit_figures.faces import draw_filmstrip, draw_filmstrips, draw_grid, sketch
+from geneface_kit_figures.faces import (
+    draw_filmstrip,
+    draw_filmstrips,
+    draw_grid,
+    draw_worst,
+    sketch,
+)
 from geneface_kit_figures.lips import (
     filmstrips_data,
     grid_data,
@@ -78,6 +84,7 @@ __all__ = [
     "draw_opening",
     "draw_pipeline",
     "draw_training",
+    "draw_worst",
     "filmstrip_data",
     "filmstrips_data",
     "grid_data",
@@ -241,6 +248,7 @@ DRAW = {
     "bars": draw_bars,
     "filmstrips": draw_filmstrips,
     "grid": draw_grid,
+    "worst": draw_worst,
     "opening": draw_opening,
     "ablations": draw_ablations,
 }

@@ -17,6 +17,7 @@ __all__ = [
     "draw_filmstrip",
     "draw_filmstrips",
     "draw_grid",
+    "draw_worst",
     "gt_image",
     "head_image",
     "sketch",
@@ -137,6 +138,30 @@ def draw_grid(data: Mapping[str, np.ndarray], title: str) -> Figure:
         at = (left + side * (column + 0.5)) / inches_x
         place = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": SHAPE_COLOURS[shape]}
         figure.text(at, (n_rows * side + 0.04) / inches_y, text, **place)
+    return figure
+
+
+def draw_worst(data: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Persons down, their worst frames across, the worst first, with what each has in dB."""
+    pictures = data["pictures"]
+    n_rows, n_columns = pictures.shape[:2]
+    left, top, side, line = 0.9, 0.35, 1.25, 0.16
+    figure = Figure(figsize=(left + side * n_columns, top + (side + line) * n_rows))
+    x, y = figure.get_size_inches()
+    figure.suptitle(title, x=0.01, y=1 - 0.08 / y, ha="left", va="top", fontsize=10)
+    figure.texts[0].set_fontweight("bold")
+    for row, name in enumerate(data["names"].tolist()):
+        bottom = (n_rows - 1 - row) * (side + line)
+        figure.text(0.02, (bottom + side / 2) / y, name, va="center", fontsize=8, color=INK)
+        for column in range(n_columns):
+            at = left + side * column
+            place = (at / x, bottom / y, 0.98 * side / x, 0.98 * side / y)
+            axis = figure.add_axes(place)
+            axis.imshow(pictures[row, column])
+            axis.set_axis_off()
+            told = f"{data['psnr'][row, column]:.1f} dB · frame {data['frames'][row, column]}"
+            how = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": INK}
+            figure.text((at + side / 2) / x, (bottom + 0.99 * side) / y, told, **how)
     return figure
 
 

@@ -84,6 +84,14 @@ def strips():
     return figures.filmstrips_data({"ada · song.wav": row, "ben · news.wav": longer}, size=24)
 
 
+def worst():
+    numbers = {"frames": np.arange(4).reshape(2, 2), "psnr": np.full((2, 2), 20.0)}
+    return {
+        "pictures": faces(4).reshape(2, 2, 40, 40, 3),
+        "names": np.array(["ada", "ben"]),
+    } | numbers
+
+
 def openings(n=60):
     time = np.arange(n) / 25
     table = pd.DataFrame({"seconds": time, "held_out": (time > 2).astype(int)})
@@ -102,6 +110,7 @@ def table_c():
 
 DATA = {
     "grid": grid,
+    "worst": worst,
     "filmstrips": strips,
     "opening": openings,
     "ablations": lambda: figures.ablations_data([table_c()], "demo", "smoke").assign(
