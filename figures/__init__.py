@@ -206,8 +206,8 @@ def draw(folder: Path, name: str) -> Figure:
 
 
 def names(folder: Path) -> list[str]:
-    """The figures of a folder that can be redrawn."""
-    return sorted(path.stem for path in folder.glob("*.json"))
+    """The figures of a folder that can be redrawn; other facts have no kind."""
+    return sorted(path.stem for path in folder.glob("*.json") if "kind" in read_json(path))
 
 
 def redraw(folder: Path | None = None, *, check: bool = False) -> int:

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 MEASURED = {"seconds": 20.0, "source_face_px": 193.0, "blur": 0.39, "mouth_shapes_common": 0.95}
-"""The clip behind the README's numbers: obama, 20 s, profile cpu, see figures/obama_road.json."""
+"""The clip behind the README's numbers: obama, 20 s, profile cpu, see figures/road_obama.json."""
 
 LABEL_COLOURS = np.array([[40, 40, 48], [230, 140, 90], [240, 210, 80], [80, 130, 200]], np.uint8)
 """Colour of background, head, neck and torso in pictures of labels."""

@@ -356,6 +356,15 @@ def test_a_sketch_is_a_face_in_braille():
     assert lines[0][1:] == "\u2800\u2808" and lines[1][1:] == "\u2800" * 2
 
 
+@pytest.mark.slow
+def test_every_picture_of_the_repository_is_what_its_data_gives():
+    """Its tables are what their runs say, too; facts that belong to no picture are left alone."""
+    folder = Path(__file__).parents[2] / "figures"
+    drawn = figures.names(folder)
+    assert {"worst_frames", "filmstrips_cpu"} <= set(drawn) and "adversary" not in drawn
+    assert figures.redraw(folder, check=True) == 0
+
+
 def test_the_commands_redraw_and_make_filmstrips(monkeypatch, capsys):
     monkeypatch.setattr(figures, "redraw", lambda *, check: int(check))
     assert command_line.main(["figures"]) == 0
