@@ -21,11 +21,14 @@ FLOATING = "parts that float beside the head, share of it"
 FLICKER = "flicker over the clip's own"
 TREMBLE = "tremble of the head's border over the clip's own"
 DETAIL = "fine detail of the head over the clip's own"
+BODY = "fine detail of the body over the clip's own"
 EVERY = 4  # of so many frames one is looked at for all but flicker and trembling
 BORDER, RINGS, AROUND = 1.5, (2.5, 5.5), 6.0
 """Half the width of a border, the distances of what lies beside it, and how far about a place both
 are averaged: pixels of a picture of 256, or of a smaller one."""
-SLACK = 1.0  # levels of 255 by which any picture may tremble or have a line
+SLACK = 1.0
+"""Levels of 255 by which any picture may tremble or have a line, and squared by which its body may
+lack detail: bare shoulders have little."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class Look:
         gray = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY).astype(np.float32)
         head = (labels == HEAD).astype(np.uint8)
         reach = np.ones((2 * round(2 * BORDER * max(1.0, len(gray) / 256)) + 1,) * 2, np.uint8)
-        inside = cv2.erode(head, reach) > 0
+        body = (labels == NECK) | (labels == TORSO)
+        inside, in_body = (cv2.erode(one, reach) > 0 for one in (head, body.astype(np.uint8)))
         border = (cv2.dilate(head, reach) > 0) & ~inside
         self.last = [*self.last[-2:], (gray, border)] if follows else [(gray, border)]
         if len(self.last) == 3:
@@ -88,10 +92,11 @@ class Look:
             self._count(FLICKER, bend)
             self._count(TREMBLE, bend[a | b | c])
         if self.n % EVERY == 0:
-            body = (labels == NECK) | (labels == TORSO)
             self._count(SEAM, line_strength(gray, head > 0, body))
             self._count(HALO, line_strength(gray, head > 0, labels == BACKGROUND))
-            self._count(DETAIL, fine_detail(gray)[inside] ** 2)
+            fine = fine_detail(gray) ** 2
+            self._count(DETAIL, fine[inside])
+            self._count(BODY, fine[in_body])
             self.floating = max(self.floating, floating_share(head > 0))
         self.n += 1
 
@@ -147,6 +152,7 @@ def picture_checks(seen: Look, own: Look) -> tuple[Check, ...]:
     joint = "the nerf stage (03), more joint.steps, then the person stage (00), labels at the "
     border = "the person stage (00), whose poses or labels jump from frame to frame"
     fine = "the nerf stage (03): too low is soft, for more head.steps; too high is noise"
+    still = "the person stage (00): shoulders that turn, or that hair covers, cannot be followed"
     loose = "the nerf stage (03), where cells beside the head are dense, then the labels (00)"
     limits = {
         SEAM: (0.0, 1.5, SLACK, joint + "neck"),
@@ -154,6 +160,7 @@ def picture_checks(seen: Look, own: Look) -> tuple[Check, ...]:
         FLICKER: (0.0, 1.5, SLACK, "the nerf stage (03): train longer, or more talk.smooth_frames"),
         TREMBLE: (0.0, 1.5, SLACK, border),
         DETAIL: (0.25, 1.5, 0.0, fine),
+        BODY: (0.35, 1.5, SLACK, still),
     }
     checks = [Check(FLOATING, seen.floating, 0.0, 0.01, loose)]
     for name, (low, high, slack, remedy) in limits.items():

@@ -48,8 +48,8 @@ STAGES = {
         adaptation.inputs,
         version=3,
     ),
-    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=6),
-    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=4),
+    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=7),
+    "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=5),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=5
     ),

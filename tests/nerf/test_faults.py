@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from geneface_kit.nerf.verdict import (
+    BODY,
     DETAIL,
     FLICKER,
     FLOATING,
@@ -55,7 +56,7 @@ def failed(change):
 
 def test_a_film_like_the_clip_is_good():
     checks = picture_checks(Look(film()), Look(film()))
-    assert [check.value for check in checks] == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert [check.value for check in checks] == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert verdict_lines(checks)[0] == "verdict: good"
 
 
@@ -115,6 +116,19 @@ def test_a_soft_and_a_noisy_head_have_too_little_and_too_much_detail(share, is_l
     found = failed(change)
     assert DETAIL in found and (found[DETAIL].value < 0.25) == is_low
     assert found[DETAIL].value == pytest.approx(share**2, rel=0.1)
+
+
+def test_blurred_clothes_are_named_and_bare_shoulders_are_not():
+    def clothes(share):
+        return lambda levels, labels, k: (levels + share * GRAIN * (labels == TORSO), labels)
+
+    checks = picture_checks(Look(film(clothes(0.2))), Look(film(clothes(1.0))))
+    found = {check.name: check for check in checks if not check.fine}
+    assert found.keys() == {BODY} and "person stage (00)" in found[BODY].remedy
+    # white grain of variance 16 keeps 1 - 2 / 4 + (3 / 8) ** 2 of it; a slack of 1 on both sides
+    full = 16 * (0.5 + (3 / 8) ** 2)
+    assert found[BODY].value == pytest.approx((0.04 * full + 1) / (full + 1), rel=0.1)
+    assert all(one.fine for one in picture_checks(Look(film(clothes(0))), Look(film(clothes(0.2)))))
 
 
 def test_a_line_is_what_is_darker_or_brighter_than_both_sides():
