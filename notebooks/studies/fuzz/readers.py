@@ -415,6 +415,7 @@ COVERS = {
     """.split(),
     "figure of a table": """
         figures.draw
+        figures.names
         figures._read_data
         figures._same_picture
         figures.content.training_data
