@@ -1,7 +1,7 @@
 """Faces: data with pictures in it -> a matplotlib figure: strips over their sound, and the grid."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from geneface_kit_figures.colours import BLUE, GREEN, GREY, INK, RED, YELLOW
@@ -114,55 +114,56 @@ def draw_filmstrips(data: Mapping[str, np.ndarray], title: str) -> Figure:
 
 def draw_grid(data: Mapping[str, np.ndarray], title: str) -> Figure:
     """Methods down, shapes of the lips across: what each method shows at the same moments."""
-    pictures = data["pictures"]
-    n_rows, n_columns = pictures.shape[:2]
-    left, top, side = 1.15, 0.95, 1.25
-    figure = Figure(figsize=(left + side * max(n_columns, 3), top + side * n_rows))
-    inches_x, inches_y = figure.get_size_inches()
-    figure.suptitle(title, x=0.01, y=1 - 0.1 / inches_y, ha="left", va="top", fontsize=10)
-    figure.texts[0].set_fontweight("bold")
-    for row in range(n_rows):
-        bottom = (n_rows - 1 - row) * side
-        name = str(data["methods"][row])
-        figure.text(0.02, (bottom + side / 2) / inches_y, name, va="center", fontsize=8, color=INK)
-        for column in range(n_columns):
-            at = (left + side * column) / inches_x
-            axis = figure.add_axes(
-                (at, bottom / inches_y, 0.98 * side / inches_x, 0.98 * side / inches_y)
-            )
-            axis.imshow(pictures[row, column])
-            axis.set_axis_off()
+    figure, places = _rows_of_pictures(data["pictures"], data["methods"], title, top=0.95)
     for column, shape in enumerate(data["shapes"].tolist()):
         time, sure = data["frames"][column] / 25, data["probabilities"][column]
         text = f"{SHAPE_NAMES[shape]}\n{time:.2f} s, p = {sure:.2f}"
-        at = (left + side * (column + 0.5)) / inches_x
-        place = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": SHAPE_COLOURS[shape]}
-        figure.text(at, (n_rows * side + 0.04) / inches_y, text, **place)
+        how = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": SHAPE_COLOURS[shape]}
+        figure.text(*places(0, column), text, **how)
     return figure
 
 
 def draw_worst(data: Mapping[str, np.ndarray], title: str) -> Figure:
     """Persons down, their worst frames across, the worst first, with what each has in dB."""
-    pictures = data["pictures"]
+    how = {"top": 0.35, "line": 0.16}
+    figure, places = _rows_of_pictures(data["pictures"], data["names"], title, **how)
+    for (row, column), psnr in np.ndenumerate(data["psnr"]):
+        text = f"{psnr:.1f} dB · frame {data['frames'][row, column]}"
+        how = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": INK}
+        figure.text(*places(row, column), text, **how)
+    return figure
+
+
+def _rows_of_pictures(
+    pictures: UInt8[np.ndarray, "n k h w 3"],
+    names: np.ndarray,
+    title: str,
+    *,
+    top: float,
+    line: float = 0.0,
+) -> tuple[Figure, Callable[[int, int], tuple[float, float]]]:
+    """Named rows of pictures, and where a text stands over a picture of a row and column. top,
+    line: inches above all rows, and above each."""
     n_rows, n_columns = pictures.shape[:2]
-    left, top, side, line = 0.9, 0.35, 1.25, 0.16
-    figure = Figure(figsize=(left + side * n_columns, top + (side + line) * n_rows))
+    left, side = 1.15, 1.25
+    figure = Figure(figsize=(left + side * max(n_columns, 3), top + (side + line) * n_rows))
     x, y = figure.get_size_inches()
-    figure.suptitle(title, x=0.01, y=1 - 0.08 / y, ha="left", va="top", fontsize=10)
+    figure.suptitle(title, x=0.01, y=1 - 0.1 / y, ha="left", va="top", fontsize=10)
     figure.texts[0].set_fontweight("bold")
-    for row, name in enumerate(data["names"].tolist()):
-        bottom = (n_rows - 1 - row) * (side + line)
-        figure.text(0.02, (bottom + side / 2) / y, name, va="center", fontsize=8, color=INK)
+    bottoms = [(n_rows - 1 - row) * (side + line) for row in range(n_rows)]
+    for row, bottom in enumerate(bottoms):
+        middle = (bottom + side / 2) / y
+        figure.text(0.02, middle, str(names[row]), va="center", fontsize=8, color=INK)
         for column in range(n_columns):
-            at = left + side * column
-            place = (at / x, bottom / y, 0.98 * side / x, 0.98 * side / y)
-            axis = figure.add_axes(place)
+            at = (left + side * column) / x
+            axis = figure.add_axes((at, bottom / y, 0.98 * side / x, 0.98 * side / y))
             axis.imshow(pictures[row, column])
             axis.set_axis_off()
-            told = f"{data['psnr'][row, column]:.1f} dB · frame {data['frames'][row, column]}"
-            how = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": INK}
-            figure.text((at + side / 2) / x, (bottom + 0.99 * side) / y, told, **how)
-    return figure
+
+    def place(row: int, column: int) -> tuple[float, float]:
+        return (left + side * (column + 0.5)) / x, (bottoms[row] + side + 0.02) / y
+
+    return figure, place
 
 
 def _sound(axis, row: Mapping[str, np.ndarray]) -> None:

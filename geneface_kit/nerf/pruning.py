@@ -51,7 +51,7 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
     learned = fine[0, 0] > 0
     for least in LEAST:
         cells = with_behind(weights > least) & learned
-        tried = HeadRenderer(head, config, pruned_occupancy(cells.float(), 0.5))
+        tried = HeadRenderer(head, config, occupancy_of(cells))
         pairs = zip(tried.of_frames(dataset, frames), references, strict=True)
         if min(_fidelity(*pair) for pair in pairs) >= FIDELITY:
             return tried
@@ -101,8 +101,7 @@ def load_renderer(path: Path, head: HeadField, config: AvatarConfig) -> HeadRend
     if len(stored["bits"]) != -(-(n**3) // 8):
         raise Damaged(f"{path} holds other than {n} cells a side: run the stage nerf again")
     cells = torch.from_numpy(bits[: n**3].astype(bool)).view(n, n, n)
-    pruned = pruned_occupancy(cells.to(head.appearance.device).float(), 0.5)
-    return HeadRenderer(head, config, pruned)
+    return HeadRenderer(head, config, occupancy_of(cells.to(head.appearance.device)))
 
 
 def with_behind(cells: Bool[Tensor, "n n n"]) -> Bool[Tensor, "n n n"]:
@@ -131,8 +130,8 @@ def _telling_frames(dataset: RayDataset) -> Sequence[tuple[int, float]]:
     return [(frame, 1.0) for frame in frames] + [(frame, BEYOND) for frame in extremes]
 
 
-def pruned_occupancy(weights: Float[Tensor, "n n n"], least: float) -> Occupancy:
-    """The occupancy grid of the cells in which `max_cell_weights` found a weight above `least`."""
-    pruned = Occupancy(len(weights)).to(weights.device)
-    pruned.bits.copy_(weights > least)
+def occupancy_of(cells: Bool[Tensor, "n n n"]) -> Occupancy:
+    """An occupancy grid of which the march looks at some cells alone."""
+    pruned = Occupancy(len(cells)).to(cells.device)
+    pruned.bits.copy_(cells)
     return pruned
