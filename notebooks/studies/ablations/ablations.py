@@ -62,8 +62,8 @@ def make(study: Study, folder: Path | None = None) -> Path:
     """Writes table C of a study as csv, html and LaTeX and returns the csv; the same call goes on
     where one stopped.
 
-    folder: receives the table; default: figures/ of the project. Rows of other persons that its
-    table holds already stay there, above those of this study.
+    folder: receives the table; default: figures/ of the project. Rows of other persons and methods
+    that its table holds already stay there, above those of this study: it can be made in parts.
     Raises: ValueError, before a method is made, for an unknown method, no method or person,
     persons of whom some are synthetic and some real, or a table of others in another profile.
     """
@@ -78,8 +78,8 @@ def make(study: Study, folder: Path | None = None) -> Path:
         raise ValueError(f"one table holds one kind of data, but {said}: make two tables")
     name = f"{prefix(persons[study.persons[0]])}table_c.csv"
     path = (folder or root() / "figures") / name
-    ours = {run.subject for run in persons.values()}
-    others = [row for row in read_rows(path) if row.person not in ours]
+    ours = {(run.subject, method) for run in persons.values() for method in study.methods}
+    others = [row for row in read_rows(path) if (row.person, row.method) not in ours]
     for row in others:
         if row.profile != study.profile:
             raise ValueError(
