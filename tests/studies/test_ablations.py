@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import acting
 import numpy as np
+import pandas as pd
 import pytest
 from acting import TALK, a_row, a_run
 from geneface_kit_figures.tables import read_table
@@ -102,6 +103,14 @@ def test_landmarks_are_scored_with_every_seed_pictures_with_one(asked, tmp_path)
     assert r"\begin{tabular}" in path.with_suffix(".tex").read_text()
     lips = table[(table["metric"] == "lip error") & (table["method"] == "lle")]
     assert lips["seed"].astype(int).tolist() == [0, 1] and lips["value"].nunique() == 1
+
+
+def test_cells_are_means_over_seeds_of_what_was_measured():
+    rows = [("ada", "full", "p", "r", value) for value in ("0.5", "0.7", "not measured")]
+    columns = ["person", "method", "protocol", "metric", "value"]
+    rows.append(("ada", "lle", "p", "r", "0.25"))
+    found = ablations.cells(pd.DataFrame(rows, columns=columns))
+    assert found == {"ada, full, p, r": [0.6, 0.1, 2], "ada, lle, p, r": [0.25, 0.0, 1]}
 
 
 def test_rows_of_pictures_keep_their_runs_and_their_gaps(asked, tmp_path):

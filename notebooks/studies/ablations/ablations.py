@@ -1,8 +1,8 @@
 """Ablations: methods x persons x seeds -> table C.
 
-Makes the runs that are missing; writes figures/table_c.csv, .html and .tex. What drives the face
-is measured on landmarks, with several seeds; what only a picture shows, on rendered held-out
-frames, with one.
+Makes the runs that are missing; writes figures/table_c.csv, .html and .tex, and table_c.json: mean,
+standard deviation and number of seeds of each cell. What drives the face is measured on landmarks,
+with several seeds; what only a picture shows, on rendered held-out frames, with one.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from geneface_kit_figures.collect import prefix, summary
 from geneface_kit_figures.methods import METHODS
 from geneface_kit_figures.pages import write_pages
@@ -29,7 +30,7 @@ from geneface_kit.person.stage import load as load_person
 from geneface_kit.pipeline.methods import FULL, overrides
 from geneface_kit.pipeline.require import require
 from geneface_kit.pipeline.settings import Value, parse, resolve
-from geneface_kit.runs.files import readable
+from geneface_kit.runs.files import readable, write_json
 from geneface_kit.runs.record import Run, root
 from geneface_kit.talk.plan import Actor, Plan
 from geneface_kit.talk.postprocess import TalkConfig
@@ -91,7 +92,19 @@ def make(study: Study, folder: Path | None = None) -> Path:
     tables.write_table(path, [*others, *rows])
     table = read_table(path)
     write_pages(path, table, "c")
+    write_json(path.with_suffix(".json"), cells(table))
     return path
+
+
+def cells(table: pd.DataFrame) -> dict[str, list[float]]:
+    """What was measured, over the seeds: "person, method, protocol, metric" -> mean, standard
+    deviation (0 of one seed), number of seeds."""
+    measured = table[table["value"] != "not measured"].astype({"value": float})
+    groups = measured.groupby(["person", "method", "protocol", "metric"], sort=False)["value"]
+    return {
+        ", ".join(place): [round(values.mean(), 4), round(values.std(ddof=0), 4), len(values)]
+        for place, values in groups
+    }
 
 
 def read_rows(path: Path) -> list[Row]:
