@@ -492,8 +492,9 @@ OWN_WRITTEN = """
     notebooks.execution.refresh
     notebooks.studies.budgets.budgets
     notebooks.studies.demo_person.__main__.record
+    notebooks.studies.speed.__main__._keep
     notebooks.studies.speed.endurance.measure
     notebooks.studies.speed.endurance.watch
-    notebooks.studies.speed.person._machine
+    notebooks.studies.speed.person.processor
 """.split()
 """Functions that read only what they wrote a moment ago, bytes as they are, or the system's."""

@@ -1,7 +1,7 @@
 """Bench: how fast this machine turns sound into landmarks, offline and streaming."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion.weights import Motion, load
 from geneface_kit.person import clip, speech
 from geneface_kit.person.mouth import mouth_shape
+from notebooks.studies.speed.render import Bench
 from notebooks.studies.speed.streaming import FRAME, SoundStream, StreamConfig
 
 Result = TypeVar("Result")
@@ -22,7 +23,7 @@ ROUNDS = 3
 """Measurements of which the fastest counts, after one to warm up (ours)."""
 
 
-def run(subject: str = "") -> Iterator[str]:
+def run(subject: str = "") -> Bench:
     """Lines: offline speed of encoder and generator; of landmarks for speech that is still going on
     the look-ahead, the speed, and how far they are from the offline ones.
 
@@ -54,6 +55,8 @@ def run(subject: str = "") -> Iterator[str]:
         f"{1000 * config.hop / clip.FPS:.0f} ms"
     )
     yield _difference(streamed, offline)
+    names = {"features": encoding, "generator": generating, "offline": together, "streaming": took}
+    return {f"{name}, times real time": lasts / wall for name, (wall, _) in names.items()}
 
 
 def _sound(subject: str) -> np.ndarray:

@@ -54,7 +54,7 @@ def run(subject: str = "") -> Iterator[str]:
         del who
     wall_s, cpu_s = (now - then for now, then in zip(_clocks(), start, strict=True))
     yield f"{name}: {n_frames} frames ({n_frames / 25:.0f} s), {config.size} x {config.size} pixels"
-    yield f"on {_machine()}"
+    yield f"on {processor()}"
     yield f"{'step':10}{'wall s':>8}{'CPU s':>8}{'frames/s':>10}"
     for step, (wall, cpu) in watch.steps.items():
         yield _line(step, wall, cpu, n_frames)
@@ -71,7 +71,7 @@ def _clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _machine() -> str:
+def processor() -> str:
     """Cores and what they are; the preparation uses no other device."""
     info = Path("/proc/cpuinfo")
     models = [

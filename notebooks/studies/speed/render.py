@@ -7,8 +7,8 @@ import copy
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from geneface_kit.render.kernels import muted
 SIZES = (256, 512)
 RENDER_PARTS = ("fused", "march", "encode", "mlp", "composite", "torso")
 TRAIN_PARTS = ("march", "fused", "encode", "mlp", "composite")
+Bench = Generator[str, None, dict[str, float | str]]
+"""Yields lines to print, returns what was measured."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Rate:
     head_psnr: float
 
 
-def bench_render(subject: str = "") -> Iterator[str]:
+def bench_render(subject: str = "") -> Bench:
     """Lines: speed of rendering at 256 and 512 px, part by part, and PSNR to the reference.
 
     subject: a person (the demo in the profile smoke, anyone else in cpu; trained if it is not),
@@ -76,8 +78,11 @@ def bench_render(subject: str = "") -> Iterator[str]:
     dataset = RayDataset(person, avatar.device)
     yield f"rendering {person.name} ({person.data_kind}), {run.id}, trained at {dataset.size} px"
     yield f"on {_device(avatar.device)}; networks in {_name(avatar.head.dtype)}"
+    found: dict[str, float | str] = {"run": run.id}
     for size in SIZES:
         rate = render_rate(avatar, dataset, size)
+        numbers = {name: value for name, value in asdict(rate).items() if name != "parts"}
+        found |= {f"{size} px, {name}": value for name, value in numbers.items()}
         yield (
             f"{size} x {size}: {rate.stream_fps:.1f} frames/s in a video, {rate.fps:.1f} one by "
             f"one, {1000 * rate.cpu_s:.0f} ms of processor "
@@ -93,6 +98,7 @@ def bench_render(subject: str = "") -> Iterator[str]:
             f"    worst frame against the reference: {rate.psnr:.1f} dB, "
             f"head alone {rate.head_psnr:.1f} dB"
         )
+    return found
 
 
 def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int = 8) -> Rate:
@@ -125,7 +131,7 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
     )
 
 
-def bench_train(subject: str = "") -> Iterator[str]:
+def bench_train(subject: str = "") -> Bench:
     """Lines: speed of training a person's head from its start, part by part; keeps nothing."""
     from geneface_kit.pipeline.settings import (
         resolve,  # it knows all stages, those after this one too
@@ -146,6 +152,7 @@ def bench_train(subject: str = "") -> Iterator[str]:
         f"    kernel by kernel: {rate['unfused_steps']:.1f} steps/s, "
         f"x{rate['unfused_ratio']:.1f} of the processor time"
     )
+    return {"run": run.id} | {name: value for name, value in rate.items() if name != "parts"}
 
 
 def train_rate(
