@@ -110,7 +110,7 @@ def test_cells_are_means_over_seeds_of_what_was_measured():
     columns = ["person", "method", "protocol", "metric", "value"]
     rows.append(("ada", "lle", "p", "r", "0.25"))
     found = ablations.cells(pd.DataFrame(rows, columns=columns))
-    assert found == {"ada, full, p, r": [0.6, 0.1, 2], "ada, lle, p, r": [0.25, 0.0, 1]}
+    assert found == {"ada, full, p, r": [0.6, 0.1414, 2], "ada, lle, p, r": [0.25, 0.0, 1]}
 
 
 def test_rows_of_pictures_keep_their_runs_and_their_gaps(asked, tmp_path):

@@ -101,10 +101,8 @@ def cells(table: pd.DataFrame) -> dict[str, list[float]]:
     deviation (0 of one seed), number of seeds."""
     measured = table[table["value"] != "not measured"].astype({"value": float})
     groups = measured.groupby(["person", "method", "protocol", "metric"], sort=False)["value"]
-    return {
-        ", ".join(place): [round(values.mean(), 4), round(values.std(ddof=0), 4), len(values)]
-        for place, values in groups
-    }
+    found = groups.agg(["mean", "std", "count"]).fillna(0.0).round(4)
+    return {", ".join(place): [*cell[:2], int(cell[2])] for place, *cell in found.itertuples()}
 
 
 def read_rows(path: Path) -> list[Row]:
