@@ -314,6 +314,18 @@ def test_ablations_without_a_table_say_so_and_never_mix_data():
     assert figures.ablations_data([table_c()], "demo", "cpu").empty
 
 
+def test_what_other_voices_measured_has_a_panel_of_its_own():
+    rows = table_c().assign(metric="domain distance", protocol="foreign speech, landmarks")
+    rows.loc[rows["method"] == "no sync", "protocol"] = "corpus speech, landmarks"
+    panels = figures.draw_ablations(figures.ablations_data([rows], "demo", "smoke"), "T").axes
+    assert [panel.get_title() for panel in panels] == ["domain distance", "domain distance, corpus"]
+    texts = [[text.get_text().strip() for text in panel.texts] for panel in panels]
+    assert texts == [
+        ["0.85 (2 seeds)", "not measured", "not measured"],
+        ["not measured", "0.5", "not measured"],
+    ]
+
+
 def test_a_figure_names_the_runs_and_the_kind_of_its_rows(folder):
     data = figures.ablations_data([table_c()], "demo", "smoke")
     figures.save(folder, "a", "ablations", data, title="T", sources=[])

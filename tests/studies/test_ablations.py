@@ -74,6 +74,14 @@ def test_the_tracked_mouth_itself_scores_perfectly(stage, monkeypatch):
     assert found[FOREIGN]["post-net updates"] == 40
 
 
+def test_what_the_corpus_says_stands_under_a_name_of_its_own(stage, monkeypatch):
+    run, actor = stage
+    play(monkeypatch, actor.person.landmarks[actor.person.n_train :])
+    run = replace(run, facts=run.facts | {"config": {"corpus": {"folder": "clips"}}})
+    found = ablations.landmark_scores(run, TALK)
+    assert found["corpus speech, landmarks"]["domain distance"] == 0.25 and FOREIGN not in found
+
+
 def test_lips_elsewhere_cost_their_distance(stage, monkeypatch):
     run, actor = stage
     moved = actor.person.landmarks[actor.person.n_train :].copy()
