@@ -1,5 +1,6 @@
 """Curves: tables of numbers -> a matplotlib figure, and where it helps its plotly twin."""
 
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -121,7 +122,8 @@ def draw_ablations(data: pd.DataFrame, title: str) -> Figure:
             text = f" {mean:.3g}" if len(found) == 1 else f" {mean:.3g} ({len(found)} seeds)"
             axis.text(max(float(found.max()), 0), place, text, va="center", fontsize=7)
         unit = str(rows["unit"].iloc[0])
-        axis.set_title(f"{metric} ({unit})" if unit not in ("", "nan") else metric)
+        told = f"{metric} ({unit})" if unit not in ("", "nan") else metric
+        axis.set_title(textwrap.fill(told, 22))
         axis.set_yticks(range(len(methods)), methods)
         axis.set(xlim=(min(0, 1.3 * values.min()), 1.5 * max(float(values.max()), 1e-6)))
         axis.set_ylim(len(methods) - 0.4, -0.6)

@@ -66,7 +66,7 @@ def make(study: Study, folder: Path | None = None) -> Path:
     where one stopped.
 
     folder: receives the table; default: figures/ of the project. Rows of other persons and methods
-    that its table holds already stay there, above those of this study: it can be made in parts.
+    that its table holds already stay there: it can be made in parts.
     Raises: ValueError, before a method is made, for an unknown method, no method or person,
     persons of whom some are synthetic and some real, or a table of others in another profile.
     """
@@ -89,9 +89,12 @@ def make(study: Study, folder: Path | None = None) -> Path:
                 f"{path.name} holds {row.person} in profile {row.profile}, not {study.profile}: "
                 "one table holds one profile; move that one away first"
             )
-    rows = [row for person in study.persons for row in _rows_of(study, person)]
+    rows = others + [row for person in study.persons for row in _rows_of(study, person)]
+    place = {name: number for number, name in enumerate(METHODS)}
+    first = list(dict.fromkeys(row.person for row in rows))
+    rows.sort(key=lambda row: (first.index(row.person), place.get(row.method, len(place))))
     path.parent.mkdir(parents=True, exist_ok=True)
-    tables.write_table(path, [*others, *rows])
+    tables.write_table(path, rows)
     table = read_table(path)
     write_pages(path, table, "c")
     write_json(path.with_suffix(".json"), cells(table))
