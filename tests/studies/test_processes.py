@@ -127,7 +127,9 @@ def test_ctrl_c_ends_the_workers(tmp_path):
         time.sleep(0.05)
     owner.send_signal(signal.SIGINT)
     _, words = owner.communicate(timeout=60)
-    assert owner.returncode != 0 and words.decode().strip().endswith("KeyboardInterrupt")
+    # a line of its own, not the last: joblib's tracker may warn after it of a folder that is gone
+    assert owner.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in words.decode().splitlines()
     assert not is_running(int(first.read_text()))
 
 
