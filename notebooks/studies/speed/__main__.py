@@ -40,10 +40,10 @@ def bench(
     to: commands.To = None,
 ) -> None:
     """Measure the speed of one part on this machine; --to adds what was found to speed.json."""
-    module, _, function = BENCHES[what].partition(".")
-    part = importlib.import_module(f"notebooks.studies.speed.{module}")
     if to and what not in RECORDED:
         raise ValueError(f"--to keeps what {', '.join(RECORDED)} measure, not {what}")
+    module, _, function = BENCHES[what].partition(".")
+    part = importlib.import_module(f"notebooks.studies.speed.{module}")
     found = _printed(getattr(part, function)(subject))
     if to:
         _keep(to / "speed.json", " ".join(filter(None, [what, subject])), found)
