@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 from geneface_kit_figures.methods import METHODS
 from geneface_kit_figures.pages import spread, write_pages
-from geneface_kit_figures.records import TABLES, keep_records
+from geneface_kit_figures.records import TABLES, heads, keep_records
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit.evaluation.tables import write_csv
+from geneface_kit.runs.files import replacing
 from geneface_kit.runs.record import Run, damaged
 
 SAME = ("n_frames", "recordings", "cross_s")
@@ -20,8 +21,8 @@ SAME = ("n_frames", "recordings", "cross_s")
 
 
 def collect(evaluations: list[Run], out: Path) -> list[Path]:
-    """Writes every table of the given evaluation runs as csv, html and LaTeX; returns the files.
-    The records of the runs are kept beside them.
+    """Writes every table of the given evaluation runs as csv, html and LaTeX, and heads.csv, the
+    metrics of their nerf runs; returns the files. The records of the runs are kept beside them.
 
     The rows are those of the runs, unchanged, with their run ids; persons in the order given.
     Raises: ValueError for a run that is not a finished evaluation, or that does not go with the
@@ -54,7 +55,10 @@ def collect(evaluations: list[Run], out: Path) -> list[Path]:
         write_csv(path, table)
         write_pages(path, table, name)
         written += [path.with_suffix(ending) for ending in (".csv", ".html", ".tex")]
-    return written
+    told = out / f"{before}heads.csv"
+    with replacing(told) as partial:
+        partial.write_text(heads(out / f"{before}table_a.csv"))
+    return [*written, told]
 
 
 def prefix(run: Run) -> str:

@@ -6,6 +6,7 @@ They lie in runs/ID beside the tables. Weights and pictures are too large to tra
 import shutil
 from pathlib import Path
 
+import pandas as pd
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit.runs import Run, write_json
@@ -26,6 +27,19 @@ def keep_records(evaluations: list[Run], folder: Path) -> None:
             shutil.copyfile(path, to / path.name)
 
 
+def heads(table: Path) -> str:
+    """The metrics of the heads behind a table, a line a nerf run, by their records, as csv."""
+    ids = dict.fromkeys(one for row in read_table(table)["runs"] for one in row.split())
+    records = table.parent / table.name.replace("table_a.csv", "runs")
+    lines = []
+    for facts in (read_json(records / one / "run.json") for one in ids if one.startswith("nerf-")):
+        numbers = {k: v for k, v in facts["metrics"].items() if isinstance(v, float | int)}
+        lines.append(
+            {"person": facts["subject"], "seed": facts["seed"], "run": facts["id"]} | numbers
+        )
+    return pd.DataFrame(lines).to_csv(index=False)
+
+
 def wrong_records(folder: Path) -> list[str]:
     """What the tables of a folder say otherwise than the records of their runs, in sentences."""
     records, wrong = folder / "runs", []
@@ -36,6 +50,9 @@ def wrong_records(folder: Path) -> list[str]:
                 wrong.append(f"{path.name} is not what {told.parent.name} says")
             missing = [one for one in ids.split() if not (records / one / "run.json").is_file()]
             wrong += [f"{path.name} names {one}, of which there is no record" for one in missing]
+    recorded = folder / "heads.csv"
+    if not wrong and recorded.is_file() and recorded.read_text() != heads(folder / "table_a.csv"):
+        wrong.append("heads.csv is not what the records of its runs say")
     for path in sorted(records.glob("*/run.json")):
         outputs = read_json(path)["outputs"]
         kept = {one.name: sha256(one) for one in path.parent.iterdir() if one != path}

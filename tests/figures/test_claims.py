@@ -2,7 +2,8 @@
 
 A marked number is followed by a comment that nobody sees: 0.66<!-- figures/a.json: key --> is the
 value of a key, or the first of a list (`key[2]` the third); 0.66<!-- figures/a.csv: r where a=x -->
-is a column in the one line that the conditions leave.
+is a column in the one line that the conditions leave, or its mean over those that are one a seed,
+and 0.02<!-- figures/a.csv: spread of r where a=x --> the standard deviation of these.
 """
 
 import re
@@ -29,8 +30,11 @@ def stored(file: Path, key: str) -> float:
     for condition in conditions.split(" and "):
         name, _, wanted = condition.partition("=")
         table = table[table[name] == wanted]
-    assert len(table) == 1, f"{key} leaves {len(table)} lines of {file.name}"
-    return float(table[column].iloc[0])
+    of_spread, column = column.startswith("spread of "), column.removeprefix("spread of ")
+    seeds = table["seed"].nunique() if "seed" in table else 1
+    assert len(table) == seeds, f"{key} leaves {len(table)} lines of {file.name}"
+    values = table[column].astype(float)
+    return float(values.std() if of_spread else values.mean())
 
 
 def wrong_claims(text: str, root: Path) -> list[str]:
@@ -74,5 +78,10 @@ def test_a_number_that_is_not_its_source_is_found(tmp_path):
         "0.65 should be 0.66 (a.json: r)",
         "0.34 should be 0.35 (b.csv: r where row=ridge and seed=0)",
     ]
+    (tmp_path / "b.csv").write_text("row,seed,r\nridge,0,0.3\nridge,1,0.2\nmel,1,0.2\n")
+    of_seeds = (
+        "0.25<!-- b.csv: r where row=ridge --> ± 0.07<!-- b.csv: spread of r where row=ridge -->"
+    )
+    assert wrong_claims(of_seeds, tmp_path) == []
     with pytest.raises(AssertionError, match="leaves 2 lines of b.csv"):
-        wrong_claims("0.3<!-- b.csv: r where row=ridge -->", tmp_path)
+        wrong_claims("0.2<!-- b.csv: r where seed=1 -->", tmp_path)

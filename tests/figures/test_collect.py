@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from acting import a_row, a_run
 from geneface_kit_figures import __main__ as command_line
@@ -41,8 +42,12 @@ def test_persons_stand_in_one_table_with_their_runs(tmp_path):
     evaluations = [chain(tmp_path, name) for name in ("obama", "lieu")]
     evaluations.append(chain(tmp_path / "other", "lieu", "by speech"))
     written = collect(evaluations, tmp_path / "figures")
-    assert sorted(path.name for path in written) == [
-        f"table_{name}.{ending}" for name in "abd" for ending in ("csv", "html", "tex")
+    tables_of = [f"table_{name}.{end}" for name in "abd" for end in ("csv", "html", "tex")]
+    assert sorted(path.name for path in written) == ["heads.csv", *tables_of]
+    heads = pd.read_csv(tmp_path / "figures" / "heads.csv")
+    assert heads[["person", "seed", "run"]].values.tolist() == [
+        ["obama", 0, "nerf-obama"],
+        ["lieu", 0, "nerf-lieu"],
     ]
     table = read_table(tmp_path / "figures" / "table_a.csv")
     assert table["person"].tolist() == ["obama", "lieu", "lieu"]
@@ -79,7 +84,7 @@ def test_files_of_synthetic_or_smoke_runs_say_so_in_their_names(tmp_path):
     for before, changes in kinds.items():
         run = chain(tmp_path / before, "demo", **changes)
         names = {path.name for path in collect([run], tmp_path / "out")}
-        assert all(name.startswith(f"{before}table_") for name in names)
+        assert all(name.startswith(before) for name in names)
     assert not list((tmp_path / "out").glob("table_*"))
 
 
