@@ -38,6 +38,8 @@ OF_LANDMARKS = (
     *("mouth correlation", "velocity correlation", "peak alignment", "closures met"),
     *("mouth motion ratio", "sync expert"),
 )  # metrics of planned landmarks; no picture is looked at
+RIDGE = Path(__file__).with_name("ridge.npz")
+"""The linear reference: has heard what the shipped generator has; notebooks.studies.ship_motion."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def references(
     if planned.speech.encoder == "hama":  # what the regression reads
         shape, apart = mouth_shape(tracked), (tracked - mean).reshape(len(tracked), -1)
         moves = np.linalg.lstsq(shape - shape.mean(0), apart, rcond=None)[0]
-        heard = speech.mouth_from_speech(planned.speech)[: len(tracked)]
+        heard = speech.mouth_from_speech(planned.speech, ridge=RIDGE)[: len(tracked)]
         faces["ridge"] = (mean + (heard @ moves).reshape(-1, 68, 3)).astype(np.float32)
     return {name: (dataclasses.replace(planned, landmarks=faces[name]), tracked) for name in faces}
 

@@ -51,7 +51,7 @@ STAGES = {
     "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=7),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=5),
     "evaluation": Stage(
-        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=5
+        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=6
     ),
 }
 """The flow: stage -> who makes it, sections of the settings, upstream stages."""

@@ -38,6 +38,10 @@ LEAST_KB = 50  # smaller files of these kinds hold no network
 COLUMNS = ("name", "version", "licence", "weights")
 OWN = {
     "geneface_kit/motion": ("for research use", "see geneface_kit/motion/MODEL_CARD.md"),
+    "geneface_kit/evaluation": (
+        "for research use",
+        "ridge.npz, see geneface_kit/motion/MODEL_CARD.md",
+    ),
     "geneface_kit/person/speech": ("Apache-2.0", "mouth_ridge.npz"),
     "geneface_kit/person/demo": ("CC-BY-4.0", "see NOTICE"),
 }

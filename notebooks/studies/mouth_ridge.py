@@ -1,7 +1,8 @@
 """Mouth ridge: fits the regression from sound to mouth that the kit ships, from a folder of clips.
 
 `python -m notebooks.studies.mouth_ridge FOLDER OUT.npz`; the kit's own is
-geneface_kit/person/speech/mouth_ridge.npz.
+geneface_kit/person/speech/mouth_ridge.npz. Which clips that was fitted to is not on record, so it
+tells offsets and nothing is compared with it; the reference of Table B is `ship_motion`'s.
 """
 
 import logging

@@ -12,7 +12,10 @@ from geneface_kit.metrics.formulas import closures, closures_met
 from geneface_kit.motion import stage as motion
 from geneface_kit.motion.sync_expert import SyncConfig
 from geneface_kit.person import corpus
+from geneface_kit.person.mouth import mouth_opening
+from geneface_kit.person.speech.offset import in_context, predict_ridge
 from geneface_kit.pipeline.settings import Settings, resolve
+from notebooks.studies.ship_motion import ship_ridge
 from notebooks.studies.unheard_speakers import left_out, listening, measures, proof, scores
 from notebooks.studies.unheard_speakers.__main__ import main
 from notebooks.studies.unheard_speakers.baselines import Regressor, RegressorTask, Ridge
@@ -100,6 +103,18 @@ def test_ridge_finds_a_linear_mouth_of_another_speaker():
     drawn = Ridge(features[:3], motions[:3]).predict(features[3])
     assert drawn.shape == motions[3].shape
     assert np.corrcoef(drawn[:, 3 * 66 + 1], motions[3][:, 3 * 66 + 1])[0, 1] > 0.8
+
+
+def test_the_ridge_that_ships_is_fitted_to_the_clips_as_they_were_recorded(tmp_path):
+    """A copy at another speed, with a mouth of its own, changes nothing."""
+    clips = made_up_corpus(n_speakers=4, n_frames=400).utterances
+    copy = dataclasses.replace(clips[0], name="copy", landmarks=clips[0].landmarks[::-1])
+    for path, heard in ((tmp_path / "a.npz", clips[:3]), (tmp_path / "b.npz", (*clips[:3], copy))):
+        ship_ridge(heard, path)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    ridge = dict(np.load(tmp_path / "a.npz"))
+    opening = predict_ridge(ridge, in_context(clips[3].speech.features))[:, 0]
+    assert np.corrcoef(opening, mouth_opening(clips[3].landmarks))[0, 1] > 0.8
 
 
 def test_regressor_hears_the_speech_only():

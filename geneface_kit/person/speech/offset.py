@@ -1,7 +1,4 @@
-"""Audio-visual offset: how late the sound is against the mouth it predicts; both in step.
-
-The regression in mouth_ridge.npz is fitted by `python -m notebooks.studies.mouth_ridge`.
-"""
+"""Audio-visual offset: how late the sound is against the mouth it predicts; both in step."""
 
 import functools
 from collections.abc import Sequence
@@ -28,6 +25,7 @@ UNCOVERED_S = 0.3  # sound that begins later or ends earlier by more cuts the cl
 
 CLEAR_CONFIDENCE = 0.3  # least confidence of an offset that is corrected (ours)
 LEAST_OFFSET_S = 0.03  # less is within the estimate's error, seconds (ours)
+MOUTH_RIDGE = Path(__file__).with_name("mouth_ridge.npz")  # by notebooks.studies.mouth_ridge
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,13 @@ class Offset:
 
 
 def mouth_from_speech(
-    speech: Speech, spans: Int[np.ndarray, " k"] = ONE
+    speech: Speech, spans: Int[np.ndarray, " k"] = ONE, ridge: Path = MOUTH_RIDGE
 ) -> Float[np.ndarray, "t 2"]:
-    """Opening and width, minus their mean, that a regression predicts from the sound alone.
-
-    Trained on the "hama" features of other speakers; one row per video frame.
-    """
+    """Opening and width of every frame, minus their mean, by a regression on "hama" features."""
     if speech.encoder != "hama":
         raise ValueError(f'the mouth regression reads "hama" features, got {speech.encoder!r}')
     parts = [speech.part(part).features for part in stretches(spans, len(speech) // 2)]
-    return predict_ridge(_mouth_ridge(), np.concatenate([in_context(part) for part in parts]))
+    return predict_ridge(_read_ridge(ridge), np.concatenate([in_context(part) for part in parts]))
 
 
 def estimate_offset(
@@ -225,6 +220,5 @@ def synchronise(
 
 
 @functools.cache
-def _mouth_ridge() -> dict[str, np.ndarray]:
-    layout = {"mean": "real c", "std": "real c", "weights": "real c 2"}
-    return read_npz(Path(__file__).with_name("mouth_ridge.npz"), layout)
+def _read_ridge(path: Path) -> dict[str, np.ndarray]:
+    return read_npz(path, {"mean": "real c", "std": "real c", "weights": "real c 2"})

@@ -358,7 +358,7 @@ COVERS = {
     "arrays": """
         geneface_kit.runs.arrays.read_npz
         geneface_kit.person.corpus.build.read
-        geneface_kit.person.speech.offset._mouth_ridge
+        geneface_kit.person.speech.offset._read_ridge
         figures.truth.truth
         figures.lips.strip_row
         figures.content.domain_groups
@@ -426,6 +426,7 @@ COVERS = {
         figures.tables.read_table
         figures.collect.collect
         figures.collect._method
+        figures.records.heads
         figures.records.wrong_records
         notebooks.studies.ablations.ablations.make
         notebooks.studies.ablations.ablations.read_rows
