@@ -7,7 +7,7 @@ import pandas as pd
 from geneface_kit_figures.phonemes import SHAPES, Mark, certain_marks, shape_probabilities
 from jaxtyping import Float, UInt8
 
-from geneface_kit.evaluation.stage import own_plan
+from geneface_kit.evaluation.stage import RIDGE, own_plan
 from geneface_kit.person import camera, speech
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS
@@ -159,7 +159,7 @@ def opening_data(actor: Actor, config: TalkConfig, run: Run) -> pd.DataFrame:
         "kit": mouth_opening(planned.landmarks[:n]),
     }
     if planned.speech.encoder == "hama":  # the features that the ridge reads
-        heard = speech.mouth_from_speech(planned.speech, person.spans)[:n, 0]
+        heard = speech.mouth_from_speech(planned.speech, person.spans, RIDGE)[:n, 0]
         columns["ridge"] = heard - heard.mean() + tracked[: person.n_train].mean()
     columns["mean"] = np.full(n, tracked[: person.n_train].mean())
     return pd.DataFrame(columns).round(5)
