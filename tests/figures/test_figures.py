@@ -280,7 +280,7 @@ def test_faces_are_cut_out_where_the_landmarks_are():
 def test_opening_data_compares_one_clip_in_four_ways(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "encode", acting.speech)
     heard = np.tile([[0.05, 0.0], [-0.05, 0.0]], (22, 1)).astype(np.float32)
-    monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken, spans: heard)
+    monkeypatch.setattr(speech, "mouth_from_speech", lambda spoken, spans, ridge: heard)
     actor = acting.actor(tmp_path)
     data = figures.opening_data(actor, TalkConfig(temperature=0.0), run())
     tracked = mouth_opening(actor.person.landmarks)
