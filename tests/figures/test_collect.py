@@ -61,6 +61,11 @@ def test_persons_stand_in_one_table_with_their_runs(tmp_path):
 def test_a_table_that_is_not_what_its_runs_say_is_found(tmp_path):
     collect([chain(tmp_path, "obama")], tmp_path / "out")
     assert wrong_records(tmp_path / "out") == []
+    heads = tmp_path / "out" / "heads.csv"
+    said = heads.read_text()
+    heads.write_text(said.replace("obama", "lieu"))
+    assert wrong_records(tmp_path / "out") == ["heads.csv is not what the records of its runs say"]
+    heads.write_text(said)
     table = tmp_path / "out" / "table_b.csv"
     table.write_text(table.read_text().replace("30.25", "31.25"))
     (tmp_path / "out" / "runs" / "nerf-obama" / "run.json").unlink()
@@ -84,7 +89,8 @@ def test_files_of_synthetic_or_smoke_runs_say_so_in_their_names(tmp_path):
     for before, changes in kinds.items():
         run = chain(tmp_path / before, "demo", **changes)
         names = {path.name for path in collect([run], tmp_path / "out")}
-        assert all(name.startswith(before) for name in names)
+        tables_of = {f"table_{name}.{end}" for name in "abd" for end in ("csv", "html", "tex")}
+        assert names == {f"{before}{name}" for name in tables_of | {"heads.csv"}}
     assert not list((tmp_path / "out").glob("table_*"))
 
 
