@@ -3,7 +3,6 @@
 Motion is displacements from a mean face. What an adaptation keeps of a person is the `Adapter`.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,47 +76,14 @@ class Discriminator(nn.Module):
         return self.layers(frames)
 
 
-class Transport(nn.Module):
-    """x -> mean_b + M (x - mean_a): the map that turns one Gaussian into another with the least
-    movement, M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2 for covariances A and B (Gelbrich 1990).
-
-    Ours, not the paper's: the post-net starts where mean and covariance agree already. A fresh one
-    changes nothing.
-    """
-
-    def __init__(self, *, motion: int = 204) -> None:
-        super().__init__()
-        self.register_buffer("matrix", torch.eye(motion))
-        self.register_buffer("mean_from", torch.zeros(motion))
-        self.register_buffer("mean_to", torch.zeros(motion))
-
-    def fit(self, source: Sequence[Tensor], target: Tensor, *, noise: float) -> "Transport":
-        """Fits the map to samples of both sides, (_, m) each.
-
-        noise: motion of this standard deviation is added to the source's covariance, so that
-        directions in which it hardly moves are not blown up. Units of the motion.
-        """
-        a, b = torch.cat(source).double(), target.double()
-        covariance_a = torch.cov(a.T) + noise**2 * torch.eye(a.shape[1], dtype=a.dtype)
-        root, inverse = _roots(covariance_a)
-        middle, _ = _roots(root @ torch.cov(b.T) @ root)
-        self.matrix.copy_(inverse @ middle @ inverse)
-        self.mean_from.copy_(a.mean(0))
-        self.mean_to.copy_(b.mean(0))
-        return self
-
-    def forward(self, motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
-        """The moved motion; every frame on its own."""
-        return self.mean_to + (motion - self.mean_from) @ self.matrix.T
-
-
 class Adapter(nn.Module):
-    """Transport, post-net, the pitch embedding it hears (None: the plain post-net), and the
-    person's mean landmarks. unit: inter-ocular distances per network unit."""
+    """How far the person opens the mouth, post-net, the pitch embedding it hears (None: the plain
+    post-net), and the person's mean landmarks. amplitude: factor on all motion (ours, 1 in the
+    code); unit: inter-ocular distances per network unit."""
 
     def __init__(self, postnet: nn.Module, pitch: nn.Embedding | None = None, *, unit: float):
         super().__init__()
-        self.transport = Transport()
+        self.register_buffer("amplitude", torch.ones(()))
         self.postnet = postnet
         self.pitch = pitch
         self.register_buffer("mean", torch.zeros(68, 3))
@@ -128,7 +94,7 @@ class Adapter(nn.Module):
         extra = None
         if self.pitch is not None:
             extra = embed_pitch(self.pitch, f0[:, : 2 * motion.shape[1]])
-        return self.postnet(self.transport(motion), extra)
+        return self.postnet(self.amplitude * motion, extra)
 
     @torch.no_grad()
     def apply(self, displacements: Landmarks, speech: Speech) -> Landmarks:
@@ -185,12 +151,3 @@ def project_onto_neighbours(
 
 def _unit(enter: int, leave: int) -> ConvBlock:
     return ConvBlock(enter, leave, residual=enter == leave, slope=0.2)
-
-
-def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """C^1/2 and C^-1/2 (0 along directions without variance)."""
-    values, vectors = torch.linalg.eigh(covariance)
-    values = values.clamp(min=0)
-    large = values > 1e-12 * values.max().clamp(min=1e-30)
-    inverse = torch.where(large, values.clamp(min=1e-30).rsqrt(), torch.zeros_like(values))
-    return (vectors * values.sqrt()) @ vectors.T, (vectors * inverse) @ vectors.T

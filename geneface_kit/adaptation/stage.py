@@ -59,10 +59,11 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
             fit(task, run.folder, name="adaptation", **options)
     task.adapter.load_state_dict(task.best_weights)
     if config.postnet and not task.best_step:
-        log.info("%s: no trained post-net scores better than the transport alone", who.name)
+        log.info("%s: no trained post-net scores better than the amplitude alone", who.name)
     run.record("best_step", task.best_step)
     run.record("collapsed", bool(task.ended))
     found = {"score_start": start} | task.validate(task.best_step - 1) | _domains(task)
+    run.record("amplitude", round(task.adapter.amplitude.item(), 4))
     for name, value in found.items():
         run.record(name, round(value, 5))
     if found["variance_ratio"] < training.LEAST_MOTION:
@@ -76,7 +77,7 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
 
 
 def _domains(task: AdaptationTask) -> dict[str, float]:
-    """What the test parts say of motion before adaptation, after the transport and after all.
+    """What the test parts say of motion before and after the adaptation.
 
     distance: squared inter-ocular distances, and told_apart: accuracy of a fresh classifier, of
     motion for foreign speech and the person's own; beside them their floors, of two halves of the
@@ -87,9 +88,7 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
     halves = own.split(-(-len(own) // 2))
     found = {"distance_floor": unit**2 * axes.distance(*halves)}
     found["told_apart_floor"] = told_apart(*([axes(half)] for half in halves))
-    transport = task.adapter.transport
-    sides = {"before": None, "transport": lambda raw, f0: transport(raw), "after": task.adapter}
-    for side, move in sides.items():
+    for side, move in {"before": None, "after": task.adapter}.items():
         moved = task.foreign_motion("test", move)
         found[f"distance_{side}"] = unit**2 * axes.distance(torch.cat(moved), own)
         found[f"told_apart_{side}"] = told_apart([axes(own)], [axes(one) for one in moved])

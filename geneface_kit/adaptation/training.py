@@ -30,9 +30,10 @@ PARTS = {"fit": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
 """Shares of the foreign speech: what trains, what picks the weights, what only the last measures
 hear. Ours."""
 VALIDATED = 0.1  # share at the end of the person's training frames that picks the weights (ours)
-TRANSPORT_S, UNHEARD_S = 7200.0, 1200.0
-"""Seconds of foreign speech that the transport is fitted to, and that is measured on, at most: so
-memory and time do not grow with the corpus (ours)."""
+UNHEARD_S = 1200.0
+"""Seconds of foreign speech that is measured on, at most: so memory and time do not grow with the
+corpus (ours)."""
+AMPLITUDES = (0.25, 4.0)  # of a person, at least and at most (ours)
 POSTNET_REACH = 7  # frames that the post-net sees on both sides of one
 DISCRIMINATOR_LR = 1e-3  # of its Adam, with beta 0.5; ours, RMSprop with 1e-4 in the code
 PENALTY = 0.3  # weight of the discriminator's gradient penalty (ours)
@@ -49,7 +50,7 @@ PostNetClass = Annotated[str, Named((BUILT_IN,), "torch.nn:Module")]
 class AdaptationConfig:
     """Settings of the post-net's training; the defaults are the smoke profile's."""
 
-    postnet: bool = True  # false leaves the transport alone (an ablation)
+    postnet: bool = True  # false leaves the amplitude alone (an ablation)
     postnet_class: PostNetClass = BUILT_IN  # an own one, see postnet.postnet_class
     steps: Count = 80  # updates; official 20,000
     lr: Positive = 5e-4  # of the post-net's Adam, falling to 0; ours, RMSprop in the code
@@ -62,8 +63,8 @@ class AdaptationConfig:
     frames: Annotated[int, Range(8, step=4)] = 100  # frames of a piece, a multiple of 4
     temperature: NotNegative = 0.2  # of the generator for foreign speech; ours, as in talk; code 1
     own_temperature: NotNegative = 0.0  # for the person's own speech; ours, 1 in the code blurs
-    transport_noise: NotNegative = 0.01  # eye distances of noise; 0 = no transport (official)
-    talk_temperature: NotNegative = 0.2  # of motion that is transported and measured, talk's (ours)
+    amplitude: bool = True  # scale motion to the person's own (ours); false: as the generator's
+    talk_temperature: NotNegative = 0.2  # of motion that is measured, talk's (ours)
     sync_windows: Count = 128  # windows a step; official 1,024
     validate_every: Count = 20  # updates between two looks at the measures; official 1,000
 
@@ -119,11 +120,9 @@ class AdaptationTask(Task):
         self.axes = losses.MouthAxes(self.own_seen)
         draw = torch.Generator().manual_seed(0)
         talked = {"temperature": config.talk_temperature, "generator": draw}
-        if config.transport_noise:
-            heard = _at_most(TRANSPORT_S, self.foreign["fit"])
-            raw = [self._heard(one, **talked)[1][0] for one in heard]
-            noise = config.transport_noise / generator.unit
-            self.adapter.transport.fit(raw, self.own_seen, noise=noise)
+        if config.amplitude:
+            raw = self.own_pair("fit", None)[0]
+            self.adapter.amplitude.fill_(amplitude_of(self.own_seen, raw))
         self.foreign_heard = {
             part: [self._heard(one, **talked) for one in _at_most(UNHEARD_S, self.foreign[part])]
             for part in ("validation", "test")
@@ -301,3 +300,10 @@ def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
 def opening_of(motion: Float[Tensor, "t 204"]) -> Float[np.ndarray, " t"]:
     """The mouth's opening in some motion, network units."""
     return mouth_opening(motion.detach().numpy().reshape(-1, 68, 3))
+
+
+def amplitude_of(own: Float[Tensor, "t 204"], raw: Float[Tensor, "t 204"]) -> float:
+    """How far a person opens the mouth: the opening's standard deviation in their own motion over
+    that of the generator's for the same sound, within AMPLITUDES; 1 where the latter is still."""
+    spread = float(opening_of(raw).std())
+    return float(np.clip(opening_of(own).std() / spread, *AMPLITUDES)) if spread else 1.0

@@ -46,7 +46,7 @@ STAGES = {
         ("corpus", "adaptation"),
         ("person", "motion"),
         adaptation.inputs,
-        version=3,
+        version=4,
     ),
     "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=7),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=5),

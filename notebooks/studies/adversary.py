@@ -1,4 +1,4 @@
-"""Adversary: whether a person's post-net does more than the transport before it.
+"""Adversary: whether a person's adaptation makes motion harder to tell from their own.
 
 `python -m notebooks.studies.adversary PERSON... --seeds 0,1,2 [--out FOLDER] [--to FOLDER]` makes
 the adaptation of each person with each seed and collects what its run says of speech and voices
@@ -20,7 +20,7 @@ from notebooks import commands
 
 __all__ = ["main", "row_of", "summary"]
 
-SIDES = ("floor", "before", "transport", "after")
+SIDES = ("floor", "before", "after")
 MEASURES = ("told_apart", "distance", "mouth_r")
 """Accuracy of a fresh classifier (0.5: the domains are one), Frechet distance in squared eye
 distances, and Pearson r of the mouth's opening on the person's held-out sound. The floor is that of
@@ -38,10 +38,10 @@ def row_of(run: Run) -> Row:
 
 def summary(rows: Sequence[Row]) -> dict[str, float | int | list[float]]:
     """Over all runs: [mean, standard deviation] of each measure, and of the change of r that the
-    post-net makes to the transport; `kept` counts runs with a trained post-net."""
+    adaptation makes; `kept` counts runs with a trained post-net."""
     table = pd.DataFrame(rows)
-    table["mouth_r_change"] = table["mouth_r_after"] - table["mouth_r_transport"]
-    told = table["told_apart_after"] < table["told_apart_transport"]
+    table["mouth_r_change"] = table["mouth_r_after"] - table["mouth_r_before"]
+    told = table["told_apart_after"] < table["told_apart_before"]
     found: dict[str, float | int | list[float]] = {
         "n_persons": table["person"].nunique(),
         "n_seeds": table["seed"].nunique(),

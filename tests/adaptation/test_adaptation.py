@@ -18,10 +18,9 @@ from geneface_kit.adaptation.postnet import (
     Adapter,
     Discriminator,
     PostNet,
-    Transport,
     project_onto_neighbours,
 )
-from geneface_kit.adaptation.training import AdaptationTask
+from geneface_kit.adaptation.training import AdaptationTask, amplitude_of, opening_of
 from geneface_kit.motion import stage as motion
 from geneface_kit.person import corpus
 from geneface_kit.person import stage as person
@@ -123,7 +122,7 @@ def test_official_sizes():
 @pytest.mark.slow
 def test_supervised_part_learns_the_persons_amplitude():
     only_mse = {"adversarial_weight": 0.0, "sync_weight": 0.0, "mse_weight": 1.0}
-    task = fresh_task(**only_mse, transport_noise=0.0, lr=2e-3, steps=40)
+    task = fresh_task(**only_mse, amplitude=False, lr=2e-3, steps=40)
     errors = [row["mse"] for row in train(task, 40)]
     assert np.mean(errors[-5:]) < 0.6 * np.mean(errors[:3])
     assert task.validate(40)["variance_ratio"] > 0.3
@@ -191,10 +190,10 @@ def test_stage_writes_what_load_reads(tmp_path, stage):
     own_mean = who.landmarks[: who.n_train].mean(0)
     np.testing.assert_allclose(ready.mean.numpy(), own_mean, rtol=1e-6)
     curves = {"own_mse", "foreign_sync", "distance", "variance_ratio"}
-    names, when = ("distance", "told_apart", "mouth_r"), ("before", "transport", "after")
+    names, when = ("distance", "told_apart", "mouth_r"), ("before", "after")
     sides = {f"{name}_{side}" for name in names for side in when}
     sides |= {"distance_floor", "told_apart_floor"}
-    assert {"best_step", "score", "collapsed"} | curves | sides <= run.metrics.keys()
+    assert {"best_step", "score", "collapsed", "amplitude"} | curves | sides <= run.metrics.keys()
     seen = pd.read_csv(tmp_path / "adaptation_history.csv").score.dropna()
     lowest = min(run.metrics["score_start"], seen.min())
     assert run.metrics["score"] == pytest.approx(lowest, abs=1e-5), "the best weights are kept"
@@ -223,10 +222,10 @@ def test_a_still_mouth_is_noticed(tmp_path, stage, monkeypatch, caplog):
 
 
 def test_a_deliberate_collapse_is_caught_and_ends_the_run(tmp_path):
-    """A person with one face: everything pulls every sound towards it."""
+    """A person with one face, and no adversary: all pulls every sound towards it."""
     who = made_up_person()
     who = dataclasses.replace(who, landmarks=np.repeat(who.landmarks[:1], len(who.landmarks), 0))
-    config = adaptation.AdaptationConfig(**FAST | {"steps": 100})
+    config = adaptation.AdaptationConfig(**FAST | {"steps": 100, "adversarial_weight": 0.0})
     torch.manual_seed(0)
     task = AdaptationTask(made_up_generator(), who, [made_up_speech(60, seed=8)[0]], config)
     history = fit(
@@ -246,33 +245,22 @@ def test_a_run_that_moves_is_not_called_collapsed(tmp_path):
     assert task.validate(0)["spread_over_raw"] > 0.3 and task.validate(1) and not task.ended
 
 
-def test_transport_turns_one_gaussian_into_another():
+def test_the_amplitude_is_the_persons_own():
+    """A mouth that opens three times as far as the generator's, for the same sound."""
     draw = torch.Generator().manual_seed(0)
-    mix = torch.randn(6, 6, generator=draw)
-    source = torch.randn(4000, 6, generator=draw)
-    target = torch.randn(3000, 6, generator=draw) @ mix + 5
-    assert torch.equal(Transport(motion=6)(source), source)
-    moved = Transport(motion=6).fit([source], target, noise=0.0)(source)
-    torch.testing.assert_close(moved.mean(0), target.mean(0), atol=1e-4, rtol=0)
-    torch.testing.assert_close(torch.cov(moved.T), torch.cov(target.T), atol=1e-3, rtol=1e-3)
-
-
-def test_transport_scales_one_coordinate_and_leaves_noise_alone():
-    """Standard deviations 1 -> 3 and 0.001 -> 1: the first is tripled; with noise 0.1 the second
-    is multiplied by about 1 / 0.1, not by 1000."""
-    draw = torch.Generator().manual_seed(0)
-    source = torch.randn(20_000, 2, generator=draw) * torch.tensor([1.0, 0.001])
-    target = torch.randn(20_000, 2, generator=draw) * torch.tensor([3.0, 1.0])
-    matrix = Transport(motion=2).fit([source], target, noise=0.1).matrix
-    assert matrix[0, 0] == pytest.approx(3, abs=0.1) and matrix[1, 1] == pytest.approx(10, abs=0.3)
-    torch.testing.assert_close(matrix, matrix.T)  # the shortest map is symmetric
-
-
-def test_transport_brings_the_domains_together_before_any_training():
-    task, off = fresh_task(transport_noise=1e-4), fresh_task(transport_noise=0.0)
-    after, raw = task.validate(0), off.validate(0)
-    assert after["distance"] < 0.5 * raw["distance"]
-    assert torch.equal(off.adapter.transport.matrix, torch.eye(204))
+    raw = torch.randn(50, 204, generator=draw)
+    assert amplitude_of(3 * raw + 1, raw) == pytest.approx(3, rel=1e-5)
+    assert amplitude_of(3 * raw, 100 * raw) == 0.25 and amplitude_of(raw, 0 * raw) == 1
+    assert fresh_task(amplitude=False).adapter.amplitude == 1
+    lively = made_up_generator()
+    lively.vae.amplitude.fill_(200.0)
+    config = adaptation.AdaptationConfig(**FAST)
+    task = AdaptationTask(lively, made_up_person(), [made_up_speech(60, seed=8)[0]], config)
+    raw = task.own_motion("fit", None)
+    expected = float(opening_of(task.own["fit"]).std() / opening_of(raw).std())
+    assert task.adapter.amplitude.item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(task.own_motion("fit", task.adapter.eval()), expected * raw)
+    assert task.validate(0)["variance_ratio"] == pytest.approx(1, abs=1e-3)
 
 
 def test_the_mouth_is_seen_in_the_persons_own_directions():

@@ -15,7 +15,6 @@ from talkers import (
 
 from geneface_kit.adaptation import domains
 from geneface_kit.adaptation import stage as adaptation
-from geneface_kit.adaptation.postnet import Transport
 from geneface_kit.adaptation.training import AdaptationTask, _at_most
 from geneface_kit.person import corpus
 from geneface_kit.person.corpus import CorpusConfig
@@ -46,19 +45,6 @@ def test_an_update_reads_only_the_pieces_it_draws(n_clips):
     Counted.rows.clear()
     task.step(1, torch.Generator().manual_seed(0))  # the first has the head start
     assert Counted.rows == [48, 48]
-
-
-def test_a_transport_fitted_to_pieces_is_that_of_the_whole():
-    draw = torch.Generator().manual_seed(0)
-    source_, target = (torch.randn(size, 6, generator=draw) for size in (90, 70))
-    source_[:30] += 3.0
-    whole = Transport(motion=6).fit([source_], target, noise=0.1)
-    pieces = Transport(motion=6).fit(source_.split([30, 1, 59]), target, noise=0.1)
-    covariance = torch.cov(source_.T) + 0.01 * torch.eye(6)
-    moved = pieces.matrix @ covariance @ pieces.matrix.T
-    torch.testing.assert_close(moved, torch.cov(target.T), atol=1e-4, rtol=0)
-    torch.testing.assert_close(pieces.mean_from, source_.mean(0))
-    torch.testing.assert_close(pieces.matrix, whole.matrix, atol=1e-5, rtol=0)
 
 
 def test_long_corpora_are_thinned_evenly():

@@ -8,9 +8,9 @@ from geneface_kit.runs.files import read_json
 from notebooks.studies import adversary
 
 
-def run_of(person, seed, transport, after, step=100):
-    metrics = {"best_step": step, "told_apart_floor": 0.6, "mouth_r_transport": 0.7}
-    metrics |= {"told_apart_transport": transport, "told_apart_after": after, "loss": 1.0}
+def run_of(person, seed, before, after, step=100):
+    metrics = {"best_step": step, "told_apart_floor": 0.6, "mouth_r_before": 0.7}
+    metrics |= {"told_apart_before": before, "told_apart_after": after, "loss": 1.0}
     metrics |= {"mouth_r_after": 0.7 + 0.1 * (seed == 0)}
     return SimpleNamespace(subject=person, seed=seed, id=f"adaptation-{seed}", metrics=metrics)
 
@@ -26,7 +26,7 @@ def test_a_line_a_run_and_means_over_all(tmp_path, monkeypatch):
     adversary.main(["ada", "bob", "--seeds", "0,1", "--to", str(tmp_path)])
     assert asked == [("adaptation", who, seed) for seed in (0, 1) for who in ("ada", "bob")]
     lines = (tmp_path / "adversary.csv").read_text().splitlines()
-    assert lines[0].startswith("person,seed,run,step,told_apart_floor,told_apart_transport")
+    assert lines[0].startswith("person,seed,run,step,told_apart_floor,told_apart_before")
     assert len(lines) == 5 and lines[1].startswith("ada,0,adaptation-0,50,0.6,0.9,0.95")
     found = read_json(tmp_path / "adversary.json")
     assert found["n"] == 4 and found["n_persons"] == 2 and found["n_seeds"] == 2
