@@ -1,10 +1,10 @@
 """Losses of stage 2: the adversarial post-net and its discriminator.
 
-GeneFace (arXiv:2301.13430), sec. 3.3: the post-net P maps the generator's motion to the person's
-domain. It is trained with L = L_adv + L_sync + L_mse, each with its weight: a least-squares GAN
-loss (LSGAN, Mao et al., 2017) and the sync expert's loss on foreign speech, and a squared error on
-the person's own speech. L_sync is `motion.losses.sync_loss`. Motion is in network units
-(`corpus.unit` inter-ocular distances); every loss is a scalar.
+GeneFace (arXiv:2301.13430), sec. 3.3: the post-net P maps the generator's motion, here scaled to
+the person's amplitude, to their domain. It is trained with L = L_adv + L_sync + L_mse, each with
+its weight: a least-squares GAN loss (LSGAN, Mao et al., 2017) and the sync expert's loss on foreign
+speech, and a squared error on the person's own speech. L_sync is `motion.losses.sync_loss`. Motion
+is in network units (`corpus.unit` inter-ocular distances); every loss is a scalar.
 """
 
 import torch

@@ -77,9 +77,9 @@ class Discriminator(nn.Module):
 
 
 class Adapter(nn.Module):
-    """How far the person opens the mouth, post-net, the pitch embedding it hears (None: the plain
-    post-net), and the person's mean landmarks. amplitude: factor on all motion (ours, 1 in the
-    code); unit: inter-ocular distances per network unit."""
+    """What is kept of a person: amplitude, a factor on all motion (ours, 1 in the code), post-net,
+    the pitch embedding it hears (None: the plain post-net), and the person's mean landmarks. unit:
+    inter-ocular distances per network unit."""
 
     def __init__(self, postnet: nn.Module, pitch: nn.Embedding | None = None, *, unit: float):
         super().__init__()

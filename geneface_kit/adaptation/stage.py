@@ -77,11 +77,11 @@ def make(run: Run, speech_corpus: CorpusConfig, config: AdaptationConfig) -> Non
 
 
 def _domains(task: AdaptationTask) -> dict[str, float]:
-    """What the test parts say of motion before and after the adaptation.
+    """What motion for the test parts is like, before and after the adaptation.
 
     distance: squared inter-ocular distances, and told_apart: accuracy of a fresh classifier, of
-    motion for foreign speech and the person's own; beside them their floors, of two halves of the
-    person's own. mouth_r: Pearson r of the mouth's opening with the tracked one on the person's
+    motion for foreign speech and the person's own that trains; beside them what two halves of the
+    latter give. mouth_r: Pearson r of the mouth's opening with the tracked one on the person's
     held-out sound, if the mouth moves there.
     """
     own, axes, unit = task.own_seen, task.axes, task.generator.unit

@@ -30,17 +30,15 @@ PARTS = {"fit": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
 """Shares of the foreign speech: what trains, what picks the weights, what only the last measures
 hear. Ours."""
 VALIDATED = 0.1  # share at the end of the person's training frames that picks the weights (ours)
-UNHEARD_S = 1200.0
-"""Seconds of foreign speech that is measured on, at most: so memory and time do not grow with the
-corpus (ours)."""
+UNHEARD_S = 1200.0  # of foreign speech that is measured on, at most, whatever the corpus (ours)
 AMPLITUDES = (0.25, 4.0)  # of a person, at least and at most (ours)
 POSTNET_REACH = 7  # frames that the post-net sees on both sides of one
 DISCRIMINATOR_LR = 1e-3  # of its Adam, with beta 0.5; ours, RMSprop with 1e-4 in the code
 PENALTY = 0.3  # weight of the discriminator's gradient penalty (ours)
 TURNS, HEAD_START = 3, 99
-"""Updates of the discriminator for one of the post-net, and before the first. Ours, 1 and 0 in the
+"""Updates of the discriminator for each of the post-net, and before the first. Ours, 1 and 0 in the
 code: there it never tells the domains apart, the post-net outruns it."""
-LEAST_MOTION = 0.3  # variance ratio of the mouth below which a run has collapsed (ours)
+LEAST_MOTION = 0.3  # share of the mouth's variance below which a run has collapsed (ours)
 Move = Callable[[Tensor, Tensor], Tensor]  # raw motion (1, t, 204) and its f0 -> moved motion
 Heard = tuple[Speech, Float[Tensor, "1 _ 204"]]
 PostNetClass = Annotated[str, Named((BUILT_IN,), "torch.nn:Module")]
@@ -194,11 +192,11 @@ class AdaptationTask(Task):
         return {"discriminator": loss.item()} | scores
 
     def validate(self, index: int) -> dict[str, float]:
-        """Four measures on what validates, and the score: `best_weights` are those of the lowest.
+        """Four measures, and the score: `best_weights` are those of the lowest.
 
-        own_mse: on the person's own frames. foreign_sync: the sync expert's loss on foreign speech.
-        distance: Frechet distance of motion for that speech from the person's own, see MouthAxes.
-        variance_ratio: variance of the mouth's opening over the person's own.
+        own_mse: on the person's own frames that validate. foreign_sync: the sync expert's loss on
+        foreign speech. distance: Frechet distance of motion for that speech from the person's own
+        that trains, see MouthAxes. variance_ratio: variance of the mouth's opening over that.
         score: the first three over their values without adaptation, plus |ln variance_ratio|.
         Motion that has lost its variance twice in a row ends the run: it has collapsed.
         """
@@ -206,11 +204,12 @@ class AdaptationTask(Task):
         names = ("own_mse", "foreign_sync", "distance", "spread")
         *parts, spread = (after[name] / max(self.before[name], 1e-9) for name in names)
         del after["spread"]
-        self.n_collapsed = self.n_collapsed + 1 if spread < LEAST_MOTION else 0
+        left = spread / self.adapter.amplitude.item() ** 2  # what the amplitude takes is no loss
+        self.n_collapsed = self.n_collapsed + 1 if left < LEAST_MOTION else 0
         if self.n_collapsed == 2:
             self.ended = (
-                f"collapsed: sounds move the mouth {100 * spread:.0f} % as much as before the "
-                "adaptation; lower adaptation.mse_weight or adaptation.lr"
+                f"collapsed: of the variance that sounds give the mouth {100 * left:.0f} % are "
+                "left; lower adaptation.mse_weight or adaptation.lr"
             )
         score = sum(parts) + abs(math.log(max(after["variance_ratio"], 1e-6)))
         if score < self.best_score:

@@ -1,9 +1,9 @@
 """Adversary: whether a person's adaptation makes motion harder to tell from their own.
 
 `python -m notebooks.studies.adversary PERSON... --seeds 0,1,2 [--out FOLDER] [--to FOLDER]` makes
-the adaptation of each person with each seed and collects what its run says of speech and voices
-that neither trained nor picked the weights. Writes adversary.csv, a line a run, and
-adversary.json, means and standard deviations over all runs.
+the adaptation of each person with each seed and collects what its run says of foreign speech
+that neither trained nor picked the weights, beside the person's own frames that train. Writes
+adversary.csv, a line a run, and adversary.json, means and standard deviations over persons.
 """
 
 import shlex
@@ -37,8 +37,8 @@ def row_of(run: Run) -> Row:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float | int | list[float]]:
-    """Over all runs: [mean, standard deviation] of each measure, and of the change of r that the
-    adaptation makes; `kept` counts runs with a trained post-net."""
+    """[mean, standard deviation] over persons, each the mean over seeds, of each measure and of the
+    change of r that the adaptation makes; `kept` counts runs with a trained post-net."""
     table = pd.DataFrame(rows)
     table["mouth_r_change"] = table["mouth_r_after"] - table["mouth_r_before"]
     told = table["told_apart_after"] < table["told_apart_before"]
@@ -49,15 +49,17 @@ def summary(rows: Sequence[Row]) -> dict[str, float | int | list[float]]:
         "kept": int((table["step"] > 0).sum()),
         "harder_to_tell_apart": int(told.sum()),
     }
-    for name in table.columns[4:]:
-        found[name] = [round(float(one), 4) for one in (table[name].mean(), table[name].std())]
+    persons = table.groupby("person").mean(numeric_only=True).drop(columns=["seed", "step"])
+    spreads = persons.std().fillna(0.0)  # of one person there is none
+    for name, mean in persons.mean().items():
+        found[name] = [round(float(mean), 4), round(float(spreads[name]), 4)]
     return found
 
 
 def adversary(
     persons: commands.Persons,
     seeds: commands.Seeds = "0,1,2",
-    profile: given.Profile = "auto",
+    profile: commands.Profile = "cpu",
     overrides: given.Overrides = "",
     out: given.Out = "",
     to: commands.To = None,

@@ -1,9 +1,10 @@
-"""Speech driven: how much nearer landmarks drive a head than speech does, with intervals.
+"""Speech driven: how much better landmarks drive a head than speech does, with intervals.
 
-`python -m notebooks.studies.speech_driven PERSON... [--profile cpu] [--set head.steps=2500]` takes
-the heads of Table C, driven from the person's held-out sound, and compares what landmarks drive
-with what speech drives, frame by frame. Neighbouring frames are alike, so the 95 % intervals are of
-a moving block bootstrap (Künsch 1989). Writes speech_driven.csv, a line a person, pair and measure.
+`python -m notebooks.studies.speech_driven PERSON... --set head.steps=2500` takes the evaluations of
+Table C, or makes them, and compares the frames that landmarks drive from the person's held-out
+sound with those that speech drives. Neighbouring frames are alike, so the nominal 95 % intervals
+are of a circular block bootstrap (Politis and Romano 1992); of so few blocks they are too narrow,
+and they hold nothing of the training. Writes speech_driven.csv, a line a person, pair and measure.
 """
 
 import sys
@@ -31,16 +32,16 @@ from geneface_kit.runs.arrays import read_npy
 from notebooks import commands
 
 PAIRS = {"as the kit is": ("full", "speech-driven"), "plain": ("plain-landmarks", "plain-speech")}
-"""What drives the renderer as it is, and one without what this kit adds to landmarks."""
+"""Landmarks and speech: in the renderer as it is, and without what this kit adds to landmarks."""
 FRAMES = "byte n h w 3"
-BLOCK = 8  # neighbouring frames that are drawn together
+BLOCK = 8  # neighbours among the chosen frames that are drawn together
 N_DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Seen:
     """Held-out frames beside the true ones: lips off, px of a 512-pixel picture; PSNR of the head,
-    dB; the mouth's opening in both, px. Only frames that show a face in both."""
+    dB; the mouth's opening in both, seen eye distances. Only frames that show a face in all."""
 
     lips: Float[np.ndarray, " n"]
     head: Float[np.ndarray, " n"]
@@ -60,12 +61,15 @@ MEASURES: dict[str, Callable[[Seen], float]] = {
 
 
 def intervals(one: Seen, other: Seen) -> dict[str, tuple[float, float, float]]:
-    """Measure -> the difference of two renderings of the same frames and its 95 % interval: blocks
-    of neighbouring frames are drawn with replacement, the same ones of both."""
+    """Measure -> one rendering's minus the other's, of the same frames, and the 95 % interval:
+    blocks of neighbours are drawn with replacement, the same ones of both; after the last frame
+    comes the first. A mouth that is still has an r of 0. Raises: ValueError for under two blocks.
+    """
     n, draw = len(one.lips), np.random.default_rng(0)
-    block = min(BLOCK, n)
-    starts = draw.integers(n - block + 1, size=(N_DRAWS, -(-n // block)))
-    drawn = (starts[:, :, None] + np.arange(block)).reshape(N_DRAWS, -1)[:, :n]
+    if n < 2 * BLOCK:
+        raise ValueError(f"{n} frames show a face in all renderings, {2 * BLOCK} are needed")
+    starts = draw.integers(n, size=(N_DRAWS, -(-n // BLOCK)))
+    drawn = ((starts[:, :, None] + np.arange(BLOCK)) % n).reshape(N_DRAWS, -1)[:, :n]
     found = {}
     for name, measure in MEASURES.items():
         apart = [measure(one.part(frames)) - measure(other.part(frames)) for frames in drawn]

@@ -20,7 +20,8 @@ def test_a_line_a_run_and_means_over_all(tmp_path, monkeypatch):
 
     def require(stage, person, seed, **how):
         asked.append((stage, person, seed))
-        return run_of(person, seed, 0.9, 0.7 if seed else 0.95, step=0 if person == "bob" else 50)
+        after = (0.7 if seed else 0.95) - (0.1 if person == "bob" else 0)
+        return run_of(person, seed, 0.9, after, step=0 if person == "bob" else 50)
 
     monkeypatch.setattr(adversary, "require", require)
     adversary.main(["ada", "bob", "--seeds", "0,1", "--to", str(tmp_path)])
@@ -30,8 +31,8 @@ def test_a_line_a_run_and_means_over_all(tmp_path, monkeypatch):
     assert len(lines) == 5 and lines[1].startswith("ada,0,adaptation-0,50,0.6,0.9,0.95")
     found = read_json(tmp_path / "adversary.json")
     assert found["n"] == 4 and found["n_persons"] == 2 and found["n_seeds"] == 2
-    assert found["kept"] == 2 and found["harder_to_tell_apart"] == 2
-    # 0.95, 0.95, 0.7, 0.7: mean 0.825, deviation sqrt(4 * 0.125^2 / 3)
-    assert found["told_apart_after"] == pytest.approx([0.825, 0.1443])
-    assert found["mouth_r_change"] == pytest.approx([0.05, 0.0577])
-    assert found["command"].endswith("ada bob --seeds 0,1 --profile auto")
+    assert found["kept"] == 2 and found["harder_to_tell_apart"] == 3
+    # ada 0.95 and 0.7, bob 0.85 and 0.6: means 0.825 and 0.725, deviation 0.1 / sqrt(2)
+    assert found["told_apart_after"] == pytest.approx([0.775, 0.0707])
+    assert found["mouth_r_change"] == pytest.approx([0.05, 0.0])
+    assert found["command"].endswith("ada bob --seeds 0,1 --profile cpu")

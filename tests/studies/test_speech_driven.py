@@ -42,6 +42,11 @@ def test_an_interval_holds_the_difference_and_is_wider_where_neighbours_are_alik
     assert widths[0] > 1.5 * widths[1]
 
 
+def test_an_interval_of_one_block_is_refused():
+    with pytest.raises(ValueError, match="12 frames show a face in all renderings, 16 are needed"):
+        intervals(curves(12, off=1.0, noise=0.1), curves(12, off=2.0, noise=0.1))
+
+
 def test_frames_without_a_face_are_left_out_of_both(tmp_path, monkeypatch):
     """Four frames of 64 pixels; no face in one rendering's second. Its lips are 3 right and 4 down,
     once for each frame before."""
