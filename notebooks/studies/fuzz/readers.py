@@ -367,6 +367,7 @@ COVERS = {
     """.split(),
     "person": """
         geneface_kit.runs.arrays.read_npy
+        notebooks.studies.speech_driven.seen_of
         geneface_kit.runs.arrays.read_image
         geneface_kit.person.artefact.load
         geneface_kit.person.artefact.assemble
