@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_opening
 
-from geneface_kit.person.spans import ONE, each, windows
+from geneface_kit.person.palette import Picture
+from geneface_kit.person.spans import ONE, Spans, each, windows
 
+Pictures = Iterable[Picture]
+Flags = Bool[np.ndarray, " t"]  # of every frame
+Detail = Float[np.ndarray, "a b"]
 SIDE = 32  # edge of the aligned pictures of the mouth, pixels
 PLACES = np.array([[4, -14], [28, -14], [16, 30]], np.float32)
 """Where both eyes and the chin lie in them: from under the nose to the chin is seen."""
@@ -42,9 +46,7 @@ UNLIKE, LEFT = 0.1, 0.03
 mixture of both leaves of the frame between, over their difference, both squared (ours)."""
 
 
-def hidden_mouth(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], points: Float[np.ndarray, "t 68 2"]
-) -> Bool[np.ndarray, " t"]:
+def hidden_mouth(frames: Pictures, points: Float[np.ndarray, "t 68 2"]) -> Flags:
     """Frames whose mouth does not look like the clip's: something is before it. points: landmarks,
     pixels, which a detector also puts where it sees no mouth."""
     left, right = points[:, 36:42].mean(1), points[:, 42:48].mean(1)
@@ -64,7 +66,7 @@ def hidden_mouth(
     return binary_opening(hidden, np.ones(HIDDEN_FRAMES))
 
 
-def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t"]:
+def frozen(frames: Pictures) -> Flags:
     """Frames that repeat the one before for FROZEN_FRAMES and more."""
     still, before = [], None
     for frame in frames:
@@ -74,9 +76,7 @@ def frozen(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Bool[np.ndarray, " t
     return binary_opening(np.array(still, bool), np.ones(FROZEN_FRAMES))
 
 
-def subtitled(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], spans: Int[np.ndarray, " k"] = ONE
-) -> Bool[np.ndarray, " t"]:
+def subtitled(frames: Pictures, spans: Spans = ONE) -> Flags:
     """Frames that writing is laid over: edges that come at once, stay as they are and go at once,
     as nothing does that moves. Writing that a stretch begins with is there until it goes."""
     edges = []
@@ -87,9 +87,7 @@ def subtitled(
     return each(_written, np.stack(edges), spans)
 
 
-def with_mixed_share(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
-) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], float]]:
+def with_mixed_share(frames: Pictures) -> Iterator[tuple[Picture, float]]:
     """Each frame of a stream, and how much of it, 0 to 1, is a mixture of those FADE before and
     after it. What has moved so far that these two are unlike lies elsewhere in between: a motion
     makes no mixture, a cross-fade does."""
@@ -98,7 +96,7 @@ def with_mixed_share(
         yield frame, _mixed_share(before[1], itself, after[1]) if before and after else 0.0
 
 
-def mixtures(pictures: UInt8[np.ndarray, "t a b 3"]) -> Bool[np.ndarray, " t"]:
+def mixtures(pictures: UInt8[np.ndarray, "t a b 3"]) -> Flags:
     """Frames that are a weighted mean of those before and after them, in which something moves, as
     a change of the frame rate makes them up."""
     mixed = np.zeros(len(pictures), bool)
@@ -119,7 +117,7 @@ def mixtures(pictures: UInt8[np.ndarray, "t a b 3"]) -> Bool[np.ndarray, " t"]:
     return mixed if mixed.mean() >= OFTEN else np.zeros_like(mixed)
 
 
-def _small_gray(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b"]:
+def _small_gray(frame: Picture) -> Detail:
     """A frame in gray, its longer side FINE pixels, or as it is where it is smaller."""
     gray = cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, FINE / max(gray.shape))
@@ -127,7 +125,7 @@ def _small_gray(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b"]:
     return small.astype(np.float32)
 
 
-def _written(edges: Float[np.ndarray, "t k"]) -> Bool[np.ndarray, " t"]:
+def _written(edges: Float[np.ndarray, "t k"]) -> Flags:
     """Frames of a stretch in which LETTERS parts show writing, from how strong their edges are."""
     event = np.zeros(edges.shape, np.int8)  # 1 where writing comes, -1 where it goes
     if len(edges) >= 2 * STEADY:
@@ -145,17 +143,13 @@ def _written(edges: Float[np.ndarray, "t k"]) -> Bool[np.ndarray, " t"]:
     return np.where(latest < 0, first < 0, after).sum(1) >= LETTERS
 
 
-def _fine_detail(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b"]:
+def _fine_detail(frame: Picture) -> Detail:
     """The fine detail of a frame, FINE pixels on its longer side."""
     small = _small_gray(frame)
     return cv2.GaussianBlur(small, (0, 0), 0.8) - cv2.GaussianBlur(small, (0, 0), 2.5)
 
 
-def _mixed_share(
-    before: Float[np.ndarray, "a b"],
-    itself: Float[np.ndarray, "a b"],
-    after: Float[np.ndarray, "a b"],
-) -> float:
+def _mixed_share(before: Detail, itself: Detail, after: Detail) -> float:
     """Of three `_fine_detail`: the share of the parts in which the middle one is a mixture, times
     their share of those in which the two others are unlike."""
     size = (before.shape[1] // BLOCK, before.shape[0] // BLOCK)

@@ -13,30 +13,32 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 Item = TypeVar("Item")
-ONE: Int[np.ndarray, " 1"] = np.zeros(1, np.int64)  # spans of a recording without a joint
+Spans = Int[np.ndarray, " k"]
+Parts = Sequence[tuple[int, int]]  # first frame and end of each
+ONE: Spans = np.zeros(1, np.int64)  # spans of a recording without a joint
 HELD_OUT = 1 / 11  # share of the frames that is held out, at the end (official code)
 
 
-def stretches(spans: Int[np.ndarray, " k"], stop: int, start: int = 0) -> list[slice]:
+def stretches(spans: Spans, stop: int, start: int = 0) -> list[slice]:
     """The parts of frames start .. stop - 1 that hold no joint, in order."""
     edges = [start, *(int(first) for first in spans if start < first < stop), stop]
     return [slice(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
 
-def firsts_of(parts: Sequence[tuple[int, int]]) -> Int[np.ndarray, " k"]:
-    """Spans of frames that are taken from parts of clips, start and stop of each, in a row."""
+def firsts_of(parts: Parts) -> Spans:
+    """Spans of frames that are taken from parts of clips, in a row."""
     lengths = [stop - start for start, stop in parts]
     return np.cumsum([0, *lengths[:-1]])
 
 
 def each(
-    change: Callable[[np.ndarray], np.ndarray], values: np.ndarray, spans: Int[np.ndarray, " k"]
+    change: Callable[[np.ndarray], np.ndarray], values: np.ndarray, spans: Spans
 ) -> np.ndarray:
     """What a function makes of every stretch of some values over time, one after the other."""
     return np.concatenate([change(values[part]) for part in stretches(spans, len(values))])
 
 
-def held_out_from(spans: Int[np.ndarray, " k"], n_frames: int) -> int:
+def held_out_from(spans: Spans, n_frames: int) -> int:
     """The first frame that is held out: of the last whole stretches, where such are HELD_OUT of the
     frames up to twice as much, else of as many frames as that."""
     most = n_frames * 10 // 11

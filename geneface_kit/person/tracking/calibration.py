@@ -16,7 +16,9 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
+from geneface_kit.person.palette import Picture
 
+Places = Float[np.ndarray, "n 2"]  # pixels
 # fmt: off
 RIM = np.array([
     132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10,
@@ -79,11 +81,7 @@ def calibrate(
     return gain, np.median(leaks, axis=0)
 
 
-def warp(
-    picture: UInt8[np.ndarray, "h w 3"],
-    start: Float[np.ndarray, "n 2"],
-    goal: Float[np.ndarray, "n 2"],
-) -> UInt8[np.ndarray, "h w 3"]:
+def warp(picture: Picture, start: Places, goal: Places) -> Picture:
     """The picture bent smoothly (thin plates) so that pixels `start` come to `goal`.
 
     Corners and the middles of the sides stay where they are.
@@ -94,14 +92,11 @@ def warp(
     places = np.concatenate([goal, border])
     moves = np.concatenate([start - goal, 0 * border])
     coarse = 48  # lattice of the bending; it is smooth
-    lattice = np.stack(
-        np.meshgrid(np.linspace(0, width, coarse + 1), np.linspace(0, height, coarse + 1)), -1
-    )
+    lattice = np.meshgrid(*(np.linspace(0, side, coarse + 1) for side in (width, height)))
     field = RBFInterpolator(places, moves, kernel="thin_plate_spline", smoothing=0.5)
-    field = field(lattice.reshape(-1, 2)).reshape(coarse + 1, coarse + 1, 2).astype(np.float32)
-    x, y = np.meshgrid(
-        np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5
-    )
+    field = field(np.stack(lattice, -1).reshape(-1, 2))
+    field = field.reshape(coarse + 1, coarse + 1, 2).astype(np.float32)
+    y, x = np.mgrid[0.5:height, 0.5:width].astype(np.float32)
     move = cv2.remap(field, x * coarse / width, y * coarse / height, cv2.INTER_LINEAR)
     return cv2.remap(
         np.ascontiguousarray(picture),

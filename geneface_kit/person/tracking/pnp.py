@@ -13,7 +13,10 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.sparse.linalg import spsolve
 from scipy.spatial.transform import Rotation
 
-from geneface_kit.person.spans import ONE, each, stretches
+from geneface_kit.person.spans import ONE, Spans, each, stretches
+
+Shape = Float[np.ndarray, "n 3"]
+Shapes = Float[np.ndarray, "t n 3"]  # of every frame
 
 # fmt: off
 RIGID = np.array([
@@ -34,7 +37,7 @@ STEPS, DIFFERENCE = 8, 1e-5  # Gauss-Newton steps; of poses, by which slopes are
 
 
 def similarity(
-    points: Float[np.ndarray, "t n 3"], target: Float[np.ndarray, "n 3"]
+    points: Shapes, target: Shape
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t 3 3"], Float[np.ndarray, "t 3"]]:
     """Scale s, rotation R, shift b of each set so that s * R @ p + b is nearest to the target.
 
@@ -59,22 +62,15 @@ def mean_shape(solid: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, "478 3"
     return shape
 
 
-def align(
-    solid: Float[np.ndarray, "t n 3"],
-    shape: Float[np.ndarray, "n 3"],
-    rigid: Int[np.ndarray, " k"] = RIGID,
-) -> Float[np.ndarray, "t n 3"]:
+def align(solid: Shapes, shape: Shape, rigid: Int[np.ndarray, " k"] = RIGID) -> Shapes:
     """Every frame's points moved onto the shape by its rigid points: pose-free."""
     scale, rotation, shift = similarity(solid[:, rigid], shape[rigid])
     return scale[:, None, None] * solid @ rotation.transpose(0, 2, 1) + shift[:, None]
 
 
 def unproject(
-    points: Float[np.ndarray, "t n 3"],
-    focal: float,
-    size: int,
-    rigid: Int[np.ndarray, " k"] | slice = RIGID,
-) -> Float[np.ndarray, "t n 3"]:
+    points: Shapes, focal: float, size: int, rigid: Int[np.ndarray, " k"] | slice = RIGID
+) -> Shapes:
     """Mesh points without perspective: pixels at the depth of the head, `focal` pixels away.
 
     points: pixels x right, y down and depth; the result is y up, z towards the camera.
@@ -86,10 +82,9 @@ def unproject(
     return np.stack([x, y, -points[..., 2]], axis=-1).astype(np.float64)
 
 
-def smooth_upper_face(
-    points: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
-) -> Float[np.ndarray, "t 68 3"]:
-    """Brows, nose and eyes lightly smoothed in time, stretch by stretch; jaw and lips untouched."""
+def smooth_upper_face(points: Shapes, spans: Spans = ONE) -> Shapes:
+    """The 68 points, brows, nose and eyes lightly smoothed in time, stretch by stretch; jaw and
+    lips untouched."""
     softened = functools.partial(gaussian_filter1d, sigma=SMOOTH_FRAMES, axis=0, mode="nearest")
     smooth = points.copy()
     smooth[:, 17:48] = each(softened, points[:, 17:48], spans)
@@ -97,12 +92,7 @@ def smooth_upper_face(
 
 
 def solve_pnp(
-    shape: Float[np.ndarray, "n 3"],
-    points: Float[np.ndarray, "t n 3"],
-    focal: float,
-    size: int,
-    *,
-    spans: Int[np.ndarray, " k"] = ONE,
+    shape: Shape, points: Shapes, focal: float, size: int, *, spans: Spans = ONE
 ) -> tuple[Float[np.ndarray, "t 3"], Float[np.ndarray, "t 3"]]:
     """Rotation vectors and translations of the head in the camera, radians and eye distances.
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
 from geneface_kit.person.landmarks import MESH_TO_68, Mesh, detect, fill_gaps, to_68
-from geneface_kit.person.spans import ONE
+from geneface_kit.person.spans import ONE, Spans
 from geneface_kit.person.tracking import pnp
 from geneface_kit.person.tracking.calibration import N_PICTURES, calibrate
 from geneface_kit.runs.ranges import Positive
@@ -51,7 +51,7 @@ def track(
     config: TrackingConfig | None = None,
     *,
     pictures: UInt8[np.ndarray, "t h h 3"] | None = None,
-    spans: Int[np.ndarray, " k"] = ONE,
+    spans: Spans = ONE,
 ) -> Track:
     """Pose, focal length and pose-free landmarks of a clip of one head.
 
