@@ -4,7 +4,6 @@ A still background comes from many frames, a moving one, which would be a patchw
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +13,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filte
 
 from geneface_kit.person.palette import Picture
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO, Labels
+from geneface_kit.person.spans import evenly_spaced
 
+MOMENTS = 40  # frames that are searched for the background (official code: every 20th frame)
 VOTES = 3  # frames that must see a pixel free of the person (ours)
 LEAST_DISTANCE = 10.0
 """Distance from the person of a free pixel, pixels of a picture of 512 (official code: 5; ours is
@@ -25,12 +26,15 @@ TORSO_FILL, NECK_FILL = 9, 53  # rows painted above both, px of a picture of 512
 NECK_INSIDE = 4  # how far inside the neck its colour is taken, px of a picture of 512 (official)
 DARKENING = 0.98  # factor on the colour per painted row of a picture of 512 (official code)
 
+Frames = UInt8[np.ndarray, "t h w 3"]
+Masks = UInt8[np.ndarray, "t h w"]  # the labels of frames
+
 
 @dataclass(frozen=True)
 class Background:
     """A background picture, and where it was really seen. moving: share of its pixels that change
-    over time; still_frame: the index of the frame that was taken because the background moves, -1
-    when it was put together from all of them."""
+    over time; still_frame: which of the frames that were searched was taken because the background
+    moves, -1 when it was put together from all of them."""
 
     picture: Picture
     seen: Bool[np.ndarray, "h w"]
@@ -38,16 +42,19 @@ class Background:
     still_frame: int
 
 
-def make_background(frames: Sequence[Picture], labels: Sequence[Labels]) -> Background:
-    """The background of some frames: `background_from` them, or from their `medoid_frame`."""
+def make_background(frames: Frames, labels: Masks) -> Background:
+    """The background `background_from` up to MOMENTS frames over the whole clip, or from their
+    `medoid_frame`."""
+    some = evenly_spaced(len(frames), MOMENTS)
+    frames, labels = frames[some], labels[some]
     moving = background_motion(frames, labels)
     best = medoid_frame(frames, labels) if moving > MOVING_SHARE else -1
-    some = slice(best, best + 1) if best >= 0 else slice(None)
-    picture, seen = background_from(zip(frames[some], labels[some], strict=True))
+    kept = slice(best, best + 1) if best >= 0 else slice(None)
+    picture, seen = background_from(frames[kept], labels[kept])
     return Background(picture, seen, moving, best)
 
 
-def background_motion(frames: Sequence[Picture], labels: Sequence[Labels]) -> float:
+def background_motion(frames: Frames, labels: Masks) -> float:
     """Share of the background pixels whose colour moves over time, 0 to 1.
 
     Judged are pixels that are background, with their neighbourhood, in at least half of the frames.
@@ -72,11 +79,10 @@ def background_motion(frames: Sequence[Picture], labels: Sequence[Labels]) -> fl
     return float((often > MOVING_LEVEL).mean())
 
 
-def medoid_frame(frames: Sequence[Picture], labels: Sequence[Labels]) -> int:
+def medoid_frame(frames: Frames, labels: Masks) -> int:
     """Index of the frame whose background is nearest to that of all frames (their medoid): with the
     smallest mean absolute difference over the pixels that are background in both."""
-    small = [frame[::2, ::2].astype(np.int16) for frame in frames]
-    free = [one[::2, ::2] == BACKGROUND for one in labels]
+    small, free = frames[:, ::2, ::2].astype(np.int16), labels[:, ::2, ::2] == BACKGROUND
     cost = np.zeros(len(frames))
     for a, b in itertools.combinations(range(len(frames)), 2):
         both = free[a] & free[b]
@@ -85,26 +91,17 @@ def medoid_frame(frames: Sequence[Picture], labels: Sequence[Labels]) -> int:
     return int(cost.argmin())
 
 
-def background_from(
-    pictures: Iterable[tuple[Picture, Labels]],
-) -> tuple[Picture, Bool[np.ndarray, "h w"]]:
+def background_from(frames: Frames, labels: Masks) -> tuple[Picture, Bool[np.ndarray, "h w"]]:
     """The background without the person, and where it was really seen.
 
-    pictures: (frame, labels) pairs. Every pixel is the median of the `VOTES` frames (fewer of less
-    than 10 frames a vote) in which it is farthest from the person, if all are farther than
-    `LEAST_DISTANCE`: one wrong mask puts nobody's hair there; the official code takes the farthest
-    alone. The other pixels copy the nearest seen one and are blurred, the more the farther it is.
+    Every pixel is the median of the `VOTES` frames (fewer of less than 10 frames a vote) in which
+    it is farthest from the person, if all are farther than `LEAST_DISTANCE`: one wrong mask puts
+    nobody's hair there; the official code takes the farthest alone. The other pixels copy the nearest seen one and are blurred, the more the farther it is.
     """
-    frames, distances = [], []
-    for frame, labels in pictures:
-        frames.append(frame)
-        distances.append(distance_transform_edt(labels == BACKGROUND).astype(np.float32))
-    if not frames:
-        raise ValueError("a background needs at least one frame")
     votes = min(VOTES, 1 + len(frames) // 10)
-    far = np.stack(distances)
+    far = np.stack([distance_transform_edt(one == BACKGROUND) for one in labels], dtype=np.float32)
     chosen = np.argpartition(far, len(frames) - votes, axis=0)[-votes:]
-    seen_by = np.take_along_axis(np.stack(frames), chosen[..., None], axis=0)
+    seen_by = np.take_along_axis(frames, chosen[..., None], axis=0)
     background = np.median(seen_by, axis=0).astype(np.uint8)
     farthest = np.take_along_axis(far, chosen, axis=0).min(0)
     seen = farthest > _least_distance(len(background))
@@ -128,11 +125,11 @@ def torso_image(frame: Picture, labels: Labels) -> UInt8[np.ndarray, "h w 4"]:
     scale = len(frame) / 512
     body = (labels == NECK) | (labels == TORSO)
     colour = np.where(body[..., None], frame, 0).astype(np.float32)
-    covered = body.copy()
     sizes = (TORSO_FILL, NECK_FILL, NECK_INSIDE)
     torso_rows, neck_rows, inside = (max(1, round(n * scale)) for n in sizes)
-    _paint_up(colour, covered, labels, TORSO, torso_rows, 0)
-    painted = _paint_up(colour, covered, labels, NECK, neck_rows, inside)
+    covered = body | _paint_up(colour, labels, TORSO, torso_rows, 0)
+    painted = _paint_up(colour, labels, NECK, neck_rows, inside)
+    covered |= painted
     width = 2 * max(1, round(2 * scale)) + 1
     weight = cv2.blur(covered.astype(np.float32), (width, width))[..., None]
     soft = cv2.blur(colour, (width, width)) / np.maximum(weight, 1e-6)
@@ -147,11 +144,11 @@ def _least_distance(side: int) -> float:
 
 
 def _paint_up(
-    colour: np.ndarray, covered: np.ndarray, labels: np.ndarray, part: int, n_rows: int, inside: int
+    colour: np.ndarray, labels: Labels, part: int, n_rows: int, inside: int
 ) -> np.ndarray:
     """Paint each column's top `part` pixel under the head upwards, in place; what was painted."""
     darkening = DARKENING ** (512 / len(labels))
-    painted = np.zeros(covered.shape, bool)
+    painted = np.zeros(labels.shape, bool)
     is_part = labels == part
     top = is_part.argmax(0)
     columns = np.flatnonzero(is_part.any(0) & (top > 0))
@@ -163,5 +160,5 @@ def _paint_up(
         free = rows >= 0
         free[free] &= labels[rows[free], columns[free]] == HEAD
         colour[rows[free], columns[free]] = source[free] * darkening**k
-        covered[rows[free], columns[free]] = painted[rows[free], columns[free]] = True
+        painted[rows[free], columns[free]] = True
     return painted

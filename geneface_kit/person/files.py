@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from geneface_kit.person import clip, framing, landmarks
-from geneface_kit.person.background import Background, make_background, torso_image
+from geneface_kit.person.background import torso_image
 from geneface_kit.person.palette import learn_palette
 from geneface_kit.person.segmentation import (
     PERSON_THRESHOLD,
@@ -22,12 +22,10 @@ from geneface_kit.person.segmentation import (
 from geneface_kit.person.spans import ONE, evenly_spaced, held_out_from, stretches, windows
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
-from geneface_kit.runs.arrays import write_image, write_npz
+from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.live import progress
 
-PALETTE_FRAMES, BACKGROUND_FRAMES = 12, 40
-"""Frames that teach the person's colours (ours), and that are searched for the background
-(official code: every 20th frame)."""
+PALETTE_FRAMES = 12  # that teach the person's colours (ours)
 PIECE = 200  # pictures after which a memory map is opened afresh, so that read pages are given back
 
 
@@ -73,16 +71,6 @@ def write_labels(
     kinds = (label_kinds(*pair, seen, palette) for pair, seen in pairs)
     _write_pictures(folder / "kinds.npy", kinds, len(frames))
     return labels
-
-
-def write_background(
-    folder: Path, frames: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "t h w"]
-) -> Background:
-    """The background of some frames over the whole clip, also as background.png."""
-    some = evenly_spaced(len(frames), BACKGROUND_FRAMES)
-    found = make_background(list(frames[some]), list(labels[some]))
-    write_image(folder / "background.png", found.picture)
-    return found
 
 
 def write_torso(folder: Path) -> None:

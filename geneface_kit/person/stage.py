@@ -28,11 +28,12 @@ from geneface_kit.person import (
 )
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
+from geneface_kit.person.background import make_background
 from geneface_kit.person.occlusion import frozen, hidden_mouth, subtitled
 from geneface_kit.person.spans import firsts_of, runs_of
 from geneface_kit.person.speech.encoders import EncoderName, load_encoder, weight_files
 from geneface_kit.person.tracking.track import TrackingConfig, track
-from geneface_kit.runs.arrays import write_npz
+from geneface_kit.runs.arrays import write_image, write_npz
 from geneface_kit.runs.files import named
 from geneface_kit.runs.ranges import NotNegative, Range, meant
 
@@ -229,7 +230,8 @@ def prepare(
     step("labels")
     labels = files.write_labels(folder, tracked.landmarks2d, spans)
     step("background")
-    background = files.write_background(folder, frames, labels)
+    background = make_background(frames, labels)
+    write_image(folder / "background.png", background.picture)
     step("torso")
     files.write_torso(folder)
     step("report")
