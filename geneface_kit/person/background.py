@@ -96,7 +96,8 @@ def background_from(frames: Frames, labels: Masks) -> tuple[Picture, Bool[np.nda
 
     Every pixel is the median of the `VOTES` frames (fewer of less than 10 frames a vote) in which
     it is farthest from the person, if all are farther than `LEAST_DISTANCE`: one wrong mask puts
-    nobody's hair there; the official code takes the farthest alone. The other pixels copy the nearest seen one and are blurred, the more the farther it is.
+    nobody's hair there; the official code takes the farthest alone. The other pixels copy the
+    nearest seen one and are blurred, the more the farther it is.
     """
     votes = min(VOTES, 1 + len(frames) // 10)
     far = np.stack([distance_transform_edt(one == BACKGROUND) for one in labels], dtype=np.float32)

@@ -28,9 +28,6 @@ class Rays:
     origins: Float[Tensor, "n 3"]
     directions: Float[Tensor, "n 3"]
 
-    def __len__(self) -> int:
-        return self.origins.shape[0]
-
 
 def pose_from_head(
     rotation: Float[np.ndarray, "t 3 3"], translation: Float[np.ndarray, "t 3"]

@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation, median_filter, uniform_filter1d
 
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.occlusion import FADE, mixtures, with_mixed_share
-from geneface_kit.person.spans import evenly_spaced, runs_of
+from geneface_kit.person.spans import Parts, evenly_spaced, runs_of
 from geneface_kit.runs import live
 
 DETECT_SIDE = 640  # longer side of the pictures given to the detector, pixels (ours)
@@ -98,7 +98,7 @@ class Scan:
         name = f"{self.clips[number].name} " if len(self.clips) > 1 else ""
         return f"{name}{own / clip.FPS:.2f} s"
 
-    def times(self, spans: Sequence[tuple[int, int]]) -> str:
+    def times(self, spans: Parts) -> str:
         """ "0.00 to 1.20 s, 3.00 to 4.00 s", at most five of them, each after its clip's name."""
         words = []
         for start, stop in spans[:5]:

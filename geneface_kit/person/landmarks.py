@@ -175,8 +175,7 @@ def _follow(faces: list[np.ndarray], last: np.ndarray | None) -> tuple[np.ndarra
         away = np.array([np.linalg.norm(face[:, :2].mean(0) - centre) for face in faces])
         score *= np.exp(-away / reach)
     best = int(score.argmax())
-    others = np.delete(sizes, best)
-    return faces[best], float(others.max() / sizes[best]) if len(others) else 0.0
+    return faces[best], float(np.delete(sizes, best).max(initial=0) / sizes[best])
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Quality: measures of a prepared person -> report and verdict, before hours of training."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ from geneface_kit.person.background import Background
 from geneface_kit.person.camera import euler_degrees
 from geneface_kit.person.mouth import mouth_coverage, mouth_shape
 from geneface_kit.person.segmentation import BACKGROUND, HEAD
-from geneface_kit.person.spans import evenly_spaced
+from geneface_kit.person.spans import Parts, evenly_spaced
 from geneface_kit.person.speech.offset import CLEAR_CONFIDENCE, DRIFT_S, Offset, drift
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs.files import Facts, read_rows
@@ -22,7 +21,7 @@ from geneface_kit.runs.files import Facts, read_rows
 def measure(
     who: Person,
     scan: framing.Scan,
-    taken: Sequence[tuple[int, int]],
+    taken: Parts,
     crop: framing.Crop,
     tracked: Track,
     sound: Float[np.ndarray, " n"],
@@ -96,16 +95,14 @@ def blur(gray: Float[np.ndarray, "h w"]) -> float:
     return max(kept)
 
 
-def _clip_measures(
-    who: Person, scan: framing.Scan, taken: Sequence[tuple[int, int]], crop: framing.Crop
-) -> Facts:
+def _clip_measures(who: Person, scan: framing.Scan, taken: Parts, crop: framing.Crop) -> Facts:
     used = takes.frames_of(taken)
     seen, points = scan.mesh.found[used], landmarks.to_68(scan.mesh)[used]
     chin, brow = points[:, :17, 1].max(1), points[:, 17:27, 1].min(1)
     # how far the chin stays above the picture's lower border, heights of the face
     margin = (scan.height - scan.bars[3] - chin) / max(np.median((chin - brow)[seen]), 1.0)
 
-    def seconds(spans: Iterable[tuple[int, int]], first: int, stop: int) -> list[list[float]]:
+    def seconds(spans: Parts, first: int, stop: int) -> list[list[float]]:
         here = [span for span in spans if first <= span[0] < stop]
         return [[(frame - first) / clip.FPS for frame in span] for span in here]
 
@@ -136,15 +133,15 @@ def _clip_measures(
 
 def _face_measures(scan: framing.Scan, crop: framing.Crop, tracked: Track, side: int) -> Facts:
     angles, heights = euler_degrees(tracked.poses), np.ptp(tracked.landmarks2d[..., 1], axis=1)
-    low, high = np.percentile(angles, [2, 98], axis=0)
+    ends = np.percentile(angles, [2, 98], axis=0).T.tolist()  # low and high of each angle
     face_px = float(np.median(heights))
     to_source = crop.side / side * scan.source.width / scan.width
     return {
         "face_px": face_px,
         "source_face_px": face_px * to_source,
         "pose_degrees": {
-            name: [round(float(low[k]), 1), round(float(high[k]), 1)]
-            for k, name in enumerate(("pitch", "yaw", "roll"))
+            name: [round(low, 1), round(high, 1)]
+            for name, (low, high) in zip(("pitch", "yaw", "roll"), ends, strict=True)
         },
         "tracking_error_px": float(tracked.error_px.mean()),
         "focal_widths": tracked.focal / side,
@@ -198,9 +195,7 @@ def _mouth_measures(who: Person, sound: np.ndarray, offset: Offset) -> Facts:
     } | mouth_coverage(mouth[seen])
 
 
-def _look(
-    frame: np.ndarray, labels: np.ndarray, background: np.ndarray
-) -> tuple[float, float, float, float]:
+def _look(frame: np.ndarray, labels: np.ndarray, background: np.ndarray) -> tuple[float, ...]:
     """Of one frame: height of the head, pixels; whether the head touches neither the upper nor, in
     its upper half, a side border (long hair may leave the picture); its brightness, of 1; how far
     what is seen of the background is from its picture, the mean, of 255."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from scipy.ndimage import binary_propagation
 
 from geneface_kit.person.palette import (
     Palette,
@@ -62,7 +63,7 @@ def label_frame(frame: Picture, person: Share, points: Points, palette: Palette)
     corners; torso is the rest.
     """
     body = _largest_part(person > PERSON_THRESHOLD)
-    rows = np.arange(len(frame))[:, None] + 0.5
+    rows, _ = _pixel_centres(frame)
     jaw = jaw_rows(points, frame.shape[1])  # (w,) row of the head's lower edge per column
     head = body & (rows <= jaw)
     below = body & ~head
@@ -83,7 +84,7 @@ def label_kinds(frame: Picture, labels: Labels, points: Points, palette: Palette
     probability, depth = _of_hair(frame, points, palette)
     hair = (labels != BACKGROUND) & (probability > HAIR_DOUBTFUL)
     hair &= (depth > SHOULDER) & (depth < 1.5 * HAIR_REACH)
-    resting = hair & _joined_to(is_head, is_head | hair) if hair.any() else hair
+    resting = hair & binary_propagation(is_head, mask=is_head | hair) if hair.any() else hair
     inside = (_distance(is_head) > band) & ~resting | (face & is_head)
     outside = (_distance(~is_head) > band) & ~resting
     return np.where(inside, SURE_HEAD, np.where(outside, SURE_NOT, FREE)).astype(np.uint8)
@@ -114,14 +115,8 @@ def _neck(
     like_skin = near & (palette.skin_distance(frame) < SKIN_DISTANCE)
     like_skin = _morphed(like_skin, cv2.MORPH_OPEN, 1)
     touching = near & (rows < jaw[None] + NECK_LEAST * eyes)
-    neck = _joined_to(touching, like_skin | touching)
+    neck = binary_propagation(touching, mask=like_skin | touching)
     return _with_shadows(neck, below, NECK_FILL_GAP * eyes)
-
-
-def _joined_to(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The connected parts of the mask that hold some of the seed."""
-    parts = _parts(mask)
-    return np.isin(parts, parts[seed & mask])
 
 
 def _with_shadows(neck: np.ndarray, below: np.ndarray, longest: float) -> np.ndarray:
@@ -154,7 +149,7 @@ def _hanging_hair(
     like_hair = _morphed(like_hair, cv2.MORPH_OPEN, 3)  # an edge in shadow is thinner
     beside = (columns < points[3, 0]) | (columns > points[13, 0])
     start = like_hair & beside & (rows < jaw[None] + HAIR_GAP * eye_distance(points))
-    return _joined_to(start, like_hair)
+    return binary_propagation(start, mask=like_hair)
 
 
 def _of_hair(
@@ -214,10 +209,9 @@ def _morphed(mask: np.ndarray, operation: int, reach: int) -> np.ndarray:
     return cv2.morphologyEx(mask.astype(np.uint8), operation, cross, iterations=times) > 0
 
 
-def _pixel_centres(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pixel_centres(frame: Picture) -> list[np.ndarray]:
     """Rows (h, 1) and columns (1, w) of the centres of a picture's pixels."""
-    height, width = frame.shape[:2]
-    return np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
+    return np.ogrid[0.5 : frame.shape[0], 0.5 : frame.shape[1]]
 
 
 def _distance(mask: np.ndarray) -> Share:

@@ -15,22 +15,12 @@ from typing import Annotated, Literal
 import numpy as np
 
 from geneface_kit import runs
-from geneface_kit.person import (
-    clip,
-    demo,
-    files,
-    framing,
-    known,
-    landmarks,
-    quality,
-    speech,
-    takes,
-)
+from geneface_kit.person import clip, demo, files, framing, known, landmarks, quality, speech, takes
 from geneface_kit.person.artefact import SCHEMA, Person, assemble
 from geneface_kit.person.artefact import load as load  # as every stage has it
 from geneface_kit.person.background import make_background
 from geneface_kit.person.occlusion import frozen, hidden_mouth, subtitled
-from geneface_kit.person.spans import firsts_of, runs_of
+from geneface_kit.person.spans import Parts, firsts_of, runs_of
 from geneface_kit.person.speech.encoders import EncoderName, load_encoder, weight_files
 from geneface_kit.person.tracking.track import TrackingConfig, track
 from geneface_kit.runs.arrays import write_image, write_npz
@@ -102,10 +92,9 @@ def find(name: str) -> Path:
             raise ValueError(f"{given} holds no video; put the clips of one person into it")
         return given
     alike = [path for path in here() if name.lower() in (path.name.lower(), _called(path).lower())]
-    exact = (path for path in alike if name in (path.name, _called(path)))
     if alike:
-        nearest = (path for path in exact if path.parent == alike[0].parent)
-        return next(nearest, alike[0])
+        nearest = (path for path in alike if path.parent == alike[0].parent)
+        return min(nearest, key=lambda path: name not in (path.name, _called(path)))
     entry = known.KNOWN.get(name)
     if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
         return known.fetch(name, _folders()[0])
@@ -162,13 +151,12 @@ def clips_of(source: Path) -> list[Path]:
     """The videos of a person: the file itself, or those of a folder, "clip2" before "clip10"."""
     if not source.is_dir():
         return [source]
-    videos = [path for path in source.iterdir() if path.suffix.lower() in clip.SUFFIXES]
-    return sorted(videos, key=lambda path: (_natural(path.name.lower()), path.name))
 
+    def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
+        parts = re.findall(r"(\d+)|(\D+)", path.name.lower())
+        return [(int(digits or -1), text) for digits, text in parts], path.name
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers in names by their value."""
-    return [(int(digits or -1), text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
+    return sorted((p for p in source.iterdir() if p.suffix.lower() in clip.SUFFIXES), key=by_number)
 
 
 def prepare(
@@ -263,7 +251,7 @@ def prepare(
 
 
 def _heard(
-    scan: framing.Scan, taken: Sequence[tuple[int, int]], sounds: Sequence[clip.Sound]
+    scan: framing.Scan, taken: Parts, sounds: Sequence[clip.Sound]
 ) -> tuple[list[tuple[int, int]], list[speech.offset.Heard], list[str]]:
     """What of the stretches has sound, that sound, and notes about it."""
     kept, heard, notes = [], [], {}

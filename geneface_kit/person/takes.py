@@ -1,6 +1,5 @@
 """Takes: the stretches of clips that show one person in one framing; what is said of the rest."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from geneface_kit.person import clip, landmarks
 from geneface_kit.person.framing import MIN_S, Scan
-from geneface_kit.person.spans import evenly_spaced, runs_of
+from geneface_kit.person.spans import Parts, evenly_spaced, runs_of
 
 MAX_GAP_S = 0.4  # seconds of the longest gap that is filled (ours)
 RIVAL, CROWDED_SHARE = 0.65, 0.1
@@ -56,9 +55,8 @@ def chosen(found: Scan, number: int = ALL) -> tuple[list[tuple[int, int]], list[
             f"span {number} does not exist; the clip has {len(spans)} usable stretch(es), "
             f"counted from 0: {found.times(spans)}"
         )
-    differences = ["not asked for"] * len(spans)
     if number != ALL:
-        differences[number] = ""
+        differences = ["" if k == number else "not asked for" for k in range(len(spans))]
         reason = f"chosen by person.span, which is {number}"
     else:
         differences = _differences(found, spans)
@@ -74,13 +72,13 @@ def chosen(found: Scan, number: int = ALL) -> tuple[list[tuple[int, int]], list[
         reason = "left out, as it " + " or ".join(sorted({why for why in differences if why}))
     taken = sorted(span for span, why in zip(spans, differences, strict=True) if not why)
     warnings = _warnings(found, taken, len(spans))
-    if len(taken) < len(spans):
-        others = [span for span in spans if span not in taken]
+    others = [span for span in spans if span not in taken]
+    if others:
         warnings.append(f"{len(others)} other usable stretch(es), {found.times(others)}: {reason}")
     return taken, warnings
 
 
-def frames_of(taken: Sequence[tuple[int, int]]) -> Int[np.ndarray, " t"]:
+def frames_of(taken: Parts) -> Int[np.ndarray, " t"]:
     """The numbers of the frames of some stretches."""
     return np.concatenate([np.arange(*span) for span in taken])
 
