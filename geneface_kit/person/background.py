@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
 
-from geneface_kit.person.palette import Picture
-from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO, Labels
+from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO, Labels, Picture
 from geneface_kit.person.spans import evenly_spaced
 
 MOMENTS = 40  # frames that are searched for the background (official code: every 20th frame)

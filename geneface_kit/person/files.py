@@ -3,23 +3,16 @@
 Pictures are written and read one by one: memory does not grow with the clip.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from geneface_kit.person import clip, framing, landmarks
+from geneface_kit.person import clip, framing, landmarks, segmentation
 from geneface_kit.person.background import torso_image
-from geneface_kit.person.palette import learn_palette
-from geneface_kit.person.segmentation import (
-    PERSON_THRESHOLD,
-    label_frame,
-    label_kinds,
-    refine_mask,
-    smooth_labels,
-)
-from geneface_kit.person.spans import ONE, evenly_spaced, held_out_from, stretches, windows
+from geneface_kit.person.spans import ONE, Spans, evenly_spaced, held_out_from, stretches, windows
 from geneface_kit.person.tracking.track import Track
 from geneface_kit.runs import replacing
 from geneface_kit.runs.arrays import write_npz
@@ -46,29 +39,29 @@ def write_frames(
 
 
 def write_labels(
-    folder: Path, points: Float[np.ndarray, "t 68 2"], spans: Int[np.ndarray, " k"] = ONE
+    folder: Path, points: Float[np.ndarray, "t 68 2"], spans: Spans = ONE
 ) -> UInt8[np.ndarray, "t h w"]:
     """Labels of every frame of frames.npy, each agreed with its neighbours in time; and of what
     they are sure, as kinds.npy. points: landmarks in pixels."""
     frames = np.load(folder / "frames.npy", mmap_mode="r")
     with landmarks.person_mask() as person_of:
         some = evenly_spaced(len(frames), PALETTE_FRAMES)
-        palette = learn_palette(
-            (np.array(frames[t]), person_of(frames[t]) > PERSON_THRESHOLD, points[t]) for t in some
+        palette = segmentation.learn_palette(
+            (np.array(frames[t]), person_of(frames[t]), points[t]) for t in some
         )
 
         def alone(part: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             pairs = _masked(pictures_of(folder / "frames.npy", part), person_of)
             for (frame, mask), seen in zip(pairs, points[part], strict=True):
-                yield frame, label_frame(frame, refine_mask(mask, frame), seen, palette)
+                refined = segmentation.refine_mask(mask, frame)
+                yield frame, segmentation.label_frame(frame, refined, seen, palette)
 
-        steady = (
-            one for part in stretches(spans, len(points)) for one in smooth_labels(alone(part))
-        )
+        steady = (segmentation.smooth_labels(alone(part)) for part in stretches(spans, len(points)))
+        steady = itertools.chain.from_iterable(steady)
         shown = progress(steady, "telling head from body", len(frames))
         labels = _write_pictures(folder / "labels.npy", shown, len(frames))
     pairs = zip(_labelled(folder), points, strict=True)
-    kinds = (label_kinds(*pair, seen, palette) for pair, seen in pairs)
+    kinds = (segmentation.label_kinds(*pair, seen, palette) for pair, seen in pairs)
     _write_pictures(folder / "kinds.npy", kinds, len(frames))
     return labels
 
@@ -81,11 +74,7 @@ def write_torso(folder: Path) -> None:
 
 
 def write_tracks(
-    folder: Path,
-    tracked: Track,
-    found: Bool[np.ndarray, " t"],
-    spans: Int[np.ndarray, " k"],
-    size: int,
+    folder: Path, tracked: Track, found: Bool[np.ndarray, " t"], spans: Spans, size: int
 ) -> None:
     """Poses, landmarks, their statistics and rectangles, and the spans, as tracks.npz. Statistics
     are of what trains, of all frames where nothing does."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_opening
 
-from geneface_kit.person.palette import Picture
+from geneface_kit.person.segmentation import Picture
 from geneface_kit.person.spans import ONE, Spans, each, windows
 
 Pictures = Iterable[Picture]

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from geneface_kit.person.palette import Palette, learn_palette
 from geneface_kit.person.segmentation import (
     FREE,
     HEAD,
     SURE_HEAD,
     SURE_NOT,
     TORSO,
+    Palette,
     label_frame,
     label_kinds,
+    learn_palette,
 )
 from tests.person.test_segmentation import SIZE, drawn_person
 
@@ -38,7 +39,7 @@ def dressed(
     hair &= rows < hair_to
     frame[hair], person[hair] = BROWN, 1
     frame[jewel] = colour
-    palette = learn_palette([(frame, person > 0.5, points)])
+    palette = learn_palette([(frame, person, points)])
     labels = label_frame(frame, person, points, palette)
     return labels, label_kinds(frame, labels, points, palette), palette
 

@@ -14,13 +14,13 @@ from geneface_kit.person.background import (
     medoid_frame,
     torso_image,
 )
-from geneface_kit.person.palette import learn_palette
 from geneface_kit.person.segmentation import (
     BACKGROUND,
     HEAD,
     NECK,
     TORSO,
     label_frame,
+    learn_palette,
     refine_mask,
     smooth_labels,
 )
@@ -52,7 +52,7 @@ def drawn_person() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     frame, person, points = drawn_person()
-    palette = learn_palette([(frame, person > 0.5, points)])
+    palette = learn_palette([(frame, person, points)])
     return frame, label_frame(frame, person, points, palette), points
 
 
@@ -74,7 +74,7 @@ def test_head_neck_torso_background_are_where_they_are_drawn(drawn):
 def test_a_stray_island_is_no_person(drawn):
     frame, person, points = drawn_person()
     person[2:6, 2:6] = 1
-    palette = learn_palette([(frame, person > 0.5, points)])
+    palette = learn_palette([(frame, person, points)])
     labels = label_frame(frame, person, points, palette)
     assert (labels[2:6, 2:6] == BACKGROUND).all()
 
@@ -162,7 +162,7 @@ def test_demo_labels_are_steady(demo_person):
 def test_shade_under_the_chin_is_neck():
     frame, person, points = drawn_person()
     frame[86:90, 58:70] = (25, 30, 60)  # no skin colour, but skin below it
-    palette = learn_palette([(frame, person > 0.5, points)])
+    palette = learn_palette([(frame, person, points)])
     labels = label_frame(frame, person, points, palette)
     assert (labels[86:90, 58:70] == NECK).all()
     assert labels[100, 64] == TORSO
@@ -173,7 +173,7 @@ def test_shoulders_parted_by_the_neck_are_no_hair(monkeypatch):
     bare = (np.abs(np.arange(SIZE) - 63.5) < 13) & (np.arange(SIZE)[:, None] > 84)
     frame[bare] = (190, 140, 120)  # a neck that reaches the lower border
     monkeypatch.setattr(segmentation, "NECK_DEPTH", 3.0)
-    palette = learn_palette([(frame, person > 0.5, points)])
+    palette = learn_palette([(frame, person, points)])
     labels = label_frame(frame, person, points, palette)
     assert labels[126, 64] == NECK
     assert labels[120, 40] == TORSO and labels[120, 88] == TORSO

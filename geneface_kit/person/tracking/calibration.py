@@ -16,7 +16,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
-from geneface_kit.person.palette import Picture
+from geneface_kit.person.segmentation import Picture
 
 Places = Float[np.ndarray, "n 2"]  # pixels
 # fmt: off
