@@ -134,9 +134,7 @@ def scan(source: Path, *, max_s: float = 0.0) -> Scan:
     is found, a small one is looked for, and the clip is streamed again around it."""
     limit, about = max_s if max_s > 0 else None, clip.probe(source)
     n_frames = round(min(about.seconds, limit or about.seconds) * clip.FPS)
-    thumbnails: list[np.ndarray] = []
-    shares: list[float] = []
-    brightest = np.zeros((1, 1), np.uint8)
+    thumbnails, shares, brightest = [], [], np.zeros((1, 1), np.uint8)
 
     def watched() -> Iterator[np.ndarray]:
         nonlocal brightest

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import binary_propagation, gaussian_filter
+from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter
 
 from geneface_kit.person.spans import windows
 
@@ -54,9 +54,9 @@ WEIGHTS = (1.0, 1.0, 0.5)  # what colours of hair, clothes and cheeks count
 class Palette:
     """A person's colours: skin as a Gaussian in chroma, hair against all else as a table.
 
-    skin_mean (2,) and skin_precision (2, 2): Cr, Cb in [0, 255]; hair: (16, 32, 32) probability
-    that a colour (see _bins) is hair and neither clothes nor skin; long_hair (2,):
-    whether hair hangs below the mouth at the picture's left, right side.
+    skin_mean, skin_precision: Cr, Cb in [0, 255]; hair: probability that a colour (see _bins) is
+    hair and neither clothes nor skin; long_hair: whether hair hangs below the mouth at the
+    picture's left, right side.
     """
 
     skin_mean: Float[np.ndarray, " 2"]
@@ -82,12 +82,10 @@ def learn_palette(samples: Iterable[tuple[Picture, Share, Points]]) -> Palette:
     tables = np.full((3, 16, 32, 32), 1e-9)
     for frame, person, points in samples:
         body = person > PERSON_THRESHOLD
-        cheeks, face = np.zeros((2, *body.shape), np.uint8)
         # jaw 1, 3, 5 and 15, 13, 11 towards the lip corner, nose wing and lower lid
-        for corners in ((1, 3, 5, 48, 31, 40), (15, 13, 11, 54, 35, 47)):
-            cv2.fillConvexPoly(cheeks, hull(points[list(corners)]), 1)
-        cv2.fillConvexPoly(face, hull(points), 1)
-        skin.append(_ycrcb(frame)[cheeks > 0, 1:].astype(np.float32))
+        corners = points[[[1, 3, 5, 48, 31, 40], [15, 13, 11, 54, 35, 47]]]
+        cheeks = np.any([_filled_hull(one, body.shape) for one in corners], axis=0)
+        skin.append(_ycrcb(frame)[cheeks, 1:].astype(np.float32))
         eyes = eye_distance(points)
         rows, columns = np.mgrid[: len(frame), : frame.shape[1]]
         above = rows < points[17:27, 1].min() - 0.45 * eyes
@@ -95,9 +93,9 @@ def learn_palette(samples: Iterable[tuple[Picture, Share, Points]]) -> Palette:
         away = np.abs(columns - points[8, 0]) / eyes
         bare = (away < CLOTHES_INSIDE) | (away > CLOTHES_OUTSIDE)
         low = rows > points[8, 1] + CLOTHES_DEPTH * eyes
-        head = body & ~(face > 0) & (above | beside)
+        head = body & ~_filled_hull(points, body.shape) & (above | beside)
         bins = _bins(frame)
-        for table, mask in zip(tables, (head, body & bare & low, cheeks > 0), strict=True):
+        for table, mask in zip(tables, (head, body & bare & low, cheeks), strict=True):
             table += np.bincount(bins[mask], minlength=table.size).reshape(table.shape)
         # how far the person goes on beyond the jaw, just below the mouth, left and right
         left, right = np.clip(points[[3, 13], 1] + 0.15 * eyes, 0, len(body) - 1).astype(int)
@@ -152,8 +150,7 @@ def label_kinds(frame: Picture, labels: Labels, points: Points, palette: Palette
     """What a frame's labels say of the head at each pixel: FREE, SURE_HEAD or SURE_NOT. Free is
     what lies within BAND of its border, unless in the face, and hair that may rest on shoulders."""
     is_head, band = labels == HEAD, BAND * len(labels)
-    face = cv2.fillConvexPoly(np.zeros_like(labels), hull(points), 1)
-    face = cv2.erode(face, np.ones((5, 5), np.uint8)) > 0
+    face = binary_erosion(_filled_hull(points, labels.shape), np.ones((5, 5)), border_value=1)
     probability, depth = _of_hair(frame, points, palette)
     hair = (labels != BACKGROUND) & (probability > HAIR_DOUBTFUL)
     hair &= (depth > SHOULDER) & (depth < 1.5 * HAIR_REACH)
@@ -190,9 +187,10 @@ def eye_distance(points: Points) -> float:
     return float(np.linalg.norm(points[36] - points[45]))
 
 
-def hull(points: Float[np.ndarray, "k 2"]) -> np.ndarray:
-    """The convex hull of points as cv2 fills it."""
-    return cv2.convexHull(points.round().astype(np.int32))
+def _filled_hull(points: Float[np.ndarray, "k 2"], shape: tuple[int, int]) -> Mask:
+    """The pixels of a picture inside the convex hull of points."""
+    hull = cv2.convexHull(points.round().astype(np.int32))
+    return cv2.fillConvexPoly(np.zeros(shape, np.uint8), hull, 1) > 0
 
 
 def _neck(frame: Picture, below: Mask, points: Points, jaw: np.ndarray, palette: Palette) -> Mask:
