@@ -88,11 +88,10 @@ def mouth_coverage(mouth: Float[np.ndarray, "t 2"]) -> Facts:
 def _missing(absent: np.ndarray) -> str:
     """Absent common shapes in words: closed, wide open, narrow (oo), broad (ee)."""
     opening, width = np.nonzero(absent)
-    total = COMMON_SHAPES
     kinds = {
-        "closed lips": (opening == 0, total[0].sum()),
-        "wide open mouths": (opening >= 4, total[4:].sum()),
-        "narrow mouths (oo)": (width <= 4, total[:, :5].sum()),
-        "broad mouths (ee)": (width >= 6, total[:, 6:].sum()),
+        "closed lips": (opening == 0, COMMON_SHAPES[0].sum()),
+        "wide open mouths": (opening >= 4, COMMON_SHAPES[4:].sum()),
+        "narrow mouths (oo)": (width <= 4, COMMON_SHAPES[:, :5].sum()),
+        "broad mouths (ee)": (width >= 6, COMMON_SHAPES[:, 6:].sum()),
     }
     return ", ".join(name for name, (hits, all_of) in kinds.items() if 2 * hits.sum() >= all_of)

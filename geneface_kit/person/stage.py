@@ -47,8 +47,7 @@ class PersonConfig:
 
 def make(run: runs.Run, config: PersonConfig) -> None:
     """Prepare the run's person into its folder (stage `person`)."""
-    source = find(run.subject)
-    person = prepare(source, run.folder, config, name=name_of(run.subject))
+    person = prepare(find(run.subject), run.folder, config, name=name_of(run.subject))
     run.data_kind = person.data_kind
     run.record("report", person.report)
 

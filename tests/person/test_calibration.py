@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.person import camera
-from geneface_kit.person.tracking import calibration
+from geneface_kit.person.tracking import track as calibration
 
 
 def half_ball() -> np.ndarray:
