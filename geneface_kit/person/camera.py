@@ -76,11 +76,9 @@ def rays(pose: Float[Tensor, "4 4"], focal: float, size: int, pixels: Int[Tensor
 
 def to_box(points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Head-frame points in coordinates of the head box: inside it all three are in [0, 1]."""
-    centre = torch.tensor(BOX_CENTRE, dtype=points.dtype, device=points.device)
-    return (points - centre) / (2 * BOX_HALF) + 0.5
+    return (points - points.new_tensor(BOX_CENTRE)) / (2 * BOX_HALF) + 0.5
 
 
 def from_box(points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Points of the head box, coordinates in [0, 1], back in the head frame."""
-    centre = torch.tensor(BOX_CENTRE, dtype=points.dtype, device=points.device)
-    return (points - 0.5) * (2 * BOX_HALF) + centre
+    return (points - 0.5) * (2 * BOX_HALF) + points.new_tensor(BOX_CENTRE)
