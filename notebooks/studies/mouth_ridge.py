@@ -17,7 +17,7 @@ from geneface_kit.person.landmarks import detect, fill_gaps
 from geneface_kit.person.mouth import mouth_shape
 from geneface_kit.person.speech.encoders import encode
 from geneface_kit.person.speech.offset import best_lag, in_context, predict_ridge
-from geneface_kit.person.tracking import track
+from geneface_kit.person.tracking.track import track
 
 __all__ = ["fit_mouth_ridge", "save_mouth_ridge", "solve_ridge"]
 
