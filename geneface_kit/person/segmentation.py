@@ -5,13 +5,13 @@ person network, landmark geometry and colours, and agree in time where the pictu
 For want of a parsing network hair is what is seen above and beside the face, not below (ours).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter
+from scipy.ndimage import binary_erosion, binary_fill_holes, binary_propagation, gaussian_filter
 
 from geneface_kit.person.spans import windows
 
@@ -42,12 +42,12 @@ HAIR_GAP = 0.2
 PIECE_SHARE = 0.1  # size of what may hang from a head by itself, over the head's (ours)
 VOTE_FRAMES = 2  # frames before and after that vote on a label (ours)
 VOTE_COLOUR = 8.0  # colour change at which a neighbour's vote fades, of 255 (ours)
-LONG_HAIR = 0.2  # width beside the jaw that only hair can have, eye distances
+LONG_HAIR = 0.2  # width beside the jaw that only hair can have, eye distances (ours)
 CLOTHES_INSIDE, CLOTHES_OUTSIDE = 0.5, 1.6
 """Clothes are learnt nearer to the chin's column than the one, in front of the chest, and farther
-than the other, on the shoulders, eye distances: long hair hangs between them."""
-CLOTHES_DEPTH = 0.6  # how far below the chin clothes begin, eye distances
-WEIGHTS = (1.0, 1.0, 0.5)  # what colours of hair, clothes and cheeks count
+than the other, on the shoulders, eye distances: long hair hangs between them (ours)."""
+CLOTHES_DEPTH = 0.6  # how far below the chin clothes begin, eye distances (ours)
+WEIGHTS = (1.0, 1.0, 0.5)  # what colours of hair, clothes and cheeks count (ours)
 
 
 @dataclass(frozen=True)
@@ -256,13 +256,12 @@ def _hanging_pieces(torso: np.ndarray, head: np.ndarray) -> np.ndarray:
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
-    """The largest connected region, holes filled from the outside in."""
+    """The largest connected region, its small holes filled."""
     parts = _parts(mask)
     if not parts.any():
         return mask
     body = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
-    outside = _parts(np.pad(~body, 1, constant_values=True))
-    holes = _parts((outside != outside[0, 0])[1:-1, 1:-1] & ~body)
+    holes = _parts(binary_fill_holes(body) & ~body)
     small = np.bincount(holes.ravel()) < mask.size / 1000  # a gap by hair and shoulder stays open
     return body | (small[holes] & (holes > 0))
 
@@ -294,7 +293,7 @@ def _morphed(mask: np.ndarray, operation: int, reach: int) -> np.ndarray:
     return cv2.morphologyEx(mask.astype(np.uint8), operation, cross, iterations=times) > 0
 
 
-def _pixel_centres(frame: Picture) -> list[np.ndarray]:
+def _pixel_centres(frame: Picture) -> Sequence[np.ndarray]:
     """Rows (h, 1) and columns (1, w) of the centres of a picture's pixels."""
     return np.ogrid[0.5 : frame.shape[0], 0.5 : frame.shape[1]]
 
