@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
 
-from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO, Labels, Picture
+from geneface_kit.person.segmentation import BACKGROUND, HEAD, NECK, TORSO, Labels, Mask, Picture
 from geneface_kit.person.spans import evenly_spaced
 
 MOMENTS = 40  # frames that are searched for the background (official code: every 20th frame)
@@ -26,7 +26,7 @@ NECK_INSIDE = 4  # how far inside the neck its colour is taken, px of a picture 
 DARKENING = 0.98  # factor on the colour per painted row of a picture of 512 (official code)
 
 Frames = UInt8[np.ndarray, "t h w 3"]
-Masks = UInt8[np.ndarray, "t h w"]  # the labels of frames
+FrameLabels = UInt8[np.ndarray, "t h w"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Background:
     moves, -1 when it was put together from all of them."""
 
     picture: Picture
-    seen: Bool[np.ndarray, "h w"]
+    seen: Mask
     moving: float
     still_frame: int
 
 
-def make_background(frames: Frames, labels: Masks) -> Background:
+def make_background(frames: Frames, labels: FrameLabels) -> Background:
     """The background `background_from` up to MOMENTS frames over the whole clip, or from their
     `medoid_frame`."""
     some = evenly_spaced(len(frames), MOMENTS)
@@ -53,7 +53,7 @@ def make_background(frames: Frames, labels: Masks) -> Background:
     return Background(picture, seen, moving, best)
 
 
-def background_motion(frames: Frames, labels: Masks) -> float:
+def background_motion(frames: Frames, labels: FrameLabels) -> float:
     """Share of the background pixels whose colour moves over time, 0 to 1.
 
     Judged are pixels that are background, with their neighbourhood, in at least half of the frames.
@@ -78,7 +78,7 @@ def background_motion(frames: Frames, labels: Masks) -> float:
     return float((often > MOVING_LEVEL).mean())
 
 
-def medoid_frame(frames: Frames, labels: Masks) -> int:
+def medoid_frame(frames: Frames, labels: FrameLabels) -> int:
     """Index of the frame whose background is nearest to that of all frames (their medoid): with the
     smallest mean absolute difference over the pixels that are background in both."""
     small, free = frames[:, ::2, ::2].astype(np.int16), labels[:, ::2, ::2] == BACKGROUND
@@ -90,7 +90,7 @@ def medoid_frame(frames: Frames, labels: Masks) -> int:
     return int(cost.argmin())
 
 
-def background_from(frames: Frames, labels: Masks) -> tuple[Picture, Bool[np.ndarray, "h w"]]:
+def background_from(frames: Frames, labels: FrameLabels) -> tuple[Picture, Mask]:
     """The background without the person, and where it was really seen.
 
     Every pixel is the median of the `VOTES` frames (fewer of less than 10 frames a vote) in which
@@ -143,9 +143,7 @@ def _least_distance(side: int) -> float:
     return max(2.0, LEAST_DISTANCE * side / 512)
 
 
-def _paint_up(
-    colour: np.ndarray, labels: Labels, part: int, n_rows: int, inside: int
-) -> np.ndarray:
+def _paint_up(colour: np.ndarray, labels: Labels, part: int, n_rows: int, inside: int) -> Mask:
     """Paint each column's top `part` pixel under the head upwards, in place; what was painted."""
     darkening = DARKENING ** (512 / len(labels))
     painted = np.zeros(labels.shape, bool)

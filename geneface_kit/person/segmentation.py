@@ -160,18 +160,16 @@ def label_kinds(frame: Picture, labels: Labels, points: Points, palette: Palette
     return np.where(inside, SURE_HEAD, np.where(outside, SURE_NOT, FREE)).astype(np.uint8)
 
 
-def smooth_labels(
-    pictures: Iterable[tuple[Picture, Labels]], *, reach: int = VOTE_FRAMES
-) -> Iterator[Labels]:
-    """Labels of each frame by a vote of the frames within `reach` of it.
+def smooth_labels(pictures: Iterable[tuple[Picture, Labels]]) -> Iterator[Labels]:
+    """Labels of each frame by a vote of the frames within VOTE_FRAMES of it.
 
     pictures: (frame, labels) in order of time, streamed. At each pixel a neighbour's vote
     weighs exp(-(d / VOTE_COLOUR)^2), d its colour's distance (mean over 3 x 3 pixels, levels of
     255), so that nothing is voted onto what has moved. The frame itself weighs 1.
     """
     softened = ((cv2.blur(one, (3, 3)).astype(np.int16), labels) for one, labels in pictures)
-    for window in windows(softened, reach):
-        yield _vote(window[reach], [one for one in window if one is not None])
+    for window in windows(softened, VOTE_FRAMES):
+        yield _vote(window[VOTE_FRAMES], [one for one in window if one is not None])
 
 
 def jaw_rows(points: Points, width: int) -> Float[np.ndarray, " w"]:
