@@ -134,15 +134,13 @@ def _clip_measures(who: Person, scan: framing.Scan, taken: Parts, crop: framing.
 def _face_measures(scan: framing.Scan, crop: framing.Crop, tracked: Track, side: int) -> Facts:
     angles, heights = euler_degrees(tracked.poses), np.ptp(tracked.landmarks2d[..., 1], axis=1)
     ends = np.percentile(angles, [2, 98], axis=0).T.tolist()  # low and high of each angle
+    ends = [[round(degrees, 1) for degrees in pair] for pair in ends]
     face_px = float(np.median(heights))
     to_source = crop.side / side * scan.source.width / scan.width
     return {
         "face_px": face_px,
         "source_face_px": face_px * to_source,
-        "pose_degrees": {
-            name: [round(low, 1), round(high, 1)]
-            for name, (low, high) in zip(("pitch", "yaw", "roll"), ends, strict=True)
-        },
+        "pose_degrees": dict(zip(("pitch", "yaw", "roll"), ends, strict=True)),
         "tracking_error_px": float(tracked.error_px.mean()),
         "focal_widths": tracked.focal / side,
         "moments": {

@@ -157,14 +157,10 @@ def _look(found: Scan, start: int, stop: int) -> _Look:
     small = points * (pictures.shape[2] / found.width)
     parts = (slice(36, 42), slice(42, 48), slice(48, 60))  # both eyes and the mouth
     places = np.stack([small[:, part].mean(1) for part in parts], axis=1).astype(np.float32)
+    warps = [cv2.getAffineTransform(place, FACE_PLACES) for place in places]
     faces = [
-        cv2.warpAffine(
-            picture,
-            cv2.getAffineTransform(place, FACE_PLACES),
-            (FACE_SIDE, FACE_SIDE),
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        for picture, place in zip(pictures, places, strict=True)
+        cv2.warpAffine(picture, warp, (FACE_SIDE, FACE_SIDE), borderMode=cv2.BORDER_REPLICATE)
+        for picture, warp in zip(pictures, warps, strict=True)
     ]
     face = np.median(faces, axis=0).astype(np.float32)
     low, high = small.min((0, 1)), small.max((0, 1))

@@ -113,9 +113,7 @@ def track(
         some = np.linspace(0, len(mesh) - 1, min(N_PICTURES, len(mesh)) + 2)[1:-1]
         some = some.round().astype(int)
         rotations = Rotation.from_rotvec(turns[some]).as_matrix()
-        response = calibrate(
-            np.asarray(pictures[some]), aligned[some], rotations, shifts[some], focal, read
-        )
+        response = calibrate(pictures[some], aligned[some], rotations, shifts[some], focal, read)
         if response is not None:
             still = shape[rigid].mean(0)
             turns, shifts, landmarks = _without(response, turns, shifts, landmarks, still)
@@ -188,13 +186,9 @@ def warp(picture: Picture, start: Places, goal: Places) -> Picture:
     field = field.reshape(coarse + 1, coarse + 1, 2).astype(np.float32)
     y, x = np.mgrid[0.5:height, 0.5:width].astype(np.float32)
     move = cv2.remap(field, x * coarse / width, y * coarse / height, cv2.INTER_LINEAR)
-    return cv2.remap(
-        np.ascontiguousarray(picture),
-        x + move[..., 0] - 0.5,
-        y + move[..., 1] - 0.5,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    x, y = x + move[..., 0] - 0.5, y + move[..., 1] - 0.5
+    picture = np.ascontiguousarray(picture)
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _turned(picture: Picture, shape: Shape, pose: Pose, turn: np.ndarray, focal: float) -> Picture:
