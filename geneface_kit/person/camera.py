@@ -66,10 +66,8 @@ def rays(pose: Float[Tensor, "4 4"], focal: float, size: int, pixels: Int[Tensor
     """Rays through the centres of pixels, columns and rows of a picture of `size` x `size`."""
     if not bool(torch.isfinite(pose).all()):
         raise ValueError("pose holds NaN or infinite values; prepare the person again")
-    offset = pixels.to(pose.dtype) + 0.5 - size / 2
-    looking = torch.stack(
-        [offset[:, 0] / focal, -offset[:, 1] / focal, -torch.ones_like(offset[:, 0])], dim=-1
-    )
+    x, y = ((pixels.to(pose.dtype) + 0.5 - size / 2) / focal).unbind(-1)
+    looking = torch.stack([x, -y, -torch.ones_like(x)], dim=-1)
     directions = torch.nn.functional.normalize(looking @ pose[:3, :3].T, dim=-1)
     return Rays(pose[:3, 3].expand_as(directions), directions)
 
