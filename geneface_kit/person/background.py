@@ -60,11 +60,9 @@ def background_motion(frames: Frames, labels: FrameLabels) -> float:
     A frame's brightness is taken out first (exposure is not motion); a pixel moves when its own,
     averaged over 5 x 5, strays from its median by more than `MOVING_LEVEL` in a tenth of them.
     """
-    free = []
-    for one in labels:
-        distance = distance_transform_edt(np.pad(one == BACKGROUND, 1, mode="edge"))[1:-1, 1:-1]
-        free.append(distance > _least_distance(len(one)))
-    free = np.stack(free)
+    padded = np.pad(labels == BACKGROUND, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    distances = np.stack([distance_transform_edt(one) for one in padded])
+    free = distances[:, 1:-1, 1:-1] > _least_distance(labels.shape[1])
     judged = free.sum(0) >= max(2, len(labels) / 2)
     if not judged.any():
         return 0.0

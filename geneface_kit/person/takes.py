@@ -56,23 +56,21 @@ def chosen(found: Scan, number: int = ALL) -> tuple[list[tuple[int, int]], list[
             f"counted from 0: {found.times(spans)}"
         )
     if number != ALL:
-        differences = ["" if k == number else "not asked for" for k in range(len(spans))]
+        differences = {span: "not asked for" for span in spans} | {spans[number]: ""}
         reason = f"chosen by person.span, which is {number}"
     else:
         differences = _differences(found, spans)
         for path, first, stop in found.parts():
-            here = [
-                why for (a, _), why in zip(spans, differences, strict=True) if first <= a < stop
-            ]
+            here = [why for span, why in differences.items() if first <= span[0] < stop]
             if all(here):
                 raise ValueError(
                     f"{path.name} {here[0]} than most of the clips of this person: they must show "
                     "one person in one setting; leave it out, or make it a person of its own"
                 )
-        reason = "left out, as it " + " or ".join(sorted({why for why in differences if why}))
-    taken = sorted(span for span, why in zip(spans, differences, strict=True) if not why)
+        reason = "left out, as it " + " or ".join(sorted(set(differences.values()) - {""}))
+    taken = sorted(span for span, why in differences.items() if not why)
+    others = [span for span, why in differences.items() if why]
     warnings = _warnings(found, taken, len(spans))
-    others = [span for span in spans if span not in taken]
     if others:
         warnings.append(f"{len(others)} other usable stretch(es), {found.times(others)}: {reason}")
     return taken, warnings
@@ -142,12 +140,12 @@ class _Look:
     eyes: float
 
 
-def _differences(found: Scan, spans: list[tuple[int, int]]) -> list[str]:
+def _differences(found: Scan, spans: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
     """In what each stretch differs from the one that is like most frames; "" for those alike."""
     looks, lengths = [_look(found, *span) for span in spans], np.diff(spans)[:, 0]
     told = [[_difference(one, other) for other in looks] for one in looks]
     like = [lengths[[not why for why in row]].sum() for row in told]
-    return told[int(np.argmax(like))]
+    return dict(zip(spans, told[int(np.argmax(like))], strict=True))
 
 
 def _look(found: Scan, start: int, stop: int) -> _Look:

@@ -171,9 +171,7 @@ def _second_differences(spans: np.ndarray, n: int) -> sparse.sparray:
     return sparse.diags_array(linked) @ rows.tocsr()[:, :n]
 
 
-def _seen(
-    shape: np.ndarray, poses: np.ndarray, focal: float, size: int, distance: np.ndarray
-) -> np.ndarray:
+def _seen(shape: Shape, poses: np.ndarray, focal: float, size: int, distance: np.ndarray) -> Shapes:
     """The shape in the picture, (t, n, 3) pixels: right, down (the pinhole of `camera`), and how
     far before their mean the points are, at the scale of a head at that distance (t,)."""
     turned = shape @ Rotation.from_rotvec(poses[:, :3]).as_matrix().transpose(0, 2, 1)
