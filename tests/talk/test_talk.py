@@ -383,8 +383,9 @@ def test_sound_and_picture_stay_in_step_for_ten_minutes(tmp_path):
     flashes = {25 * time + k for time in times for k in range(3)}
     frames = (bright if k in flashes else dark for k in range(25 * seconds))
     path = tmp_path / "long.mp4"
-    assert write_video(path, frames, audio) == 25 * seconds
+    write_video(path, frames, audio)
     with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 25 * seconds
         seen = [frame.time for frame in container.decode(video=0) if frame.to_ndarray().mean() > 99]
     with av.open(str(path)) as container:
         heard = [

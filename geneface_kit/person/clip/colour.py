@@ -19,6 +19,7 @@ FROM_2020 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
 """Linear light of BT.2020's primaries -> of BT.709's."""
+UNSPECIFIED = 2  # what a frame says of its matrix when it says nothing
 HD = 720  # rows from which on a picture that does not say its matrix has that of BT.709, not BT.601
 
 
@@ -34,9 +35,6 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int) -> UInt8[np.ndarray, "
         light = np.take(_light(int(frame.color_trc)), deep) @ FROM_2020.T
         return (255 * np.clip(light, 0, 1) ** (1 / SCREEN_GAMMA) + 0.5).astype(np.uint8)
     return frame.reformat(format="rgb24", **options).to_ndarray()
-
-
-UNSPECIFIED = 2  # what a frame says of its matrix when it says nothing
 
 
 @functools.cache

@@ -11,9 +11,8 @@ Container = av.container.InputContainer
 FPS = 25  # frames per second everywhere in the kit (official code)
 SAMPLE_RATE = 16_000  # samples per second of all sound, mono (official code)
 SAMPLES = SAMPLE_RATE // FPS  # samples of sound per frame
-SUFFIXES = (
-    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
-    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv", ".flv", ".ogv"),
+SUFFIXES = tuple(
+    ".mp4 .mov .mkv .webm .avi .m4v .mpg .mpeg .ts .mts .m2ts .3gp .wmv .flv .ogv".split()
 )
 """Endings of video files that are looked for by name; a file named in full may have any."""
 JUMP_S = 10.0  # a longer gap between neighbouring time stamps is the file's error, seconds (ours)

@@ -28,7 +28,7 @@ from geneface_kit.person.clip.container import (
 )
 from geneface_kit.runs import replacing
 
-Output = av.container.OutputContainer
+Picture = UInt8[np.ndarray, "h w 3"]
 CRF = 18  # constant rate factor of written h264: hardly to be told from the frames (ours)
 EARLY_S = 0.0199  # a frame may be shown this much early: just under half a step at 25 fps
 BACK_S = 1.0  # a longer step back in time is a new start of the file's clock, seconds (ours)
@@ -42,7 +42,7 @@ def stream_frames(
     long_side: int | None = None,
     max_s: float | None = None,
     wanted: Collection[int] | None = None,
-) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+) -> Iterator[Picture]:
     """Frames of a video one by one at 25 fps, upright, chosen by their time stamps.
 
     Picture k is the latest frame stamped up to k / 25 s (and a little more) after the first one,
@@ -70,44 +70,41 @@ def stream_frames(
 
 def write_video(
     path: Path | str,
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    frames: Iterable[Picture],
     audio: Float[np.ndarray, " n"] | None = None,
     *,
     metadata: dict[str, str] | None = None,
-) -> int:
-    """Write an mp4 (h264 yuv420p, aac, 25 fps, index first) and give its number of frames.
+) -> None:
+    """Write an mp4 (h264 yuv420p, aac, 25 fps, index first).
 
     Odd sizes grow by one pixel. audio: mono 16 kHz, starting with the first frame. metadata: text
     tags of the file, which appears under its name only when it is complete.
     """
-    path = Path(path)
+    path, pictures = Path(path), map(_even, frames)
+    audio = np.zeros(0) if audio is None else audio
     flags = {"movflags": "+faststart+use_metadata_tags"}
-    n_frames = 0
     with replacing(path) as partial:
+        first = next(pictures, None)
+        if first is None:
+            raise ValueError(f"no frames to write to {path}")
         with av.open(str(partial), "w", format="mp4", options=flags) as container:
             container.metadata.update(metadata or {})
-            video = sound = None
-            for picture in map(_even, frames):
-                if video is None:
-                    video = container.add_stream("libx264", rate=FPS, options={"crf": str(CRF)})
-                    video.height, video.width = picture.shape[:2]
-                    video.pix_fmt = "yuv420p"
-                    if audio is not None and len(audio):
-                        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-                        sound.bit_rate = 96_000
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = n_frames, Fraction(1, FPS)
-                container.mux(video.encode(frame))
-                n_frames += 1
-                if sound is not None:
-                    _write_sound(container, sound, audio, n_frames - 1, n_frames)
-            if video is None:
-                raise ValueError(f"no frames to write to {path}")
-            if sound is not None:
-                _write_sound(container, sound, audio, n_frames, None)
-                container.mux(sound.encode(None))
-            container.mux(video.encode(None))
-    return n_frames
+            video = container.add_stream("libx264", rate=FPS, options={"crf": str(CRF)})
+            video.height, video.width = first.shape[:2]
+            video.pix_fmt = "yuv420p"
+            if len(audio):
+                sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+                sound.bit_rate = 96_000
+            pairs = itertools.zip_longest(itertools.chain([first], pictures), _sounds(audio))
+            for number, (picture, heard) in enumerate(pairs):
+                if picture is not None:
+                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    frame.pts, frame.time_base = number, Fraction(1, FPS)
+                    container.mux(video.encode(frame))
+                if heard is not None:
+                    container.mux(sound.encode(heard))
+            for stream in reversed(container.streams.get()):  # what their encoders still hold
+                container.mux(stream.encode(None))
 
 
 def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[float, np.ndarray]]:
@@ -141,9 +138,7 @@ def _timed_pictures(path: Path | str, long_side: int | None) -> Iterator[tuple[f
         raise ValueError(f"{path} has no readable video frame; use another file")
 
 
-def _upright(
-    frame: av.VideoFrame, size: tuple[int, int], long_side: int | None
-) -> UInt8[np.ndarray, "h w 3"]:
+def _upright(frame: av.VideoFrame, size: tuple[int, int], long_side: int | None) -> Picture:
     width, height = size
     if long_side is not None:
         scale = long_side / max(width, height)
@@ -162,11 +157,8 @@ def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
             graph = av.filter.Graph()
             names = ("width", "height", "format", "time_base")
             source = graph.add_buffer(**{name: getattr(frame, name) for name in names})
-            filters = (
-                graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-                graph.add("buffersink"),
-            )
-            graph.link_nodes(source, *filters).configure()
+            whole = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+            graph.link_nodes(source, whole, graph.add("buffersink")).configure()
         if graph is not None:
             graph.push(frame)  # None ends it
             with contextlib.suppress(av.BlockingIOError, av.EOFError):
@@ -182,13 +174,10 @@ def _even(picture: np.ndarray) -> np.ndarray:
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _write_sound(
-    container: Output, stream: av.AudioStream, audio: np.ndarray, frame: int, end: int | None
-) -> None:
-    """Encode the sound of frames [frame, end); end None: all that is left."""
-    start, stop = frame * SAMPLES, len(audio) if end is None else end * SAMPLES
-    piece = np.asarray(audio[start:stop], np.float32)[None]
-    if piece.size:
+def _sounds(audio: np.ndarray) -> Iterator[av.AudioFrame]:
+    """The sound of each frame, and of those there would be after the last one."""
+    for start in range(0, len(audio), SAMPLES):
+        piece = np.asarray(audio[start : start + SAMPLES], np.float32)[None]
         sound = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
         sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
-        container.mux(stream.encode(sound))
+        yield sound
