@@ -7,6 +7,7 @@ from geneface_kit.person.clip.audio import (
     Sound,
     beside_of,
     chosen_sound,
+    in_step,
     is_silent,
     read_audio,
     sound_of,

@@ -42,10 +42,10 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound:
     path = Path(path)
     beside = beside_of(path, choice)
     if choice == "beside":
-        return Sound(*_decoded(beside, 0.0))
+        return _decoded(beside, 0.0)
     about, silent = probe(path), None
     for number in range(about.n_sounds):
-        found = Sound(*_decoded(path, about.start_s, number))
+        found = _decoded(path, about.start_s, number)
         if not is_silent(found.samples):
             notes = [f"sound stream {number + 1} of {about.n_sounds} is used"] * bool(number)
             if beside is not None:
@@ -55,7 +55,7 @@ def chosen_sound(path: Path | str, choice: str = "auto") -> Sound:
         silent = found if silent is None else silent
     if beside is not None and choice == "auto":
         notes = [f"the video's own sound is silent: {beside.name} is used"] * (silent is not None)
-        return Sound(*_decoded(beside, 0.0), tuple(notes))
+        return replace(_decoded(beside, 0.0), notes=tuple(notes))
     if silent is None:
         there = f"no {path.stem}.wav beside it"
         if beside is not None:
@@ -91,7 +91,7 @@ def read_audio(path: Path | str) -> Float[np.ndarray, " n"]:
 
     Raises: FileNotFoundError; ValueError when the file holds no sound. Silence is a warning.
     """
-    audio, _ = _decoded(Path(path), None)
+    audio = _decoded(Path(path), None).samples
     if is_silent(audio):
         log.warning("%s is silent; nothing will move the mouth", path)
     return audio
@@ -107,11 +107,9 @@ def write_audio(path: Path | str, audio: Float[np.ndarray, " n"]) -> None:
         scipy.io.wavfile.write(partial, SAMPLE_RATE, samples)
 
 
-def _decoded(
-    path: Path, start_s: float | None, number: int | None = None
-) -> tuple[np.ndarray, float]:
-    """Mono 16 kHz samples from start_s on (None: from the first sample), and how many seconds after
-    that they begin. number: of the file's sound streams, None for the best one."""
+def _decoded(path: Path, start_s: float | None, number: int | None = None) -> Sound:
+    """A file's sound from start_s on (None: from the first sample). number: of its sound streams,
+    None for the best one."""
     with opened(path) as container:
         best = container.streams.best("audio")
         stream = best if number is None else container.streams.audio[number]
@@ -121,24 +119,27 @@ def _decoded(
     mono, first = np.concatenate(pieces or [np.zeros((2, 0), np.float32)], axis=1)
     cancels = mono.size and mono.std() < CANCELLED * first.std()
     audio = first if cancels else mono
-    lead_s = 0.0
-    if start_s is not None and pieces:
-        lead_s = first_s - start_s
-        if abs(lead_s) > JUMP_S:
-            log.warning("%s: the clocks of sound and picture differ; both start at 0", path)
-            lead_s = 0.0
-        lead = round(lead_s * SAMPLE_RATE)
-        audio = np.pad(audio, (lead, 0)) if lead >= 0 else audio[-lead:]
+    lead_s = 0.0 if start_s is None or not pieces else first_s - start_s
+    if abs(lead_s) > JUMP_S:
+        log.warning("%s: the clocks of sound and picture differ; both start at 0", path)
+        lead_s = 0.0
+    audio = in_step(audio, -lead_s)
     if not len(audio):
         raise ValueError(f"{path} holds no sound samples; use a recording of speech")
-    return audio, max(lead_s, 0.0)
+    return Sound(audio, max(lead_s, 0.0))
+
+
+def in_step(audio: Float[np.ndarray, " n"], late_s: float) -> Float[np.ndarray, " m"]:
+    """Sound that is `late_s` late moved back to its picture (early sound gets silence in front)."""
+    lead = round(late_s * SAMPLE_RATE)
+    return audio[lead:] if lead >= 0 else np.pad(audio, (-lead, 0))
 
 
 def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarray], float]:
     """Resampled pieces (2, n) in a row, the mean of the channels and the first one, holes of the
     clock filled with silence; time of the first."""
-    pieces, first_s, n_samples, n_holes = [], 0.0, 0, 0
-    resampler = kind = None
+    pieces, first_s, n_samples, n_holes, kind = [], 0.0, 0, 0, None
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
     for frame in frames:
         if frame.sample_rate <= 0 or not frame.samples:
             continue
@@ -163,14 +164,10 @@ def _pieces(frames: Iterator[av.AudioFrame], path: Path) -> tuple[list[np.ndarra
     return pieces, first_s
 
 
-def _resampled(
-    resampler: av.AudioResampler | None, frame: av.AudioFrame | None
-) -> list[np.ndarray]:
+def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[np.ndarray]:
     """Pieces (2, n) out of the resampler; frame None: what it still holds.
 
     Channels are averaged here: the library's own float mix of stereo is louder by sqrt 2.
     """
-    if resampler is None:
-        return []
     made = [piece.to_ndarray() for piece in resampler.resample(frame)]
     return [np.stack([one.mean(axis=0, dtype=np.float32), one[0]]) for one in made]

@@ -12,7 +12,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from geneface_kit.person import clip
 from geneface_kit.person.corpus import Corpus, CorpusConfig, Utterance
-from geneface_kit.person.corpus.build import at_speed, in_step
+from geneface_kit.person.corpus.build import at_speed
 from geneface_kit.person.corpus.manifest import clip_jobs
 from geneface_kit.runs import live, replacing
 from geneface_kit.runs.arrays import read_npz
@@ -128,7 +128,7 @@ def _sound(one: Utterance, path: Path, config: CorpusConfig, data: Corpus) -> np
     audio = clip.sound_of(path)
     facts = data.facts[one.clip]
     audio = audio[: round((config.max_s + 1) * clip.SAMPLE_RATE)]
-    audio = in_step(audio, facts["offset_s"]) if facts["offset_corrected"] else audio
+    audio = clip.in_step(audio, facts["offset_s"]) if facts["offset_corrected"] else audio
     suffix = one.name[len(one.clip) :]
     if suffix.startswith("@"):
         return at_speed(audio, np.zeros((len(one) * 2, 68, 3), np.float32), float(suffix[1:]))[0]
