@@ -108,7 +108,7 @@ def domain_groups(
     made = read_npz(talked.folder / "talk.npz", layout)
     before, after = made["displacements"], made["adapted"] - person.landmark_mean
     return {
-        "corpus": config.unit * np.concatenate(speakers).reshape(-1, 68, 3),
+        "corpus": config.unit * np.concatenate([one[:] for one in speakers]).reshape(-1, 68, 3),
         "person": person.landmarks - person.landmark_mean,
         "without adaptation": before,
         "with adaptation": after,

@@ -216,7 +216,7 @@ class MotionTask(Task):
         n_pieces, n_latents = len(batch.mask), batch.mask.shape[1] // STRIDE
         noise = torch.randn((n_pieces, self.vae.latent, n_latents), generator=generator)
         noise = self.share(noise).to(device)
-        batch = batch.each(lambda values: self.share(values).to(device))
+        batch = Sequences(*(self.share(one).to(device) for one in vars(batch).values()))
         slow_mask = batch.mask[:, None, ::STRIDE].float()
         inputs = (batch.speech, batch.f0, batch.motion, batch.mask, noise)
         predicted, z, mean, log_std, prior = self.network(*inputs)
@@ -253,7 +253,7 @@ def measure_motion(
     rows = []
     for utterance, true in zip(utterances, motions, strict=True):
         drawn = vae.generate(utterance.speech).reshape(-1, 68, 3)
-        seen = np.asarray(true).reshape(-1, 68, 3)
+        seen = true[:].reshape(-1, 68, 3)
         ours, theirs = mouth_shape(drawn), mouth_shape(seen)
         r_opening, r_width = (pearson(ours[:, k], theirs[:, k], still=0.0) for k in (0, 1))
         ratio = ours[:, 0].var() / max(theirs[:, 0].var(), 1e-12)

@@ -1,7 +1,7 @@
 """Batches: utterances -> random, masked pieces of speech and motion, as a network wants them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,21 +16,15 @@ from geneface_kit.person.corpus.store import Utterance
 @dataclass(frozen=True)
 class Displacement:
     """Landmarks minus a mean face, in network units; computed for the frames that are asked for, so
-    that the motion of a corpus takes no memory: a slice gives (n, 204), np.asarray the whole."""
+    that the motion of a corpus takes no memory: a slice gives (n, 204), `[:]` the whole."""
 
     landmarks: Float[np.ndarray, "t 68 3"]
     mean: Float[np.ndarray, "68 3"]
     unit: float
 
-    def __len__(self) -> int:
-        return len(self.landmarks)
-
     def __getitem__(self, frames: slice) -> Float[np.ndarray, "_ 204"]:
         moved = (self.landmarks[frames] - self.mean) / self.unit
         return moved.reshape(-1, 204).astype(np.float32)
-
-    def __array__(self, dtype: np.dtype | None = None) -> Float[np.ndarray, "t 204"]:
-        return self[:] if dtype is None else self[:].astype(dtype)
 
 
 Track = Displacement | Float[np.ndarray, "_ 204"]  # motion of an utterance, network units
@@ -47,26 +41,18 @@ class Sequences:
     mask: Bool[Tensor, "b t"]
     clips: Int[Tensor, " b"]
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
-        """The batch with every tensor changed: moved to a device, or cut to some rows."""
-        return Sequences(*(change(getattr(self, field.name)) for field in fields(self)))
-
 
 def displacements(utterances: Sequence[Utterance], config: CorpusConfig) -> list[Displacement]:
-    """Motion targets of each utterance, in network units.
+    """Motion targets of each utterance, in network units: landmarks minus the mean of that speaker,
+    so that the generator learns motion and not faces; without remove_identity minus the corpus'.
 
-    remove_identity: landmarks minus the mean of that speaker, so that the generator learns motion
-    and not faces; False subtracts the corpus' mean, as the official code.
     Raises: ValueError when landmarks are of another unit, see `check_unit`.
     """
-    faces: dict[str, list[np.ndarray]] = {}
-    keys = [utterance.speaker if config.remove_identity else "" for utterance in utterances]
-    for key, utterance in zip(keys, utterances, strict=True):
-        faces.setdefault(key, []).append(utterance.landmarks)
-    means = {key: _mean(parts).astype(np.float32) for key, parts in faces.items()}
-    for key, mean in means.items():
-        check_unit(mean, key or "the corpus")
-    pairs = zip(keys, utterances, strict=True)
+    keys = [one.speaker if config.remove_identity else "" for one in utterances]
+    pairs, means = list(zip(keys, utterances, strict=True)), {}
+    for key in dict.fromkeys(keys):
+        means[key] = _mean([one.landmarks for own, one in pairs if own == key]).astype(np.float32)
+        check_unit(means[key], key or "the corpus")
     return [Displacement(one.landmarks, means[key], config.unit) for key, one in pairs]
 
 
@@ -108,22 +94,17 @@ def draw_batch(
     multiple of 4 and padded; the mask says where."""
     lengths = torch.tensor([len(utterance) for utterance in utterances], dtype=torch.float32)
     picks = torch.multinomial(lengths.sqrt(), size, replacement=True, generator=generator).tolist()
-    features, f0, motion = [], [], []
+    pieces = []
     for pick in picks:
-        length = min(len(utterances[pick]) // 4 * 4, frames)
-        last = len(utterances[pick]) - length
-        start = int(torch.randint(last + 1, (1,), generator=generator))
-        steps = slice(2 * start, 2 * (start + length))
-        features.append(utterances[pick].speech.features[steps])
-        f0.append(utterances[pick].speech.f0[steps])
-        motion.append(motions[pick][start : start + length])
-    kept = torch.tensor([len(piece) for piece in motion])
-    names = sorted({utterance.clip for utterance in utterances})
-
-    def padded(pieces: list[np.ndarray]) -> Tensor:
-        parts = [torch.from_numpy(np.array(piece, np.float32)) for piece in pieces]
-        return pad_sequence(parts, batch_first=True)
-
-    mask = torch.arange(int(kept.max()))[None] < kept[:, None]
-    clips = torch.tensor([names.index(utterances[pick].clip) for pick in picks])
-    return Sequences(padded(features), padded(f0), padded(motion), mask, clips)
+        one = utterances[pick]
+        length = min(len(one) // 4 * 4, frames)
+        start = int(torch.randint(len(one) - length + 1, (1,), generator=generator))
+        part = slice(start, start + length)
+        heard = one.speech.part(part)
+        pieces.append((heard.features, heard.f0, motions[pick][part], np.ones(length, bool)))
+    padded = (
+        pad_sequence([torch.from_numpy(np.array(one)) for one in kind], batch_first=True)
+        for kind in zip(*pieces, strict=True)
+    )
+    _, clips = np.unique([one.clip for one in utterances], return_inverse=True)
+    return Sequences(*padded, torch.from_numpy(clips)[picks])
