@@ -1,7 +1,5 @@
 """Acoustics: sound -> pitch and mel spectrum at 50 Hz."""
 
-import functools
-
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.ndimage import median_filter
@@ -9,20 +7,19 @@ from scipy.ndimage import median_filter
 from geneface_kit.person.clip import SAMPLE_RATE
 
 STEP = 320  # samples per feature step: 50 steps a second, two per video frame
+LOWEST, HIGHEST, VOICED = 80, 750, 0.6  # pitch, Hz; least autocorrelation of a voiced frame
 
 
-def pitch(
-    audio: Float[np.ndarray, " n"], *, low: float = 80, high: float = 750, threshold: float = 0.6
-) -> Float[np.ndarray, " s"]:
+def pitch(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " s"]:
     """Pitch in Hz every 20 ms, 0 where unvoiced: the autocorrelation method of Boersma (1993).
 
-    The autocorrelation of a Hann window of three periods of `low` is divided by that of the
-    window; its highest peak between the periods of `high` and `low`, slightly favouring short
-    periods, is the pitch if it exceeds `threshold` and the frame is not quiet.
+    The autocorrelation of a Hann window of three periods of LOWEST is divided by that of the
+    window; its highest peak between the periods of HIGHEST and LOWEST, slightly favouring short
+    periods, is the pitch if it exceeds VOICED and the frame is not quiet.
     """
-    width = round(3 * SAMPLE_RATE / low)
+    width = round(3 * SAMPLE_RATE / LOWEST)
     window = np.hanning(width).astype(np.float32)
-    shortest, longest = int(SAMPLE_RATE / high), int(SAMPLE_RATE / low)
+    shortest, longest = int(SAMPLE_RATE / HIGHEST), int(SAMPLE_RATE / LOWEST)
     n_fft = 2 ** int(np.ceil(np.log2(width + longest + 2)))  # the lags asked for do not wrap
     norm = np.fft.irfft(np.abs(np.fft.rfft(window, n_fft)) ** 2)
     lags = np.arange(shortest, longest + 1)
@@ -41,10 +38,10 @@ def pitch(
         bend = np.minimum(left - 2 * top + right, -1e-9)
         is_peak = (top >= left) & (top >= right)
         height = top - (left - right) ** 2 / (8 * bend)  # of the parabola through the three
-        score = np.where(is_peak, height - 0.01 * np.log2(lags * low / SAMPLE_RATE), -1)
+        score = np.where(is_peak, height - 0.01 * np.log2(lags * LOWEST / SAMPLE_RATE), -1)
         best = (np.arange(len(steps)), score.argmax(1))
         lag = lags[best[1]] + np.clip(0.5 * ((left - right) / bend)[best], -1, 1)
-        voiced = (score[best] > -1) & (height[best] > threshold) & (loud > 0.03)
+        voiced = (score[best] > -1) & (height[best] > VOICED) & (loud > 0.03)
         f0[steps] = np.where(voiced, SAMPLE_RATE / lag, 0)
     smooth = median_filter(f0, 3, mode="nearest")
     octaves = np.log2(np.maximum(f0, 1) / np.maximum(smooth, 1))
@@ -60,22 +57,16 @@ def coarse_pitch(f0: Float[np.ndarray, " s"]) -> Int[np.ndarray, " s"]:
 
 
 def log_mel(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 80"]:
-    """log10 of the mel spectrum: fft 512, hop 320, 80 Slaney bands of 80-7600 Hz."""
+    """log10 of the mel spectrum: fft 512, hop 320, 80 Slaney-normalised triangles, 80-7600 Hz."""
+    from transformers.audio_utils import mel_filter_bank
+
+    scale = {"norm": "slaney", "mel_scale": "slaney"}
+    bands = mel_filter_bank(257, 80, 80.0, 7600.0, SAMPLE_RATE, **scale).astype(np.float32)
     padded = np.pad(audio, (0, max(0, 512 - len(audio))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 512)[::STEP]
     hann = np.hanning(513)[:-1].astype(np.float32)
     parts = []
     for start in range(0, len(windows), 500):
         magnitude = np.abs(np.fft.rfft(windows[start : start + 500] * hann, axis=1))
-        parts.append(np.log10(np.maximum(magnitude @ _mel_bands().T, 1e-6)).astype(np.float32))
+        parts.append(np.log10(np.maximum(magnitude @ bands, 1e-6)).astype(np.float32))
     return np.concatenate(parts)
-
-
-@functools.cache
-def _mel_bands() -> Float[np.ndarray, "80 257"]:
-    """Slaney-normalised triangles."""
-    from transformers.audio_utils import mel_filter_bank
-
-    scale = {"norm": "slaney", "mel_scale": "slaney"}
-    bands = mel_filter_bank(257, 80, 80.0, 7600.0, SAMPLE_RATE, **scale)
-    return bands.T.astype(np.float32)

@@ -9,6 +9,7 @@ import hashlib
 import io
 import struct
 from collections import OrderedDict
+from collections.abc import Iterable
 from importlib import resources
 from importlib.metadata import version
 
@@ -26,10 +27,13 @@ HIDDEN_BLOCK = 3
 mouth better than block 4: r of opening 0.57 against 0.51 by ridge regression (ours)."""
 N_TOKENS = 191
 HOP = 160  # samples between two mel frames; the stem halves their rate to 50 Hz
+Steps = Float[Tensor, "s 144"]
 
 
 class Conformer(nn.Module):
     """Sound to hidden states; parts are named as in hama's file."""
+
+    version: str  # "hama 1.7.0, block 3, weights 0123456789ab" (start of their file's sha256)
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,9 +44,7 @@ class Conformer(nn.Module):
         self.blocks = nn.ModuleList(Block() for _ in range(N_BLOCKS))
         self.proj = nn.Linear(CHANNELS, N_TOKENS)
 
-    def forward(
-        self, audio: Float[Tensor, " n"], n_blocks: int = HIDDEN_BLOCK
-    ) -> list[Float[Tensor, "s 144"]]:
+    def forward(self, audio: Float[Tensor, " n"], n_blocks: int = HIDDEN_BLOCK) -> list[Steps]:
         """What each of the first blocks says; of the last, `proj` makes logits of the phonemes.
 
         audio: mono 16 kHz in [-1, 1], at least 201 samples; step i is centred on sample 320 i,
@@ -72,7 +74,7 @@ class Block(nn.Module):
         self.ffn2 = feed_forward()
         self.norm = nn.LayerNorm(CHANNELS)
 
-    def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
+    def forward(self, x: Steps) -> Steps:
         x = x + 0.5 * self.ffn1(x)
         asking = self.attn_norm(x)
         x = x + self.attn(asking, asking, asking, need_weights=False)[0]
@@ -91,7 +93,7 @@ class Convolution(nn.Module):
         self.depthwise = nn.Conv1d(CHANNELS, CHANNELS, 31, padding=15, groups=CHANNELS)
         self.pointwise2 = nn.Conv1d(CHANNELS, CHANNELS, 1)
 
-    def forward(self, x: Float[Tensor, "s 144"]) -> Float[Tensor, "s 144"]:
+    def forward(self, x: Steps) -> Steps:
         gated = F.glu(self.pointwise1(self.norm(x).T[None]), dim=1)
         return self.pointwise2(F.silu(self.depthwise(gated)))[0].T
 
@@ -106,21 +108,23 @@ def feed_forward() -> nn.Sequential:
 @functools.cache
 def load_conformer() -> Conformer:
     """The Conformer with the weights of the installed `hama` package, ready for use."""
+    try:
+        content = resources.files("hama.assets").joinpath("asr_waveform.hama").read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise FileNotFoundError(
+            "the speech network's weights come with the package hama; pip install hama==1.7.0"
+        ) from None
     with torch.random.fork_rng(devices=[]):  # who seeded it cannot know what is loaded already
         model = Conformer()
-    model.load_state_dict(_state(read_hama_file(_hama_file())), strict=True)
+    model.load_state_dict(_state(read_hama_file(content), model.state_dict()), strict=True)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    model.version = f"hama {version('hama')}, block {HIDDEN_BLOCK}, weights {digest}"
     return model.eval().requires_grad_(False)
 
 
-@functools.cache
-def conformer_version() -> str:
-    """What made the features: "hama 1.7.0, block 3, weights 0123456789ab" (start of the sha256)."""
-    digest = hashlib.sha256(_hama_file()).hexdigest()[:12]
-    return f"hama {version('hama')}, block {HIDDEN_BLOCK}, weights {digest}"
-
-
 def read_hama_file(content: bytes) -> dict[str, Float[Tensor, "..."]]:
-    """Tensors of a .hama file: magic, count, table of (name, type, shape, place), raw data.
+    """Tensors of a .hama file, in its order: magic, count, table of (name, type, shape, place), raw
+    data.
 
     Raises: ValueError when the bytes are no .hama file.
     """
@@ -139,42 +143,27 @@ def read_hama_file(content: bytes) -> dict[str, Float[Tensor, "..."]]:
         kind = np.float32 if kind == 0 else np.float16
         table.append((name.decode(), kind, shape, start, n_bytes))
     data = len(content) - max(start + n_bytes for *_, start, n_bytes in table)
-    tensors = {}
-    for name, kind, shape, start, n_bytes in table:
-        values = np.frombuffer(content, kind, n_bytes // np.dtype(kind).itemsize, data + start)
-        tensors[name] = torch.from_numpy(values.reshape(shape).astype(np.float32))
-    return tensors
+    return {
+        name: torch.from_numpy(np.ndarray(shape, kind, content, data + start).astype(np.float32))
+        for name, kind, shape, start, _ in table
+    }
 
 
-def _hama_file() -> bytes:
-    try:
-        return resources.files("hama.assets").joinpath("asr_waveform.hama").read_bytes()
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise FileNotFoundError(
-            "the speech network's weights come with the package hama; pip install hama==1.7.0"
-        ) from None
+def _state(tensors: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of the file, an exported graph's, under Conformer's names.
 
-
-def _state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the file, an exported graph's, under the names of Conformer's.
-
-    Convolutions of the stem and over time, and the blocks' matrices, have lost their names.
+    Convolutions of the stem and over time, and the blocks' matrices, have lost their names there;
+    they follow each other as in Conformer.
     """
-
-    def unnamed(kind: str) -> list[Tensor]:
-        names = [name for name in tensors if name.startswith(f"onnx::{kind}_")]
-        return [tensors[name] for name in sorted(names, key=lambda name: int(name.split("_")[1]))]
-
     prefix = "acoustic_model.model."
     state = {name.removeprefix(prefix): tensors[name] for name in tensors if prefix in name}
     state |= {name: tensors[f"{name}_kernel"] for name in ("stft_real", "stft_imag")}
     state |= {"mel_fb": tensors["mel_fb"], "proj.weight": state["proj.weight"][..., 0]}
-    convolutions, matrices = iter(unnamed("Conv")), iter(unnamed("MatMul"))
-    state |= {"stem.weight": next(convolutions), "stem.bias": next(convolutions)}
-    order = ("ffn1.fc1.", "ffn1.fc2.", "attn.in_proj_", "attn.out_proj.", "ffn2.fc1.", "ffn2.fc2.")
-    for block in (f"blocks.{index}" for index in range(N_BLOCKS)):
-        for name in order:
-            state[f"{block}.{name}weight"] = next(matrices).T.contiguous()
-        state[f"{block}.conv.depthwise.weight"] = next(convolutions)
-        state[f"{block}.conv.depthwise.bias"] = next(convolutions)
+    convolutions, matrices = (
+        iter([tensors[name] for name in tensors if name.startswith(f"onnx::{kind}_")])
+        for kind in ("Conv", "MatMul")
+    )
+    for name in (name for name in names if name not in state):
+        is_matrix = "stem" not in name and "depthwise" not in name
+        state[name] = next(matrices).T.contiguous() if is_matrix else next(convolutions)
     return state

@@ -1,8 +1,8 @@
 """Encoders: sound -> phonetic features at 50 Hz, with pitch and mel, by an encoder of your choice.
 
 "hama" (144 channels) is everywhere, "hubert-large" (1024, the encoder of GeneFace, sec. 3.1) and
-"wav2vec2" (1024) where their weights are, "mel" (80) is the spectrum itself. Any other is named by
-its import path. "NAME@PLACE" takes its weights from a place: "hubert-large@hubert".
+"wav2vec2" (1024) where their weights are ("hubert-large@FOLDER"), "mel" (80) is the spectrum
+itself. Any other is named by its import path, see SpeechEncoder.
 """
 
 import functools
@@ -20,11 +20,10 @@ from jaxtyping import Float
 from geneface_kit import runs
 from geneface_kit.person.clip import SAMPLE_RATE
 from geneface_kit.person.speech.acoustics import STEP, log_mel, pitch
-from geneface_kit.person.speech.conformer import conformer_version, load_conformer
+from geneface_kit.person.speech.conformer import load_conformer
 from geneface_kit.runs.ranges import Named, imported
 
 Samples = Float[np.ndarray, " n"]
-HUBERT, WAV2VEC2 = "facebook/hubert-large-ls960-ft", "facebook/wav2vec2-large-960h-lv60-self"
 PIECE_S, OVERLAP_S = 20, 2  # long sound is encoded in such pieces, so much heard around each (ours)
 
 
@@ -41,18 +40,14 @@ class SpeechEncoder(Protocol):
     version: str
 
     def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s c"]:
-        """audio: mono, 16 kHz, peak 1, 960 samples or more. Returns 50 steps a second, 2T of
-        them for T video frames at 25 fps, each of c numbers; step i is about sample 320 i.
-        """
+        """audio: mono, 16 kHz, peak 1, 960 samples or more. Returns 50 steps a second, 2T of them
+        for T video frames at 25 fps, each of c numbers; step i is about sample 320 i."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Speech at 50 Hz, step i about sample 320 i.
-
-    features: (s, c); encoder: which network made them; f0: (s,) Hz, 0 where unvoiced;
-    mel: (s, 80) log10 magnitude; version: package and digest of the network's weights.
-    """
+    """Speech at 50 Hz, step i about sample 320 i. encoder: which network made the features; f0: Hz,
+    0 where unvoiced; mel: log10 magnitude; version: package and digest of the network's weights."""
 
     features: Float[np.ndarray, "s c"]
     encoder: str
@@ -96,25 +91,17 @@ def encode(audio: Samples, encoder: str = "hama", *, peak: float | None = None) 
         raise ValueError("the sound is empty; use a recording of speech")
     if not np.isfinite(audio).all():
         raise ValueError("the sound holds NaN or infinite samples; use another recording")
-    network = load_encoder(encoder)
+    network, who = load_encoder(encoder), f"the speech encoder {encoder!r}"
     n_steps, level = max(1, len(audio) // STEP), levelled(audio, peak)
-    features = np.asarray(network(level), np.float32)
-    if features.ndim != 2 or abs(len(features) - len(level) // STEP) > 2:
-        raise ValueError(
-            f"the speech encoder {encoder!r} must give 50 steps a second, "
-            f"({len(level) // STEP}, c), got {features.shape}"
-        )
+    features, due = np.asarray(network(level), np.float32), len(level) // STEP
+    if features.ndim != 2 or abs(len(features) - due) > 2:
+        shape = features.shape
+        raise ValueError(f"{who} must give 50 steps a second, ({due}, c), got {shape}")
     if not np.isfinite(features).all():
-        raise ValueError(
-            f"the speech encoder {encoder!r} gives NaN or infinite features; use another"
-        )
-    return Speech(
-        features=fit_length(features, n_steps),
-        encoder=encoder,
-        f0=fit_length(pitch(level), n_steps),
-        mel=fit_length(log_mel(level), n_steps),
-        version=network.version,
-    )
+        raise ValueError(f"{who} gives NaN or infinite features; use another")
+    heard = {"features": features, "f0": pitch(level), "mel": log_mel(level)}
+    heard = {name: fit_length(values, n_steps) for name, values in heard.items()}
+    return Speech(**heard, encoder=encoder, version=network.version)
 
 
 @functools.lru_cache(maxsize=2)
@@ -135,8 +122,7 @@ def weights_of(name: str) -> str:
     """Where an encoder's weights are: the folder after its "@", see `runs.data_places`, else what
     stands there, which may be a name on the hub; "" when nothing does."""
     place = name.partition("@")[2]
-    found = next(filter(Path.is_dir, runs.data_places(place)), place) if place else ""
-    return str(found)
+    return str(next(filter(Path.is_dir, runs.data_places(place)), place)) if place else ""
 
 
 def counted_name(name: str) -> str:
@@ -146,8 +132,8 @@ def counted_name(name: str) -> str:
 
 def weight_files(name: str) -> dict[str, Path]:
     """The files of an encoder's weights, by names for a run's inputs; none if in no folder."""
-    folder = Path(weights_of(name) or "nowhere")
-    found = runs.record.files_of(folder) if folder.is_dir() else {}
+    place = weights_of(name)
+    found = runs.record.files_of(Path(place)) if place else {}
     return {f"weights/{file}": path for file, path in found.items()}
 
 
@@ -155,10 +141,11 @@ class Hama:
     """Block 3 of the phoneme Conformer of the package hama, 144 channels."""
 
     def __init__(self, weights: str = "") -> None:
-        self.version = conformer_version()
+        self.network = load_conformer()
+        self.version = self.network.version
 
     def __call__(self, audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, "s 144"]:
-        return in_pieces(audio, lambda sound: load_conformer()(sound)[-1])
+        return in_pieces(audio, lambda sound: self.network(sound)[-1])
 
 
 class Mel:
@@ -185,7 +172,7 @@ class Transformer:
 
         place = weights or on_the_hub
         try:
-            self.model = transformers.AutoModel.from_pretrained(place).eval()
+            self.model = transformers.AutoModel.from_pretrained(place).eval().requires_grad_(False)
         except (OSError, ValueError):
             raise FileNotFoundError(
                 f"the weights of {on_the_hub} are neither in the folder {place} nor in the hub "
@@ -205,17 +192,15 @@ class Transformer:
         for start in range(0, len(level), PIECE_S * SAMPLE_RATE):
             piece = torch.from_numpy(level[start : start + PIECE_S * SAMPLE_RATE + 80])
             if len(piece) >= 400:
-                with torch.no_grad():
-                    parts.append(self.model(piece[None]).last_hidden_state[0].numpy())
+                parts.append(self.model(piece[None]).last_hidden_state[0].numpy())
         return np.concatenate(parts)
 
 
-ENCODERS: dict[str, Callable[[str], SpeechEncoder]]  # name -> class
-ENCODERS = {
+ENCODERS: dict[str, Callable[[str], SpeechEncoder]] = {  # name -> class
     "hama": Hama,
     "mel": Mel,
-    "hubert-large": functools.partial(Transformer, HUBERT),
-    "wav2vec2": functools.partial(Transformer, WAV2VEC2),
+    "hubert-large": functools.partial(Transformer, "facebook/hubert-large-ls960-ft"),
+    "wav2vec2": functools.partial(Transformer, "facebook/wav2vec2-large-960h-lv60-self"),
 }
 EncoderName = Annotated[str, Named(tuple(ENCODERS), place="@")]  # or the import path of a class
 
@@ -234,20 +219,16 @@ def peak_of(audio: Float[np.ndarray, " n"]) -> float:
 
 
 def in_pieces(audio: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """A network's steps over long sound, piece by piece with overlap."""
+    """The steps of a network that does not learn over long sound, piece by piece with overlap."""
     n_steps, piece, overlap = len(audio) // STEP, PIECE_S * 50, OVERLAP_S * 50
     parts = []
     for start in range(0, n_steps, piece):
         first, last = max(0, start - overlap), min(n_steps, start + piece + overlap)
-        sound = torch.from_numpy(audio[first * STEP : last * STEP + 200])
-        with torch.no_grad():
-            steps = network(sound)
+        steps = network(torch.from_numpy(audio[first * STEP : last * STEP + 200]))
         parts.append(steps[start - first : min(start + piece, n_steps) - first].numpy())
     return np.concatenate(parts)
 
 
 def fit_length(values: np.ndarray, n: int) -> np.ndarray:
     """Exactly n rows: cut, or the last one repeated."""
-    if len(values) >= n:
-        return values[:n]
-    return np.concatenate([values, np.repeat(values[-1:], n - len(values), axis=0)])
+    return values.take(np.arange(n), axis=0, mode="clip")

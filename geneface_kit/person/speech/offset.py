@@ -1,6 +1,5 @@
 """Audio-visual offset: how late the sound is against the mouth it predicts; both in step."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,15 +26,17 @@ CLEAR_CONFIDENCE = 0.3  # least confidence of an offset that is corrected (ours)
 LEAST_OFFSET_S = 0.03  # less is within the estimate's error, seconds (ours)
 MOUTH_RIDGE = Path(__file__).with_name("mouth_ridge.npz")  # by notebooks.studies.mouth_ridge
 
+Landmarks = Float[np.ndarray, "t 68 3"]
+Mouth = Float[np.ndarray, "t 2"]  # opening and width of every frame
+Ridge = dict[str, Float[np.ndarray, "..."]]  # mean and std of its inputs, weights
+Spans = Int[np.ndarray, " k"]
+
 
 @dataclass(frozen=True)
 class Offset:
-    """How late the sound is against the lips.
-
-    seconds: positive when a sound is heard after the lips made it (play the sound earlier by as
-    much to repair it); confidence: 0 to 1; lags: (n,) seconds; curve: (n,) correlation of the
-    predicted with the tracked mouth at each lag.
-    """
+    """How late the sound is against the lips. seconds: positive when a sound is heard after the
+    lips made it (play the sound earlier by as much to repair it); confidence: 0 to 1; curve:
+    correlation of the predicted with the tracked mouth at each of the lags, seconds."""
 
     seconds: float
     confidence: float
@@ -43,19 +44,16 @@ class Offset:
     curve: Float[np.ndarray, " n"]
 
 
-def mouth_from_speech(
-    speech: Speech, spans: Int[np.ndarray, " k"] = ONE, ridge: Path = MOUTH_RIDGE
-) -> Float[np.ndarray, "t 2"]:
-    """Opening and width of every frame, minus their mean, by a regression on "hama" features."""
+def mouth_from_speech(speech: Speech, spans: Spans = ONE, ridge: Path = MOUTH_RIDGE) -> Mouth:
+    """The mouth minus its mean, by a regression on "hama" features."""
     if speech.encoder != "hama":
         raise ValueError(f'the mouth regression reads "hama" features, got {speech.encoder!r}')
     parts = [speech.part(part).features for part in stretches(spans, len(speech) // 2)]
-    return predict_ridge(_read_ridge(ridge), np.concatenate([in_context(part) for part in parts]))
+    learned = read_npz(ridge, {"mean": "real c", "std": "real c", "weights": "real c 2"})
+    return predict_ridge(learned, np.concatenate([in_context(part) for part in parts]))
 
 
-def estimate_offset(
-    speech: Speech, landmarks: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
-) -> Offset:
+def estimate_offset(speech: Speech, landmarks: Landmarks, spans: Spans = ONE) -> Offset:
     """How late the sound is, from the lag at which it predicts the tracked mouth best.
 
     speech: the clip's sound from its first frame on; landmarks: pose-free; spans: of the frames.
@@ -66,10 +64,8 @@ def estimate_offset(
     return best_lag(predicted, mouth_shape(landmarks[:n_frames]), spans)
 
 
-def predict_ridge(
-    ridge: dict[str, Float[np.ndarray, "..."]], inputs: Float[np.ndarray, "t c"]
-) -> Float[np.ndarray, "t m"]:
-    """What a ridge regression (mean and std of its inputs, weights) says to some inputs."""
+def predict_ridge(ridge: Ridge, inputs: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t m"]:
+    """What a ridge regression says to some inputs."""
     return ((inputs - ridge["mean"]) / ridge["std"] @ ridge["weights"]).astype(np.float32)
 
 
@@ -80,15 +76,11 @@ def in_context(features: Float[np.ndarray, "s c"]) -> Float[np.ndarray, "t d"]:
     return np.concatenate([padded[k : k + len(frames)] for k in range(2 * CONTEXT + 1)], axis=1)
 
 
-def best_lag(
-    predicted: Float[np.ndarray, "t 2"],
-    seen: Float[np.ndarray, "_ 2"],
-    spans: Int[np.ndarray, " k"] = ONE,
-) -> Offset:
-    """The lag at which a predicted mouth (opening, width) goes with the seen one best.
+def best_lag(predicted: Mouth, seen: Float[np.ndarray, "_ 2"], spans: Spans = ONE) -> Offset:
+    """The lag at which a predicted mouth goes with the seen one best: the maximum of the curve of
+    correlations, refined by a parabola.
 
-    All stretches are shifted alike, each compared with itself alone.
-    The maximum of the curve of correlations, refined by a parabola. Confidence falls with the
+    All stretches are shifted alike, each compared with itself alone. Confidence falls with the
     highest rival more than 3 frames away, and is 0 at the ends of the search.
     """
     n = min(len(predicted), len(seen))
@@ -96,7 +88,7 @@ def best_lag(
 
     def common(lag: int) -> np.ndarray:
         """The frames t whose t + lag is in their stretch."""
-        frames = np.arange(max(0, -lag), max(0, -lag, min(n, n - lag)))
+        frames = np.arange(n)[max(0, -lag) : max(0, n - lag)]
         return frames[stretch[frames] == stretch[frames + lag]]
 
     within = range(round(MAX_OFFSET_S * FPS) + 1)
@@ -135,9 +127,7 @@ def covered_span(sound: Sound, start: int, stop: int) -> tuple[int, int, list[st
     return start, stop, notes
 
 
-def drift(
-    speech: Speech, landmarks: Float[np.ndarray, "t 68 3"], spans: Int[np.ndarray, " k"] = ONE
-) -> float:
+def drift(speech: Speech, landmarks: Landmarks, spans: Spans = ONE) -> float:
     """By how many seconds the offset grows from the first to the last third of a clip.
 
     0 for a short clip, other features than "hama", and thirds that are not clear.
@@ -158,19 +148,12 @@ def drift(
 
 @dataclass(frozen=True)
 class Heard:
-    """The sound of a stretch.
-
-    shot: 16 kHz, all that was recorded of its shot or clip; first: sample at which the stretch
-    begins in it; n_frames: of the stretch.
-    """
+    """The sound of a stretch. shot: 16 kHz, all that was recorded of its shot or clip; first: the
+    sample at which the stretch begins in it; n_frames: of the stretch."""
 
     shot: Float[np.ndarray, " n"]
     first: int
     n_frames: int
-
-    def shifted(self, by_s: float) -> "Heard":
-        """The same stretch with its sound taken by_s later."""
-        return replace(self, first=self.first + round(by_s * SAMPLE_RATE))
 
     @property
     def sound(self) -> Float[np.ndarray, " m"]:
@@ -189,9 +172,8 @@ class Heard:
 def features_of(sounds: Sequence[Float[np.ndarray, " _"]], encoder: str = "hama") -> Speech:
     """Speech of stretches in a row, each heard alone, all with one peak; see `encode`."""
     peak = max(peak_of(sound) for sound in sounds)
-    return Speech.in_a_row(
-        [encode(sound, encoder, peak=peak).cut(len(sound) // SAMPLES) for sound in sounds]
-    )
+    heard = [encode(sound, encoder, peak=peak).cut(len(sound) // SAMPLES) for sound in sounds]
+    return Speech.in_a_row(heard)
 
 
 def synchronise(
@@ -210,15 +192,10 @@ def synchronise(
         side = "late" if shift_s > 0 else "early"
         notes.append(f"the sound was {abs(shift_s):.2f} s {side} against the lips; corrected")
     elif not clear:
-        notes.append(
-            f"the audio-video offset is uncertain (confidence {offset.confidence:.2f}); left as is"
-        )
-    moved = [one.shifted(shift_s) for one in heard]
+        sure = f"confidence {offset.confidence:.2f}"
+        notes.append(f"the audio-video offset is uncertain ({sure}); left as is")
+    later = round(shift_s * SAMPLE_RATE)
+    moved = [replace(one, first=one.first + later) for one in heard]
     if encoder != "hama" or shift_s:
         spoken = features_of([one.sound for one in moved], encoder)
     return moved, spoken, notes
-
-
-@functools.cache
-def _read_ridge(path: Path) -> dict[str, np.ndarray]:
-    return read_npz(path, {"mean": "real c", "std": "real c", "weights": "real c 2"})

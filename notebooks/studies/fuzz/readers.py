@@ -166,7 +166,7 @@ def _corpus(folder: Path) -> None:
         facts = {"version": "1", "offset_s": 0.25, "offset_confidence": 1.0}
         arrays = {key: values.astype(np.float32) for key, values in arrays.items()}
         read.append((job, (facts | {"offset_corrected": True}, arrays)))
-    pack(folder, [job for job, _ in read], read)
+    pack(folder, [job for job, _ in read], iter(read), {})
     (folder / "broken.csv").unlink()  # for people, no function reads it
 
 
@@ -358,7 +358,7 @@ COVERS = {
     "arrays": """
         geneface_kit.runs.arrays.read_npz
         geneface_kit.person.corpus.build.read
-        geneface_kit.person.speech.offset._read_ridge
+        geneface_kit.person.speech.offset.mouth_from_speech
         figures.truth.truth
         figures.lips.strip_row
         figures.content.domain_groups
@@ -471,7 +471,7 @@ KITS_OWN = """
     figures.pages.published
     geneface_kit.metrics.networks._from_package
     geneface_kit.person.known._published
-    geneface_kit.person.speech.conformer._hama_file
+    geneface_kit.person.speech.conformer.load_conformer
     geneface_kit.pipeline.settings.profile_values
     geneface_kit.runs.files.read_rows
     geneface_kit.render.kernels._block_kernel
