@@ -81,8 +81,9 @@ def test_no_items_need_no_workers():
 
 
 @pytest.mark.slow
-def test_workers_keep_to_one_thread(tmp_path):
-    fates([tmp_path / "a"], crew.count_threads)
+@pytest.mark.parametrize("runs", [processes.each, build.each])
+def test_workers_keep_to_one_thread(tmp_path, runs):
+    list(runs(crew.count_threads, crew.jobs([tmp_path / "a"]), workers=2))
     assert (tmp_path / "a").read_text() == "1 1"
 
 

@@ -1,6 +1,5 @@
 """Corpus: a folder of talking videos -> speech and landmarks of many speakers, for motion and sync.
 
-Reads any video PyAV reads (with a .wav of the same name beside it when the picture is silent).
 `manifest` lists the clips, `build` reads them, `store` keeps them; `batches` is what training
 draws. A broken clip is listed in broken.csv, never fatal.
 """

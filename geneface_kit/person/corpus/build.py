@@ -1,30 +1,25 @@
 """Build: every clip of a folder is read, in processes, and added to a corpus: its landmarks and
-speech on one clock, and copies at other speeds.
-
-`read` needs nothing but its job, so it runs in any process on any machine.
-"""
+speech on one clock, and copies at other speeds."""
 
 import contextlib
+import functools
 import itertools
 import logging
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
-import joblib
 import numpy as np
 import scipy
 from filelock import FileLock
 from jaxtyping import Float
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import BrokenProcessPool, as_completed, cpu_count, get_reusable_executor
 
 from geneface_kit.person import clip, landmarks, speech
 from geneface_kit.person.corpus import manifest
-from geneface_kit.person.corpus.manifest import Arrays, ClipJob, CorpusConfig, Outcome
+from geneface_kit.person.corpus.manifest import Arrays, ClipJob, CorpusConfig, Outcome, Outcomes
 from geneface_kit.person.corpus.store import BROKEN, Corpus, open_corpus, pack, packed
 from geneface_kit.person.tracking.track import track
 from geneface_kit.runs import live
@@ -36,7 +31,7 @@ log = logging.getLogger(__name__)
 PICTURE = 480  # longer side of the pictures landmarks are found in, px (ours)
 MAX_MISSING = 0.1  # share of frames without a face above which a clip is broken (ours)
 MIN_S = 2.0  # shorter clips are broken, seconds (ours)
-MIN_OFFSET_CONFIDENCE = 0.3  # below it the audio-visual offset is left at 0 (ours)
+IDLE_S = 300  # a process that has nothing to do for so long ends, seconds (joblib's own number)
 Read = Callable[[ClipJob], Outcome]
 
 
@@ -46,7 +41,7 @@ def prepare(
     workers: int | None = None,
     retry: bool = False,
     out: Path | str = "",
-    by: Callable[..., Iterator[tuple[ClipJob, Outcome]]] | None = None,
+    by: Callable[..., Outcomes] | None = None,
 ) -> Corpus:
     """Every clip of the folder (or the embedded demo clips), memory-mapped; only new ones are read.
 
@@ -59,11 +54,8 @@ def prepare(
         raise ValueError(f"workers must be 1 or more, got {workers}")
     home = manifest.corpus_folder(config, out)
     check_writable(home)
-
-    def read_all(todo: Sequence[ClipJob]) -> Iterator[tuple[ClipJob, Outcome]]:
-        return (by or each)(read, todo, workers=workers or joblib.cpu_count())
-
-    return _filled(home, manifest.clip_jobs(config, home), read_all, retry=retry)
+    read_all = functools.partial(by or each, read, workers=workers or cpu_count())
+    return _filled(home, manifest.clip_jobs(config, home), read_all, retry)
 
 
 def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[speech.Speech]:
@@ -74,56 +66,42 @@ def cached_speech(config: CorpusConfig, *, out: Path | str = "") -> list[speech.
     home = manifest.corpus_folder(config, out)
     home = home.with_name(f"speech-{home.name.rpartition('-')[0]}")
     jobs = manifest.clip_jobs(replace(config, max_s=0.0), home)
-    data = _filled(home, jobs, lambda todo: ((job, read_speech(job)) for job in todo))
+    data = _filled(home, jobs, lambda todo: ((job, read_speech(job)) for job in todo), False)
     return [utterance.speech for utterance in data.utterances]
 
 
-def each(read: Read, jobs: Sequence[ClipJob], *, workers: int) -> Iterator[tuple[ClipJob, Outcome]]:
+def each(read: Read, jobs: Sequence[ClipJob], *, workers: int) -> Outcomes:
     """Runs read(job) for each job in processes of one thread, never in the caller's own; gives the
     job with what is known of it, as they finish.
 
     Raises: what `read` raises; OSError when a process dies. All are ended then, and also when the
     caller stops iterating or presses Ctrl-C.
     """
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        parallel = joblib.Parallel(
-            max(2, workers), return_as="generator_unordered", batch_size=1, pre_dispatch=workers
-        )
-    outcomes = parallel(joblib.delayed(_read)(read, job) for job in jobs)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    how = {"env": threads, "initializer": cv2.setNumThreads, "initargs": (1,), "timeout": IDLE_S}
+    pool = get_reusable_executor(workers, **how)
+    waiting = {pool.submit(read, job): job for job in jobs}
     try:
-        for outcome in outcomes:  # noqa: UP028, `yield from` would close it with the warning
-            yield outcome
+        for done in as_completed(waiting):
+            yield waiting.pop(done), done.result()
     except BrokenProcessPool:
         raise OSError(
             "a process died while it read a clip: `python -m geneface_kit corpus FOLDER`, a "
             "command of the checkout, finds out which one it was and leaves it out"
         ) from None
     finally:
-        with warnings.catch_warnings(action="ignore"):  # that unfinished tasks are cancelled
-            outcomes.close()
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
-
-
-def _read(read: Read, job: ClipJob) -> tuple[ClipJob, Outcome]:
-    cv2.setNumThreads(1)  # of the others joblib takes care
-    return job, read(job)
+        pool.shutdown(wait=True, kill_workers=True)
 
 
 def _filled(
-    home: Path,
-    jobs: Sequence[ClipJob],
-    read_all: Callable[[Sequence[ClipJob]], Iterable[tuple[ClipJob, Outcome]]],
-    *,
-    retry: bool = False,
+    home: Path, jobs: list[ClipJob], read_all: Callable[[list[ClipJob]], Outcomes], retry: bool
 ) -> Corpus:
     """The corpus of a folder once it holds all jobs; only those it does not hold are read."""
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home.parent}.lock"):
         known = packed(home)
         if retry:
-            known = {
-                key: one for key, one in known.items() if "reason" not in one or "sha256" in one
-            }
+            known = {key: one for key, one in known.items() if "sha256" in one}
         todo = [job for job in jobs if job.key not in known]
         compared = all("compared" in entry for entry in known.values() if "sha256" in entry)
         if todo or not compared or known.keys() != {job.key for job in jobs}:
@@ -162,8 +140,8 @@ def read(job: ClipJob) -> Outcome:
             raise ValueError(f"{job.file} is shorter than {MIN_S:g} s")
         stage = "speech"
         found = speech.estimate_offset(speech.encode(audio, "hama").cut(len(points)), points)
-        late = found.confidence >= MIN_OFFSET_CONFIDENCE
-        audio = in_step(audio, found.seconds) if late else audio
+        late = found.confidence >= speech.offset.CLEAR_CONFIDENCE
+        audio = clip.in_step(audio, found.seconds) if late else audio
         if round(len(audio) / clip.SAMPLE_RATE * clip.FPS) < least:
             raise ValueError(f"the sound of {job.file} is shorter than {MIN_S:g} s")
         arrays: Arrays = {}
@@ -176,13 +154,8 @@ def read(job: ClipJob) -> Outcome:
         if lacks_weights or isinstance(error, Lacking):
             raise
         return _broken(stage, error)
-    facts = {
-        "version": spoken.version,
-        "offset_s": round(found.seconds, 4),
-        "offset_confidence": round(found.confidence, 4),
-        "offset_corrected": bool(late),
-    }
-    return facts, arrays
+    offset = {"offset_s": round(found.seconds, 4), "offset_confidence": round(found.confidence, 4)}
+    return {"version": spoken.version, **offset, "offset_corrected": late}, arrays
 
 
 def read_speech(job: ClipJob) -> Outcome:
@@ -194,12 +167,6 @@ def read_speech(job: ClipJob) -> Outcome:
     except Exception as error:
         return _broken("sound", error)
     return {"version": spoken.version}, _named(spoken, np.zeros((0, 68, 3), np.float32))
-
-
-def in_step(audio: Float[np.ndarray, " n"], late_s: float) -> Float[np.ndarray, " m"]:
-    """Sound that is `late_s` late moved back to its lips (early sound gets silence in front)."""
-    lead = round(late_s * clip.SAMPLE_RATE)
-    return audio[lead:] if lead >= 0 else np.pad(audio, (-lead, 0))
 
 
 def at_speed(
@@ -250,7 +217,6 @@ def _landmarks_of(job: ClipJob) -> Float[np.ndarray, "t 68 3"]:
     missing = 1 - float(mesh.found.mean())
     if missing > MAX_MISSING:
         raise ValueError(f"{job.file} shows no face in {100 * missing:.0f} % of its frames")
-    mesh = landmarks.fill_gaps(mesh)
     height, width = first.shape[:2]
-    centre = np.array([PICTURE - width, PICTURE - height, 0], np.float32) / 2
-    return track(replace(mesh, points=mesh.points + centre), PICTURE).landmarks
+    left, top = (width - PICTURE) / 2, (height - PICTURE) / 2  # amid a square
+    return track(landmarks.fill_gaps(mesh).moved(left, top, 1.0), PICTURE).landmarks

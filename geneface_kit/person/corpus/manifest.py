@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,11 +37,9 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class ClipJob:
-    """One clip to be read, on any core of any machine.
-
-    name: unique in the corpus; file: as named below its folder; key: digest of all that the result
-    depends on; faces: where the tracked landmarks are kept, which outlive other speech settings.
-    """
+    """One clip to be read, on any core of any machine. name: unique in the corpus; file: as named
+    below its folder; key: digest of all that the result depends on; faces: where the tracked
+    landmarks are kept, which outlive other speech settings."""
 
     name: str
     file: str
@@ -53,6 +52,7 @@ class ClipJob:
 
 Arrays = dict[str, Float[np.ndarray, "n ..."]]  # kind and suffix of a copy ("f0@1.19") -> values
 Outcome = tuple[Facts, Arrays]  # of a broken clip its stage, its reason, and no arrays
+Outcomes = Iterator[tuple[ClipJob, Outcome]]
 
 
 def clip_paths(folder: str) -> list[Path]:
@@ -65,9 +65,8 @@ def clip_paths(folder: str) -> list[Path]:
     place = _find_folder(folder)
     paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in clip.SUFFIXES)
     if not paths:
-        raise ValueError(
-            f"no video in {place}: put talking clips there ({', '.join(clip.SUFFIXES)})"
-        )
+        endings = ", ".join(clip.SUFFIXES)
+        raise ValueError(f"no video in {place}: put talking clips there ({endings})")
     return paths
 
 
@@ -77,7 +76,7 @@ def clip_files(folder: str) -> dict[str, Path]:
     The demo's names differ from those of any folder: its clips are synthetic.
     """
     paths = clip_paths(folder)
-    place = _find_folder(folder) if folder else paths[0].parent.parent
+    place = _find_folder(folder) if folder else demo.FOLDER.parent
     files = [*paths, *filter(None, map(clip.beside_of, paths))]
     return {path.relative_to(place).as_posix(): path for path in files}
 
@@ -99,8 +98,7 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
 
     Raises: ValueError for an encoder that there is not, FileNotFoundError without its weights.
     """
-    paths = clip_paths(config.folder)
-    place = _find_folder(config.folder) if config.folder else paths[0].parent
+    paths, place = clip_paths(config.folder), _find_folder(config.folder)
     names = Counter(path.with_suffix("") for path in paths)
     encoder = load_encoder(config.encoder).version
     jobs = []
@@ -129,18 +127,16 @@ def digest(facts: object) -> str:
 
 def _file_stamp(path: Path) -> tuple[int, int]:
     """Size and time of change of a file; zeros when there is none."""
-    if not path.exists():
-        return 0, 0
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+    stat = path.stat() if path.exists() else None
+    return (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
 
 
 def _find_folder(folder: str) -> Path:
-    """The folder of that name: as given, in GENEFACE_KIT_DATA, or in data/ of the project.
+    """The folder of that name, see `runs.data_places`; "" is the demo's.
 
     Raises: FileNotFoundError when it is in none of these places.
     """
-    places = runs.data_places(folder)
+    places = runs.data_places(folder) if folder else [demo.FOLDER]
     if found := next(filter(Path.is_dir, places), None):
         return found
     looked = ", ".join(map(str, places))
