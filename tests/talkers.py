@@ -170,7 +170,8 @@ def write_corpus(place: Path, n_clips: int, n_frames: int, channels: int = CHANN
     jobs = clip_jobs(config, home)
     home.mkdir(parents=True)
     draw = np.random.default_rng(0)
-    pack(home, jobs, ((job, _read(draw, k, n_frames, channels)) for k, job in enumerate(jobs)))
+    read = ((job, _read(draw, k, n_frames, channels)) for k, job in enumerate(jobs))
+    pack(home, jobs, read, {})
     return home
 
 

@@ -112,7 +112,7 @@ def test_a_damaged_clip_is_an_error_when_opened_and_unknown_when_made(tmp_path):
 def test_another_schema_or_no_index_is_no_corpus(tmp_path):
     home = write_corpus(tmp_path, n_clips=1, n_frames=10)
     index = json.loads((home / store.INDEX).read_text())
-    assert index["encoder_version"].startswith("hama ") and index["settings"]["max_s"] == 60.0
+    assert index["settings"]["encoder"] == "hama" and index["settings"]["max_s"] == 60.0
     (home / store.INDEX).write_text(json.dumps(index | {"schema": 0}))
     with pytest.raises(FileNotFoundError, match="make it with `corpus FOLDER`"):
         corpus.open_corpus(home)

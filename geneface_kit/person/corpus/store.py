@@ -7,7 +7,7 @@ be read. An utterance is a view into the maps; one recording is used once.
 
 import csv
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,15 +18,12 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from geneface_kit import runs
-from geneface_kit.person.corpus import manifest
-from geneface_kit.person.corpus.manifest import Arrays, ClipJob, Outcome
+from geneface_kit.person.corpus.manifest import SCHEMA, Arrays, ClipJob, Outcomes, read_settings
 from geneface_kit.person.speech import Speech
-from geneface_kit.person.speech.encoders import load_encoder
 from geneface_kit.runs.files import Damaged, Facts, digests, read_json, readable
 
 log = logging.getLogger(__name__)
 
-KINDS = ("features", "f0", "mel", "landmarks")
 INDEX = "index.json"
 BROKEN = "broken.csv"  # name of the list of clips that could not be read: file, stage, reason
 EVERY = 20  # clips read after which the index is written: so many a killed process loses (ours)
@@ -40,8 +37,7 @@ SAME = 0.87
 @dataclass(frozen=True)
 class Utterance:
     """One clip of one speaker, on one clock. speech: 2t steps; landmarks: canonical, inter-ocular
-    distances, none where only speech was read; clip: the source, shared by copies at other speeds.
-    """
+    distances, none where only speech was read; clip: its source, that of copies at other speeds."""
 
     name: str
     speaker: str
@@ -68,7 +64,6 @@ class Corpus:
 
     @property
     def speakers(self) -> list[str]:
-        """The names of the speakers, sorted."""
         return sorted({utterance.speaker for utterance in self.utterances})
 
 
@@ -94,34 +89,28 @@ def open_corpus(home: Path) -> Corpus:
             f"no corpus of this version in {home}: make it with `corpus FOLDER`"
         )
     encoder, utterances, facts = index["settings"]["encoder"], [], {}
-    usable = [entry for entry in index["clips"] if "reason" not in entry]
-    for entry in usable:
+    for entry in (one for one in index["clips"] if "reason" not in one):
         arrays, name = _mapped(home, entry), entry["name"]
         if arrays is None:
             path = home / f"{entry['key']}.safetensors"
             raise ValueError(f"{path} is damaged: run `corpus FOLDER` again to repair it")
         facts[name] = {key: entry[key] for key in entry if key.startswith("offset")}
         for suffix in entry["copies"]:
-            of_copy = {kind: arrays[kind + suffix] for kind in KINDS}
-            landmarks = of_copy.pop("landmarks")
-            speech = Speech(**of_copy, encoder=encoder, version=entry["version"])
-            utterances.append(Utterance(name + suffix, entry["speaker"], name, speech, landmarks))
+            heard = {kind: arrays[kind + suffix] for kind in ("features", "f0", "mel")}
+            speech = Speech(**heard, encoder=encoder, version=entry["version"])
+            points = arrays[f"landmarks{suffix}"]
+            utterances.append(Utterance(name + suffix, entry["speaker"], name, speech, points))
     broken = {entry["file"]: entry["reason"] for entry in index["clips"] if "reason" in entry}
     return Corpus(tuple(utterances), broken, home, facts)
 
 
-def pack(
-    home: Path,
-    jobs: Sequence[ClipJob],
-    outcomes: Iterable[tuple[ClipJob, Outcome]],
-    known: dict[str, Facts] | None = None,
-) -> None:
+def pack(home: Path, jobs: list[ClipJob], outcomes: Outcomes, known: dict[str, Facts]) -> None:
     """Adds what was read of some jobs to a corpus folder, whose clips are then those of `jobs`.
 
     known: entries of the index that stay, see `packed`. When the outcomes end or break off,
     whatever was read is kept, broken.csv follows and files of no living clip are deleted.
     """
-    entries = {job.key: known[job.key] for job in jobs if job.key in known} if known else {}
+    entries = {job.key: known[job.key] for job in jobs if job.key in known}
     try:
         for number, (job, (facts, found)) in enumerate(outcomes, 1):
             entry = {"key": job.key, "name": job.name, "file": job.file, "speaker": job.speaker}
@@ -149,13 +138,9 @@ def pack(
 
 def _write_index(home: Path, jobs: Sequence[ClipJob], entries: dict[str, Facts]) -> list[Facts]:
     """Writes the index and gives its entries, in the order of the jobs."""
-    ordered, config = [entries[job.key] for job in jobs if job.key in entries], jobs[0].config
-    index = {
-        "schema": manifest.SCHEMA,
-        "settings": manifest.read_settings(config),
-        "encoder_version": load_encoder(config.encoder).version,
-        "clips": ordered,
-    }
+    ordered = [entries[job.key] for job in jobs if job.key in entries]
+    settings = read_settings(jobs[0].config)
+    index = {"schema": SCHEMA, "settings": settings, "clips": ordered}
     runs.write_json(home / INDEX, index)
     return ordered
 
@@ -168,8 +153,7 @@ def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
         entry |= {"speaker": speaker, "compared": True}
         if "sha256" in entry:
             entry.pop("reason", None)
-    mels = {key: (_mapped(home, entry) or {}).get("mel") for key, entry in read.items()}
-    found = duplicates({key: mel for key, mel in mels.items() if mel is not None})
+    found = duplicates({key: _mapped(home, entry)["mel"] for key, entry in read.items()})
     for twin, kept in ((read[key], read[of]) for key, of in found.items()):
         was, now = twin["speaker"], kept["speaker"]
         also = "" if was == now else f", and {was} counts as the speaker {now}"
@@ -182,7 +166,7 @@ def _find_twins(home: Path, clips: Sequence[tuple[str, Facts]]) -> None:
 def _read_index(home: Path) -> Facts | None:
     """The index, or None when there is none of this schema."""
     try:
-        return read_json(home / INDEX, schema=manifest.SCHEMA, settings=dict, clips=list)
+        return read_json(home / INDEX, schema=SCHEMA, settings=dict, clips=list)
     except (FileNotFoundError, Damaged):
         return None
 
