@@ -149,9 +149,9 @@ def _torso(
     generator = run.generator("torso")
     task = TorsoTask.make(config, dataset, head, generator)
     torso_shifts = None
-    if task.seen is not None:
+    if task.shifts is not None:
         predicted = task.field.predicted_shift(dataset.poses).cpu().numpy()
-        torso_shifts = track(task.seen, predicted, dataset.n_train, dataset.person.spans)
+        torso_shifts = track(task.shifts.numpy(), predicted, dataset.n_train, dataset.person.spans)
         write_npy(run.folder / TORSO_MOTION, torso_shifts)
     _train(run, "torso", task, dataset.person, generator=generator)
     return task.field, torso_shifts

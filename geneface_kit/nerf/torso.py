@@ -168,15 +168,18 @@ class TorsoTask(training.Task):
 
     The head of some frames is rendered as it is delivered; the background is random, the target the
     person's torso pictures; where they are empty but the labels leave it free, the torso may go on.
-    config.renew_every puts another frame in the place of the oldest.
+    config.renew_every puts another frame in the place of the oldest. shifts: of the torso in each
+    frame, where it was followed.
     """
+
+    kept = ("frames",)
 
     def __init__(
         self,
         field: TorsoField,
         dataset: RayDataset,
         head: HeadRenderer,
-        seen: torso_motion.TorsoMotion | None = None,
+        shifts: Float[Tensor, "t 2"] | None,
     ):
         self.field, self.dataset, self.config, self.head = field, dataset, field.config, head
         self.modules = {"torso": field}
@@ -191,7 +194,7 @@ class TorsoTask(training.Task):
         self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
         self.heads: Tensor | None = None  # (k, h, w, 4) uint8, colour and opacity in those frames
         self.pixels = field.occupied.nonzero().flip(-1).cpu()
-        self.seen = seen
+        self.shifts = shifts
 
     @staticmethod
     def make(
@@ -199,8 +202,10 @@ class TorsoTask(training.Task):
     ) -> "TorsoTask":
         """A new field: the statistics of the poses, and the pixels where a torso is ever seen. One
         that cannot be followed is bent by the pose, as without follow_pose."""
-        seen = torso_motion.learn(dataset.person, dataset.n_train) if config.follow_pose else None
-        config = dataclasses.replace(config, follow_pose=seen is not None)
+        shifts = weights = None
+        if config.follow_pose:
+            shifts, weights = torso_motion.learn(dataset.person, dataset.n_train)
+        config = dataclasses.replace(config, follow_pose=shifts is not None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
             field = TorsoField(config, dataset.n_train, dataset.size).to(dataset.device)
@@ -215,10 +220,10 @@ class TorsoTask(training.Task):
         field.occupied.copy_(wide[0] > 0)
         if not ever.any():
             raise ValueError(f"person {dataset.person.name} has no torso pixel; prepare it again")
-        if seen is not None:
-            field.shift_map.copy_(seen.weights)
-            field.shift_limit.copy_(2 * seen.shifts.abs().amax(0))
-        return TorsoTask(field, dataset, head, seen)
+        if shifts is not None:
+            field.shift_map.copy_(weights)
+            field.shift_limit.copy_(2 * shifts.abs().amax(0))
+        return TorsoTask(field, dataset, head, shifts)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset = self.config, self.dataset
@@ -241,7 +246,7 @@ class TorsoTask(training.Task):
         behind = torch.rand(n, 3, generator=generator).to(dataset.device)
         slot, at, seen = (values.to(dataset.device) for values in (slot, at, seen))
         frames = self.frames.to(dataset.device)
-        shifts = None if self.seen is None else self.seen.shifts[self.frames].to(dataset.device)
+        shifts = None if self.shifts is None else self.shifts[self.frames].to(dataset.device)
         of_frame = (dataset.poses[frames], self.field.appearance[frames])
         found = self.field(unit_pixels(at, dataset.size), *of_frame, seen, slot, shifts)
         image = losses.masked_error(
@@ -252,12 +257,6 @@ class TorsoTask(training.Task):
         loss.backward()
         self.optimizers["adam"].step()
         return {"loss": float(loss.detach()), "image": float(image.detach())}
-
-    def state(self) -> dict[str, Tensor]:
-        return {"frames": self.frames}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.frames, self.heads = state["frames"], None
 
     def _renew(self, index: int, generator: torch.Generator) -> None:
         """The heads of the frames, the first time; later, when due, another frame and its head."""

@@ -5,7 +5,6 @@ linear in the pose, is what a short clip lets us learn of it and what holds outs
 """
 
 import logging
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.segmentation import NECK, TORSO
-from geneface_kit.person.spans import ONE, each
+from geneface_kit.person.spans import each
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +34,14 @@ FEWEST = 0.5  # share of training frames in which the torso must be followed to 
 RIDGE = 2e-3  # penalty on standardised coefficients, as a share of the number of frames
 
 
-@dataclass(frozen=True)
-class TorsoMotion:
-    """How a person's torso moves in the picture, in pixel coordinates of [-1, 1].
+def learn(
+    person: Person, n_train: int
+) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "7 2"]] | tuple[None, None]:
+    """Shifts of the torso in each frame of the clip, right and down, about the mean of the training
+    frames, as predicted where it could not be followed; and the map from [pose features, 1] to
+    shifts. In pixel coordinates of [-1, 1].
 
-    shifts: in each frame of the clip, right and down, about the mean of the training frames; as
-    predicted where it could not be followed. weights: the map from [pose features, 1] to shifts.
-    """
-
-    shifts: Float[Tensor, "t 2"]
-    weights: Float[Tensor, "7 2"]
-
-
-def learn(person: Person, n_train: int) -> TorsoMotion | None:
-    """Measures up to N_FRAMES frames of the clip and fits the prediction to those that train;
+    Measures up to N_FRAMES frames of the clip and fits the prediction to those that train;
     frames between are interpolated. Where hair hides the torso, the neck is followed too. None,
     with a warning, when even so fewer than FEWEST of the training frames are followed. From
     held-out frames, tracked as poses are, nothing is learned."""
@@ -66,7 +59,7 @@ def learn(person: Person, n_train: int) -> TorsoMotion | None:
     if n_lost:
         log.warning("%s: the torso could not be followed in %d frames", person.name, n_lost)
     if not is_enough:
-        return None
+        return None, None
     shifts = shifts - shifts[trains].mean(0)
     features = pose_features(torch.from_numpy(person.poses[frames]).float())
     weights = predictor(features[trains], shifts[trains])
@@ -83,22 +76,23 @@ def learn(person: Person, n_train: int) -> TorsoMotion | None:
         numbers = np.arange(part.start, part.stop)
         for axis in (0, 1):
             between[part, axis] = np.interp(numbers, frames[own], shifts[own, axis])
-    return TorsoMotion(torch.from_numpy(between), weights)
+    return torch.from_numpy(between), weights
 
 
 def track(
-    seen: TorsoMotion,
+    shifts: Float[np.ndarray, "t 2"],
     predicted: Float[np.ndarray, "t 2"],
     n_train: int,
-    spans: Int[np.ndarray, " k"] = ONE,
+    spans: Int[np.ndarray, " k"],
 ) -> Float[np.ndarray, "t 2"]:
     """Where the shoulders are in each frame of the clip: as predicted, and what drifts beside it.
 
-    predicted: the shift that the head's pose explains. A measured shift is exact to a fraction of a
-    pixel; of what it says beside the prediction only the slow part counts, and of this, along
-    each axis, the share by which its variance in the training frames exceeds that of the rest.
+    shifts: as measured, see `learn`; predicted: what the head's pose explains. A measured shift is
+    exact to a fraction of a pixel; of what it says beside the prediction only the slow part counts,
+    and of this, along each axis, the share by which its variance in the training frames exceeds
+    that of the rest.
     """
-    beside = seen.shifts.numpy() - predicted
+    beside = shifts - predicted
     slow = each(lambda part: gaussian_filter1d(part, SLOW, axis=0, mode="nearest"), beside, spans)
     noise, drift = (beside - slow)[:n_train].var(axis=0), slow[:n_train].var(axis=0)
     share = np.clip(1 - noise / np.maximum(drift, 1e-12), 0, 1)
