@@ -178,10 +178,10 @@ class _AvatarScene:
         frame = self.avatar.render_frame(face[None], pose)
         if view == "picture":
             return (255 * frame.rgb.numpy()).round().astype(np.uint8)
-        alpha = frame.head_alpha.numpy()
+        alpha = frame.head.alpha.numpy()
         if view == "opacity":
             return _grey(alpha)
-        inside, depth = alpha > 0.5, frame.depth.numpy()
+        inside, depth = alpha > 0.5, frame.head.depth.numpy()
         near, far = depth[inside].min(initial=np.inf), depth[inside].max(initial=-np.inf)
         return _grey(np.where(inside, 1 - 0.8 * (depth - near) / max(far - near, 1e-6), 0))
 

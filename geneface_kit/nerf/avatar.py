@@ -31,24 +31,17 @@ AHEAD = 4  # frames that a core may be ahead of who takes them
 
 @dataclass(frozen=True)
 class Frame:
-    """One rendered frame and what it is made of.
-
-    rgb: (h, w, 3) the picture; head_alpha: (h, w) opacity of the head; depth: (h, w) distance of
-    the head along the ray, inter-ocular distances, 0 where there is none; torso_alpha: (h, w);
-    n_samples: points at which the head field was asked.
-    """
+    """One rendered frame, the head in it and the opacity of the torso behind that."""
 
     rgb: Float[Tensor, "h w 3"]
-    head_alpha: Float[Tensor, "h w"]
-    depth: Float[Tensor, "h w"]
+    head: HeadImage
     torso_alpha: Float[Tensor, "h w"]
-    n_samples: int
 
     @property
     def labels(self) -> UInt8[Tensor, "h w"]:
         """What each pixel shows, as a person's labels say it; a neck is torso."""
         behind = torch.where(self.torso_alpha > 0.5, TORSO, BACKGROUND)
-        return torch.where(self.head_alpha > 0.5, HEAD, behind).to(torch.uint8).cpu()
+        return torch.where(self.head.alpha > 0.5, HEAD, behind).to(torch.uint8).cpu()
 
 
 class Avatar:
@@ -106,7 +99,7 @@ class Avatar:
         torso, torso_alpha = torso_image(field, config, pose, head, shift, self._baked_torso)
         behind = torch.addcmul(torso, (1 - torso_alpha)[..., None], self.background)
         rgb = torch.addcmul(head.colour, (1 - head.alpha)[..., None], behind).clamp_(0, 1)
-        return Frame(rgb, head.alpha, head.depth, torso_alpha, head.n_samples)
+        return Frame(rgb, head, torso_alpha)
 
     def render(
         self,

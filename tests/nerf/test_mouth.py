@@ -240,7 +240,7 @@ def test_nothing_floats_round_the_trained_head(trained, demo_person):
     frames = dataset.held_out(8)
     for frame in frames:
         made = model.render_frame(demo_person.landmarks[frame][None], demo_person.poses[frame])
-        seen = (made.head_alpha.numpy() > 0.02).astype(np.uint8)
+        seen = (made.head.alpha.numpy() > 0.02).astype(np.uint8)
         sizes = cv2.connectedComponentsWithStats(seen, connectivity=8)[2][1:, -1]
         shares.append(1 - sizes.max() / sizes.sum())
     # four seeds of the smoke run: 0 to 0.0003; with cells that came to it late, 0.002 to 0.02

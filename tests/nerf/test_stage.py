@@ -120,7 +120,7 @@ def test_a_picture_is_head_over_torso_over_plate(made):
         frame.rgb.shape == (32, 32, 3)
         and 0 <= float(frame.rgb.min()) <= float(frame.rgb.max()) <= 1
     )
-    clear = (frame.head_alpha == 0) & (frame.torso_alpha == 0)
+    clear = (frame.head.alpha == 0) & (frame.torso_alpha == 0)
     assert bool(clear.any())
     assert torch.equal(frame.rgb[clear], (found.background[clear]))
 

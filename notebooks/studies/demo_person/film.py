@@ -56,7 +56,7 @@ def film(
         ):
             frame = camera_twice.render_frame(window[None], pose)
             picture = to_uint8(frame.rgb).numpy()
-            labels.append(labels_of(frame.head_alpha.numpy(), frame.torso_alpha.numpy()))
+            labels.append(labels_of(frame.head.alpha.numpy(), frame.torso_alpha.numpy()))
             yield cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
     about = {"title": f"{name} (synthetic)", "comment": f"{spoken.text} {CREDIT}"}

@@ -121,7 +121,7 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
         fps=1 / usual,
         stream_fps=_stream_fps(fast, dataset, n_frames),
         cpu_s=cpu_s / len(scenes),
-        samples=round(statistics.mean(picture.n_samples for picture in pictures)),
+        samples=round(statistics.mean(picture.head.n_samples for picture in pictures)),
         parts=_shares(lambda: _timed(fast, scenes[:3]), RENDER_PARTS),
         unfused_ratio=sum(turns[1::2]) / sum(turns[::2]),
         reference_ratio=statistics.median(exact_walls) / usual,
@@ -263,7 +263,7 @@ def _vanilla_s(avatar: Avatar, scene: tuple, n: int = 8192) -> float:
         start = time.perf_counter()
         ask(positions, directions, rays)
         _wait(avatar.device)
-    return (time.perf_counter() - start) * exact.n_samples / n
+    return (time.perf_counter() - start) * exact.head.n_samples / n
 
 
 def resized(avatar: Avatar, size: int) -> Avatar:
@@ -277,7 +277,7 @@ def resized(avatar: Avatar, size: int) -> Avatar:
 
 def fidelity(picture: Frame, reference: Frame) -> float:
     """PSNR in dB between two pictures, over the pixels where either shows the head."""
-    is_head = (picture.head_alpha > 0) | (reference.head_alpha > 0)
+    is_head = (picture.head.alpha > 0) | (reference.head.alpha > 0)
     squared = (picture.rgb - reference.rgb).square().mean(-1)[is_head]
     return psnr_of_error(float(squared.mean()) if len(squared) else 0.0)
 
