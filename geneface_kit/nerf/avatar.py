@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -148,11 +148,6 @@ class Avatar:
         """The track of a performance for `render`, see `dataset.driving`."""
         features = self._tensor(speech.features)
         return driving(self.driven_by, self._tensor(landmarks), features)
-
-    def configured(self, **changes: bool | float | int | str) -> "Avatar":
-        """The same person, rendered another way: settings of `AvatarConfig`, such as exact=True."""
-        renderer = self.renderer.configured(replace(self.renderer.config, **changes))
-        return Avatar(renderer, self.torso, self.background, self.focal, self.torso_shifts)
 
     def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
         own = np.array(values) if isinstance(values, np.ndarray) else values  # files are read-only

@@ -45,7 +45,7 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
         return renderer
     weights = max_weights(head, dataset)
     frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
-    exact = renderer.configured(AvatarConfig(exact=True))
+    exact = HeadRenderer(head, AvatarConfig(exact=True))
     references = list(exact.of_frames(dataset, frames))
     fine = functional.interpolate(head.occupancy.bits[None, None].float(), size=weights.shape)
     learned = fine[0, 0] > 0

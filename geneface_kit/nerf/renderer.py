@@ -67,10 +67,6 @@ class HeadRenderer:
         self.centres = _coarse_centres(self.occupancy)
         self.step = head.config.step_length / BOX  # edges of the box
 
-    def configured(self, config: AvatarConfig) -> "HeadRenderer":
-        """The same head, rendered another way."""
-        return HeadRenderer(self.trained, config, self.pruned)
-
     @torch.no_grad()
     def image(
         self, window: Float[Tensor, "w ..."], pose: Float[Tensor, "4 4"], focal: float, size: int

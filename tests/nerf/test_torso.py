@@ -95,7 +95,7 @@ def test_heads_are_held_a_few_at_a_time_and_renewed():
     """As in profile paper: every update trains on one more frame, whatever their number."""
     dataset, generator = RayDataset(puppet()), torch.Generator().manual_seed(0)
     config = dataclasses.replace(SMALL, n_head_frames=2, renew_every=1)
-    head = untrained_head(dataset.n_train).configured(AvatarConfig(exact=True))
+    head = HeadRenderer(untrained_head(dataset.n_train).trained, AvatarConfig(exact=True))
     task = TorsoTask.make(config, dataset, head, generator)
     seen = [(task.step(index, generator), task.frames.clone())[1] for index in range(5)]
     assert task.heads.shape == (2, 32, 32, 4) and task.heads.dtype == torch.uint8

@@ -18,6 +18,7 @@ from geneface_kit.runs.live import progress
 from geneface_kit.talk.plan import Actor, Plan, plan
 from geneface_kit.talk.postprocess import TalkConfig
 from notebooks.studies.demo_person.voice import Speech
+from notebooks.studies.speed.render import configured
 
 SLOW_S = 0.6
 """Time over which the head's wandering is smooth, s."""
@@ -91,7 +92,7 @@ def wandering_poses(
 
 def twice_as_large(avatar: Avatar) -> Avatar:
     """The same person at twice the size, every pixel evaluated: halved, it has soft edges."""
-    every = avatar.configured(tolerance=0.0, stop=1e-3)
+    every = configured(avatar, tolerance=0.0, stop=1e-3)
     size = (2 * avatar.size, 2 * avatar.size)
     background = cv2.resize(
         avatar.background.cpu().numpy(), size, interpolation=cv2.INTER_CUBIC

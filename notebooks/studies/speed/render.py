@@ -112,7 +112,7 @@ def render_rate(avatar: Avatar, dataset: RayDataset, size: int, *, n_frames: int
     walls, cpu_s, pictures = _timed(fast, scenes)
     ways = (fast, _unfused(fast))
     turns = [_timed(way, [scene])[1] for scene in scenes for way in ways]
-    exact_walls, _, references = _timed(fast.configured(exact=True), scenes[:3])
+    exact_walls, _, references = _timed(configured(fast, exact=True), scenes[:3])
     vanilla_s = _vanilla_s(fast, scenes[0])
     pairs = list(zip(pictures, references, strict=False))
     usual = statistics.median(walls)
@@ -253,7 +253,7 @@ def _vanilla_s(avatar: Avatar, scene: tuple, n: int = 8192) -> float:
     """Seconds of a frame by the paper's networks: n samples timed, times those of a frame."""
     config = replace(avatar.head.config, hidden=256, precision="float32")
     field = VanillaField(config, 1).to(avatar.device)
-    exact = avatar.configured(exact=True).render_frame(*scene)
+    exact = configured(avatar, exact=True).render_frame(*scene)
     positions = torch.rand(n, 3, device=avatar.device)
     directions = torch.nn.functional.normalize(positions - 2, dim=-1)
     rays = torch.arange(n, device=avatar.device)
@@ -264,6 +264,13 @@ def _vanilla_s(avatar: Avatar, scene: tuple, n: int = 8192) -> float:
         ask(positions, directions, rays)
         _wait(avatar.device)
     return (time.perf_counter() - start) * exact.head.n_samples / n
+
+
+def configured(avatar: Avatar, **changes: bool | float | int) -> Avatar:
+    """The same person, rendered another way: settings of `AvatarConfig`, such as exact=True."""
+    config = replace(avatar.renderer.config, **changes)
+    renderer = HeadRenderer(avatar.renderer.trained, config, avatar.renderer.pruned)
+    return Avatar(renderer, avatar.torso, avatar.background, avatar.focal, avatar.torso_shifts)
 
 
 def resized(avatar: Avatar, size: int) -> Avatar:
