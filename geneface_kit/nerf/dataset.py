@@ -140,12 +140,12 @@ class RayDataset:
 
     def rays(self, pixels: RayBatch) -> camera.Rays:
         """One ray per pixel, in the head frame."""
-        parts = []
-        for k, frame in enumerate(pixels.frames.tolist()):
-            at = pixels.at[pixels.frame_of_pixel == k]
-            parts.append(camera.rays(self.poses[frame], self.focal, self.size, at))
-        names = ("origins", "directions")
-        return camera.Rays(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        parts = [
+            camera.rays(pose, self.focal, self.size, pixels.at[pixels.frame_of_pixel == k])
+            for k, pose in enumerate(self.poses[pixels.frames])
+        ]
+        origins, directions = zip(*((part.origins, part.directions) for part in parts), strict=True)
+        return camera.Rays(torch.cat(origins), torch.cat(directions))
 
     def behind(self, pixels: RayBatch) -> Float[Tensor, "n 3"]:
         """What is known to lie behind the head: the painted torso over the background."""

@@ -68,29 +68,29 @@ def make(
     renderer = prune(HeadRenderer(head.field, avatar_config), dataset)
     torso, torso_shifts = _torso(run, torso_config, dataset, renderer)
     if joint_config.steps:
-        _train(run, "joint", JointTask(joint_config, head, torso, torso_shifts), person)
+        _train(run, "joint", JointTask(joint_config, head, torso, torso_shifts))
         renderer = prune(HeadRenderer(head.field, avatar_config), dataset)
     if renderer.pruned is not None:
         save_occupancy(run.folder / OCCUPANCY, renderer)
     avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
+    quality, checks = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
     found = {
         "precision": str(head.field.dtype).removeprefix("torch."),
         "device": str(device),
         "lips_loss": chosen_lips_loss(head_config.lips_loss),
+        **quality,
+        "verdict": verdict_lines(checks),
     }
-    quality, checks = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
-    found |= quality
-    for name, value in (found | {"verdict": verdict_lines(checks)}).items():
+    for name, value in found.items():
         run.record(name, value)
     for check in checks:
         if not check.fine:
             log.warning("%s: %s", person.name, check)
-    check_learned(found, person.name)
+    check_learned(quality, person.name)
     facts = {"schema": SCHEMA, "kind": KIND, "person": person.name, "data_kind": person.data_kind}
     facts |= {name: getattr(dataset, name) for name in ("size", "focal", "n_train")}
-    configs = {"head": head_config, "torso": torso.config}
-    configs |= {"joint": joint_config, "avatar": avatar_config}
-    facts |= {name: dataclasses.asdict(config) for name, config in configs.items()}
+    configs = zip(SECTIONS, (head_config, torso.config, joint_config, avatar_config), strict=True)
+    facts |= {name: dataclasses.asdict(config) for name, config in configs}
     runs.write_json(run.folder / "avatar.json", facts)
 
 
@@ -138,7 +138,7 @@ def _head(
     generator = run.generator("head")
     task = HeadTask.make(config, dataset, generator, avatar_config)
     task.on_snapshot = Snapshots(run.folder, dataset.person.frames[watched_frame(dataset)])
-    _train(run, "head", task, dataset.person, config.validate_every, generator)
+    _train(run, "head", task, config.validate_every, generator)
     return task
 
 
@@ -153,7 +153,7 @@ def _torso(
         predicted = task.field.predicted_shift(dataset.poses).cpu().numpy()
         torso_shifts = track(task.shifts.numpy(), predicted, dataset.n_train, dataset.person.spans)
         write_npy(run.folder / TORSO_MOTION, torso_shifts)
-    _train(run, "torso", task, dataset.person, generator=generator)
+    _train(run, "torso", task, generator=generator)
     return task.field, torso_shifts
 
 
@@ -161,19 +161,19 @@ def _train(
     run: runs.Run,
     name: str,
     task: HeadTask | TorsoTask | JointTask,
-    person: Person,
     validate_every: int = 0,
     generator: torch.Generator | None = None,
 ) -> None:
     """Trains a task's field, or takes it from its file if an earlier attempt finished it."""
     path, field, steps = run.folder / f"{name}.safetensors", task.field, task.config.steps
+    who = task.dataset.person.name
     try:
-        weights.load_weights(path, field, person=person.name)
+        weights.load_weights(path, field, person=who)
     except (FileNotFoundError, ValueError) as error:
         if path.exists():
             log.warning("%s; it is trained again", error)
         generator = generator or run.generator(name)
         options = {"steps": steps, "generator": generator, "validate_every": validate_every}
         training.fit(task, run.folder, name=name, **options)
-        weights.save_weights(path, field, kind=type(field).__name__, person=person.name)
+        weights.save_weights(path, field, kind=type(field).__name__, person=who)
     field.train(False)

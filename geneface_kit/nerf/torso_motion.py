@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.segmentation import NECK, TORSO
-from geneface_kit.person.spans import each
+from geneface_kit.person.spans import each, evenly_spaced
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,7 @@ def learn(
     with a warning, when even so fewer than FEWEST of the training frames are followed. From
     held-out frames, tracked as poses are, nothing is learned."""
     n_frames = len(person.frames)
-    frames = np.linspace(0, n_frames - 1, min(n_frames, N_FRAMES)).astype(int)
-    frames = np.union1d(frames, person.spans)
+    frames = np.union1d(evenly_spaced(n_frames, N_FRAMES), person.spans)
     for labels in ((TORSO,), (NECK, TORSO)):
         shifts = torch.from_numpy(measure(person, frames, labels)) * (2 / max(1, person.size - 1))
         found = shifts.isfinite().all(-1)
@@ -64,11 +63,6 @@ def learn(
     features = pose_features(torch.from_numpy(person.poses[frames]).float())
     weights = predictor(features[trains], shifts[trains])
     predicted = features @ weights[:6] + weights[6]
-    moves, left = (
-        person.size / 2 * float(values[trains].square().sum(-1).mean().sqrt())
-        for values in (shifts, shifts - predicted)
-    )
-    log.info("torso: moves by %.1f px, the pose leaves %.1f px of it", moves, left)
     shifts = torch.where(found[:, None], shifts, predicted).numpy()
     between = np.empty((n_frames, 2), np.float32)
     for part in person.stretches():
@@ -110,9 +104,7 @@ def measure(
     """
     scale = WIDTH / person.size if person.size > WIDTH else 1.0
     faces = scale * np.asarray(person.landmarks2d)[frames].mean(1)
-    of_parts = [
-        np.flatnonzero((frames >= part.start) & (frames < part.stop)) for part in person.stretches()
-    ]
+    of_parts = np.split(np.arange(len(frames)), np.searchsorted(frames, person.spans))
     of_parts = [slots for slots in of_parts if len(slots)]
     middles = [int(slots[len(slots) // 2]) for slots in of_parts]
     whole = middles[len(middles) // 2]

@@ -74,12 +74,10 @@ def make(run: Run, config: TalkConfig) -> None:
         write_audio(audio, say(config.text))
     out = run.folder / "talk.mp4"
     done = talk(actor, audio, out, config=config, generator=run.generator("sample"))
-    kept = ("displacements", "adapted", "landmarks", "poses", "torso_shifts", "loudness", "silent")
-    arrays = {name: getattr(done.plan, name) for name in (*kept, "audio")}
-    arrays |= {"mel": np.asarray(done.plan.speech.mel, np.float32)}
-    arrays |= {"stills": done.stills, "still_frames": done.still_frames}
-    there = {name: array for name, array in arrays.items() if array is not None}
-    write_npz(run.folder / "talk.npz", **there)
+    kept = {name: one for name, one in vars(done.plan).items() if isinstance(one, np.ndarray)}
+    kept |= {"mel": np.asarray(done.plan.speech.mel, np.float32)}
+    kept |= {"stills": done.stills, "still_frames": done.still_frames}
+    write_npz(run.folder / "talk.npz", **kept)
     run.record("frames", len(done.plan.landmarks))
     run.record("seconds", len(done.plan.landmarks) / FPS)
     run.record("silent_share", round(float(done.plan.silent.mean()), 4))
