@@ -12,14 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
-from geneface_kit.nerf.config import AvatarConfig
 from geneface_kit.nerf.dataset import driving, windows_of
 from geneface_kit.nerf.renderer import HeadImage, HeadRenderer, prepared, sampling_stride, to_uint8
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.nerf.verdict import Labels, Look, Picture
 from geneface_kit.person.segmentation import BACKGROUND, HEAD, TORSO
 from geneface_kit.person.speech import Speech
-from geneface_kit.render.fused import FusedImage
 from geneface_kit.render.screen import adaptive_sampling
 
 Made = TypeVar("Made")
@@ -94,12 +92,37 @@ class Avatar:
 
     def composed(self, head: HeadImage, pose: Pose, torso_shift: Shift | None = None) -> Frame:
         """The frame of a head that is rendered, see `render_frame`."""
-        shift = None if torso_shift is None else self._tensor(torso_shift)
-        field, config, pose = self._prepared_torso, self.renderer.config, self._tensor(pose)
-        torso, torso_alpha = torso_image(field, config, pose, head, shift, self._baked_torso)
+        torso, torso_alpha = self.torso_image(head, pose, torso_shift)
         behind = torch.addcmul(torso, (1 - torso_alpha)[..., None], self.background)
         rgb = torch.addcmul(head.colour, (1 - head.alpha)[..., None], behind).clamp_(0, 1)
         return Frame(rgb, head, torso_alpha)
+
+    @torch.no_grad()
+    def torso_image(
+        self, head: HeadImage, pose: Pose, torso_shift: Shift | None = None
+    ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
+        """Colour times opacity, and opacity, of the torso behind a head; the mean appearance."""
+        torso, config, size = self._prepared_torso, self.renderer.config, head.alpha.shape[0]
+        mask = functional.interpolate(torso.occupied[None, None].float(), (size, size))[0, 0] > 0
+        if not config.exact:
+            mask = mask & (head.alpha < 0.999)  # nothing shows through
+        appearance, poses = torso.appearance.mean(0, keepdim=True), self._tensor(pose)[None]
+        shifts = None if torso_shift is None else self._tensor(torso_shift)[None]
+        baked = self._baked_torso
+        given = None if baked is None else torso.of_picture(poses, appearance, size, shifts)
+
+        def evaluate(pixels: Tensor) -> Tensor:
+            if baked is not None:
+                return baked(pixels, *given, head.colour, head.alpha)
+            at = (pixels[:, 1], pixels[:, 0])
+            seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
+            colour, alpha = torso(unit_pixels(pixels, size), poses, appearance, seen, None, shifts)
+            return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
+
+        how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
+        with record_function("torso"):
+            values = adaptive_sampling(evaluate, mask, n_channels=4, **how)
+        return values[..., :3], values[..., 3]
 
     def render(
         self,
@@ -152,42 +175,6 @@ class Avatar:
     def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
         own = np.array(values) if isinstance(values, np.ndarray) else values  # files are read-only
         return torch.as_tensor(own, dtype=torch.float32, device=self.device)
-
-
-@torch.no_grad()
-def torso_image(
-    torso: TorsoField,
-    config: AvatarConfig,
-    pose: Float[Tensor, "4 4"],
-    head: HeadImage,
-    shift: Float[Tensor, " 2"] | None = None,
-    baked: FusedImage | None = None,
-) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
-    """Colour times opacity, and opacity, of a torso behind a head; the mean appearance.
-
-    shift: of the torso, in pixel coordinates of [-1, 1]; None predicts it from the pose. baked:
-    the same torso in one pass, see `TorsoField.baked`.
-    """
-    size = head.alpha.shape[0]
-    mask = functional.interpolate(torso.occupied[None, None].float(), (size, size))[0, 0] > 0
-    if not config.exact:
-        mask = mask & (head.alpha < 0.999)  # nothing shows through
-    appearance = torso.appearance.mean(0, keepdim=True)
-    shifts = None if shift is None else shift[None]
-    given = None if baked is None else torso.of_picture(pose[None], appearance, size, shifts)
-
-    def evaluate(pixels: Tensor) -> Tensor:
-        if baked is not None:
-            return baked(pixels, *given, head.colour, head.alpha)
-        at = (pixels[:, 1], pixels[:, 0])
-        seen = torch.cat([head.colour[at], head.alpha[at][:, None]], -1)
-        colour, alpha = torso(unit_pixels(pixels, size), pose[None], appearance, seen, None, shifts)
-        return torch.cat([colour * alpha[:, None], alpha[:, None]], -1)
-
-    how = {"tolerance": config.tolerance, "stride": sampling_stride(config, size)}
-    with record_function("torso"):
-        values = adaptive_sampling(evaluate, mask, n_channels=4, **how)
-    return values[..., :3], values[..., 3]
 
 
 def in_parallel(make: Callable[[int], Made], frames: Sequence[int]) -> Iterator[Made]:

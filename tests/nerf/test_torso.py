@@ -11,7 +11,7 @@ from puppet import SHIRT, puppet
 from scipy.spatial.transform import Rotation
 
 from geneface_kit.nerf import torso_motion
-from geneface_kit.nerf.avatar import torso_image
+from geneface_kit.nerf.avatar import Avatar
 from geneface_kit.nerf.config import AvatarConfig, HeadConfig, TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.grid_head import GridField
@@ -49,7 +49,8 @@ def trained(tmp_path_factory):
 
 
 def shown(field: TorsoField, pose: torch.Tensor, head: HeadImage):
-    return torso_image(field, AvatarConfig(exact=True), pose, head)
+    renderer = HeadRenderer(untrained_head(20).trained, AvatarConfig(exact=True))
+    return Avatar(renderer, field, torch.zeros(32, 32, 3), 50.0).torso_image(head, pose)
 
 
 def nothing(size: int) -> HeadImage:
