@@ -169,8 +169,7 @@ class Avatar:
         self, landmarks: Float[np.ndarray, "t 68 3"], speech: Speech
     ) -> Float[Tensor, "t ..."]:
         """The track of a performance for `render`, see `dataset.driving`."""
-        features = self._tensor(speech.features)
-        return driving(self.driven_by, self._tensor(landmarks), features)
+        return driving(self.driven_by, self._tensor(landmarks), self._tensor(speech.features))
 
     def _tensor(self, values: np.ndarray | Tensor) -> Tensor:
         own = np.array(values) if isinstance(values, np.ndarray) else values  # files are read-only

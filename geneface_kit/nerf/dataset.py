@@ -113,8 +113,7 @@ class RayDataset:
         shift = torch.rand(n_frames, 2, generator=generator) * (room.clamp(min=0) + 1)
         corners = rects[:, :2] + shift.long() + room.clamp(max=0) // 2
         corners = corners.clamp(0, self.size - size)
-        row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-        at = corners[:, None] + torch.stack([column, row], -1).view(1, -1, 2)
+        at = corners[:, None] + torch.cartesian_prod(*[torch.arange(size)] * 2).flip(-1)
         frame_of_pixel = torch.arange(n_frames).repeat_interleave(size**2)
         return self.read(frames, frame_of_pixel, at.flatten(0, 1))
 
@@ -156,11 +155,8 @@ class RayDataset:
         return torch.where(torso[:, 3:] > 0, torso[:, :3], wall).to(self.device).float() / 255
 
     def hull(self, points: Float[Tensor, "n 3"], reach: float) -> Bool[Tensor, " n"]:
-        """Which head-frame points the cameras may see as head: inside the mask in nearly every
-        frame.
-
-        The mask is all that is not surely something else.
-        reach: how far outside the mask a point may fall, inter-ocular distances.
+        """Which head-frame points the cameras may see as head: inside the mask, all that is not
+        surely something else, in nearly every frame. reach: how far outside it they may fall, iod.
         """
         frames = self.usable.numpy()
         frames = frames[np.linspace(0, len(frames) - 1, min(48, len(frames))).astype(int)]
@@ -197,8 +193,7 @@ class RayDataset:
         return self._tracks[driven_by]
 
     def windows(self, frames: Int[Tensor, " b"], config: HeadConfig) -> Float[Tensor, "b w ..."]:
-        """What a head of these settings is given in frames: parts of its track, none over a
-        joint."""
+        """What drives a head of these settings in frames: parts of its track, none over a joint."""
         track = self.track(config.driven_by)
         return windows_of(track, frames, config.attention_frames, self.ends[frames.cpu()])
 

@@ -74,14 +74,8 @@ def postprocess(
         for part in (JAW, LIPS):
             landmarks[:, part] += weight * (rest[part] - landmarks[:, part])
     if config.blinks == "clip":
-        eyes, spans = trained(person.landmarks[:, EYES], person)
-        landmarks[:, EYES] = replayed(eyes, spans, len(landmarks))
+        landmarks[:, EYES] = replayed(person.landmarks[:, EYES], person, len(landmarks))
     return landmarks.astype(np.float32)
-
-
-def trained(track: Float[np.ndarray, "t ..."], person: Person) -> tuple[Track, Spans]:
-    """The part of a track that head and torso were trained on, and where its stretches begin."""
-    return track[: person.n_train], person.spans[person.spans < person.n_train]
 
 
 def to_and_fro(n_clip: int, n_frames: int) -> Float[np.ndarray, " t"]:
@@ -94,12 +88,13 @@ def to_and_fro(n_clip: int, n_frames: int) -> Float[np.ndarray, " t"]:
     return np.minimum(places, n_clip - 1)
 
 
-def replayed(track: Track, spans: Spans, n_frames: int) -> Float[np.ndarray, "t ..."]:
-    """A track of a clip for t frames, `to_and_fro`, without jumps where stretches meet."""
-    places = to_and_fro(len(track), n_frames)
+def replayed(track: Track, person: Person, n_frames: int) -> Float[np.ndarray, "t ..."]:
+    """A track of the clip for t frames, `to_and_fro` through the part that head and torso were
+    trained on, without jumps where stretches meet."""
+    whole = without_jumps(track[: person.n_train], person.spans[person.spans < person.n_train])
+    places = to_and_fro(len(whole), n_frames)
     before, share = np.floor(places).astype(int), places % 1
-    after = np.minimum(before + 1, len(track) - 1)
-    whole = without_jumps(track, spans)
+    after = np.minimum(before + 1, len(whole) - 1)
     share = share.reshape(-1, *[1] * (track.ndim - 1))
     return whole[before] + share * (whole[after] - whole[before])
 
@@ -123,12 +118,12 @@ def pose_path(person: Person, n_frames: int, head: Head) -> Float[np.ndarray, "t
     the way from its middle pose, averaged over BEND frames on both sides; "still" holds that pose,
     the one nearest to the mean position.
     """
-    poses, spans = trained(person.poses, person)
+    poses = person.poses[: person.n_train]
     places = poses[:, :3, 3]
     middle = poses[np.linalg.norm(places - places.mean(axis=0), axis=1).argmin()]
     if head == "still":
         return np.repeat(middle[None], n_frames, axis=0).astype(np.float32)
-    path, window = replayed(poses, spans, n_frames), POSE_WINDOW
+    path, window = replayed(person.poses, person, n_frames), POSE_WINDOW
     if head == "calm":
         path, window = middle + CALM * (path - middle), 2 * BEND + 1
     path = uniform_filter1d(path, window, axis=0, mode="nearest")
@@ -145,7 +140,7 @@ def torso_shift_path(
     from the pose, without tracked shoulders or for a head that leaves the clip's own path."""
     if torso_shifts is None or head != "clip":
         return None
-    path = replayed(*trained(torso_shifts, person), n_frames)
+    path = replayed(torso_shifts, person, n_frames)
     return uniform_filter1d(path, POSE_WINDOW, axis=0, mode="nearest").astype(np.float32)
 
 

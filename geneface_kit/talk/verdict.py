@@ -1,6 +1,4 @@
-"""Verdict: is a finished talk any good? Checks that run by themselves, each with the stage to
-look at when it fails. The limits are ours.
-"""
+"""Verdict: is a finished talk any good? A failed check names its stage. The limits are ours."""
 
 from collections.abc import Sequence
 
