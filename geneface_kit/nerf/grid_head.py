@@ -136,12 +136,8 @@ class GridField(HeadField):
         if self.config.view_dependent:
             harmonics = torch.zeros_like(harmonics)
             field = replace(field, of_direction=of_shared[2].float())
-
-        @torch.no_grad()
-        def under(condition: Float[Tensor, "1 c"]) -> FusedField:
-            return field.under(*self._shared(condition, harmonics, appearance, of_shared))
-
-        return under
+        shared = (harmonics, appearance, of_shared)
+        return lambda condition: field.under(*self._shared(condition, *shared))
 
     def _networks(self) -> tuple[list[list[Tensor]], list[Tensor]]:
         """The weights of ambient, density and colour network as a fused pass wants them: first

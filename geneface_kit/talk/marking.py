@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from geneface_kit.person.artefact import Person
 from geneface_kit.runs.files import replacing
@@ -52,8 +53,6 @@ def consent_of(person: Person) -> str:
 
 def labelled(frame: UInt8[np.ndarray, "h w 3"], label: str) -> UInt8[np.ndarray, "h w 3"]:
     """The frame with a white text, outlined in black, at its lower left."""
-    from PIL import Image, ImageDraw, ImageFont
-
     picture = Image.fromarray(frame)
     font = ImageFont.load_default(max(9, frame.shape[0] // 20))
     place = (frame.shape[1] // 40, frame.shape[0] * 39 // 40)
