@@ -69,11 +69,6 @@ class TorsoField(nn.Module):
         """`torso_motion.pose_features` of poses, or the official Euler angles and place."""
         return torso_motion.pose_features(poses) if self.config.follow_pose else euler(poses)
 
-    def pose_numbers(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
-        """`raw_pose`, standardised over the training frames, within 3 standard deviations; raw in
-        the official code."""
-        return ((self.raw_pose(poses) - self.pose_mean) / self.pose_std).clamp(-3, 3)
-
     def predicted_shift(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 2"]:
         """Predicted shift of the torso, in pixel coordinates, at most twice the largest one seen in
         training (a viewpoint may be anywhere); zero without config.follow_pose."""
@@ -144,7 +139,8 @@ class TorsoField(nn.Module):
     def _of_frame(self, poses: Tensor, appearance: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames, nothing with config.follow_pose; and the strengths of
         the patterns of displacement."""
-        numbers = self.pose_numbers(poses)
+        # standardised over the training frames, within 3 deviations; raw in the official code
+        numbers = ((self.raw_pose(poses) - self.pose_mean) / self.pose_std).clamp(-3, 3)
         if self.config.follow_pose:
             return numbers[:, :0], torch.cat([numbers, appearance], dim=-1)
         encoded = positional_encoding(numbers, self.config.pose_frequencies)
