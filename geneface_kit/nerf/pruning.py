@@ -31,7 +31,7 @@ BEHIND = 2
 """Cells that stay behind each: where a pose or a mouth is new, the surface may lie deeper, and what
 is behind would show. They cost little, since rays mostly end before."""
 FIDELITY = 42.0  # PSNR to the reference, dB over the head's pixels, that every frame must keep
-FRAMES = 64  # training frames through which the cells are found
+FRAMES, SIZE = 64, 128  # training frames through which the cells are found, and their pixels
 BEYOND = 1.25  # the extremes are also looked at exaggerated so far: talk may go there
 MOVING = (8, 51, 57, 62, 66, 48, 54, 37, 38, 40, 41, 43, 44, 46, 47)  # jaw, lips, lids
 
@@ -43,7 +43,7 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
     head, config = renderer.trained, renderer.config
     if config.exact or not config.prune:
         return renderer
-    weights = max_weights(head, dataset)
+    weights = max_weights(renderer, dataset)
     frames = np.linspace(0, dataset.n_train - 1, n_frames + 2).astype(int)[1:-1].tolist()
     exact = HeadRenderer(head, AvatarConfig(exact=True))
     references = list(exact.of_frames(dataset, frames))
@@ -59,19 +59,18 @@ def prune(renderer: HeadRenderer, dataset: RayDataset, *, n_frames: int = 3) -> 
     return renderer
 
 
-def max_weights(head: HeadField, dataset: RayDataset, *, size: int = 128) -> Float[Tensor, "n n n"]:
+def max_weights(renderer: HeadRenderer, dataset: RayDataset) -> Float[Tensor, "n n n"]:
     """The largest weight that each fine cell has in the pictures of training frames: some spread
     over the clip, and those of the extremes of lips, jaw and lids, also exaggerated: what moves
     must have been seen where it goes."""
-    step = head.config.step_length
-    loose = head.occupancy.resolution
+    head = renderer.trained
+    step, loose = head.config.step_length, head.occupancy.resolution
     n = loose * max(1, round(BOX / (CELL * step) / loose))  # whole parts of the loose cells
     weights = torch.zeros(n, n, n, device=dataset.device)
-    focal = dataset.focal * size / dataset.size
+    focal = dataset.focal * SIZE / dataset.size
     for frame, reach in _telling_frames(dataset):
-        bounds = HeadRenderer(head).bounds(dataset.poses[frame], focal, size)
-        pixels = bounds.mask(size).nonzero().flip(-1)
-        rays = camera.rays(dataset.poses[frame], focal, size, pixels)
+        pixels = renderer.bounds(dataset.poses[frame], focal, SIZE).mask(SIZE).nonzero().flip(-1)
+        rays = camera.rays(dataset.poses[frame], focal, SIZE, pixels)
         window = dataset.windows(torch.tensor([frame]), head.config)
         if head.config.driven_by == "landmarks":
             mean = head.landmark_mean.view(68, 3)

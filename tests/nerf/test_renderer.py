@@ -80,7 +80,7 @@ def test_fast_frames_look_like_the_reference(fast, dataset, size):
 @pytest.mark.slow
 def test_pruning_asks_for_less_and_changes_little(loose, dataset):
     plain = configured(loose, tolerance=0.0)
-    cells = occupancy_of(max_weights(loose.head, dataset) > 0.003)
+    cells = occupancy_of(max_weights(loose.renderer, dataset) > 0.003)
     pruned = with_renderer(loose, HeadRenderer(loose.head, plain.renderer.config, cells))
     for opening, least in ((0.6, 45), (0.05, 45), (0.4, 38)):  # no frame was half open
         found, reference = (shot(one, dataset, opening=opening) for one in (pruned, plain))
