@@ -187,11 +187,8 @@ class ConditionNet(nn.Module):
 
 
 def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadField:
-    """A new field of the kind that the settings name, for a clip of n_frames.
-
-    config.field: a built-in one, or "package.module:Class", a `HeadField` of yours. n_speech:
-    channels of the speech features; only a head that speech drives needs them.
-    """
+    """A new field of the kind that the settings name, for a clip of n_frames. n_speech: channels of
+    the speech features; only a head that speech drives needs them."""
     kind = imported(path_of_field(config), "head.field", HeadField)
     return kind(config, n_frames, *[n_speech] * (config.driven_by == "speech"))
 

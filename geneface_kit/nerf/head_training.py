@@ -29,9 +29,6 @@ from geneface_kit.runs.files import Damaged
 
 FACE_SHARE = 0.3  # part of the rays that are drawn inside the face rectangle (ours)
 N_WATCHED = 4  # held-out frames that validation renders
-ADAM = {"betas": (0.9, 0.99), "eps": 1e-8, "fused": True}
-"""With the 1e-15 of the official code rows of the tables that rays hardly touch go a whole step at
-each touch, and drag the networks along: a training of 16,000 updates loses its head."""
 PATCH = 16  # edge of the patches of lips that the lips stage compares, pixels
 MOUTH = (0.45, 0.4, 0.35)  # radii, iod, of an ellipsoid about the lips (ours)
 FILE = "head_snapshots.npz"
@@ -57,7 +54,7 @@ class HeadTask(training.Task):
         rates = (self.config.lr_grid, self.config.lr_network, self.config.lr_condition)
         pairs = zip(field.parameter_groups(), rates, strict=True)
         groups = [{"params": list(parameters), "rate": rate} for parameters, rate in pairs]
-        self.optimizers = {"adam": torch.optim.Adam(groups, **ADAM)}
+        self.optimizers = {"adam": torch.optim.Adam(groups, **losses.ADAM)}
         self.n_rays, self.lips_from = 1024.0, (1 - self.config.lips_stage) * self.config.steps
         self.on_snapshot: Callable[[int, np.ndarray, float], None] | None = None
         """Told of every validation: updates made, (h, w, 3) uint8 head over background, PSNR."""

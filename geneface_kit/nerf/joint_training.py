@@ -16,7 +16,7 @@ from torch.nn import functional
 from geneface_kit.nerf import losses
 from geneface_kit.nerf.config import JointConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch
-from geneface_kit.nerf.head_training import ADAM, HeadTask, adapted
+from geneface_kit.nerf.head_training import HeadTask, adapted
 from geneface_kit.nerf.torso import TorsoField, unit_pixels
 from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
 from geneface_kit.runs import training
@@ -60,7 +60,7 @@ class JointTask(training.Task):
         groups = [{name: group[name] for name in ("params", "rate")} for group in of_head]
         groups.append({"params": [table], "rate": torso.config.lr_grid})
         groups.append({"params": others, "rate": torso.config.lr_network})
-        self.optimizers = {"adam": torch.optim.Adam(groups, **ADAM)}
+        self.optimizers = {"adam": torch.optim.Adam(groups, **losses.ADAM)}
         self.n_rays = 1024.0
         dataset = self.dataset
         n = min(MOST_FRAMES, len(dataset.usable))

@@ -184,8 +184,7 @@ class TorsoTask(training.Task):
             {"params": [field.grid.table], "lr": self.config.lr_grid},
             {"params": others, "lr": self.config.lr_network},
         ]
-        adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-8, fused=True)
-        self.optimizers = {"adam": adam}
+        self.optimizers = {"adam": torch.optim.Adam(groups, **losses.ADAM)}
         n = min(self.config.n_head_frames, len(dataset.usable))
         self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
         self.heads: Tensor | None = None  # (k, h, w, 4) uint8, colour and opacity in those frames
