@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -262,17 +262,14 @@ class TorsoTask(training.Task):
             self.frames[slot] = usable[torch.randint(len(usable), (1,), generator=generator)][0]
         if not self.config.head_aware:
             return
+        slots = [slot] if due else []
         if self.heads is None:
-            size = self.dataset.size
-            self.heads = torch.zeros(len(self.frames), size, size, 4, dtype=torch.uint8)
-            for place, frame in enumerate(live.progress(self.frames.tolist(), "rendering heads")):
-                self.heads[place] = self._rgba(frame)
-        elif due:
-            self.heads[slot] = self._rgba(int(self.frames[slot]))
-
-    def _rgba(self, frame: int) -> UInt8[Tensor, "h w 4"]:
-        image = next(self.head.of_frames(self.dataset, [frame]))
-        return to_uint8(torch.cat([image.colour, image.alpha[..., None]], dim=-1))
+            n, size = len(self.frames), self.dataset.size
+            self.heads = torch.zeros(n, size, size, 4, dtype=torch.uint8)
+            slots = live.progress(range(n), "rendering heads")
+        for place in slots:
+            image = next(self.head.of_frames(self.dataset, [int(self.frames[place])]))
+            self.heads[place] = to_uint8(torch.cat([image.colour, image.alpha[..., None]], dim=-1))
 
 
 def euler(poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
