@@ -12,8 +12,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from geneface_kit.render.kernels import launch_blocks
-
 TILE = 4  # pixels are evaluated tile by tile: neighbours look at the same rows of a grid
 
 
@@ -111,38 +109,22 @@ def _doubled(
 ) -> tuple[Tensor, Tensor]:
     """Twice the resolution: new pixels the mean of their neighbours, 0 outside; and which pixels
     inside lie between neighbours that differ by more than the tolerance."""
-    if values.device.type != "cpu":
-        return doubled_torch(values, inside, n_watched, tolerance)
-    doubled = values.new_zeros(*inside.shape, values.shape[-1])
-    wanted = torch.zeros_like(inside)
-    launch_blocks(
-        "doubled.h",
-        len(inside),
-        {},
-        values=values,
-        width=values.shape[1],
-        n_channels=values.shape[2],
-        inside=inside.view(torch.uint8),
-        columns=inside.shape[1],
-        n_watched=n_watched,
-        tolerance=tolerance,
-        doubled=doubled,
-        wanted=wanted.view(torch.uint8),
-    )
-    return doubled, wanted
+    lowest = highest = values[..., :n_watched]
+    for dim in (1, 0):
+        values = _between(values, dim, lambda one, other: 0.5 * (one + other))
+        lowest = _between(lowest, dim, torch.minimum)
+        highest = _between(highest, dim, torch.maximum)
+    height, width = inside.shape
+    differ = (highest - lowest).amax(-1)[:height, :width] > tolerance
+    return values[:height, :width] * inside[..., None], inside & differ
 
 
-def doubled_torch(
-    values: Tensor, inside: Tensor, n_watched: int, tolerance: float
-) -> tuple[Tensor, Tensor]:
-    """The torch twin of `_doubled`, for other devices than a CPU."""
-    rows, columns = (torch.arange(n, device=values.device) for n in inside.shape)
-    below = ((rows + 1) // 2).clamp(max=len(values) - 1)
-    right = ((columns + 1) // 2).clamp(max=values.shape[1] - 1)
-    pairs = [(y, x) for y in (rows // 2, below) for x in (columns // 2, right)]
-    a, b, c, d = corners = torch.stack([values[y][:, x] for y, x in pairs])
-    spread = (corners.amax(0) - corners.amin(0))[..., :n_watched].amax(-1)
-    return 0.25 * ((a + b) + (c + d)) * inside[..., None], inside & (spread > tolerance)
+def _between(values: Tensor, dim: int, mix: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Values, and behind each along an axis what `mix` makes of it and the next; the last is its
+    own next."""
+    last = values.shape[dim] - 1
+    after = torch.cat([values.narrow(dim, 1, last), values.narrow(dim, last, 1)], dim)
+    return torch.stack([values, mix(values, after)], dim + 1).flatten(dim, dim + 1)
 
 
 def _dilated(tiles: Tensor, n_tiles: int) -> Tensor:

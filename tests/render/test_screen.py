@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geneface_kit.render.screen import _doubled, adaptive_sampling, doubled_torch
+from geneface_kit.render.screen import _doubled, adaptive_sampling
 
 
 def picture(function, asked):
@@ -115,9 +115,15 @@ def test_stride_one_asks_for_every_pixel_of_the_mask():
         adaptive_sampling(lambda p: p, everywhere(4, 4), n_channels=1, tolerance=0.1, stride=3)
 
 
-def test_the_kernel_doubles_a_picture_as_its_twin():
+def test_a_new_pixel_is_the_mean_of_the_four_around_it_and_asked_where_they_differ():
     torch.manual_seed(0)
     values, inside = torch.rand(5, 7, 3), torch.rand(10, 14) < 0.7
-    found, expected = (one(values, inside, 2, 0.5) for one in (_doubled, doubled_torch))
-    torch.testing.assert_close(found[0], expected[0])
-    assert torch.equal(found[1], expected[1]) and 0 < int(found[1].sum()) < int(inside.sum())
+    inside[9, 13] = inside[3, 4] = True
+    found, wanted = _doubled(values, inside, 2, 0.5)
+    for row, column in inside.nonzero().tolist():
+        rows, columns = (row // 2, (row + 1) // 2), (column // 2, (column + 1) // 2)
+        four = values[[min(y, 4) for y in rows]][:, [min(x, 6) for x in columns]].flatten(0, 1)
+        torch.testing.assert_close(found[row, column], four.mean(0))
+        spread = (four.amax(0) - four.amin(0))[:2].amax()
+        assert wanted[row, column] == (spread > 0.5)
+    assert not found[~inside].any() and 0 < int(wanted.sum()) < int(inside.sum())
