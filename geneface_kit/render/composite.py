@@ -4,7 +4,7 @@ The public function, its Warp kernels, and below them the torch twin, which is t
 """
 
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import torch
 import warp as wp
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, launch
+from geneface_kit.render.kernels import launch
 from geneface_kit.render.march import Samples
 
 PerSample = Float[Tensor, " n"]
@@ -66,7 +66,7 @@ class _Composite(torch.autograd.Function):
         weights = torch.empty_like(densities)
         ctx.save_for_backward(densities, colours, distances, bounds, sums, weights)
         ctx.step = step
-        inputs = [*_arrays(densities, colours, distances), step, *_arrays(bounds, sums, weights)]
+        inputs = [densities, colours, distances, step, bounds, sums, weights]
         launch(_forward, n_rays, inputs, densities.device)
         ctx.mark_non_differentiable(weights)
         return sums, weights
@@ -75,15 +75,9 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, gradient, _):
         *values, bounds, sums, weights = ctx.saved_tensors
         gradients = [torch.zeros_like(value) for value in values[:2]]
-        outputs = _arrays(bounds, sums, weights, gradient.contiguous(), *gradients)
-        inputs = [*_arrays(*values), ctx.step, *outputs]
-        launch(_backward, len(bounds) - 1, inputs, bounds.device)
+        outputs = [bounds, sums, weights, gradient.contiguous(), *gradients]
+        launch(_backward, len(bounds) - 1, [*values, ctx.step, *outputs], bounds.device)
         return *gradients, None, None, None
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    """Tensors as Warp sees them: rows of three are vectors."""
-    return [array(t, wp.vec3 if t.ndim == 2 and t.shape[1] == 3 else None) for t in tensors]
 
 
 @no_type_check

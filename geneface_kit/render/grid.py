@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, launch_blocks, loaded, once
+from geneface_kit.render.kernels import arrays, launch_blocks, loaded, once
 
 Points = Float[Tensor, "n d"]
 Table = Float[Tensor, "rows 2"]
@@ -169,15 +169,13 @@ def launch_lookup(
     """Runs the Warp kernel over all levels of all points: forward, or with `adjoint`, the
     gradients of points (None for none), table and features, backward by Warp's differentiation,
     which adds to rows with atomics."""
-    vector, levels = wp.vec2 if layout.n_dims == 2 else wp.vec3, layout.levels
-    inputs = [array(points, vector), array(table, wp.vec2), array(levels.view(torch.float32))]
-    inputs += [array(levels), array(features, wp.vec2)]
+    kernel, levels = loaded(lookup_kernel(layout.n_dims), points.device), layout.levels
+    inputs = arrays(kernel, [points, table, levels.view(torch.float32), levels, features])
     options = {}
     if adjoint is not None:
         of_points, of_table, of_features = adjoint
-        back = [None if of_points is None else array(of_points, vector), array(of_table, wp.vec2)]
-        options = {"adjoint": True, "adj_inputs": [*back, None, None, array(of_features, wp.vec2)]}
-    kernel = loaded(lookup_kernel(layout.n_dims), points.device)
+        back = arrays(kernel, [of_points, of_table, None, None, of_features])
+        options = {"adjoint": True, "adj_inputs": back}
     where = wp.device_from_torch(points.device)
     wp.launch(kernel, (len(levels), len(points)), inputs, device=where, **options)
 

@@ -46,16 +46,21 @@ def once(make: Callable[..., Result]) -> Callable[..., Result]:
     return call
 
 
-def array(tensor: torch.Tensor, dtype: Any = None) -> Any:
-    """A tensor as kernels see it, not copied; dtype wp.vec3 reads rows of three as vectors.
+def arrays(kernel: wp.Kernel, values: Sequence[Any]) -> list[Any]:
+    """A kernel's first arguments with tensors as it sees them, not copied: rows of three as vectors
+    where it declares vectors.
 
-    What comes back is Warp's bare description of the memory, with the tensor tied to it: a
-    wp.array takes four times as long to make, and a picture needs a thousand.
+    They become Warp's bare descriptions of the memory, with the tensor tied to each: a wp.array
+    takes four times as long to make, and a picture needs a thousand.
     """
     _start()
-    described = wp.from_torch(tensor.detach(), dtype=dtype, return_ctype=True)
-    described.owner = tensor
-    return described
+    found = list(values)
+    for place, (value, told) in enumerate(zip(values, kernel.adj.args, strict=False)):
+        if isinstance(value, torch.Tensor):
+            detached = value.detach()
+            found[place] = wp.from_torch(detached, dtype=told.type.dtype, return_ctype=True)
+            found[place].owner = value
+    return found
 
 
 def launch(
@@ -63,12 +68,13 @@ def launch(
 ) -> None:
     """Runs a kernel over n items; on a CPU the cores share them in contiguous parts.
 
-    The kernel's last argument is `first`, the number of its first thread. lanes: how many items
-    a thread handles together.
+    inputs: numbers and contiguous tensors. The kernel's last argument is `first`, the number of its
+    first thread. lanes: how many items a thread handles together.
     """
     if not n:
         return
     kernel, where = loaded(kernel, device), wp.device_from_torch(device)
+    inputs = arrays(kernel, inputs)
     n_items = -(-n // lanes)
     n_parts = n_threads() if device.type == "cpu" and n > SMALL else 1
 

@@ -7,7 +7,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geneface_kit.render.kernels import LANES, array, launch, once
+from geneface_kit.render.kernels import LANES, launch, once
 
 SHORTEST = 1e-12  # squared length below which a line is a point
 
@@ -40,13 +40,13 @@ def line_warp(
     warped = torch.empty_like(positions)
     sets = positions.new_zeros(1) if set_of_point is None else set_of_point
     inputs = [
-        array(positions.contiguous(), wp.vec3),
-        array(line_table(lines, rest, softness, inside)),
-        array(sets.int().contiguous()),
+        positions.contiguous(),
+        line_table(lines, rest, softness, inside),
+        sets.int().contiguous(),
         reach**-4.0,
         fade[0],
         1.0 / (fade[1] - fade[0]),
-        array(warped, wp.vec3),
+        warped,
     ]
     lanes = LANES if positions.device.type == "cpu" and set_of_point is None else 1
     launch(warp_kernel(lanes), len(positions), inputs, positions.device, lanes=lanes)

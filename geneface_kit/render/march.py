@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.profiler import record_function
 
-from geneface_kit.render.kernels import array, launch
+from geneface_kit.render.kernels import launch
 from geneface_kit.render.occupancy import Occupancy
 
 Vectors = Float[Tensor, "r 3"]
@@ -66,11 +66,8 @@ def march(
         if offsets is None:
             offsets = torch.full_like(ranges[:, 0], 0.5)
         inputs = [
-            array(origins.float().contiguous(), wp.vec3),
-            array(directions.float().contiguous(), wp.vec3),
-            array(ranges.float().contiguous(), wp.vec2),
-            array(offsets.float().contiguous()),
-            array(occupancy.bits.view(-1).view(torch.uint8)),
+            *(rays.float().contiguous() for rays in (origins, directions, ranges, offsets)),
+            occupancy.bits.view(-1).view(torch.uint8),
             occupancy.resolution,
             float(step),
         ]
@@ -81,10 +78,9 @@ def march(
         def launched(starts: Tensor, n: int, fills: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             positions, distances = origins.new_empty(n, 3), origins.new_empty(n)
             ray_index, rank = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
-            outputs = [array(values) for values in (distances, ray_index, rank)]
-            passed = [array(starts), fills, array(counts), array(positions, wp.vec3), *outputs]
-            launch(_march_ray, n_rays, [*inputs, *passed], device)
-            return positions, distances, ray_index, rank
+            outputs = (positions, distances, ray_index, rank)
+            launch(_march_ray, n_rays, [*inputs, starts, fills, counts, *outputs], device)
+            return outputs
 
         launched(counts, 0, fills=0)
         ends = torch.cumsum(counts, 0, dtype=torch.int32)
