@@ -66,7 +66,7 @@ class HeadField(nn.Module, ABC):
         self.register_buffer("landmark_mean", torch.zeros(LANDMARKS))
         self.register_buffer("landmark_std", torch.ones(LANDMARKS))
         self.register_buffer("lip_modes", torch.zeros(LANDMARKS, config.lip_modes))
-        self.dtype = precision(config.precision, torch.device("cpu"))
+        self.dtype = precision(config.precision)
 
     @abstractmethod
     def density(self, positions: Positions, condition: Condition) -> Float[Tensor, " n"]:

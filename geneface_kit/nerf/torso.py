@@ -63,7 +63,7 @@ class TorsoField(nn.Module):
         self.register_buffer("shift_map", torch.zeros(7, 2))
         self.register_buffer("shift_limit", torch.zeros(2))
         self.register_buffer("occupied", torch.ones(size, size, dtype=torch.bool))
-        self.dtype = precision(config.precision, torch.device("cpu"))
+        self.dtype = precision(config.precision)
 
     def raw_pose(self, poses: Float[Tensor, "k 4 4"]) -> Float[Tensor, "k 6"]:
         """`torso_motion.pose_features` of poses, or the official Euler angles and place."""

@@ -70,12 +70,10 @@ def sh_encode(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 16"]:
     return torch.stack([one for degree in degrees for one in degree], dim=-1)
 
 
-def precision(name: str, device: torch.device) -> torch.dtype:
+def precision(name: str) -> torch.dtype:
     """The networks' number type; "auto" is bfloat16 where the processor multiplies it natively."""
     if name != "auto":
         return getattr(torch, name)
-    if device.type == "cuda":
-        return torch.bfloat16
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return torch.bfloat16 if native else torch.float32
 

@@ -237,7 +237,7 @@ def test_an_mlp_in_parts_equals_one_matrix():
 
 
 def test_precision_names():
-    assert precision("float32", torch.device("cpu")) == torch.float32
+    assert precision("float32") == torch.float32
 
 
 def test_a_surface_spreads_as_its_weights_say():
