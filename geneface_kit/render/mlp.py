@@ -78,22 +78,11 @@ def precision(name: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-class _TruncExp(torch.autograd.Function):
-    """exp(x) for densities (n,); its gradient is clamped at exp(+-15) (official code, as in
-    instant-ngp)."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return torch.exp(x.clamp(max=20.0))
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return gradient * torch.exp(x.clamp(-15.0, 15.0))
-
-
-trunc_exp = _TruncExp.apply
+def trunc_exp(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """exp(x) for densities, at most exp(20); its gradient is clamped at exp(+-15) (official code,
+    as in instant-ngp)."""
+    slope = torch.exp(x.detach().clamp(-15.0, 15.0))
+    return torch.exp(x.detach().clamp(max=20.0)) + slope * (x - x.detach())
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
