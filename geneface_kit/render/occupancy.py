@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 Cells = Float[Tensor, "n n n"]
 Flags = Bool[Tensor, "n n n"]
@@ -19,11 +20,6 @@ class Occupancy(nn.Module):
     allowed: cells that may hold matter at all; density: running maximum of the field's, decaying;
     visible: cells that light reaches from a camera; bits: what the march looks at.
     """
-
-    allowed: Flags
-    density: Cells
-    visible: Cells
-    bits: Flags
 
     def __init__(self, resolution: int):
         super().__init__()
@@ -88,10 +84,5 @@ def cell_index(points: Float[Tensor, "*b 3"], n: int) -> Int[Tensor, "*b"]:
 def dilate(density: Cells, allowed: Flags, limit: float) -> Flags:
     """Allowed cells that are, or touch (a corner suffices), a cell denser than `limit`. Example:
     one dense cell in the middle of 3 x 3 x 3 allowed ones sets all 27."""
-    dense = density > limit
-    for axis in range(3):
-        last, alone = dense.shape[axis] - 1, dense
-        dense = alone.clone()
-        dense.narrow(axis, 1, last).logical_or_(alone.narrow(axis, 0, last))
-        dense.narrow(axis, 0, last).logical_or_(alone.narrow(axis, 1, last))
-    return dense & allowed
+    dense = (density > limit)[None, None].float()
+    return (functional.max_pool3d(dense, 3, 1, 1)[0, 0] > 0) & allowed
