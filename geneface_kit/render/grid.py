@@ -58,7 +58,7 @@ class GridLayout:
         """
         # float32 throughout, as in the official kernels: fine lattices feel the last digit
         growth = np.float32(math.log2(finest / base) / max(1, n_levels - 1))
-        scales, levels, first_row = [], [], 0
+        levels, first_row = [], 0
         for level in range(n_levels):
             scale = float(np.exp2(np.float32(level) * growth) * np.float32(base) - np.float32(1))
             side = math.ceil(round(scale, 3)) + 2
@@ -71,12 +71,11 @@ class GridLayout:
                 stride *= side
             full = stride > n_rows
             mask = n_rows - 1 if full else 2**31 - 1
-            scales.append(scale)
-            levels.append([first_row, *strides[1:], mask, int(full and kind == "hash")])
+            bits = int(np.float32(scale).view(np.int32))
+            hashed = int(full and kind == "hash")
+            levels.append([bits, first_row, *strides[1:], mask, hashed])
             first_row += n_rows
-        bits = torch.tensor(scales, dtype=torch.float32).view(torch.int32)
-        levels = torch.cat([bits[:, None], torch.tensor(levels, dtype=torch.int32)], 1)
-        return GridLayout(n_dims, levels, first_row)
+        return GridLayout(n_dims, torch.tensor(levels, dtype=torch.int32), first_row)
 
 
 class GridEncoding(nn.Module):
