@@ -175,7 +175,7 @@ class FusedImage:
     table: Tensor
     levels: Int[Tensor, "levels 6"]
     weights: Tensor
-    sizes: tuple[tuple[str, int], ...]
+    sizes: dict[str, int]
 
     @staticmethod
     def of(grid: GridEncoding, networks: Sequence[Sequence[Tensor]], amx: bool) -> "FusedImage":
@@ -205,7 +205,7 @@ class FusedImage:
         }
         sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
         table, weights = grid_rows(grid, amx), packed(sum(layers, []), amx)
-        return FusedImage(table, grid.layout.levels, weights, tuple(sizes.items()))
+        return FusedImage(table, grid.layout.levels, weights, sizes)
 
     def __call__(
         self,
@@ -223,12 +223,12 @@ class FusedImage:
         strengths: of the patterns; biases: what inputs that all pixels share add to the first
         layers of deformation and colour network; seen_colour, seen_alpha: before the image.
         """
-        values, hidden = torch.empty(len(pixels), 4), dict(self.sizes)["HIDDEN"]
+        values, hidden = torch.empty(len(pixels), 4), self.sizes["HIDDEN"]
         shared = [functional.pad(bias.float(), (0, hidden - len(bias))) for bias in biases]
         launch_blocks(
             "fused_image.h",
             -(-len(pixels) // PIXELS),
-            dict(self.sizes),
+            self.sizes,
             pixels=pixels.int(),
             width=seen_alpha.shape[1],
             columns=columns,

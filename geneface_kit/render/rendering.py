@@ -77,9 +77,8 @@ def render_rays(
         ranges = box_range(origins, directions, occupancy.bounds())
     if isinstance(field, FusedField):
         sums = render_fused(field, origins, directions, ranges, occupancy, step=step, stop=stop)
-        alpha, depth, depth_variance, n_samples = sums[:, 3:].unbind(1)
-        ambient = torch.zeros_like(alpha)
-        return Rendering(sums[:, :3], alpha, depth, depth_variance, ambient, n_samples.long())
+        *lengths, n_samples = sums[:, 3:].unbind(1)
+        return Rendering(sums[:, :3], *lengths, torch.zeros_like(n_samples), n_samples.long())
     how = {"offsets": offsets, "max_samples": max_samples, "ranges": ranges}
     samples = march(origins, directions, occupancy, step=step, **how)
     if not stop:
