@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 
 from geneface_kit.runs import ranges
 from geneface_kit.runs.files import enough, read_rows
-from geneface_kit.runs.record import handled, interrupt
+from geneface_kit.runs.record import handled
 
 STAGES = ("person", "motion", "adaptation", "nerf", "talk", "evaluation")
 PROFILES = ("auto", "smoke", "cpu", "paper")
@@ -73,7 +73,7 @@ class CommandLine(typer.Typer):
         logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
         logging.getLogger("geneface_kit").setLevel(logging.INFO)
         try:
-            with enough(Path.cwd()), handled(interrupt, signal.SIGTERM):
+            with enough(Path.cwd()), handled(signal.default_int_handler, signal.SIGTERM):
                 name = called or self.info.name or None
                 status = super().__call__(arguments, prog_name=name, standalone_mode=False) or 0
             if status == 130 and called is None:  # Ctrl-C or SIGTERM

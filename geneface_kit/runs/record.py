@@ -97,7 +97,7 @@ def execute(run: Run, work: Callable[[], None]) -> None:
     log.info("%s: making", run.id)
     status = "failed"
     try:
-        with handled(interrupt, signal.SIGTERM), repeatable():
+        with handled(signal.default_int_handler, signal.SIGTERM), repeatable():
             work()
         status = "ok"
     except KeyboardInterrupt:
@@ -137,11 +137,6 @@ def handled(handler: Callable[[int, object], None], *numbers: signal.Signals) ->
     finally:
         for number, one in before.items():
             signal.signal(number, one)
-
-
-def interrupt(number: int, frame: object) -> None:
-    """A handler that makes a signal what Ctrl-C is; the error holds the signal's number."""
-    raise KeyboardInterrupt(number)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
