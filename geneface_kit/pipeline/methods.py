@@ -22,7 +22,7 @@ def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Val
 
     Raises: ValueError for an unknown name, and when the others undo what makes the method.
     """
-    others = parse(others) if isinstance(others, str) else dict(others or {})
+    others = parse(others)
     wanted = dict(METHODS[ranges.one_of("method", name, METHODS)])
     if name != FULL:
         wanted["evaluation.method"] = name  # its rows carry it

@@ -216,7 +216,7 @@ def say(
         raise ValueError("talk needs either a recording or a text, and then the video's name")
     audio, video = Path(audio).expanduser().resolve() if audio else None, Path(video)
     _check_video(video, person, audio)
-    changes = parse(overrides) if isinstance(overrides, str) else dict(overrides or {})
+    changes = parse(overrides)
     at_once = all(name.startswith("talk.") for name in changes)
     if at_once and (person, profile, method) == ("demo", "auto", methods.FULL):
         config, draw = resolve("cpu", changes).talk, torch.Generator().manual_seed(seed)

@@ -72,10 +72,8 @@ def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) ->
     Raises: ValueError for an unknown profile, an unknown setting or a value out of range.
     """
     ranges.one_of("profile", profile, PROFILES)
-    if isinstance(overrides, str):
-        overrides = parse(overrides)
     configs = {name: one.type() for name, one in sections().items()}
-    for dotted, value in (profile_values(profile) | dict(overrides or {})).items():
+    for dotted, value in (profile_values(profile) | parse(overrides)).items():
         section, _, name = dotted.partition(".")
         if section not in configs:
             hint = ranges.meant(section, configs)
@@ -140,11 +138,13 @@ def _unknown(dotted: str, hint: str) -> ValueError:
     return ValueError(f"unknown setting {dotted!r}: {hint}")
 
 
-def parse(text: str) -> dict[str, Value]:
-    """Overrides from text: "head.steps=100,corpus.rates=[1,1.1]"; numbers, booleans, lists read.
-    Text in double quotes may hold commas."""
+def parse(given: Overrides | str | None) -> dict[str, Value]:
+    """Overrides as they are, or from text: "head.steps=100,corpus.rates=[1,1.1]"; numbers,
+    booleans, lists read. Text in double quotes may hold commas."""
+    if not isinstance(given, str):
+        return dict(given or {})
     overrides: dict[str, Value] = {}
-    for part in filter(None, (part.strip() for part in re.split(COMMA, text))):
+    for part in filter(None, (part.strip() for part in re.split(COMMA, given))):
         name, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"override {part!r} must look like section.name=value")
