@@ -34,11 +34,7 @@ Config = TypeVar("Config")
 HERE = Path(__file__).parent
 COMMA = r""",(?![^\[]*\])(?=(?:[^"]*"[^"]*")*[^"]*$)"""  # one that is in no list and no text
 
-PROFILES = {
-    "smoke": "every notebook's default: the demo person, seconds to a minute on two CPU cores",
-    "cpu": "a real person, end to end, in about ten minutes for a 20 s clip on two CPU cores",
-    "paper": "the method's own numbers, for a GPU",
-}
+PROFILES = ("smoke", "cpu", "paper")  # what each is for, README says
 RENAMED = {row["old"]: row["now"] for row in read_rows(HERE / "renamed.csv")}
 """Old name of a setting, a section or a notebook's parameter -> what it is now."""
 

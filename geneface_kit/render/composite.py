@@ -1,7 +1,4 @@
-"""Composite: volume rendering of densities and colours along rays -> colour, opacity, depth.
-
-The public function, its Warp kernels, and below them the torch twin, which is their specification.
-"""
+"""Composite: volume rendering of densities and colours along rays -> colour, opacity, depth."""
 
 from dataclasses import dataclass
 from typing import no_type_check

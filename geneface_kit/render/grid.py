@@ -1,8 +1,7 @@
 """Grid: points of the unit box -> trained features of L levels, from coarse to fine.
 
 The multiresolution hash encoding of instant-ngp (Mueller et al. 2022, sec. 3), or its tiled
-variant: the public function, and the Warp kernel that CUDA looks up by; a CPU has `grid_lookup.h`
-and `grid_adjoint.h`.
+variant. CUDA looks up by a Warp kernel, a CPU by `grid_lookup.h` and `grid_adjoint.h`.
 """
 
 import math

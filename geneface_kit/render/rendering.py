@@ -2,8 +2,7 @@
 
 Rays march through an occupancy grid, the field is asked at the samples, and what it says is
 composited. Everything happens in the unit box: positions are in [0, 1]^3, lengths in edges of the
-box. A field is a function (positions, directions, ray_index) -> FieldSamples; a finished one can
-also be a `FusedField`, which a CPU renders in one pass.
+box. A finished field can also be a `FusedField`, which a CPU renders in one pass.
 """
 
 from collections.abc import Callable
