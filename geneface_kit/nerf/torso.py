@@ -134,7 +134,7 @@ class TorsoField(nn.Module):
         if self.head_net is None or not (self.fuses and on_cpu):
             return None
         amx = self.dtype == torch.bfloat16 and has_amx()
-        return FusedImage.of(self.grid, self._networks()[0], amx)
+        return FusedImage(self.grid, self._networks()[0], amx)
 
     def _of_frame(self, poses: Tensor, appearance: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of frames, nothing with config.follow_pose; and the strengths of

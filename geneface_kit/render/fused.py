@@ -164,27 +164,16 @@ def render_fused(
         return sums
 
 
-@dataclass(frozen=True)
 class FusedImage:
-    """A finished canonical image that networks bend, as the kernel reads it; made by `of`.
+    """A finished canonical image that networks bend, as the kernel reads it.
 
     Encoded place and what is seen before it -> deformation network -> 2D grid -> colour network.
-    sizes: of its layers, by the names of `fused_image.h`.
+    Of a 2D grid and the weights of three networks of three layers: seen (4) -> s; (encoded place,
+    s) -> x and y of each pattern of displacement; (grid, encoded place, s) -> opacity and colour;
+    weights of inputs that all pixels share left out. amx: bfloat16 tables and tiles, else float32.
     """
 
-    table: Tensor
-    levels: Int[Tensor, "levels 6"]
-    weights: Tensor
-    sizes: dict[str, int]
-
-    @staticmethod
-    def of(grid: GridEncoding, networks: Sequence[Sequence[Tensor]], amx: bool) -> "FusedImage":
-        """The image of a 2D grid and the weights of three networks of three layers.
-
-        seen (4) -> s; (encoded place, s) -> x and y of each pattern of displacement; (grid,
-        encoded place, s) -> opacity and colour; weights of inputs that all pixels share left out.
-        amx: bfloat16 tables and tiles, else float32.
-        """
+    def __init__(self, grid: GridEncoding, networks: Sequence[Sequence[Tensor]], amx: bool):
         seen, bend, colour = networks
         encoded = bend[0].shape[1] - len(seen[-1])
         features = grid.n_features
@@ -193,7 +182,7 @@ class FusedImage:
         groups = [[4], [encoded, len(seen[-1])], [features, encoded, len(seen[-1])]]
         layers = padded(networks, groups, amx)
         seen_out, bend_out, colour_out = ([len(weight) for weight in net] for net in layers)
-        sizes = {
+        self.sizes = {  # of the layers, by the names of `fused_image.h`
             "LEVELS": len(grid.layout.levels),
             "HIDDEN": max(*seen_out, *bend_out, *colour_out),
             "ENCODED": encoded,
@@ -203,9 +192,9 @@ class FusedImage:
             "PIXELS": PIXELS,
             "AMX": int(amx),
         }
-        sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
-        table, weights = grid_rows(grid, amx), packed(sum(layers, []), amx)
-        return FusedImage(table, grid.layout.levels, weights, sizes)
+        self.sizes |= {f"SEEN_{number}": width for number, width in enumerate(seen_out, 1)}
+        self.table, self.levels = grid_rows(grid, amx), grid.layout.levels
+        self.weights = packed(sum(layers, []), amx)
 
     def __call__(
         self,
