@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from geneface_kit.pipeline import methods
 from geneface_kit.pipeline.settings import Overrides, Settings, check_together, parse, resolve
 from geneface_kit.pipeline.stages import PATHS, STAGES
 from geneface_kit.runs import record, replacing
-from geneface_kit.runs.files import Facts, check_writable, digests, enough, folder_name
+from geneface_kit.runs.files import Facts, check_writable, digest_of, digests, enough, folder_name
 from geneface_kit.runs.ranges import one_of
 from geneface_kit.runs.record import Run, home_of
 from geneface_kit.talk import audio as driving
@@ -102,8 +101,7 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
         first = spec.per_person and not parents
         made_of = [*what, list(inputs.values()) if first else inputs, above]
         made_of += [] if inputs or parents else [label]
-        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-        return f"{stage}-{settings.profile}-{digest[:8]}"
+        return f"{stage}-{settings.profile}-{digest_of(made_of)[:8]}"
 
     given = [getattr(settings, name) for name in spec.sections]
     try:

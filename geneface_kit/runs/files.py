@@ -174,7 +174,7 @@ def read_json(path: Path, **layout: object) -> Facts:
             if not fits:
                 raise ValueError(f"{name} is {found!r:.40}, not {wanted}")
         seal = facts.pop(SEAL, "")
-        if seal != _seal(facts) and (seal or "schema" in layout):
+        if seal != digest_of(facts) and (seal or "schema" in layout):
             raise ValueError("it was changed")
     return facts
 
@@ -183,10 +183,11 @@ def write_json(path: Path, content: Facts) -> None:
     """Writes json, all or nothing, with a seal by which `read_json` sees that it was changed."""
     facts = json.loads(json.dumps(content, default=plain))
     with replacing(path) as partial:
-        partial.write_text(json.dumps(facts | {SEAL: _seal(facts)}, indent=1))
+        partial.write_text(json.dumps(facts | {SEAL: digest_of(facts)}, indent=1))
 
 
-def _seal(facts: Facts) -> str:
+def digest_of(facts: object) -> str:
+    """The sha256 of what json can hold, in hex."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
