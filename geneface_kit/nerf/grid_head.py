@@ -56,8 +56,8 @@ class GridField(HeadField):
         grid = {name: getattr(config, name) for name in ("n_levels", "finest", "log2_rows")}
         grid["kind"] = config.grid_kind
         hidden, features = config.hidden, 2 * config.n_levels
-        self.position_grid = GridEncoding(GridLayout.make(3, **grid))
-        self.ambient_grid = GridEncoding(GridLayout.make(2, **grid))
+        self.position_grid = GridEncoding(GridLayout(3, **grid))
+        self.ambient_grid = GridEncoding(GridLayout(2, **grid))
         self.condition_net = ConditionNet(LANDMARKS, config.condition, config.attention_frames)
         self.ambient_net = MLP(features + self.n_condition, hidden, hidden, 2)
         self.ambient_net.layers[-1].weight.data *= 0.2  # ambient points start close together

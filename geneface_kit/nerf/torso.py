@@ -54,7 +54,7 @@ class TorsoField(nn.Module):
         if config.follow_pose:
             self.deform_net.layers[-1].weight.data *= 0.01  # the measured shift comes first
         grid = {name: getattr(config, name) for name in ("n_levels", "finest", "log2_rows")}
-        self.grid = GridEncoding(GridLayout.make(2, **grid, kind=config.grid_kind))
+        self.grid = GridEncoding(GridLayout(2, **grid, kind=config.grid_kind))
         n_features = self.grid.n_features + n_inputs
         self.colour_net = MLP(n_features, hidden // 2, hidden // 2, 4)
         self.appearance = nn.Parameter(0.1 * torch.randn(n_frames, config.appearance_channels))

@@ -5,7 +5,6 @@ variant. CUDA looks up by a Warp kernel, a CPU by `grid_lookup.h` and `grid_adjo
 """
 
 import math
-from dataclasses import dataclass, replace
 from typing import no_type_check
 
 import numpy as np
@@ -26,7 +25,6 @@ PRIMES = (1, 2654435761, 805459861)
 PRIME_1, PRIME_2 = (wp.constant(wp.uint32(prime)) for prime in PRIMES[1:])
 
 
-@dataclass(frozen=True)
 class GridLayout:
     """Where each level lies in the common table, and how its corners are numbered.
 
@@ -35,12 +33,10 @@ class GridLayout:
     the row wraps ("tiled") or is a hash of the corner ("hash").
     """
 
-    n_dims: int
     levels: Int[Tensor, "levels 6"]  # scale's bits, first row, both strides, mask, 1 where hashed
-    n_rows: int
 
-    @staticmethod
-    def make(
+    def __init__(
+        self,
         n_dims: int,
         *,
         n_levels: int = 16,
@@ -48,7 +44,7 @@ class GridLayout:
         finest: int = 2048,
         log2_rows: int = 16,
         kind: str = "hash",
-    ) -> "GridLayout":
+    ):
         """Levels growing geometrically from `base` to `finest` cells (official code).
 
         kind: "hash", or "tiled" as in the official code, whose fine 3D levels ignore the
@@ -74,7 +70,8 @@ class GridLayout:
             hashed = int(full and kind == "hash")
             levels.append([bits, first_row, *strides[1:], mask, hashed])
             first_row += n_rows
-        return GridLayout(n_dims, torch.tensor(levels, dtype=torch.int32), first_row)
+        self.levels = torch.tensor(levels, dtype=torch.int32)
+        self.n_dims, self.n_rows = n_dims, first_row
 
 
 class GridEncoding(nn.Module):
@@ -90,8 +87,7 @@ class GridEncoding(nn.Module):
         return 2 * len(self.layout.levels)
 
     def forward(self, points: Points) -> Features:
-        if self.layout.levels.device != points.device:
-            self.layout = replace(self.layout, levels=self.layout.levels.to(points.device))
+        self.layout.levels = self.layout.levels.to(points.device)
         return grid_encode(points, self.table, self.layout)
 
 

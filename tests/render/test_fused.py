@@ -41,7 +41,7 @@ class Toy:
     def make(seed=0, kind="hash"):
         torch.manual_seed(seed)
         options = {"n_levels": 5, "finest": 64, "log2_rows": 10, "kind": kind}
-        grids = [GridEncoding(GridLayout.make(n, **options)) for n in (3, 2)]
+        grids = [GridEncoding(GridLayout(n, **options)) for n in (3, 2)]
         for grid in grids:
             torch.nn.init.normal_(grid.table, std=0.5)
 
@@ -213,7 +213,7 @@ def test_another_shape_of_network_is_refused():
 
 def test_hand_numbers():
     # all is in the biases: density 2 exp(ln 2) = 4, colour sigmoid(ln 3) = 3/4
-    grids = [GridEncoding(GridLayout.make(n, n_levels=2, finest=16, log2_rows=8)) for n in (3, 2)]
+    grids = [GridEncoding(GridLayout(n, n_levels=2, finest=16, log2_rows=8)) for n in (3, 2)]
     width = 8
     zeros = [[torch.zeros(width, 4), torch.zeros(width, width), torch.zeros(2, width)]]
     zeros += [[torch.zeros(width, 8), torch.eye(width), torch.zeros(1, width)]]

@@ -20,7 +20,7 @@ def encoded(points, table, layout, encode=grid_encode):
 @pytest.mark.parametrize("n_dims", [2, 3])
 def test_kernels_agree_with_their_twin(n_dims, kind):
     generator = torch.Generator().manual_seed(1)
-    layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
+    layout = GridLayout(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
     points = torch.rand(200, n_dims, generator=generator)
     points[0], points[1] = 0.0, 1.0  # both corners of the box
     points[2, 0], points[3, 1] = -0.01, 1.01  # outside
@@ -34,7 +34,7 @@ def test_kernels_agree_with_their_twin(n_dims, kind):
 @pytest.mark.parametrize("kind", ["hash", "tiled"])
 @pytest.mark.parametrize("n_dims", [2, 3])
 def test_points_side_by_side_are_what_each_is_alone_and_what_cuda_looks_up(n_dims, kind):
-    layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
+    layout = GridLayout(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
     generator = torch.Generator().manual_seed(4)
     points = torch.rand(37, n_dims, generator=generator)  # two full rows of lanes and five points
     points[0], points[1], points[2, 0], points[36, 1] = 0.0, 1.0, -0.01, 1.01
@@ -52,7 +52,7 @@ def test_points_side_by_side_are_what_each_is_alone_and_what_cuda_looks_up(n_dim
 @pytest.mark.parametrize("n_dims", [2, 3])
 def test_the_gradients_that_cuda_makes_are_those_of_the_twin(n_dims, kind):
     """Warp's differentiation of the lookup, here on a CPU; with and without the points'."""
-    layout = GridLayout.make(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
+    layout = GridLayout(n_dims, n_levels=6, finest=300, log2_rows=10, kind=kind)
     generator = torch.Generator().manual_seed(5)
     points = torch.rand(50, n_dims, generator=generator)
     points[0], points[1, 0], points[2, 1] = 0.0, -0.01, 1.01
@@ -73,7 +73,7 @@ def test_the_gradients_that_cuda_makes_are_those_of_the_twin(n_dims, kind):
 @pytest.mark.parametrize("n_dims", [2, 3])
 def test_gradients_are_finite_differences(n_dims):
     generator = torch.Generator().manual_seed(2)
-    layout = GridLayout.make(n_dims, n_levels=3, base=4, finest=9, log2_rows=8)
+    layout = GridLayout(n_dims, n_levels=3, base=4, finest=9, log2_rows=8)
     points = torch.rand(20, n_dims, generator=generator) * 0.8 + 0.1
     table = torch.randn(layout.n_rows, 2, generator=generator)
     _, points_gradient, table_gradient = encoded(points, table, layout)
@@ -102,7 +102,7 @@ def test_gradients_are_finite_differences(n_dims):
 
 def test_a_point_on_a_corner_has_that_corners_feature():
     # one level of scale 4 - 1 = 3: p = 3 u + 0.5 is a corner, (1, 2), at u = (1/6, 1/2)
-    layout = GridLayout.make(2, n_levels=1, base=4, finest=4, log2_rows=10)
+    layout = GridLayout(2, n_levels=1, base=4, finest=4, log2_rows=10)
     table = torch.arange(2.0 * layout.n_rows).view(-1, 2)
     row = 1 + 2 * 5  # five corners per axis
     for encode in (grid_encode, grid_encode_torch):
@@ -111,7 +111,7 @@ def test_a_point_on_a_corner_has_that_corners_feature():
 
 
 def test_outside_the_box_is_zero():
-    layout = GridLayout.make(3, n_levels=2, finest=32)
+    layout = GridLayout(3, n_levels=2, finest=32)
     points = torch.tensor([[-0.1, 0.5, 0.5], [0.5, 1.1, 0.5]])
     for encode in (grid_encode, grid_encode_torch):
         assert not encode(points, torch.ones(layout.n_rows, 2), layout).any()
@@ -119,21 +119,21 @@ def test_outside_the_box_is_zero():
 
 def test_layout_has_the_official_sizes():
     # official code: 16 levels, 16 to 2048, 2^16 rows
-    layout = GridLayout.make(3, kind="tiled")
+    layout = GridLayout(3, kind="tiled")
     sizes = layout.levels[:, 1].diff().tolist() + [layout.n_rows - int(layout.levels[-1, 1])]
     assert sizes == [4920, 13824, 32768] + 13 * [65536]
-    assert GridLayout.make(2).n_rows == 555_520
+    assert GridLayout(2).n_rows == 555_520
     ignores_z = (layout.levels[:, 3] == 0).tolist()
     assert ignores_z == 9 * [False] + 7 * [True]
 
 
 def test_no_points_give_no_features():
-    encoding = GridEncoding(GridLayout.make(3, n_levels=2, finest=32))
+    encoding = GridEncoding(GridLayout(3, n_levels=2, finest=32))
     assert encoding(torch.zeros(0, 3)).shape == (0, 4)
 
 
 def test_one_thread_and_two_give_the_same():
-    layout = GridLayout.make(3, n_levels=5, finest=64, log2_rows=9)
+    layout = GridLayout(3, n_levels=5, finest=64, log2_rows=9)
     points, table = torch.rand(300, 3), torch.randn(layout.n_rows, 2)
     before = torch.get_num_threads()
     try:
@@ -148,6 +148,6 @@ def test_one_thread_and_two_give_the_same():
 
 
 def test_wrong_arguments_are_named():
-    layout = GridLayout.make(3, n_levels=1, finest=16)
+    layout = GridLayout(3, n_levels=1, finest=16)
     with pytest.raises(ValueError, match=r"points must be \(n, 3\)"):
         grid_encode(torch.zeros(4, 2), torch.zeros(layout.n_rows, 2), layout)

@@ -313,7 +313,7 @@ from concurrent.futures import ThreadPoolExecutor
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import sh_encode
 sys.setswitchinterval(1e-6)
-grid = GridEncoding(GridLayout.make(3, n_levels=2, finest=32, log2_rows=10, kind="tiled"))
+grid = GridEncoding(GridLayout(3, n_levels=2, finest=32, log2_rows=10, kind="tiled"))
 def work(seed):
     points = torch.rand(500, 3, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
