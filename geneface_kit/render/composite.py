@@ -43,12 +43,11 @@ def composite(densities: PerSample, colours: Colours, samples: Samples) -> Compo
     Example: sigma d = ln 2 twice gives weights 1/2 and 1/4 and opacity 3/4.
     """
     with record_function("composite"):
-        if any(part.dtype != torch.float32 for part in (densities, colours, samples.distances)):
+        parts = [part.contiguous() for part in (densities, colours, samples.distances)]
+        if any(part.dtype != torch.float32 for part in parts):
             return composite_torch(densities, colours, samples)
         counts = torch.bincount(samples.ray_index, minlength=samples.n_rays)
         bounds = torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0)).int()
-        parts = (densities, colours, samples.distances)
-        parts = [part.contiguous() for part in parts]
         sums, weights = _Composite.apply(*parts, float(samples.step), bounds)
     return Composite(sums[:, :3], sums[:, 3], sums[:, 4], sums[:, 5], weights)
 
