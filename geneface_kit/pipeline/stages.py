@@ -54,4 +54,3 @@ STAGES = {
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=6
     ),
 }
-"""The flow: stage -> who makes it, sections of the settings, upstream stages."""

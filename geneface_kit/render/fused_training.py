@@ -1,9 +1,8 @@
 """Fused training: samples through a field of two grids and back, without tensors between.
 
 Sixteen samples side by side; backwards a packet's numbers are made again instead of kept. For
-training on a CPU. The networks and grids one after the other, as `GridField` asks them, are the
-specification, and what CUDA uses; the kernels are `fused_training.h` and `grid_gradient.h`. Repeats
-to the bit for one number of threads.
+training on a CPU; its specification, and what CUDA uses, are those of `fused`. The kernels are
+`fused_training.h` and `grid_gradient.h`. Repeats to the bit for one number of threads.
 """
 
 from collections.abc import Sequence

@@ -47,13 +47,12 @@ def once(make: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def arrays(kernel: wp.Kernel, values: Sequence[Any]) -> list[Any]:
-    """A kernel's first arguments with tensors as it sees them, not copied: rows of three as vectors
-    where it declares vectors.
+    """A loaded kernel's first arguments with tensors as it sees them, not copied: rows of three as
+    vectors where it declares vectors.
 
     They become Warp's bare descriptions of the memory, with the tensor tied to each: a wp.array
     takes four times as long to make, and a picture needs a thousand.
     """
-    _start()
     found = list(values)
     for place, (value, told) in enumerate(zip(values, kernel.adj.args, strict=False)):
         if isinstance(value, torch.Tensor):

@@ -90,7 +90,7 @@ def adaptive_sampling(
     values = filled(torch.zeros(*coarse.shape, n_channels, device=mask.device), coarse)
     while stride > 1:
         stride //= 2
-        inside = mask[::stride, ::stride].contiguous()
+        inside = mask[::stride, ::stride]
         values = filled(*_doubled(values, inside, n_watched or n_channels, tolerance))
     return values[:height, :width]
 
