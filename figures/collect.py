@@ -12,7 +12,6 @@ from geneface_kit_figures.pages import spread, write_pages
 from geneface_kit_figures.records import TABLES, heads, keep_records
 from geneface_kit_figures.tables import read_table
 
-from geneface_kit.evaluation.tables import write_csv
 from geneface_kit.runs.files import replacing
 from geneface_kit.runs.record import Run, damaged
 
@@ -52,7 +51,8 @@ def collect(evaluations: list[Run], out: Path) -> list[Path]:
     for name in TABLES:
         table = pd.concat([read_table(run.folder / f"table_{name}.csv") for run in evaluations])
         path = out / f"{before}table_{name}.csv"
-        write_csv(path, table)
+        with replacing(path) as partial:
+            table.to_csv(partial, index=False)
         write_pages(path, table, name)
         written += [path.with_suffix(ending) for ending in (".csv", ".html", ".tex")]
     told = out / f"{before}heads.csv"

@@ -1,14 +1,14 @@
 """A pretend actor for tests of talk and tables: every stage replaced by a few lines."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from geneface_kit.adaptation.postnet import Adapter
-from geneface_kit.evaluation.tables import Row
+from geneface_kit.evaluation.tables import Row, cells_of
+from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.motion.weights import Motion
 from geneface_kit.nerf.avatar import Avatar
@@ -166,20 +166,8 @@ def a_run(folder: Path, stage="evaluation", parents=None, **changes) -> Run:
     return Run(folder, facts | changes, parents or {})
 
 
-def a_row(**changes) -> Row:
+def a_row(value: float | NotMeasured = 30.25, **changes) -> Row:
     """A number of a table, with other cells where they are named."""
-    row = Row(
-        table="a",
-        person="demo",
-        protocol="self-driven",
-        method="full",
-        metric="PSNR",
-        value=30.25,
-        unit="dB",
-        n_frames=4,
-        runs=("person-1", "nerf-2"),
-        seed=0,
-        profile="smoke",
-        data_kind="synthetic",
-    )
-    return replace(row, **changes)
+    row = {"table": "a", "person": "demo", "protocol": "self-driven", "method": "full"}
+    row |= {"metric": "PSNR", "unit": "dB", "n_frames": 4, "runs": "person-1 nerf-2", "seed": 0}
+    return row | {"profile": "smoke", "data_kind": "synthetic"} | cells_of(value) | changes

@@ -69,6 +69,9 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
         place = {"table": table, "protocol": protocol, "method": config.method}
         told = _told(measured, actor.avatar.driven_by)
         scored[table] += rows_of(run, told, n_frames=n_frames, **place)
+        for metric, value in told.items():
+            if table == "a" and not isinstance(value, NotMeasured):
+                run.record(f"{protocol} {metric}", round(value, 4))
 
     started = time.perf_counter()
     frames = landmark_driven(actor, chosen)
@@ -104,9 +107,6 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
         note("d", stage, scores.cost(run.parents[stage]), 0)
     for name, rows in scored.items():
         write_table(run.folder / f"table_{name}.csv", rows)
-    for row in scored["a"]:
-        if not isinstance(row.value, NotMeasured):
-            run.record(f"{row.protocol} {row.metric}", round(row.value, 4))
 
 
 def recordings(config: EvaluationConfig) -> list[Path]:

@@ -1,6 +1,5 @@
 """Tables of several persons: rows of runs that go together, unchanged."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,9 +28,9 @@ def chain(home: Path, subject: str, method: str = "full", **changes) -> runs.Run
     facts |= {"id": f"evaluation-{subject}-{facts.get('seed', 0)}"}
     run = a_run(home / facts["id"], parents=parents, **facts)
     for name in "abd":
-        ids = (*(one.id for one in parents.values()), run.id)
+        ids = " ".join([*(one.id for one in parents.values()), run.id])
         row = a_row(table=name, person=subject, runs=ids, seed=run.seed)
-        row = replace(row, method=method, profile=run.profile, data_kind=run.data_kind)
+        row |= {"method": method, "profile": run.profile, "data_kind": run.data_kind}
         tables.write_table(run.folder / f"table_{name}.csv", [row])
         run.facts["outputs"] |= {f"table_{name}.csv": sha256(run.folder / f"table_{name}.csv")}
     run.facts["sizes"] = {name: (run.folder / name).stat().st_size for name in run.facts["outputs"]}

@@ -23,7 +23,7 @@ def test_ours_and_published_never_share_a_row(tmp_path):
 
 def test_html_cuts_no_run_id_off(tmp_path):
     ids = tuple(f"stage{k}-demo-smoke-0123456{k}" for k in range(6))
-    tables.write_table(tmp_path / "t.csv", [a_row(runs=ids)])
+    tables.write_table(tmp_path / "t.csv", [a_row(runs=" ".join(ids))])
     html = pages.to_html(read_table(tmp_path / "t.csv"), "a")
     assert "stage0-01234560" in html and "stage5-01234565</td>" in html
     assert pages.listing({"a < b": "why & how"}).count("<tr><th>a &lt; b</th>") == 1
@@ -63,7 +63,7 @@ def test_latex_has_rules_words_for_gaps_and_no_raw_signs(tmp_path):
 
 def test_seeds_become_mean_and_spread_with_all_runs(tmp_path):
     values = (30.0, 31.0, 32.0)
-    rows = [a_row(value=v, seed=k, runs=(f"nerf-x-{k}",)) for k, v in enumerate(values)]
+    rows = [a_row(value=v, seed=k, runs=f"nerf-x-{k}") for k, v in enumerate(values)]
     rows += [a_row(metric="FID", value=NotMeasured("no network"), seed=k) for k in range(3)]
     rows += [a_row(metric="parameters", value=2_723_050.0)]
     tables.write_table(tmp_path / "t.csv", rows)

@@ -39,7 +39,7 @@ def test_a_page_tells_what_a_run_is_and_leads_to_parents_and_files(tmp_path):
 
 def test_a_table_links_the_runs_that_have_a_page(tmp_path):
     ids = ("person-ada-smoke-1", "nerf-ada-smoke-12")
-    tables.write_table(tmp_path / "t.csv", [a_row(runs=ids)])
+    tables.write_table(tmp_path / "t.csv", [a_row(runs=" ".join(ids))])
     table = read_table(tmp_path / "t.csv")
     html = pages.to_html(table, "a", links={ids[0]: "../runs/pages/1.html"})
     link = '<a href="../runs/pages/1.html" title="person-ada-smoke-1">person-1</a>'

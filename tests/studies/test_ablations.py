@@ -37,7 +37,7 @@ def stage(tmp_path, monkeypatch):
 def asked(tmp_path, stage, monkeypatch):
     """What a study asks to be made, (stage, person, method, seed), every run a pretend one."""
     run, _ = stage
-    rows = [a_row(runs=("evaluation-pretend",)), a_row(metric="LPIPS", value=NotMeasured("no net"))]
+    rows = [a_row(runs="evaluation-pretend"), a_row(metric="LPIPS", value=NotMeasured("no net"))]
     rows.append(a_row(metric="SSIM", value=NotMeasured("no face")))
     evaluation = a_run(tmp_path / "evaluation")
     tables.write_table(evaluation.folder / "table_a.csv", rows)
@@ -196,10 +196,8 @@ def test_made_up_and_real_persons_never_share_a_table(tmp_path, monkeypatch):
 
 def test_a_summary_has_mean_and_spread_over_seeds_beside_what_differs_in_one_thing(tmp_path):
     def row(method, seed, value, metric="lip error"):
-        return replace(
-            a_row(table="c", method=method, metric=metric, protocol=SELF_DRIVEN), seed=seed,
-            value=value,
-        )  # fmt: skip
+        place = {"table": "c", "method": method, "metric": metric, "protocol": SELF_DRIVEN}
+        return a_row(value, seed=seed, **place)
 
     rows = [row("full", seed, value) for seed, value in enumerate((1.0, 2.0, 3.0))]
     rows += [row("no-sync", 0, 4.5), row("no-sync", 0, NotMeasured("why"), "sync expert")]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from acting import a_row
 from geneface_kit_figures.collect import collect
 from geneface_kit_figures.tables import read_table
 from safetensors.numpy import load_file
@@ -114,8 +115,7 @@ def test_a_notebook_that_cannot_run_leaves_nothing(tmp_path):
 
 
 def row(value, metric="PSNR", method="full"):
-    cells = ("a", "demo", "self-driven", method, metric, value, "dB", 3, ("r",), 0)
-    return tables.Row(*cells, "smoke", "synthetic")
+    return a_row(value, metric=metric, method=method, n_frames=3, runs="r")
 
 
 def test_tables_are_compared_without_clock_times(tmp_path):

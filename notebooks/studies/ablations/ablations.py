@@ -5,7 +5,6 @@ standard deviation and number of seeds of each cell. What drives the face is mea
 with several seeds; what only a picture shows, on rendered held-out frames, with one.
 """
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,17 +81,17 @@ def make(study: Study, folder: Path | None = None) -> Path:
     name = f"{prefix(persons[study.persons[0]])}table_c.csv"
     path = (folder or root() / "figures") / name
     ours = {(run.subject, method) for run in persons.values() for method in study.methods}
-    others = [row for row in read_rows(path) if (row.person, row.method) not in ours]
+    others = [row for row in read_rows(path) if (row["person"], row["method"]) not in ours]
     for row in others:
-        if row.profile != study.profile:
+        if row["profile"] != study.profile:
             raise ValueError(
-                f"{path.name} holds {row.person} in profile {row.profile}, not {study.profile}: "
-                "one table holds one profile; move that one away first"
+                f"{path.name} holds {row['person']} in profile {row['profile']}, not "
+                f"{study.profile}: one table holds one profile; move that one away first"
             )
     rows = others + [row for person in study.persons for row in _rows_of(study, person)]
     place = {name: number for number, name in enumerate(METHODS)}
-    first = list(dict.fromkeys(row.person for row in rows))
-    rows.sort(key=lambda row: (first.index(row.person), place.get(row.method, len(place))))
+    first = list(dict.fromkeys(row["person"] for row in rows))
+    rows.sort(key=lambda row: (first.index(row["person"]), place.get(row["method"], len(place))))
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(path, rows)
     table = read_table(path)
@@ -112,16 +111,12 @@ def cells(table: pd.DataFrame) -> dict[str, list[float]]:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows that a table holds; none when there is no such file."""
-    rows = []
+    if not path.exists():
+        return []
     with readable(path):
-        for line in read_table(path).to_dict("records") if path.exists() else []:
-            reason = line.pop("reason")
-            missing = line["value"] == "not measured"
-            line["value"] = NotMeasured(reason) if missing else float(line["value"])
-            line |= {"runs": tuple(line["runs"].split())}
-            line |= {name: int(line[name]) for name in ("seed", "n_frames")}
-            rows.append(Row(**line))
-    return rows
+        table = read_table(path)[list(tables.COLUMNS)].astype({"n_frames": int, "seed": int})
+        pd.to_numeric(table["value"][table["value"] != "not measured"])
+    return table.to_dict("records")
 
 
 def landmark_scores(run: Run, config: TalkConfig) -> Scores:
@@ -190,8 +185,8 @@ def _landmark_rows(run: Run, method: str, seed: int, config: TalkConfig) -> Iter
 def _picture_rows(run: Run) -> Iterator[Row]:
     """The rows of an evaluation's table A that stand in table C, unchanged but for its letter."""
     for row in read_rows(run.folder / "table_a.csv"):
-        if row.metric in PICTURES:
-            yield dataclasses.replace(row, table="c")
+        if row["metric"] in PICTURES:
+            yield row | {"table": "c"}
 
 
 def _judged(planned: Plan, person: Person) -> float | NotMeasured:
