@@ -5,6 +5,7 @@ A score stands under the metric's name in `tables.METRICS`.
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,7 +19,6 @@ from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS, SAMPLES
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
-from geneface_kit.person.spans import ONE
 from geneface_kit.runs.record import Run
 from geneface_kit.runs.weights import load_tensors
 from geneface_kit.talk.plan import Actor, Plan
@@ -46,10 +46,9 @@ class Detected:
 def detected(frames: Frames) -> Detected:
     """The face of every frame, each frame on its own."""
     mesh = landmarks.detect(frames)
-    flat = np.asarray(mesh.points, np.float32)[..., :2]
-    points = np.asarray(landmarks.to_68(mesh), np.float32)[..., :2]
+    flat = mesh.points[..., :2]
     boxes = np.concatenate([flat.min(axis=1), flat.max(axis=1)], axis=1)
-    return Detected(points, boxes, np.asarray(mesh.found, bool))
+    return Detected(landmarks.to_68(mesh)[..., :2], boxes, mesh.found)
 
 
 def correlation(a: Curve, b: Curve) -> float | NotMeasured:
@@ -78,7 +77,12 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
     faces = detected(frames)
     found |= _faces(faces, detected(truth), person.size)
     sound = person.audio[chosen[0] * SAMPLES : (chosen[-1] + 1) * SAMPLES]
-    return found | _lse(chosen, frames, sound, faces, person.spans)
+    gap = ""
+    if (np.diff(chosen) != 1).any():
+        gap = "SyncNet needs frames in a row: set evaluation.n_frames=0"
+    elif np.isin(chosen[1:], person.spans).any():
+        gap = "SyncNet needs frames of one clip, these come from several"
+    return found | _lse(frames, sound, faces, gap)
 
 
 def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scores:
@@ -97,10 +101,10 @@ def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scor
 
 def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
-    places = np.arange(0 if frames is None else len(frames))
     faces = None if frames is None else detected(frames)
+    gap = "the frames of this recording were not rendered" if frames is None else ""
     judge, mean = actor.motion, actor.person.landmark_mean
-    return _lse(places, frames, planned.audio, faces) | {
+    return _lse(frames, planned.audio, faces, gap) | {
         "sync expert": expert_score(judge.expert, judge.unit, planned, mean),
         "mouth motion ratio": motion_ratio(actor, planned),
     }
@@ -150,27 +154,14 @@ def _faces(seen: Detected, true: Detected, size: int) -> Scores:
     }
 
 
-def _lse(
-    places: Int[np.ndarray, " t"],
-    frames: Frames | None,
-    audio: Float[np.ndarray, " n"],
-    faces: Detected | None,
-    spans: Int[np.ndarray, " k"] = ONE,
-) -> Scores:
-    """SyncNet's two scores, where its file is there and it can see a mouth move in time."""
+def _lse(frames: Frames | None, audio: syncnet.Sound, faces: Detected | None, gap: str) -> Scores:
+    """SyncNet's two scores, where its file is there and it can see a mouth move in time. gap: why
+    these frames show none, "" if they do."""
     measured = network("syncnet")
-    if isinstance(measured, NotMeasured):
-        pass
-    elif frames is None:
-        measured = NotMeasured("the frames of this recording were not rendered")
-    elif (np.diff(places) != 1).any():
-        measured = NotMeasured("SyncNet needs frames in a row: set evaluation.n_frames=0")
-    elif np.isin(places[1:], spans).any():
-        measured = NotMeasured("SyncNet needs frames of one clip, these come from several")
-    elif not faces.found.all():
-        measured = NotMeasured("SyncNet needs a face in every frame")
-    else:
-        measured = syncnet.lse(frames, audio, faces.boxes)
+    if isinstance(measured, Path):
+        if not gap and not faces.found.all():
+            gap = "SyncNet needs a face in every frame"
+        measured = NotMeasured(gap) if gap else syncnet.lse(frames, audio, faces.boxes)
     if isinstance(measured, NotMeasured):
         return {"LSE-C": measured, "LSE-D": measured}
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
