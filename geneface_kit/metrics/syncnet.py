@@ -7,10 +7,12 @@ features and scores follow the published code's facts and are tested without it.
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from scipy.fft import dct
+from scipy.signal import medfilt
 from torch import Tensor, nn
 
 from geneface_kit.metrics.formulas import Frames
@@ -135,9 +137,7 @@ def windows(pictures: Pictures, cepstra: Float[np.ndarray, "s 13"], n: int) -> t
     """The first n windows: frames k .. k + 4 with the sound features 4 k .. 4 k + 19."""
     turned = torch.from_numpy(np.ascontiguousarray(pictures[..., ::-1].transpose(3, 0, 1, 2)))
     sound = torch.from_numpy(np.ascontiguousarray(cepstra.T)).float()
-    needed = 4 * (n - 1) + STEPS
-    if sound.shape[1] < needed:
-        sound = nn.functional.pad(sound, (0, needed - sound.shape[1]))
+    sound = nn.functional.pad(sound, (0, max(0, 4 * (n - 1) + STEPS - sound.shape[1])))
     faces = torch.stack([turned[:, k : k + WINDOW] for k in range(n)]).float()
     heard = torch.stack([sound[None, :, 4 * k : 4 * k + STEPS] for k in range(n)])
     return faces, heard
@@ -170,11 +170,10 @@ def _mel_triangles() -> Float[np.ndarray, "26 257"]:
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, top, N_FILTERS + 2) / 2595) - 1)
     edges = np.floor((N_FFT + 1) * hertz / SAMPLE_RATE).astype(int)
-    filters = np.zeros((N_FILTERS, N_FFT // 2 + 1))
-    for row, (left, peak, right) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
-        filters[row, left:peak] = (np.arange(left, peak) - left) / (peak - left)
-        filters[row, peak:right] = (right - np.arange(peak, right)) / (right - peak)
-    return filters
+    left, peak, right = (edges[k : k + N_FILTERS, None] for k in range(3))
+    bins = np.arange(N_FFT // 2 + 1)
+    rising, falling = (bins - left) / (peak - left), (right - bins) / (right - peak)
+    return np.clip(np.minimum(rising, falling), 0, None)
 
 
 def crops(frames: Pictures, boxes: Boxes) -> UInt8[np.ndarray, "t 224 224 3"]:
@@ -183,9 +182,6 @@ def crops(frames: Pictures, boxes: Boxes) -> UInt8[np.ndarray, "t 224 224 3"]:
     The half side is half the larger side of the box; middle and half side are median filtered
     over 13 frames. Outside of the picture is grey 110.
     """
-    import cv2
-    from scipy.signal import medfilt
-
     half = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) / 2
     middle_x, middle_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
     kernel = min(SMOOTH, len(frames) - 1 + len(frames) % 2)
