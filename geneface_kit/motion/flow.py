@@ -10,8 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 Frames = Float[Tensor, "b c t"]
 Mask = Float[Tensor, "b 1 t"]
-Given = Float[Tensor, "b g t"]
-"""Channels, mask and condition on one clock."""
+Given = Float[Tensor, "b g t"]  # the condition
 Conv = nn.Conv1d | nn.ConvTranspose1d
 
 
@@ -21,8 +20,7 @@ class WaveNet(nn.Module):
     Layer i: h = tanh(a) * sigmoid(b) with (a, b) = gate_i(x) + condition_i; (r, s) = exit_i(h);
     x = (x + r) * mask; the output is the sum of all s. The last layer has no r.
 
-    channels: width of x; kernel: odd, frames; layers: how many; condition: channels of the
-    condition. Dilation is 1 and there is no dropout, as in the official code.
+    channels: of x; kernel: odd, frames. Dilation is 1, there is no dropout (official code).
     """
 
     def __init__(self, channels: int, *, kernel: int, layers: int, condition: int) -> None:

@@ -162,11 +162,8 @@ class Pairs(NamedTuple):
 
 
 def draw_pairs(batch: Sequences, n_pairs: int, generator: torch.Generator) -> Pairs:
-    """Half the pairs in sync, half not, all inside the unmasked frames.
-
-    Negatives come from another clip (by a slip never in the official code), from elsewhere in the
-    same piece (there perhaps one frame away), or from a shift of SHIFT_MIN..SHIFT_MAX frames.
-    """
+    """Half the pairs in sync, half not, all inside the unmasked frames. In the official code no
+    negative is of another clip, by a slip, and elsewhere may be one frame away."""
     starts = batch.mask.sum(1) - WINDOW + 1  # how many window starts each piece has
     if int(starts.min()) < 2 * SHIFT_MAX:
         raise ValueError(f"a piece is too short for shifts of {SHIFT_MAX} frames; use longer clips")

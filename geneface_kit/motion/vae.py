@@ -1,7 +1,4 @@
-"""VAE: the variational motion generator (arXiv:2301.13430, sec. 3.2), and its motion for speech.
-
-Encoder, decoder and flow prior are WaveNet blocks that see the speech; `training` trains them.
-"""
+"""VAE: the variational motion generator (arXiv:2301.13430, sec. 3.2), and its motion for speech."""
 
 from dataclasses import dataclass
 from typing import Annotated
