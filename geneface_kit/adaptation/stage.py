@@ -89,7 +89,7 @@ def _domains(task: AdaptationTask) -> dict[str, float]:
     found = {"distance_floor": unit**2 * axes.distance(*halves)}
     found["told_apart_floor"] = told_apart(*([axes(half)] for half in halves))
     for side, move in {"before": None, "after": task.adapter}.items():
-        moved = task.foreign_motion("test", move)
+        moved = training.moved(task.foreign_heard["test"], move)
         found[f"distance_{side}"] = unit**2 * axes.distance(torch.cat(moved), own)
         found[f"told_apart_{side}"] = told_apart([axes(own)], [axes(one) for one in moved])
         r = pearson(*map(training.opening_of, task.own_pair("test", move)))

@@ -125,7 +125,7 @@ class AdaptationTask(Task):
             part: [self._heard(one, **talked) for one in _at_most(UNHEARD_S, self.foreign[part])]
             for part in ("validation", "test")
         }
-        self.before = self.measures("validation", None)
+        self.before = self.measures(None)
         self.n_collapsed = 0
         self.best_step, self.best_score, self.best_weights = 0, math.inf, {}
 
@@ -200,7 +200,7 @@ class AdaptationTask(Task):
         score: the first three over their values without adaptation, plus |ln variance_ratio|.
         Motion that has lost its variance twice in a row ends the run: it has collapsed.
         """
-        after = self.measures("validation", self.adapter)
+        after = self.measures(self.adapter)
         names = ("own_mse", "foreign_sync", "distance", "spread")
         *parts, spread = (after[name] / max(self.before[name], 1e-9) for name in names)
         del after["spread"]
@@ -217,29 +217,24 @@ class AdaptationTask(Task):
             self.best_step, self.best_score, self.best_weights = index + 1, score, weights
         return {"score": score, **after, "spread_over_raw": spread}
 
-    def foreign_motion(self, part: str, move: Move | None) -> list[Float[Tensor, "_ 204"]]:
-        """Moved motion of the foreign speech in a part ("validation" or "test"), network units;
-        without a move as the generator gives it."""
-        return _moved(self.foreign_heard[part], move)
-
     def own_motion(self, part: str, move: Move | None) -> Float[Tensor, "t 204"]:
-        """The same for the person's own sound in a part ("fit", "validation" or "test")."""
-        return torch.cat(_moved(self.own_heard[part], move))
+        """`moved` of the person's own sound in a part ("fit", "validation" or "test")."""
+        return torch.cat(moved(self.own_heard[part], move))
 
     def own_pair(self, part: str, move: Move | None) -> tuple[Tensor, Tensor]:
         """`own_motion` and the tracked motion of a part, where the mouth is not hidden."""
         return self.own_motion(part, move)[self.shown[part]], self.own[part][self.shown[part]]
 
-    def measures(self, part: str, move: Move | None) -> dict[str, float]:
+    def measures(self, move: Move | None) -> dict[str, float]:
         """What `validate` compares, of some way to move raw motion."""
-        moved, expert = self.foreign_motion(part, move), self.generator.expert
-        heard = [one for one, _ in self.foreign_heard[part]]
-        n_windows = max(8, self.config.sync_windows // len(moved))
-        frames, own = torch.cat(moved), self.own_seen
+        foreign, expert = moved(self.foreign_heard["validation"], move), self.generator.expert
+        heard = [one for one, _ in self.foreign_heard["validation"]]
+        n_windows = max(8, self.config.sync_windows // len(foreign))
+        frames, own = torch.cat(foreign), self.own_seen
         opened = [opening_of(one).var() for one in (self.own_motion("fit", move), own, frames)]
         return {
-            "own_mse": losses.mse_loss(*self.own_pair(part, move)).item(),
-            "foreign_sync": expert.sync_loss_of_clips(heard, moved, n_windows, seed=1),
+            "own_mse": losses.mse_loss(*self.own_pair("validation", move)).item(),
+            "foreign_sync": expert.sync_loss_of_clips(heard, foreign, n_windows, seed=1),
             "distance": self.axes.distance(frames, own),
             "variance_ratio": float(opened[0]) / max(float(opened[1]), 1e-9),
             "spread": float(opened[2]),
@@ -267,22 +262,22 @@ class AdaptationTask(Task):
 
 
 @torch.no_grad()
-def _moved(heard: Sequence[Heard], move: Move | None) -> list[Float[Tensor, "_ 204"]]:
+def moved(heard: Sequence[Heard], move: Move | None) -> list[Float[Tensor, "_ 204"]]:
+    """Moved motion of some speech, network units; without a move as the generator gives it."""
     return [(raw if move is None else move(raw, f0_of(one)))[0] for one, raw in heard]
 
 
 def _parted(foreign: Sequence[Speech]) -> dict[str, list[Speech]]:
     """The recordings of each of PARTS, one after the other; at an edge a recording is cut, and what
     is too short is left out."""
-    lengths = [len(speech) // 2 for speech in foreign]
+    *starts, end = np.cumsum([0, *(len(speech) // 2 for speech in foreign)]).tolist()
     found: dict[str, list[Speech]] = {part: [] for part in PARTS}
     for part, shares in PARTS.items():
-        first, last = (round(share * sum(lengths)) for share in shares)
-        for speech, length in zip(foreign, lengths, strict=True):
-            piece = slice(max(0, first), min(length, last))
+        first, last = (round(share * end) for share in shares)
+        for speech, start in zip(foreign, starts, strict=True):
+            piece = slice(max(0, first - start), min(len(speech) // 2, last - start))
             if piece.stop - piece.start >= WINDOW:
                 found[part].append(speech.part(piece))
-            first, last = first - length, last - length
     if not all(found.values()):
         raise ValueError("the foreign speech is too short: name a folder of clips in corpus.folder")
     return found
