@@ -4,11 +4,10 @@ A score stands under the metric's name in `tables.METRICS`.
 """
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from geneface_kit.metrics import formulas, perceptual, syncnet
 from geneface_kit.metrics.formulas import Curve, Frames
@@ -17,6 +16,7 @@ from geneface_kit.motion.sync_expert import WINDOW, SyncExpert
 from geneface_kit.person import landmarks
 from geneface_kit.person.artefact import Person
 from geneface_kit.person.clip import FPS, SAMPLES
+from geneface_kit.person.landmarks import Mesh
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
 from geneface_kit.runs.record import Run
@@ -32,23 +32,6 @@ AUE = NotMeasured(
 )
 
 Scores = dict[str, float | NotMeasured]  # metric -> value, in the unit of its definition
-
-
-@dataclass(frozen=True)
-class Detected:
-    """Faces of a set of frames, px. Where there is no face, points and boxes mean nothing."""
-
-    points: Float[np.ndarray, "t 68 2"]
-    boxes: Float[np.ndarray, "t 4"]  # left, top, right, bottom, from forehead to chin
-    found: Bool[np.ndarray, " t"]
-
-
-def detected(frames: Frames) -> Detected:
-    """The face of every frame, each frame on its own."""
-    mesh = landmarks.detect(frames)
-    flat = mesh.points[..., :2]
-    boxes = np.concatenate([flat.min(axis=1), flat.max(axis=1)], axis=1)
-    return Detected(landmarks.to_68(mesh)[..., :2], boxes, mesh.found)
 
 
 def correlation(a: Curve, b: Curve) -> float | NotMeasured:
@@ -74,8 +57,8 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
         "SFace identity": perceptual.identity(frames, truth),
         "AUE": AUE,
     }
-    faces = detected(frames)
-    found |= _faces(faces, detected(truth), person.size)
+    faces = landmarks.detect(frames)
+    found |= _faces(faces, landmarks.detect(truth), person.size)
     sound = person.audio[chosen[0] * SAMPLES : (chosen[-1] + 1) * SAMPLES]
     gap = ""
     if (np.diff(chosen) != 1).any():
@@ -101,7 +84,7 @@ def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scor
 
 def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -> Scores:
     """A recording that has no true frames; `frames`, all of its plan, only serve SyncNet."""
-    faces = None if frames is None else detected(frames)
+    faces = None if frames is None else landmarks.detect(frames)
     gap = "the frames of this recording were not rendered" if frames is None else ""
     judge, mean = actor.motion, actor.person.landmark_mean
     return _lse(frames, planned.audio, faces, gap) | {
@@ -134,7 +117,7 @@ def expert_score(expert: SyncExpert, unit: float, planned: Plan, mean: np.ndarra
     return float(sync_scores(expert, planned.speech.features, motion, range(n_windows))[0])
 
 
-def _faces(seen: Detected, true: Detected, size: int) -> Scores:
+def _faces(seen: Mesh, true: Mesh, size: int) -> Scores:
     """Landmark measures of the frames in which a face is found in both; none: not measured."""
     both = seen.found & true.found
     names = ("LMD", "LMD lips", "LMD lips centred", "mouth correlation seen")
@@ -143,7 +126,7 @@ def _faces(seen: Detected, true: Detected, size: int) -> Scores:
         return dict.fromkeys(names, missing) | {"faces found": 0.0}
     if not both.all():
         log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
-    a, b = seen.points[both], true.points[both]
+    a, b = (landmarks.to_68(mesh)[both, :, :2] for mesh in (seen, true))
     lips = (a[:, LIPS], b[:, LIPS], size)
     return {
         "LMD": formulas.lmd(a, b, size),
@@ -154,14 +137,20 @@ def _faces(seen: Detected, true: Detected, size: int) -> Scores:
     }
 
 
-def _lse(frames: Frames | None, audio: syncnet.Sound, faces: Detected | None, gap: str) -> Scores:
+def _lse(frames: Frames | None, audio: syncnet.Sound, faces: Mesh | None, gap: str) -> Scores:
     """SyncNet's two scores, where its file is there and it can see a mouth move in time. gap: why
     these frames show none, "" if they do."""
     measured = network("syncnet")
     if isinstance(measured, Path):
         if not gap and not faces.found.all():
             gap = "SyncNet needs a face in every frame"
-        measured = NotMeasured(gap) if gap else syncnet.lse(frames, audio, faces.boxes)
+        measured = NotMeasured(gap) if gap else syncnet.lse(frames, audio, _boxes(faces))
     if isinstance(measured, NotMeasured):
         return {"LSE-C": measured, "LSE-D": measured}
     return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
+
+
+def _boxes(faces: Mesh) -> Float[np.ndarray, "t 4"]:
+    """Left, top, right and bottom of every face, from forehead to chin, px."""
+    flat = faces.points[..., :2]
+    return np.concatenate([flat.min(axis=1), flat.max(axis=1)], axis=1)

@@ -16,9 +16,9 @@ import pandas as pd
 import typer
 from jaxtyping import Float, Int
 
-from geneface_kit.evaluation.scores import detected
 from geneface_kit.evaluation.stage import held_out
 from geneface_kit.metrics import formulas
+from geneface_kit.person import landmarks
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import LIPS, seen_opening
 from geneface_kit.person.segmentation import HEAD
@@ -84,18 +84,19 @@ def seen_of(runs: list[Run], n_frames: int) -> list[Seen]:
     chosen = held_out(person, n_frames)
     truth, heads = person.frames[chosen], person.labels[chosen] == HEAD
     pictures = [read_npy(run.folder / "self_driven.npy", FRAMES) for run in runs]
-    true, *faces = (detected(frames) for frames in (truth, *pictures))
-    shown = np.flatnonzero(np.all([one.found for one in (true, *faces)], axis=0))
+    meshes = [landmarks.detect(frames) for frames in (truth, *pictures)]
+    shown = np.flatnonzero(np.all([mesh.found for mesh in meshes], axis=0))
+    true, *faces = (landmarks.to_68(mesh)[..., :2] for mesh in meshes)
     found = []
     for frames, face in zip(pictures, faces, strict=True):
         parts = [slice(k, k + 1) for k in shown]
-        lips = [(face.points[part, LIPS], true.points[part, LIPS]) for part in parts]
+        lips = [(face[part, LIPS], true[part, LIPS]) for part in parts]
         found.append(
             Seen(
                 np.array([formulas.lmd(*pair, person.size) for pair in lips]),
                 np.array([formulas.psnr(frames[k], truth[k], mask=heads[k]) for k in parts]),
-                seen_opening(face.points[shown]),
-                seen_opening(true.points[shown]),
+                seen_opening(face[shown]),
+                seen_opening(true[shown]),
             )
         )
     return found

@@ -19,6 +19,7 @@ from geneface_kit.metrics import formulas, syncnet
 from geneface_kit.metrics.networks import NotMeasured
 from geneface_kit.motion.sync_expert import SyncExpert
 from geneface_kit.person.clip import write_audio
+from geneface_kit.person.landmarks import Mesh
 from geneface_kit.person.mouth import mouth_opening
 from geneface_kit.person.segmentation import HEAD
 from geneface_kit.runs.weights import save_tensors
@@ -29,7 +30,7 @@ from geneface_kit.talk.plan import plan as planned
 @pytest.fixture
 def actor(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "encode", acting.speech)
-    monkeypatch.setattr(scores, "detected", detected)
+    monkeypatch.setattr(scores.landmarks, "detect", detected)
     monkeypatch.setattr(evaluation.speech, "mouth_from_speech", heard)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     return acting.actor(tmp_path)
@@ -39,10 +40,8 @@ def detected(frames):
     """A detector that finds the face in all frames but the first, at a place set by brightness."""
     found = np.arange(len(frames)) > 0
     place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
-    points = np.random.default_rng(0).normal(size=(len(frames), 68, 2)).astype(np.float32)
-    return scores.Detected(
-        points + place, np.tile(np.float32([4, 4, 28, 28]), (len(frames), 1)), found
-    )
+    points = np.random.default_rng(0).normal(size=(len(frames), 68, 3)).astype(np.float32)
+    return Mesh(points + place, found, np.zeros(len(frames), np.float32))
 
 
 def heard(spoken, ridge):
@@ -155,7 +154,7 @@ class Lse:
 
 def test_lse_hears_the_sound_of_frames_in_a_row(actor, tmp_path, monkeypatch):
     listener = Lse(monkeypatch, tmp_path)
-    monkeypatch.setattr(scores, "detected", everywhere)
+    monkeypatch.setattr(scores.landmarks, "detect", everywhere)
     frames = actor.person.frames[40:43]
     found = scores.score_pictures(actor.person, np.array([40, 41, 42]), frames)
     assert (found["LSE-C"], found["LSE-D"]) == (5, 7)
@@ -177,7 +176,7 @@ def test_a_recording_is_rendered_only_for_syncnet(actor, tmp_path, monkeypatch):
     without = scores.score_recording(actor, plan)
     assert "syncnet" in without["LSE-C"].reason
     listener = Lse(monkeypatch, tmp_path)
-    monkeypatch.setattr(scores, "detected", everywhere)
+    monkeypatch.setattr(scores.landmarks, "detect", everywhere)
     frames = np.stack(list(actor.avatar.render(plan.landmarks, plan.poses)))
     assert scores.score_recording(actor, plan, frames)["LSE-D"] == 7
     assert listener.seen == [(10, 10 * 640, 10)]

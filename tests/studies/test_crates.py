@@ -12,6 +12,7 @@ from geneface_kit_figures.tables import read_table
 from geneface_kit import runs
 from geneface_kit.evaluation import scores, tables
 from geneface_kit.evaluation.stage import held_out
+from geneface_kit.person.landmarks import Mesh
 from geneface_kit.runs.record import SCHEMA, named_run
 from notebooks.studies.crates import crate
 from notebooks.studies.crates.__main__ import main
@@ -24,7 +25,7 @@ def home(tmp_path, monkeypatch):
     """A project whose evaluation of a pretend person is finished."""
     monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
     monkeypatch.setattr(crate.person_stage, "load", lambda folder: acting.person(folder))
-    monkeypatch.setattr(scores, "detected", detected)
+    monkeypatch.setattr(scores.landmarks, "detect", detect)
     monkeypatch.setenv("GENEFACE_KIT_NETWORKS", str(tmp_path / "none"))
     a_run(tmp_path, "person", {"tracks.npz": b"tracks", "person.json": b'{"name": "pretend"}'})
     evaluation = a_run(tmp_path, "evaluation", {}, parents=("person",))
@@ -39,10 +40,10 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def detected(frames):
+def detect(frames):
     place = frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None]
-    points = np.random.default_rng(0).normal(size=(len(frames), 68, 2)).astype(np.float32) + place
-    return scores.Detected(points, points[:, :2].reshape(-1, 4), np.ones(len(frames), bool))
+    points = np.random.default_rng(0).normal(size=(len(frames), 68, 3)).astype(np.float32) + place
+    return Mesh(points, np.ones(len(frames), bool), np.zeros(len(frames), np.float32))
 
 
 def a_run(root, stage, files, parents=()):

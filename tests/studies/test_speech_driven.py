@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geneface_kit.evaluation.scores import Detected
+from geneface_kit.person.landmarks import Mesh
 from notebooks.studies import speech_driven
 from notebooks.studies.speech_driven import Seen, intervals, seen_of
 
@@ -52,7 +52,7 @@ def test_frames_without_a_face_are_left_out_of_both(tmp_path, monkeypatch):
     once for each frame before."""
     truth = np.full((4, 64, 64, 3), 100, np.uint8)
     person = SimpleNamespace(frames=truth, labels=np.ones((4, 64, 64)), size=64)
-    points = np.random.default_rng(0).uniform(10, 50, (4, 68, 2))
+    points = np.random.default_rng(0).uniform(10, 50, (4, 68, 3))
     monkeypatch.setattr(speech_driven.person_stage, "load", lambda folder: person)
     monkeypatch.setattr(speech_driven, "held_out", lambda person, n: np.arange(4))
     runs = []
@@ -65,10 +65,10 @@ def test_frames_without_a_face_are_left_out_of_both(tmp_path, monkeypatch):
     def detect(frames):
         wrong = frames[0, 0, 0, 0] == 151
         found = np.array([True, not wrong, True, True])
-        shift = wrong * np.arange(4)[:, None, None] * np.array([3, 4])
-        return Detected(points + shift, np.zeros((4, 4)), found)
+        shift = wrong * np.arange(4)[:, None, None] * np.array([3, 4, 0])
+        return Mesh(points + shift, found, np.zeros(4))
 
-    monkeypatch.setattr(speech_driven, "detected", detect)
+    monkeypatch.setattr(speech_driven.landmarks, "detect", detect)
     one, other = seen_of(runs, 4)
     assert len(one.lips) == len(other.lips) == 3 and (one.lips == 0).all()
     assert other.lips == pytest.approx([0, 80, 120])  # 0, 10 and 15 of 64 pixels, of 512
