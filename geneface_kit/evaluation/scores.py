@@ -145,9 +145,8 @@ def _lse(frames: Frames | None, audio: syncnet.Sound, faces: Mesh | None, gap: s
         if not gap and not faces.found.all():
             gap = "SyncNet needs a face in every frame"
         measured = NotMeasured(gap) if gap else syncnet.lse(frames, audio, _boxes(faces))
-    if isinstance(measured, NotMeasured):
-        return {"LSE-C": measured, "LSE-D": measured}
-    return {"LSE-C": measured.confidence, "LSE-D": measured.distance}
+    both = (measured, measured) if isinstance(measured, NotMeasured) else measured
+    return dict(zip(("LSE-C", "LSE-D"), both, strict=True))
 
 
 def _boxes(faces: Mesh) -> Float[np.ndarray, "t 4"]:

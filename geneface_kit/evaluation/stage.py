@@ -127,9 +127,8 @@ def held_out(person: Person, n_frames: int) -> Chosen:
     every = np.arange(person.n_train, len(person.landmarks))
     if not len(every):
         raise ValueError(f"{person.name} has no held-out frames: prepare a longer clip")
-    if not n_frames or n_frames >= len(every):
-        return every
-    return every[np.linspace(0, len(every) - 1, n_frames).round().astype(int)]
+    n = min(n_frames or len(every), len(every))
+    return every[np.linspace(0, len(every) - 1, n).round().astype(int)]
 
 
 def landmark_driven(actor: Actor, chosen: Chosen) -> Frames:

@@ -5,7 +5,6 @@ features and scores follow the published code's facts and are tested without it.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,6 +29,7 @@ Pictures = UInt8[np.ndarray, "t h w 3"]
 Sound = Float[np.ndarray, " n"]
 Boxes = Float[np.ndarray, "t 4"]
 Faces, Heard = Float[Tensor, "n 3 5 h w"], Float[Tensor, "n 1 13 20"]
+Lse = tuple[float, float]  # LSE-C, LSE-D
 SAMPLE_RATE = 16_000
 FRAME = 400  # samples of one window: 25 ms, not tapered
 STEP = 160
@@ -39,14 +39,6 @@ N_CEPSTRA = 13
 LIFTER = 22
 EMPHASIS = 0.97
 FULL_SCALE = 32_768  # sound is read as 16-bit numbers
-
-
-class Lse(NamedTuple):
-    """SyncNet's verdict on a stretch of video."""
-
-    confidence: float  # LSE-C, higher is better
-    distance: float  # LSE-D, lower is better
-    offset: int  # frames by which the sound comes early where both agree best
 
 
 class SyncNet(nn.Module):
@@ -103,7 +95,7 @@ def load(path: Path) -> SyncNet:
 
 @measured_with("syncnet")
 def lse(path: Path, frames: Frames, audio: Sound, boxes: Boxes) -> Lse | NotMeasured:
-    """How well a mouth follows a sound, by the published evaluation of SyncNet.
+    """How well a mouth follows a sound, by the published evaluation of SyncNet, see `scores`.
 
     frames: consecutive, 25 a second. audio: 16 kHz, from the first frame on. boxes: of the face.
     Differs from the published evaluation: the box is that of mediapipe's face mesh, not of S3FD,
@@ -118,10 +110,11 @@ def lse(path: Path, frames: Frames, audio: Sound, boxes: Boxes) -> Lse | NotMeas
 
 @torch.no_grad()
 def scores(model: nn.Module, faces: Faces, sound: Heard) -> Lse:
-    """Distances of each face window to the sounds around it, averaged over windows.
+    """LSE-C, higher is better, and LSE-D, lower is better.
 
-    The best of the 31 shifts gives LSE-D; LSE-C is the median over shifts less that. Shifts past
-    the ends meet zeros, as published.
+    Of the distances of each face window to the sounds around it, averaged over windows, that of the
+    best of the 31 shifts is LSE-D; LSE-C is the median over shifts less that. Shifts past the ends
+    meet zeros, as published.
     """
     batches = range(0, len(faces), WINDOW)
     seen = torch.cat([model.face(faces[start : start + WINDOW]) for start in batches])
@@ -129,8 +122,7 @@ def scores(model: nn.Module, faces: Faces, sound: Heard) -> Lse:
     padded = nn.functional.pad(heard, (0, 0, SHIFT, SHIFT))
     near = padded.unfold(0, 2 * SHIFT + 1, 1).transpose(1, 2)  # (n, shifts, 1024)
     means = nn.functional.pairwise_distance(seen[:, None], near).mean(dim=0)
-    best = int(means.argmin())
-    return Lse(float(means.median() - means[best]), float(means[best]), SHIFT - best)
+    return float(means.median() - means.min()), float(means.min())
 
 
 def windows(pictures: Pictures, cepstra: Float[np.ndarray, "s 13"], n: int) -> tuple[Faces, Heard]:
