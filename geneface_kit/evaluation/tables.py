@@ -18,8 +18,6 @@ METRICS = {row["metric"]: row for row in read_rows(Path(__file__).with_name("met
 unit: "" for a pure number. better: "higher", "lower", or "" where neither is. text: definition,
 scale and alignment in one line.
 """
-
-
 COLUMNS = (
     *("table", "person", "protocol", "method", "metric", "value", "unit", "n_frames"),
     *("runs", "seed", "profile", "data_kind", "reason"),
