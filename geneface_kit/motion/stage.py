@@ -5,7 +5,6 @@ displacements from a speaker's mean landmarks; `adaptation` makes them this pers
 expert is trained first, then the generator; both are scored on speakers held out.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from geneface_kit.person.speech.encoders import weight_files
 from geneface_kit.runs import Run
 from geneface_kit.runs.files import named
 from geneface_kit.runs.ranges import Count, Natural, NotNegative, Positive, Range
-from geneface_kit.runs.training import MaybeFabric, Task, fabric_of, fit, warmed_up
+from geneface_kit.runs.training import Task, fit, warmed_up
 from geneface_kit.runs.weights import read_metadata
 
 __all__ = ["Motion", "MotionConfig", "inputs", "load", "make"]
@@ -51,7 +50,6 @@ class MotionConfig(VAESizes):
     sync_weight: NotNegative = 0.01  # of the sync expert's loss (code)
     sync_below: NotNegative = 0.75  # validation sync loss that switches the sync loss on (code)
     mouth_weight: NotNegative = 6.0  # of lips and lower jaw in the errors; ours, 1 in the code
-    devices: Count = 1  # of this machine that train together; ours
     held_out: Natural = 2  # every n-th speaker validates, 0 none; ours (the code splits clips)
     amplitude: NotNegative = 0.0  # factor on the motion; 0 measures it on held-out speakers; ours
 
@@ -62,7 +60,8 @@ def inputs(
     """The files this stage reads: the shipped weights, or the corpus' videos and its encoder's
     weights. Raises: ValueError for a corpus or numbers that the training could not use."""
     if config.weights == "train":
-        check(sync, config)
+        if config.held_out == 1:
+            raise ValueError("motion.held_out=1 leaves no speaker to train on: set 0, 2 or more")
         return corpus.clip_files(corpus_config.folder) | weight_files(corpus_config.encoder)
     reads = read_metadata(SHIPPED / MOTION, kind="motion")["encoder"]
     if reads != corpus_config.encoder:
@@ -92,64 +91,30 @@ def train(
     """Trains the sync expert, then the generator, into a run's folder.
 
     Returns what is to be recorded: their measures on the held-out speakers, and who these are.
-    With `motion.devices` above 1 as many processes train them, each its share of the same batches.
-    Cut off, the same call goes on, with the same or another number of devices. Not yet run on CUDA.
-    Raises: ValueError with the words of a process that failed.
+    Cut off, the same call goes on.
     """
-    n_devices = config.devices
-    source = data.folder if n_devices > 1 and data.folder else data
-    try:
-        given = {"speakers": speakers, "sync": sync, "config": config}
-        work = functools.partial(_train, run=run, data=source, **given)  # Fabric takes no dataclass
-        return fabric_of(n_devices).launch(work)
-    except torch.multiprocessing.ProcessRaisedException as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ValueError(f"one of {n_devices} training processes failed: {reason}") from error
-
-
-def check(sync: SyncConfig, config: MotionConfig) -> None:
-    """Raises ValueError for numbers that cannot go together."""
-    for name, size in {"motion.batch": config.batch, "sync.pairs": sync.pairs}.items():
-        if size % config.devices:
-            raise ValueError(
-                f"motion.devices={config.devices} cannot share {name}={size}: choose numbers that "
-                "divide"
-            )
-    if config.held_out == 1:
-        raise ValueError("motion.held_out=1 leaves no speaker to train on: set 0, 2 or more")
-
-
-def _train(
-    fabric: MaybeFabric,
-    run: Run,
-    data: Path | corpus.Corpus,
-    speakers: CorpusConfig,
-    sync: SyncConfig,
-    config: MotionConfig,
-) -> dict[str, object]:
-    """One process' part of the training; the first one writes the weights."""
-    opened = corpus.open_corpus(data) if isinstance(data, Path) else data
-    motions = corpus.displacements(opened.utterances, speakers)
+    motions = corpus.displacements(data.utterances, speakers)
     every, generator = config.held_out, run.generator("train")
-    held_out = opened.speakers[every - 1 :: every] if every else []
-    parts = by_speaker(opened.utterances, motions, held_out)
+    held_out = data.speakers[every - 1 :: every] if every else []
+    parts = by_speaker(data.utterances, motions, held_out)
     heard = parts[0][0]  # only what trains
     channels, statistics = heard[0].speech.features.shape[1], corpus.feature_statistics(heard)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         vae = MotionVAE(channels, config)
         expert = SyncExpert(channels, width=sync.width, dropout=sync.dropout)
         for network in (vae, expert):
             network.standardise.take(*statistics)
-        task = SyncTask(expert, *parts, sync, fabric)
+            network.to(device)
+        task = SyncTask(expert, *parts, sync)
         scores = _fit(task, run.folder, "sync", sync.steps, generator, "sync_")
         expert.eval().requires_grad_(False)
-        task = MotionTask(vae, expert, *parts, config, sync.pairs, fabric)
+        task = MotionTask(vae, expert, *parts, config, sync.pairs)
         scores |= _fit(task, run.folder, "motion", config.steps, generator)
     ratio = scores.get("variance_ratio", 1.0)
     vae.amplitude.fill_(config.amplitude or min(LARGEST_AMPLITUDE, max(1.0, ratio**-0.5)))
-    if fabric.global_rank == 0:
-        save(run.folder, Motion(vae, expert, speakers.encoder, speakers.unit), run.id)
+    save(run.folder, Motion(vae, expert, speakers.encoder, speakers.unit), run.id)
     return scores | {"amplitude": float(vae.amplitude), "held_out_speakers": held_out}
 
 
@@ -166,7 +131,7 @@ class MotionTask(Task):
     """Trains a generator: reconstruction, continuity, KL and, once it makes sense, sync.
 
     expert: the frozen sync expert, None without the sync loss; n_windows: what it looks at in a
-    step. Several processes share the pieces of a batch.
+    step.
     """
 
     kept = ("sync_on",)
@@ -179,15 +144,12 @@ class MotionTask(Task):
         held_out: Part,
         config: MotionConfig,
         n_windows: int,
-        fabric: MaybeFabric = None,
     ) -> None:
         self.vae, self.expert, self.config, self.n_windows = vae, expert, config, n_windows
         self.part, self.held_out = part, held_out
         self.modules = {"motion": vae}
         self.adam = torch.optim.Adam(vae.parameters(), lr=config.lr)
         self.optimizers = {"motion": self.adam}
-        self.fabric = fabric or fabric_of()
-        self.network, self.optimizer = self.fabric.setup(vae, self.adam)
         self.sync_on = False
         points = torch.ones(68)
         points[4:13] = points[LIPS] = config.mouth_weight  # lower jaw and lips
@@ -201,7 +163,7 @@ class MotionTask(Task):
         sizes = {"size": config.batch, "frames": config.frames}
         losses = self.losses(corpus.draw_batch(*self.part, **sizes, generator=generator), generator)
         total = sum(self.weights()[name] * loss for name, loss in losses.items())
-        self.update(self.network, self.optimizer, total)
+        self.update(self.vae, self.adam, total)
         return {name: loss.item() for name, loss in losses.items()} | {"total": total.item()}
 
     def weights(self) -> dict[str, float]:
@@ -211,15 +173,14 @@ class MotionTask(Task):
         return weights | {"sync": config.sync_weight if self.sync_on else 0.0}
 
     def losses(self, batch: Sequences, generator: torch.Generator) -> dict[str, Tensor]:
-        """Every loss whose weight is not 0, unweighted, over this process' share of the batch."""
-        active, device = self.weights(), self.fabric.device
+        """Every loss whose weight is not 0, unweighted."""
+        active, device = self.weights(), next(self.vae.parameters()).device
         n_pieces, n_latents = len(batch.mask), batch.mask.shape[1] // STRIDE
         noise = torch.randn((n_pieces, self.vae.latent, n_latents), generator=generator)
-        noise = self.share(noise).to(device)
-        batch = Sequences(*(self.share(one).to(device) for one in vars(batch).values()))
+        batch = Sequences(*(one.to(device) for one in vars(batch).values()))
         slow_mask = batch.mask[:, None, ::STRIDE].float()
-        inputs = (batch.speech, batch.f0, batch.motion, batch.mask, noise)
-        predicted, z, mean, log_std, prior = self.network(*inputs)
+        inputs = (batch.speech, batch.f0, batch.motion, batch.mask, noise.to(device))
+        predicted, z, mean, log_std, prior = self.vae(*inputs)
         compared = (predicted, batch.motion, batch.mask, self.weight.to(device))
         losses = {"mse": reconstruction_loss(*compared)}
         if active["continuity"]:

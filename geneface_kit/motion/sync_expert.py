@@ -20,7 +20,7 @@ from geneface_kit.person.corpus import Sequences, Track, Utterance, draw_batch
 from geneface_kit.person.mouth import LIPS
 from geneface_kit.person.speech import Speech
 from geneface_kit.runs.ranges import Count, Positive, Range, Share
-from geneface_kit.runs.training import MaybeFabric, Task, fabric_of
+from geneface_kit.runs.training import Task
 
 Part = tuple[Sequence[Utterance], Sequence[Track]]  # utterances and their motions in network units
 Moved = Float[Tensor, "_ 204"]
@@ -197,33 +197,23 @@ def lips(motion: Float[Tensor, "b t 204"]) -> Float[Tensor, "b t 60"]:
 
 
 class SyncTask(Task):
-    """Trains the sync expert on pairs of random pieces, which several processes share; held_out may
-    be empty."""
+    """Trains the sync expert on pairs of random pieces; held_out may be empty."""
 
-    def __init__(
-        self,
-        expert: SyncExpert,
-        train: Part,
-        held_out: Part,
-        config: SyncConfig,
-        fabric: MaybeFabric = None,
-    ) -> None:
+    def __init__(self, expert: SyncExpert, train: Part, held_out: Part, config: SyncConfig) -> None:
         self.expert, self.config = expert, config
         self.train, self.held_out = train, held_out
         self.modules = {"sync": expert}
         self.adam = torch.optim.Adam(expert.parameters(), lr=config.lr)
         self.optimizers = {"sync": self.adam}
-        self.fabric = fabric or fabric_of()
-        self.network, self.optimizer = self.fabric.setup(expert, self.adam)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         """One update; the learning rate falls to 0 along a cosine."""
         phase = math.pi * index / self.config.steps
         self.adam.param_groups[0]["lr"] = self.config.lr * 0.5 * (1 + math.cos(phase))
-        pairs = Pairs(*map(self.share, self._pairs(self.train, generator)))
-        cosine = self.network(pairs.speech, pairs.mouth)
+        pairs = self._pairs(self.train, generator)
+        cosine = self.expert(pairs.speech, pairs.mouth)
         loss = sync_expert_loss(cosine, pairs.label)
-        self.update(self.network, self.optimizer, loss)
+        self.update(self.expert, self.adam, loss)
         return {"loss": loss.item(), "accuracy": _accuracy(cosine, pairs)}
 
     def validate(self, index: int) -> dict[str, float]:
@@ -238,7 +228,8 @@ class SyncTask(Task):
     def _pairs(self, part: Part, generator: torch.Generator) -> Pairs:
         batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
         pairs = draw_pairs(batch, self.config.pairs, generator)
-        return Pairs(*(values.to(self.fabric.device) for values in pairs))
+        device = next(self.expert.parameters()).device
+        return Pairs(*(values.to(device) for values in pairs))
 
 
 def _accuracy(cosine: Tensor, pairs: Pairs) -> float:

@@ -1,6 +1,6 @@
-"""Training: one loop trains every task, in one process or several, and goes on where it was cut.
+"""Training: one loop trains every task, and goes on where it was cut.
 
-A task in; weights, a history and an exact restart out. Several processes are Lightning Fabric's.
+A task in; weights, a history and an exact restart out.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, TypeVar
 
 import pandas as pd
 import torch
@@ -22,17 +21,11 @@ from geneface_kit.runs.files import Facts, readable
 from geneface_kit.runs.record import handled
 from geneface_kit.runs.weights import load_nested, save_nested
 
-if TYPE_CHECKING:
-    import lightning_fabric
-
 log = logging.getLogger(__name__)
 
 ROWS = 200  # about how many rows a history keeps; losses between two rows are averaged
 CHECKPOINT_S = 30.0  # of work, after which a checkpoint is written (ours)
 CLIP = 1.0  # largest norm of a network's gradient (code)
-MaybeFabric = Optional["lightning_fabric.Fabric"]  # noqa: UP045
-"""A Lightning Fabric (`fabric_of`); None is plain torch in this process alone."""
-Value = TypeVar("Value")
 
 
 class Task:
@@ -40,7 +33,6 @@ class Task:
 
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
-    fabric: MaybeFabric = None  # what the step goes through, where several processes may train
     ended: str = ""  # set by `validate` to end the fit early: the reason, in a few words
     kept: tuple[str, ...] = ()
     """Further attributes that a restart must restore: what `save_nested` takes."""
@@ -61,17 +53,10 @@ class Task:
         """Takes back what `state` gave."""
         vars(self).update(state)
 
-    def share(self, batch: Tensor) -> Tensor:
-        """This process' rows of a batch that all processes have drawn."""
-        return batch[self.fabric.global_rank :: self.fabric.world_size] if self.fabric else batch
-
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """One step down the loss, its gradient clipped to norm 1 (code)."""
         optimizer.zero_grad()
-        if self.fabric:
-            self.fabric.backward(loss)
-        else:
-            loss.backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimizer.step()
 
@@ -79,15 +64,6 @@ class Task:
     def networks(self) -> nn.ModuleDict:
         """All its modules as one."""
         return nn.ModuleDict(self.modules)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process is the one that validates and writes."""
-        return self.fabric is None or self.fabric.global_rank == 0
-
-    def of_first(self, value: Value) -> Value:
-        """The first process' value, in every process."""
-        return self.fabric.broadcast(value) if self.fabric else value
 
 
 @dataclass
@@ -125,29 +101,6 @@ class History:
                 pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\r\n")
 
 
-def fabric_of(n_devices: int = 1) -> "lightning_fabric.Fabric":
-    """A Lightning Fabric of CUDA devices when there are any, else of processes on the CPU.
-
-    Networks compute in bfloat16 under autocast on CUDA, in float32 on a CPU. Of several devices
-    gradients are averaged, batch norms take the statistics of their own process' rows.
-    Raises: ValueError when there are fewer CUDA devices.
-    """
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
-
-    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if 0 < n_cuda < n_devices:
-        raise ValueError(f"{n_devices} devices were asked for, this machine has {n_cuda}")
-    # a loss whose weight is 0 leaves a part of the network without a gradient
-    several = DDPStrategy(start_method="spawn", find_unused_parameters=True)
-    return Fabric(
-        accelerator="cuda" if n_cuda else "cpu",
-        devices=n_devices,
-        strategy=several if n_devices > 1 else "auto",
-        precision="bf16-mixed" if n_cuda else "32-true",
-    )
-
-
 def warmed_up(rate: float, index: int, *, warmup: int, decay: int) -> float:
     """The learning rate of update `index`: linear over `warmup` updates up to `rate`, times 0.1
     for every `decay` updates (code).
@@ -171,8 +124,6 @@ def fit(
     folder: receives what `History.save` writes and, until the run ends, a checkpoint, new every
     CHECKPOINT_S. generator: the source of every draw; its state and that of torch's global one
     (dropout) are kept there: a killed and resumed fit gives the numbers of an uninterrupted one.
-    Of several processes of a task's `fabric` every one calls this with the same task and generator;
-    the first one validates and writes, and its weights are everyone's.
     A file named `stop` in the folder ends the fit early and cleanly, and so does a task that sets
     `ended`; Ctrl-C or SIGTERM saves and raises.
     Raises: ValueError when a loss or a weight is no finite number; the last checkpoint stays.
@@ -186,16 +137,16 @@ def fit(
             log.info("%s: resuming at step %d of %d", name, start, steps)
         except ValueError as error:  # of the file, before anything is taken from it
             log.warning("%s: it starts anew: %s", name, error)
-    indices, saved = range(start, steps), time.perf_counter()
+    saved = time.perf_counter()
     with _signals() as signals:
-        for index in live.progress(indices, f"training {name}") if task.is_first else indices:
+        for index in live.progress(range(start, steps), f"training {name}"):
             networks.train()
             done, since = index + 1, time.perf_counter()
             losses = task.step(index, generator)
             wrong = [f"its {key} is {one}" for key, one in losses.items() if not isfinite(one)]
             _refuse(wrong, checkpoint, name, done)
             history.add(losses, time.perf_counter() - since)
-            stop, interrupted = task.of_first(((folder / "stop").exists(), bool(signals)))
+            stop = (folder / "stop").exists()
             ends = stop or done == steps
             looks = bool(validate_every) and (ends or done % validate_every == 0)
             if ends or looks or done % row_every == 0:
@@ -207,17 +158,14 @@ def fit(
                 reason = task.ended or "on request"
                 log.warning("%s: stopped after %d of %d steps, %s", name, done, steps, reason)
                 break
-            if interrupted or time.perf_counter() - saved >= CHECKPOINT_S:
+            if signals or time.perf_counter() - saved >= CHECKPOINT_S:
                 _save_checkpoint(checkpoint, task, generator, history, done)
                 saved = time.perf_counter()
-            if interrupted:
+            if signals:
                 raise KeyboardInterrupt
     networks.eval()
     _save_checkpoint(checkpoint, task, generator, history, steps)
-    if task.is_first:
-        history.save(folder, name)
-    # the averages of batch norms are each process' own
-    networks.load_state_dict(task.of_first(networks.state_dict()))
+    history.save(folder, name)
     return history
 
 
@@ -237,24 +185,16 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _validate(task: Task, index: int) -> dict[str, float]:
-    """The first process' measures, and what it changed in its task, in every process."""
-    measures: dict[str, float] = {}
-    if task.is_first:
-        task.networks.eval()
-        with torch.no_grad():
-            measures = {key: float(value) for key, value in task.validate(index).items()}
-        task.networks.train()
-    measures, state, task.ended = task.of_first((measures, task.state(), task.ended))
-    if not task.is_first:
-        task.load_state(state)
+    task.networks.eval()
+    with torch.no_grad():
+        measures = {key: float(value) for key, value in task.validate(index).items()}
+    task.networks.train()
     return measures
 
 
 def _save_checkpoint(
     path: Path, task: Task, generator: torch.Generator, history: History, step: int
 ) -> None:
-    if not task.is_first:
-        return
     weights = task.networks.state_dict()
     wrong = [f"{key} is not finite" for key, value in weights.items() if not value.isfinite().all()]
     _refuse(wrong, path, path.stem.removesuffix("_checkpoint"), step)

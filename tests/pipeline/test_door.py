@@ -99,7 +99,7 @@ def test_the_sentence_names_setting_range_and_value():
         ("person.encoder=mel,corpus.encoder=mel", "set motion.weights=train"),
         ("adaptation.pitch=true", "adaptation.pitch needs motion.pitch=true"),
         ("person.sound=beside", "person.sound=beside needs demo.wav beside"),
-        ("motion.weights=train,motion.devices=3", "motion.devices=3 cannot share motion.batch=8"),
+        ("motion.weights=train,motion.held_out=1", "motion.held_out=1 leaves no speaker"),
     ],
 )
 def test_what_does_not_go_together_or_is_not_there_is_refused(

@@ -69,7 +69,7 @@ class RegressorTask(MotionTask):
     def losses(self, batch: Sequences, generator: torch.Generator) -> dict[str, Tensor]:
         """Every loss whose weight is not 0, unweighted."""
         active = self.weights()
-        predicted = self.network(batch.speech, batch.f0, batch.mask)
+        predicted = self.vae(batch.speech, batch.f0, batch.mask)
         compared = (predicted, batch.motion, batch.mask, self.weight)
         losses = {"mse": reconstruction_loss(*compared)}
         if active["continuity"]:
