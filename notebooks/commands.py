@@ -19,6 +19,8 @@ from geneface_kit.pipeline.options import (
 Study = TypeVar("Study")
 STUDIES = "notebooks.studies"
 PROGRAMS = {
+    "persons": ("notebooks.kept", "List the persons that are here or known."),
+    "runs": ("notebooks.kept", "List, show, compare or remove runs."),
     "corpus": (f"{STUDIES}.ray_corpus", "Read talking videos into training data."),
     "ray-corpus": (f"{STUDIES}.ray_corpus", "The same by Ray, on a cluster."),
     "notebooks": ("notebooks", "Execute the notebooks and keep their outputs."),
@@ -40,6 +42,7 @@ PROGRAMS = {
 Persons = Annotated[list[str], argument("PERSON", "the demo (default), clips' names or paths")]
 Videos = Annotated[str, argument("FOLDER", "videos, a sub-folder a speaker or named SPEAKER_clip1")]
 To = Annotated[Path | None, typer.Option(metavar="FOLDER", help="where the results are written")]
+RunName = Annotated[str, argument("RUN", "its id, see `runs list`, or its folder")]
 Seeds = Annotated[str, typer.Option(metavar="0,1,2", help="one run for each")]
 Methods = Annotated[
     str, typer.Option(metavar="full,lle", help="one run for each", **one_of("method", METHODS))
@@ -77,6 +80,7 @@ def _called(name: str) -> Callable[[list[str]], int]:
 def run(name: str, told: list[str]) -> int:
     """Runs a command with its own arguments; the exit status."""
     program = importlib.import_module(f"{PROGRAMS[name][0]}.__main__").main
-    if len(program.registered_commands) == 1:  # such a program does not name its command
+    known = [*program.registered_commands, *program.registered_groups]
+    if len(known) == 1:  # such a program does not name its command
         return program(told, called=f"geneface-kit {name}")
     return program([name, *told], called="geneface-kit")

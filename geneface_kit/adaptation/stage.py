@@ -12,7 +12,7 @@ import torch
 
 from geneface_kit.adaptation import training
 from geneface_kit.adaptation.domains import VOICES, foreign_speech, hears_shipped, told_apart
-from geneface_kit.adaptation.postnet import load
+from geneface_kit.adaptation.postnet import load as load  # as every stage has it
 from geneface_kit.adaptation.training import AdaptationConfig, AdaptationTask
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.motion import stage as motion
@@ -23,8 +23,6 @@ from geneface_kit.runs import Run
 from geneface_kit.runs.files import named
 from geneface_kit.runs.training import fit
 from geneface_kit.runs.weights import save_weights
-
-__all__ = ["AdaptationConfig", "inputs", "load", "make"]
 
 log = logging.getLogger(__name__)
 

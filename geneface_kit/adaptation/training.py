@@ -285,10 +285,9 @@ def _parted(foreign: Sequence[Speech]) -> dict[str, list[Speech]]:
 
 def _at_most(seconds: float, speeches: Sequence[Speech]) -> list[Speech]:
     """Every k-th recording, with the least k for which they last no longer; one at least."""
-    every, lengths = 1, [len(speech) / 2 / FPS for speech in speeches]
-    while sum(lengths[::every]) > seconds and every < len(lengths):
-        every += 1
-    return list(speeches[::every])
+    lengths = [len(speech) / 2 / FPS for speech in speeches]
+    fits = (k for k in range(1, len(lengths)) if sum(lengths[::k]) <= seconds)
+    return list(speeches[:: next(fits, len(lengths))])
 
 
 def opening_of(motion: Float[Tensor, "t 204"]) -> Float[np.ndarray, " t"]:

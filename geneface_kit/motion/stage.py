@@ -29,8 +29,6 @@ from geneface_kit.runs.ranges import Count, Natural, NotNegative, Positive, Rang
 from geneface_kit.runs.training import Task, fit, warmed_up
 from geneface_kit.runs.weights import read_metadata
 
-__all__ = ["Motion", "MotionConfig", "inputs", "load", "make"]
-
 LARGEST_AMPLITUDE = 2.0  # no factor on the motion beyond this (ours)
 
 

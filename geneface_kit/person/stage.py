@@ -68,8 +68,8 @@ def inputs(subject: str, config: PersonConfig) -> dict[str, Path]:
 def name_of(subject: str) -> str:
     """What a person is called, by whatever path or name its clip or folder is meant."""
     with contextlib.suppress(FileNotFoundError):
-        return _called(find(subject))
-    return _called(Path(subject))
+        return called(find(subject))
+    return called(Path(subject))
 
 
 def find(name: str) -> Path:
@@ -90,16 +90,16 @@ def find(name: str) -> Path:
         if not clips_of(given):
             raise ValueError(f"{given} holds no video; put the clips of one person into it")
         return given
-    alike = [path for path in here() if name.lower() in (path.name.lower(), _called(path).lower())]
+    alike = [path for path in here() if name.lower() in (path.name.lower(), called(path).lower())]
     if alike:
         nearest = (path for path in alike if path.parent == alike[0].parent)
-        return min(nearest, key=lambda path: name not in (path.name, _called(path)))
+        return min(nearest, key=lambda path: name not in (path.name, called(path)))
     entry = known.KNOWN.get(name)
     if entry and entry.address and "GENEFACE_KIT_OFFLINE" not in os.environ:
         return known.fetch(name, _folders()[0])
     if name in demo.NAMES:
         return demo.clip_path(name)
-    hint = meant(name, {*map(_called, here()), *known.KNOWN, *demo.NAMES} - {name})
+    hint = meant(name, {*map(called, here()), *known.KNOWN, *demo.NAMES} - {name})
     published = f" (published by {entry.source})" if entry else ""
     raise FileNotFoundError(
         f"no video of person {name!r}: {hint}put it at data/persons/{given.stem}.mp4 in the "
@@ -118,20 +118,8 @@ def here() -> Iterator[Path]:
         yield from (one for one in paths if one.is_dir() and one not in places and clips_of(one))
 
 
-def listed() -> Iterator[str]:
-    """A line for each person that is here or known: name, where it is, consent or terms."""
-    found = {name: demo.clip_path(name) for name in demo.NAMES}
-    found |= {_called(path): path for path in [*here()][::-1]}
-    for name, source in found.items():
-        consent = " ".join(consent_beside(source).values())
-        yield f"{name}: {source}; consent: {consent or 'no statement'}"
-    for name, person in known.KNOWN.items():
-        if name not in found:
-            where = "fetched when it is used" if person.address else "to be fetched by hand"
-            yield f"{name}: {where}; {person.source}; terms: {person.terms}"
-
-
-def _called(source: Path) -> str:
+def called(source: Path) -> str:
+    """The name of the person of a clip or a folder."""
     return source.resolve().name if source.is_dir() else source.stem
 
 

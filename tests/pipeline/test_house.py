@@ -24,7 +24,7 @@ MODULES = {
     ): path
     for path in sorted(FOLDER.rglob("*.py"))
 }
-MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 15_738, 120, 12, 350, 40
+MOST_LINES, MOST_FILES, MOST_NAMES, LONGEST, SHORTEST = 15_000, 120, 12, 350, 40
 """Lines should become 15,000. What is there is run by stages; fewer of them need fewer features."""
 
 

@@ -1,10 +1,12 @@
 """Kept runs, persons and settings: what there is, is told; what stands on a run, is named."""
 
 import pytest
+import typer
 from acting import a_run
+from filelock import FileLock
 
 from geneface_kit.person import demo
-from geneface_kit.pipeline import commands, settings
+from geneface_kit.pipeline import settings
 from geneface_kit.pipeline.commands import main
 from geneface_kit.pipeline.require import locate
 
@@ -71,10 +73,10 @@ def test_a_run_is_removed_only_when_that_was_wanted_and_what_stands_on_it_is_nam
     home, capsys, monkeypatch
 ):
     folder, told = home / "ada" / "person-smoke-1", ["runs", "rm", "person-ada-smoke-1"]
-    monkeypatch.setattr(commands.typer, "confirm", lambda question: False)
+    monkeypatch.setattr(typer, "confirm", lambda question: False)
     assert main([*told, "--out", str(home)]) == 0 and folder.is_dir()
     assert "nerf-ada-smoke-1 stands on it" in capsys.readouterr().out
-    with commands.FileLock(f"{folder}.lock"):
+    with FileLock(f"{folder}.lock"):
         assert main([*told, "--yes", "--out", str(home)]) == 2 and folder.is_dir()
     assert "is being made" in capsys.readouterr().err
     assert main([*told, "--yes", "--out", str(home)]) == 0 and not folder.exists()

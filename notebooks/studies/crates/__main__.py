@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from geneface_kit.pipeline.commands import RunName
 from geneface_kit.pipeline.options import CommandLine, Out
 from geneface_kit.runs.record import named_run
+from notebooks.commands import RunName
 
 
 def export(
