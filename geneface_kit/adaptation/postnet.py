@@ -143,8 +143,7 @@ def project_onto_neighbours(
     gram = edges @ edges.transpose(1, 2)
     trace = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     gram = gram + (ridge * trace + 1e-12) * torch.eye(neighbours - 1, dtype=gram.dtype)
-    wanted = edges @ (frames - base)[:, :, None]
-    weights = torch.linalg.lstsq(gram, wanted).solution  # (t, k - 1, 1)
+    weights = torch.linalg.lstsq(gram, edges @ (frames - base)[:, :, None]).solution
     projected = base + (weights * edges).sum(1)
     return share * projected + (1 - share) * frames
 

@@ -82,9 +82,10 @@ def plan(
     adapted = np.asarray(actor.adaptation.apply(displacements, speech), np.float32)
     if config.lle_share:  # each face moves towards the person's nearest tracked ones
         pairs = (adapted, person.landmarks[person.trains])
-        flat, own = (torch.from_numpy(np.array(one)).flatten(1) for one in pairs)
+        # float64: in float32 the addresses of arrays decide the last digits
+        flat, own = (torch.from_numpy(np.array(one)).double().flatten(1) for one in pairs)
         pulled = project_onto_neighbours(flat, own, share=config.lle_share, ridge=1e-3)
-        adapted = pulled.unflatten(1, (68, 3)).numpy()
+        adapted = pulled.float().unflatten(1, (68, 3)).numpy()
     silent = silent_frames(loud := loudness(audio))
     torso_shifts = None if actor.avatar is None else actor.avatar.torso_shifts
     return Plan(
