@@ -21,9 +21,7 @@ Colours = Float[Tensor, "r 3"]
 NETWORKS = {"lpips": "vgg16", "vgg-hed": "vgg_hed"}
 WINDOW = 7  # edge of the windows whose structure is compared, pixels (Wang et al. 2004, uniform)
 C1, C2 = 0.01**2, 0.03**2  # constants of SSIM for pictures in [0, 1] (Wang et al. 2004)
-ADAM = {"betas": (0.9, 0.99), "eps": 1e-8, "fused": True}
-"""How all of them are made small. With 1e-15, as in the official code, rows of tables that rays
-hardly touch go a whole step each time, and 16,000 updates lose the head."""
+ADAM = {"betas": (0.9, 0.99), "eps": 1e-15, "fused": True}  # how all of them are made small
 BLOCKS = 3  # blocks of VGG-16 that are compared; the deeper ones see more than the lips
 
 
