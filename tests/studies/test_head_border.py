@@ -4,10 +4,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import acting
+import cv2
 import numpy as np
 import pytest
 
-from notebooks.studies.head_border import border_quality, rows_of
+from notebooks.studies.head_border import SIZE, border_quality, rows_of
 
 
 def edge(contrast, at=16):
@@ -48,14 +49,21 @@ def test_each_way_has_a_row_and_the_worst_frame_of_the_last_is_shown(tmp_path):
         shown = true.astype(int)
         shown[worst] += np.where(shown[worst] < 128, by, -by)
         render = lambda track, poses, only, torso_shifts: iter(shown[only].astype(np.uint8))  # noqa: E731
-        return SimpleNamespace(driven_by="landmarks", torso_shifts=None, render=render)
+        return SimpleNamespace(driven_by="landmarks", torso_shifts=None, render=render, shown=shown)
 
     dataset = SimpleNamespace(person=person, held_out=lambda n: [40, 42, 43], track=lambda name: 0)
     ways = {"apart": avatar(40, 50), "together": avatar(42, 20)}
-    rows, strip = rows_of("ada", dataset, ways)
+    rows, drawn = rows_of("ada", dataset, ways)
     assert [row["way"] for row in rows] == ["apart", "together"] and rows[0]["n_frames"] == 3
     # a third of all pixels is off by 50, or by 20, of 255 levels
     for row, by in zip(rows, (50, 20), strict=True):
         assert row["border_psnr"] == pytest.approx(-10 * np.log10((by / 255) ** 2 / 3))
-    assert strip.shape == (32, 96, 3) and (strip[:, :32] == true[42]).all()
-    assert (np.abs(strip[:, 64:].astype(int) - true[42]) == 20).all()
+    assert drawn["frames"].tolist() == [42] * 4
+    assert drawn["psnr"] == pytest.approx([120, -20 * np.log10(20 / 255)] * 2)
+    whole = np.stack([true[42], ways["together"].shown[42]])
+    for k, half in ((0, np.s_[:, :]), (2, np.s_[16:, 7:23])):
+        wanted = [
+            cv2.resize(one[half].astype(np.uint8), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            for one in whole
+        ]
+        assert (drawn["pictures"][k : k + 2] == wanted).all()
