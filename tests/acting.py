@@ -117,7 +117,7 @@ class PretendAdapter(Adapter):
     def __init__(self):
         torch.nn.Module.__init__(self)
 
-    def apply(self, displacements, speech):
+    def adapted(self, displacements, speech):
         return np.asarray(displacements)
 
 

@@ -97,7 +97,7 @@ class Adapter(nn.Module):
         return self.postnet(self.amplitude * motion, extra)
 
     @torch.no_grad()
-    def apply(self, displacements: Landmarks, speech: Speech) -> Landmarks:
+    def adapted(self, displacements: Landmarks, speech: Speech) -> Landmarks:
         """This person's canonical landmarks for the generator's displacements; only the pitch
         variant hears the speech (its f0)."""
         flat = torch.from_numpy(np.ascontiguousarray(displacements / self.unit)).float()

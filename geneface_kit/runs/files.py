@@ -197,7 +197,7 @@ def plain(value: object) -> object:
         return value.name
     if hasattr(value, "tolist"):  # of numpy and torch
         return value.tolist()
-    raise TypeError(f"run.json cannot hold a {type(value).__name__}")
+    raise TypeError(f"json cannot hold a {type(value).__name__}")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

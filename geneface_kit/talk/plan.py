@@ -79,7 +79,7 @@ def plan(
     n_frames = len(audio) // SAMPLES
     speech = encode(audio, person.speech.encoder).cut(n_frames)
     displacements = actor.motion.sample(speech, temperature=config.temperature, generator=generator)
-    adapted = np.asarray(actor.adaptation.apply(displacements, speech), np.float32)
+    adapted = np.asarray(actor.adaptation.adapted(displacements, speech), np.float32)
     if config.lle_share:  # each face moves towards the person's nearest tracked ones
         pairs = (adapted, person.landmarks[person.trains])
         # float64: in float32 the addresses of arrays decide the last digits

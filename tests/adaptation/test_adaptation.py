@@ -160,7 +160,7 @@ def test_apply_adds_the_persons_mean():
     mean = np.full((68, 3), 2.0, np.float32)
     ready = Adapter(PostNet(), unit=0.03).eval()
     ready.mean.copy_(torch.from_numpy(mean))
-    moved = ready.apply(np.full((5, 68, 3), 0.1, np.float32), made_up_speech(5, seed=1)[0])
+    moved = ready.adapted(np.full((5, 68, 3), 0.1, np.float32), made_up_speech(5, seed=1)[0])
     np.testing.assert_allclose(moved, 2.1, rtol=1e-6)
 
 
@@ -335,8 +335,8 @@ def test_the_pitch_variant_hears_pitch(tmp_path, stage, monkeypatch):
     adaptation.make(fresh_run(tmp_path), *stage(pitch=True, steps=20))
     ready = adaptation.load(tmp_path)
     speech = made_up_speech(40, seed=1)[0]
-    low = ready.apply(np.zeros((40, 68, 3), np.float32), speech)
-    high = ready.apply(
+    low = ready.adapted(np.zeros((40, 68, 3), np.float32), speech)
+    high = ready.adapted(
         np.zeros((40, 68, 3), np.float32), dataclasses.replace(speech, f0=3 * speech.f0)
     )
     assert low.shape == (40, 68, 3) and np.abs(low - high).max() > 1e-6
@@ -362,7 +362,7 @@ def test_an_own_postnet_is_plugged_in_by_its_import_path(tmp_path, stage):
     changed = not torch.equal(ready.postnet.factors, torch.ones(204))
     assert changed == (run.metrics["best_step"] > 0)
     speech = made_up_speech(5, seed=1)[0]
-    assert ready.apply(np.zeros((5, 68, 3), np.float32), speech).shape == (5, 68, 3)
+    assert ready.adapted(np.zeros((5, 68, 3), np.float32), speech).shape == (5, 68, 3)
 
 
 @pytest.mark.parametrize("path", ["", "nowhere:Net", f"{__name__}:Nothing", f"{__name__}:SIZE"])

@@ -337,7 +337,7 @@ def test_a_recording_and_a_text_exclude_each_other():
 
 def test_neighbours_take_away_what_the_person_never_does(actor):
     class Wry(acting.PretendAdapter):
-        def apply(self, displacements, speech=None):
+        def adapted(self, displacements, speech=None):
             faces = np.array(displacements)
             faces[:, 27:36, 0] += 0.2  # a nose that the person never turns aside
             return faces
