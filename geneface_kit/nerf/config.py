@@ -49,7 +49,6 @@ class HeadConfig:
     lr_grid: Positive = 3e-2  # Adam, tables; paper code: 5e-3
     lr_network: Positive = 5e-3  # Adam, density and colour networks, appearance; paper code: 5e-4
     lr_condition: Positive = 3e-3  # Adam, condition and ambient networks; paper code: 5e-4
-    adam_epsilon: Positive = 1e-15  # paper code; 1e-8 for more than 8,000 updates (ours)
     lr_final: Positive = 0.05  # last learning rate over the first; paper code: 0.1
     precision: Precision = "auto"  # of the networks; auto: bfloat16 where the processor has it
     validate_every: Natural = 75  # updates between validations, 0 = none

@@ -54,8 +54,7 @@ class HeadTask(training.Task):
         rates = (self.config.lr_grid, self.config.lr_network, self.config.lr_condition)
         pairs = zip(field.parameter_groups(), rates, strict=True)
         groups = [{"params": list(parameters), "rate": rate} for parameters, rate in pairs]
-        how = losses.ADAM | {"eps": self.config.adam_epsilon}
-        self.optimizers = {"adam": torch.optim.Adam(groups, **how)}
+        self.optimizers = {"adam": torch.optim.Adam(groups, **losses.ADAM)}
         self.n_rays, self.lips_from = 1024.0, (1 - self.config.lips_stage) * self.config.steps
         self.on_snapshot: Callable[[int, np.ndarray, float], None] | None = None
         """Told of every validation: updates made, (h, w, 3) uint8 head over background, PSNR."""
