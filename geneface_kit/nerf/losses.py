@@ -22,8 +22,7 @@ NETWORKS = {"lpips": "vgg16", "vgg-hed": "vgg_hed"}
 WINDOW = 7  # edge of the windows whose structure is compared, pixels (Wang et al. 2004, uniform)
 C1, C2 = 0.01**2, 0.03**2  # constants of SSIM for pictures in [0, 1] (Wang et al. 2004)
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-10, "fused": True}
-"""How all are made small. With 1e-15 (official code) table rows whose gradient is next to nothing
-go whole steps, drift far off, and the head is lost in the end; gradients of most are about 1e-9."""
+"""Of all optimizers. By eps 1e-15 (official code) table rows of next to no gradient drift away."""
 BLOCKS = 3  # blocks of VGG-16 that are compared; the deeper ones see more than the lips
 
 

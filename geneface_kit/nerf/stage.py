@@ -105,7 +105,8 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
     layout = {"schema": SCHEMA, "kind": KIND, "person": str, "focal": float}
     layout |= dict.fromkeys(("size", "n_train"), int) | dict.fromkeys(SECTIONS, dict)
     facts = read_json(path, **layout)
-    facts["avatar"].pop("backend", None)  # of older avatars: a setting that nobody needs
+    for name, gone in {"avatar": "backend", "head": "adam_epsilon"}.items():  # of older avatars
+        facts[name].pop(gone, None)
     with readable(path):
         configs = {name: restored(SECTIONS[name], facts[name]) for name in SECTIONS}
     if (facts["person"], facts["size"]) != (person.name, int(person.size)):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from geneface_kit.nerf import stage as nerf_stage
 from geneface_kit.nerf.config import AvatarConfig, JointConfig
 from geneface_kit.nerf.head_training import load_snapshots
 from geneface_kit.person import stage as person_stage
-from geneface_kit.runs import Run
+from geneface_kit.runs import Run, write_json
+from geneface_kit.runs.files import read_json
 
 
 def fresh_run(folder) -> Run:
@@ -149,6 +151,17 @@ def test_another_versions_portrait_is_refused(made, tmp_path):
     (tmp_path / "avatar.json").write_text(json.dumps(facts | {"schema": 0}))
     with pytest.raises(ValueError, match="avatar.json cannot be read .*schema is 0, not 6"):
         nerf_stage.load(tmp_path, puppet())
+
+
+@pytest.mark.slow
+def test_settings_that_only_older_avatars_had_are_forgotten(made, tmp_path):
+    folder, _ = made
+    copy = shutil.copytree(folder, tmp_path / "older")
+    facts = read_json(copy / "avatar.json")
+    facts["avatar"]["backend"], facts["head"]["adam_epsilon"] = "auto", 1e-15
+    write_json(copy / "avatar.json", facts)
+    older, today = (nerf_stage.load(one, puppet()).head.config for one in (copy, folder))
+    assert older == today
 
 
 @pytest.mark.slow
