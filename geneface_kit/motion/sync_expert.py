@@ -210,30 +210,26 @@ class SyncTask(Task):
         """One update; the learning rate falls to 0 along a cosine."""
         phase = math.pi * index / self.config.steps
         self.adam.param_groups[0]["lr"] = self.config.lr * 0.5 * (1 + math.cos(phase))
-        pairs = self._pairs(self.train, generator)
-        cosine = self.expert(pairs.speech, pairs.mouth)
-        loss = sync_expert_loss(cosine, pairs.label)
+        loss, accuracy = self._judged(self.train, generator)
         self.update(self.expert, self.adam, loss)
-        return {"loss": loss.item(), "accuracy": _accuracy(cosine, pairs)}
+        return {"loss": loss.item(), "accuracy": accuracy}
 
     def validate(self, index: int) -> dict[str, float]:
         """Loss and accuracy on held-out speakers, always on the same pairs."""
         if not self.held_out[0]:
             return {}
-        pairs = self._pairs(self.held_out, torch.Generator().manual_seed(0))
-        cosine = self.expert(pairs.speech, pairs.mouth)
-        loss = sync_expert_loss(cosine, pairs.label).item()
-        return {"score": loss, "held_out_accuracy": _accuracy(cosine, pairs)}
+        loss, accuracy = self._judged(self.held_out, torch.Generator().manual_seed(0))
+        return {"score": loss.item(), "held_out_accuracy": accuracy}
 
-    def _pairs(self, part: Part, generator: torch.Generator) -> Pairs:
+    def _judged(self, part: Part, generator: torch.Generator) -> tuple[Tensor, float]:
+        """Loss and accuracy on random pairs of a part."""
         batch = draw_batch(*part, size=PIECES, frames=PIECE_FRAMES, generator=generator)
-        pairs = draw_pairs(batch, self.config.pairs, generator)
         device = next(self.expert.parameters()).device
-        return Pairs(*(values.to(device) for values in pairs))
-
-
-def _accuracy(cosine: Tensor, pairs: Pairs) -> float:
-    return ((cosine > 0.5) == (pairs.label > 0.5)).float().mean().item()
+        drawn = draw_pairs(batch, self.config.pairs, generator)
+        speech, mouth, label, _ = (values.to(device) for values in drawn)
+        cosine = self.expert(speech, mouth)
+        accuracy = ((cosine > 0.5) == (label > 0.5)).float().mean().item()
+        return sync_expert_loss(cosine, label), accuracy
 
 
 def _other_piece(clips: Tensor, piece: Tensor, draw: Tensor) -> Tensor:
