@@ -58,17 +58,13 @@ class GridLayout:
             scale = float(np.exp2(np.float32(level) * growth) * np.float32(base) - np.float32(1))
             side = math.ceil(round(scale, 3)) + 2
             n_rows = -(-min(2**log2_rows, side**n_dims) // 8) * 8
-            strides, stride = [0, 0, 0], 1
-            for axis in range(n_dims):
-                if stride > n_rows:
-                    break
-                strides[axis] = stride
-                stride *= side
-            full = stride > n_rows
+            powers = [side**axis for axis in range(1, n_dims)]
+            strides = [power if power <= n_rows else 0 for power in powers] + [0] * (3 - n_dims)
+            full = side**n_dims > n_rows
             mask = n_rows - 1 if full else 2**31 - 1
             bits = int(np.float32(scale).view(np.int32))
             hashed = int(full and kind == "hash")
-            levels.append([bits, first_row, *strides[1:], mask, hashed])
+            levels.append([bits, first_row, *strides, mask, hashed])
             first_row += n_rows
         self.levels = torch.tensor(levels, dtype=torch.int32)
         self.n_dims, self.n_rows = n_dims, first_row
