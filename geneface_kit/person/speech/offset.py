@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from geneface_kit.metrics.formulas import pearson
 from geneface_kit.person.clip import FPS, SAMPLE_RATE, SAMPLES, Sound
 from geneface_kit.person.mouth import mouth_shape
-from geneface_kit.person.spans import ONE, stretches
+from geneface_kit.person.spans import ONE, Spans, stretches
 from geneface_kit.person.speech.encoders import Speech, encode, peak_of
 from geneface_kit.runs.arrays import read_npz
 
@@ -29,7 +29,6 @@ MOUTH_RIDGE = Path(__file__).with_name("mouth_ridge.npz")  # by notebooks.studie
 Landmarks = Float[np.ndarray, "t 68 3"]
 Mouth = Float[np.ndarray, "t 2"]  # opening and width of every frame
 Ridge = dict[str, Float[np.ndarray, "..."]]  # mean and std of its inputs, weights
-Spans = Int[np.ndarray, " k"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ def estimate_offset(speech: Speech, landmarks: Landmarks, spans: Spans = ONE) ->
     speech: the clip's sound from its first frame on; landmarks: pose-free; spans: of the frames.
     Lags of up to MAX_OFFSET_S are tried. A video in which the lips never move has confidence 0.
     """
-    n_frames = min(len(landmarks), len(speech) // 2)
-    predicted = mouth_from_speech(speech, spans)[:n_frames]
-    return best_lag(predicted, mouth_shape(landmarks[:n_frames]), spans)
+    return best_lag(mouth_from_speech(speech, spans), mouth_shape(landmarks), spans)
 
 
 def predict_ridge(ridge: Ridge, inputs: Float[np.ndarray, "t c"]) -> Float[np.ndarray, "t m"]:
