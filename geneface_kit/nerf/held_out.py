@@ -133,11 +133,9 @@ def held_out_quality(
         exchanged.append(to_uint8(moved.rgb).numpy())
     truth = [np.asarray(person.frames[frame]) for frame in frames]
     found = layer_quality(own, dataset, frames)
-    if by_pose:
-        quality = layer_quality(by_pose, dataset, frames)
-        for name in ("torso_psnr", "neck_psnr", "frame_psnr"):
-            if name in quality:
-                found[f"{name}_by_pose"] = quality[name]
+    quality = layer_quality(by_pose, dataset, frames) if by_pose else {}
+    names = ("torso_psnr", "neck_psnr", "frame_psnr")
+    found |= {f"{name}_by_pose": quality[name] for name in names if name in quality}
     asked, poses = person.landmarks, person.poses[frames]
     mouths = mouth_openings(own, asked[frames], poses, dataset.focal)
     swapped = following(*mouth_openings(exchanged, asked[others], poses, dataset.focal))
