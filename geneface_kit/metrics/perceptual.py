@@ -134,9 +134,7 @@ def identity(yunet: Path, sface: Path, predicted: Frames, truth: Frames) -> floa
         best = faces[faces[:, -1].argmax()]
         return recognizer.feature(recognizer.alignCrop(bgr, best)).ravel().astype(np.float32)
 
-    pairs = [
-        (embedding(one), embedding(other)) for one, other in zip(predicted, truth, strict=True)
-    ]
+    pairs = [tuple(map(embedding, pair)) for pair in zip(predicted, truth, strict=True)]
     both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
     if not both:
         return NotMeasured("YuNet finds no face in any pair of frames")
