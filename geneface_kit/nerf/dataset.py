@@ -125,7 +125,8 @@ class RayDataset:
         where = (numbers.numpy(), at[:, 1].numpy(), at[:, 0].numpy())
         colour = torch.from_numpy(self.person.frames[where]).float() / 255
         kinds = torch.from_numpy(self.kinds_at(where))
-        inside = [_inside(at, rects[numbers]) for rects in (self.face_rects, self.lip_rects)]
+        rects = (self.face_rects[numbers], self.lip_rects[numbers])
+        inside = [((at >= one[:, :2]) & (at < one[:, 2:])).all(-1) for one in rects]
         parts = (frames, frame_of_pixel, at, colour, kinds, *inside)
         return RayBatch(*(part.to(self.device) for part in parts))
 
@@ -241,10 +242,6 @@ def windows_of(
     reach = torch.arange(width, device=track.device) - width // 2
     numbers = frames.to(track.device)[:, None] + reach
     return track[numbers.maximum(first).minimum(last)]
-
-
-def _inside(at: Tensor, rects: Tensor) -> Tensor:
-    return ((at >= rects[:, :2]) & (at < rects[:, 2:])).all(-1)
 
 
 def _label_rects(labels: np.ndarray, margin: int) -> np.ndarray:
