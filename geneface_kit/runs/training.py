@@ -3,11 +3,9 @@
 A task in; weights, a history and an exact restart out.
 """
 
-import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -130,7 +128,15 @@ def fit(
         except ValueError as error:  # of the file, before anything is taken from it
             log.warning("%s: it starts anew: %s", name, error)
     saved = time.perf_counter()
-    with _signals() as signals:
+    signals: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        """Keeps Ctrl-C or SIGTERM until an update is whole; a second one raises at once."""
+        if signals:
+            raise KeyboardInterrupt
+        signals.append(number)
+
+    with handled(note, signal.SIGINT, signal.SIGTERM):
         for index in live.progress(range(start, steps), f"training {name}"):
             networks.train()
             done, since = index + 1, time.perf_counter()
@@ -161,21 +167,6 @@ def fit(
     _save_checkpoint(checkpoint, task, generator, history, steps)
     history.save(folder, name)
     return history
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM fill the list instead of cutting an update in half; a second one raises
-    at once."""
-    seen: list[int] = []
-
-    def note(number, frame):
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    with handled(note, signal.SIGINT, signal.SIGTERM):
-        yield seen
 
 
 def _save_checkpoint(
