@@ -160,7 +160,15 @@ class ConditionNet(nn.Module):
         if n_frames > 1:
             self.attend = convolutions(n_channels, 16, 8, 4, 2, 1)
             self.weigh = nn.Linear(n_frames, n_frames)
-        self._start()
+            nn.init.zeros_(self.weigh.bias)
+            self.weigh.bias.data[n_frames // 2] = 2.0
+        for layer in (*self.encode, *self.project):
+            if isinstance(layer, (nn.Conv1d, nn.Linear)):
+                seen = layer.weight
+                if isinstance(layer, nn.Conv1d) and n_steps == 1:
+                    seen = layer.weight[:, :, 1]  # around one step there is only padding
+                nn.init.kaiming_normal_(seen.data, a=0.02, nonlinearity="leaky_relu")
+                nn.init.zeros_(layer.bias)
 
     def forward(self, windows: Float[Tensor, "b w ..."]) -> Float[Tensor, "b c"]:
         """The condition of windows (b, w, n_inputs), or (b, w, n_steps, n_inputs)."""
@@ -172,18 +180,6 @@ class ConditionNet(nn.Module):
             return each[:, width // 2]
         weights = self.weigh(self.attend(each.transpose(1, 2))[:, 0]).softmax(-1)
         return (weights[..., None] * each).sum(1)
-
-    def _start(self) -> None:
-        for layer in (*self.encode, *self.project):
-            if isinstance(layer, (nn.Conv1d, nn.Linear)):
-                seen = layer.weight
-                if isinstance(layer, nn.Conv1d) and self.n_steps == 1:
-                    seen = layer.weight[:, :, 1]  # around one step there is only padding
-                nn.init.kaiming_normal_(seen.data, a=0.02, nonlinearity="leaky_relu")
-                nn.init.zeros_(layer.bias)
-        if self.attend is not None:
-            nn.init.zeros_(self.weigh.bias)
-            self.weigh.bias.data[self.weigh.out_features // 2] = 2.0
 
 
 def make_field(config: HeadConfig, n_frames: int, n_speech: int = 0) -> HeadField:
