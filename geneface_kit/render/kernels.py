@@ -134,9 +134,6 @@ def small_operations() -> Iterator[None]:
 
 def on_threads(part: Callable[[int], None], n_parts: int) -> None:
     """Calls part(0) ... part(n_parts - 1), each on a thread: kernels run without Python's lock."""
-    if n_parts == 1:
-        part(0)
-        return
     jobs = [_pool(n_parts - 1).submit(part, number) for number in range(1, n_parts)]
     part(0)
     for job in jobs:
@@ -172,11 +169,8 @@ def loaded(kernel: wp.Kernel, device: torch.device) -> wp.Kernel:
     kept = Path(wp.config.kernel_cache_dir).glob(f"wp_{module.name}_*/*")
     endings = (".o",) if device.type == "cpu" else (".ptx", ".cubin")
     if not any(path.suffix in endings for path in kept):
-        log.info(
-            "compiling the renderer's kernels %s for %s: once per machine, kept in Warp's cache",
-            module.name.rsplit(".", 1)[-1],
-            where,
-        )
+        text = "compiling the renderer's kernels %s for %s: once per machine, kept in Warp's cache"
+        log.info(text, module.name.rsplit(".", 1)[-1], where)
     wp.load_module(module, device=where)
     return kernel
 
@@ -191,9 +185,7 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 def _start() -> None:
     """Warp, without its greeting."""
     wp.config.log_level = wp.LOG_ERROR
-    with contextlib.ExitStack() as stack:
-        if not torch.cuda.is_available():
-            stack.enter_context(muted())
+    with contextlib.nullcontext() if torch.cuda.is_available() else muted():
         wp.init()
 
 
