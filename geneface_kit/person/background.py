@@ -105,15 +105,13 @@ def background_from(frames: Frames, labels: FrameLabels) -> tuple[Picture, Mask]
     seen = farthest > _least_distance(len(background))
     if not seen.any():
         return np.full_like(background, 128), seen
-    if not seen.all():
-        away, nearest = distance_transform_edt(~seen, return_indices=True)
-        filled = background[nearest[0], nearest[1]].astype(np.float32)
-        soft = filled
-        for sigma in (len(filled) / 128, len(filled) / 32):  # copied colours leave streaks
-            share = np.clip(away / (3 * sigma), 0, 1)[..., None]
-            soft = (1 - share) * soft + share * gaussian_filter(filled, (sigma, sigma, 0))
-        background = soft.round().astype(np.uint8)
-    return background, seen
+    away, nearest = distance_transform_edt(~seen, return_indices=True)
+    filled = background[nearest[0], nearest[1]].astype(np.float32)
+    soft = filled
+    for sigma in (len(filled) / 128, len(filled) / 32):  # copied colours leave streaks
+        share = np.clip(away / (3 * sigma), 0, 1)[..., None]
+        soft = (1 - share) * soft + share * gaussian_filter(filled, (sigma, sigma, 0))
+    return soft.round().astype(np.uint8), seen
 
 
 def torso_image(frame: Picture, labels: Labels) -> UInt8[np.ndarray, "h w 4"]:
