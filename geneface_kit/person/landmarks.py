@@ -118,10 +118,8 @@ def find_cuts(thumbnails: UInt8[np.ndarray, "t a b 3"], mesh: Mesh) -> tuple[int
     eyes = np.median(np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)) + 1e-6
 
     def changes(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        pairs = zip(pictures, pictures[step:], strict=False)
-        both = [
-            (one.mean(), np.minimum(one, LIMIT).mean()) for one in (abs(b - a) for a, b in pairs)
-        ]
+        moves = (abs(b - a) for a, b in zip(pictures, pictures[step:], strict=False))
+        both = [(one.mean(), np.minimum(one, LIMIT).mean()) for one in moves]
         jump = np.linalg.norm(points[step:] - points[:-step], axis=-1).mean(1) / eyes
         return *(np.array(both).T / 255), jump
 
