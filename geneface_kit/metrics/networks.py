@@ -48,8 +48,6 @@ NETWORKS = {
     row.pop("name"): Network(**row) for row in read_rows(Path(__file__).with_name("networks.csv"))
 }
 """Name -> network; those of packages we tried, others were never at hand."""
-PACKAGED = tuple(name for name, entry in NETWORKS.items() if entry.package)
-"""The networks that travel in packages."""
 
 
 def _place(entry: Network) -> Path:

