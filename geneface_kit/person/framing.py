@@ -160,9 +160,8 @@ def scan(source: Path, *, max_s: float = 0.0) -> Scan:
             close = landmarks.detect(around.of(frame, DETECT_SIDE) for frame in frames)
             zoom = DETECT_SIDE / around.side
             mesh = close.moved(-around.left * zoom, -around.top * zoom, scale / zoom)
-    bars = black_bars(brightest)
-    pictures, mixed = np.stack(thumbnails), np.array(shares)
-    return Scan(mesh, pictures, mixed, width, height, about, bars, (source,))
+    pictures, bars = np.stack(thumbnails), black_bars(brightest)
+    return Scan(mesh, pictures, np.array(shares), width, height, about, bars, (source,))
 
 
 def scan_all(sources: Sequence[Path], *, max_s: float = 0.0) -> Scan:

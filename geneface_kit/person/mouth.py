@@ -42,8 +42,7 @@ def mouth_width(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, " t
 
 def mouth_shape(landmarks: Float[np.ndarray, "t 68 3"]) -> Float[np.ndarray, "t 2"]:
     """Opening and width of the mouth side by side, inter-ocular distances, float32."""
-    shape = [mouth_opening(landmarks), mouth_width(landmarks)]
-    return np.stack(shape, axis=1).astype(np.float32)
+    return np.stack([mouth_opening(landmarks), mouth_width(landmarks)], 1).astype(np.float32)
 
 
 def seen_opening(

@@ -69,9 +69,8 @@ def line_table(
     moved = lines - rest
     change = moved[..., 1, :] - moved[..., 0, :]
     squared = softness.square()[:, None].expand(*lines.shape[:-2], 1)
-    return torch.cat(
-        [start, along, along / length, moved[..., 0, :], change, right, squared], dim=-1
-    )
+    parts = (start, along, along / length, moved[..., 0, :], change, right, squared)
+    return torch.cat(parts, dim=-1)
 
 
 @once

@@ -95,8 +95,7 @@ def encode(audio: Samples, encoder: str = "hama", *, peak: float | None = None) 
     n_steps, level = max(1, len(audio) // STEP), levelled(audio, peak)
     features, due = np.asarray(network(level), np.float32), len(level) // STEP
     if features.ndim != 2 or abs(len(features) - due) > 2:
-        shape = features.shape
-        raise ValueError(f"{who} must give 50 steps a second, ({due}, c), got {shape}")
+        raise ValueError(f"{who} must give 50 steps a second, ({due}, c), got {features.shape}")
     if not np.isfinite(features).all():
         raise ValueError(f"{who} gives NaN or infinite features; use another")
     heard = {"features": features, "f0": pitch(level), "mel": log_mel(level)}
