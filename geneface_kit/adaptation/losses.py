@@ -46,8 +46,7 @@ def mse_loss(adapted: Float[Tensor, "t m"], own: Float[Tensor, "t m"]) -> Loss:
 class MouthAxes(nn.Module):
     """Jaw and lips of some motion in the person's N_AXES main directions of them, each over the
     person's standard deviation: own motion has mean 0 and covariance 1. Ours: eyes and brows are
-    replayed, and what hardly moves is noise of the tracking. sizes: the deviations.
-    """
+    replayed, and what hardly moves is noise of the tracking. sizes: the deviations."""
 
     def __init__(self, own: Float[Tensor, "k 204"]) -> None:
         super().__init__()

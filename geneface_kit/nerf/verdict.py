@@ -34,8 +34,7 @@ lack detail: bare shoulders have little."""
 @dataclass(frozen=True)
 class Check:
     """One measured quality. low, high: the limits inside which it is fine; value None: not
-    measured, for the reason in `remedy`. remedy: what to look at when it is not fine.
-    """
+    measured, for the reason in `remedy`. remedy: what to look at when it is not fine."""
 
     name: str
     value: float | None

@@ -1,6 +1,5 @@
 """Occlusion: frames that show no mouth (a hand), nothing new (a frozen picture) or what was never
-filmed (writing, a mixture of others).
-"""
+filmed (writing, a mixture of others)."""
 
 from collections.abc import Iterable, Iterator
 

@@ -104,8 +104,7 @@ def mark_visible(
 ) -> None:
     """Marks cells that light reaches along some rays, through the cells' own densities: without an
     evaluation of the field that learns. A cell stays visible for about log(0.1) / log(decay) calls
-    (22 by default) after the last ray that saw it with a transmittance above `DARK`.
-    """
+    (22 by default) after the last ray that saw it with a transmittance above `DARK`."""
     samples = march(origins, directions, occupancy, step=step)
     cells = cell_index(samples.positions, occupancy.resolution)
     density = occupancy.density.view(-1)[cells]
