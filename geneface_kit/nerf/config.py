@@ -39,6 +39,7 @@ class HeadConfig:
     occupancy: Annotated[int, Range(8)] = 48  # cells along the box; paper code: 128
     occupancy_decay: Share = 0.8  # of a cell's density, at each refresh; paper code: 0.95
     lip_share: Share = 0.4  # share of rays inside the lip rectangle (ours)
+    turned_share: Share = 0.5  # of frames whose lips other frames' cameras see; paper code: 0
     lips_stage: Share = 0.4  # last part of the updates, for the lips; paper code: 0.2
     lips_stage_share: Share = 0.7  # share inside the rectangle then; paper code: 0.5
     lips_loss: LipsLoss = "structure"  # of lip patches then; auto: the best network here

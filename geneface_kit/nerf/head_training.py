@@ -18,6 +18,7 @@ from geneface_kit.nerf.dataset import BOX, RayBatch, RayDataset
 from geneface_kit.nerf.head import HeadField, make_field
 from geneface_kit.nerf.held_out import layer_quality
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
+from geneface_kit.nerf.turned_lips import turned
 from geneface_kit.person import camera
 from geneface_kit.person.mouth import LIPS, mouth_opening
 from geneface_kit.person.segmentation import FREE, SURE_NOT
@@ -105,7 +106,8 @@ class HeadTask(training.Task):
         offsets = torch.rand(len(pixels.at), generator=generator).to(dataset.device)
         noise = torch.rand(len(pixels.at), 3, generator=generator).to(dataset.device)
         behind = torch.where((pixels.kinds == FREE)[:, None], dataset.behind(pixels), noise)
-        found = self.field.render(dataset.rays(pixels), self.field_of(pixels), offsets)
+        rays = turned(dataset.rays(pixels), pixels, dataset, config.turned_share, generator)
+        found = self.field.render(rays, self.field_of(pixels), offsets)
         target = torch.where((pixels.kinds == SURE_NOT)[:, None], behind, pixels.colour)
         drawn = found.over(behind)
         image = losses.photometric_loss(drawn, target)
