@@ -14,8 +14,7 @@ from geneface_kit.nerf.dataset import RayBatch, RayDataset
 from geneface_kit.person.camera import Rays
 from geneface_kit.person.mouth import LIPS
 
-REACH = 0.2  # farthest turn about the lips, radians
-ROUNDS = 3  # of finding where a ray meets the lips, whose relief is small
+REACH, ROUNDS = 0.2, 3  # farthest turn about lips, radians; rounds to find where a ray meets them
 
 
 def turned(
