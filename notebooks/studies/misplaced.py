@@ -31,6 +31,7 @@ from geneface_kit.pipeline.options import CommandLine
 from geneface_kit.pipeline.require import require
 from geneface_kit.runs import root
 from notebooks import commands
+from notebooks.studies.shared_detail import along, optical_flow
 
 N_FRAMES = 24  # held-out frames of each person that are looked at
 SMOOTH = 6.0  # pixels of a 256-pixel picture over which the flow is smoothed (Gaussian sigma)
@@ -45,11 +46,8 @@ Inside = Bool[np.ndarray, "h w"]
 def flowed(picture: Picture, true: Picture) -> tuple[Picture, Float[np.ndarray, "h w 2"]]:
     """A picture moved onto the true one by a smooth optical flow, and that flow in pixels."""
     gray = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (true, picture)]
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = cv2.GaussianBlur(search.calc(*gray, None), (0, 0), SMOOTH * len(picture) / 256)
-    rows, columns = np.indices(gray[0].shape, dtype=np.float32)
-    at = (columns + flow[..., 0], rows + flow[..., 1])
-    return cv2.remap(picture, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), flow
+    flow = cv2.GaussianBlur(optical_flow(*gray), (0, 0), SMOOTH * len(picture) / 256)
+    return along(picture, flow), flow
 
 
 def coloured(picture: Picture, true: Picture, inside: Inside) -> Picture:

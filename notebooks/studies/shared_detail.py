@@ -35,17 +35,27 @@ MARGIN = 7  # pixels of the head's border that are left out
 Gray = UInt8[np.ndarray, "h w"]
 
 
+def optical_flow(first: Gray, second: Gray) -> Float[np.ndarray, "h w 2"]:
+    """Where each pixel of the first picture is in the second, from its own place, pixels."""
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setFinestScale(0)
+    return search.calc(first, second, None)
+
+
+def along(picture: np.ndarray, flow: Float[np.ndarray, "h w 2"]) -> np.ndarray:
+    """A picture pulled back along a flow to where the flow starts."""
+    rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
+    at = (columns + flow[..., 0], rows + flow[..., 1])
+    return cv2.remap(picture, *at, cv2.INTER_LANCZOS4)
+
+
 def shared_detail(
     first: Gray, second: Gray, inside: Bool[np.ndarray, "h w"]
 ) -> tuple[float, Float[np.ndarray, "h w 2"]]:
     """Correlation of the fine detail of two frames, the second moved onto the first, in a part of
     the first; and the flow between them in pixels. 1: the same but for movement."""
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(0)
-    flow = search.calc(first, second, None)
-    rows, columns = np.indices(first.shape, dtype=np.float32)
-    at = (columns + flow[..., 0], rows + flow[..., 1])
-    moved = cv2.remap(second.astype(np.float32), *at, cv2.INTER_LANCZOS4)
+    flow = optical_flow(first, second)
+    moved = along(second.astype(np.float32), flow)
     ours, theirs = (fine_detail(one.astype(np.float32))[inside] for one in (first, moved))
     return pearson(ours, theirs), flow
 

@@ -49,10 +49,8 @@ def test_a_pose_is_turned_and_shifted_about_the_head():
 
 def test_a_head_is_placed_where_its_picture_is(picture):
     pose = np.eye(4, dtype=np.float32)
-    asked = []
 
     def render(at):
-        asked.append(at)
         rotation, (x, y, _) = at[:3, :3], at[:3, 3]
         angle = np.degrees(np.arctan2(rotation[1, 0], rotation[0, 0]))
         matrix = cv2.getRotationMatrix2D((64, 64), angle, 1.0)
