@@ -144,12 +144,9 @@ def _lse(frames: Frames | None, audio: syncnet.Sound, faces: Mesh | None, gap: s
     if isinstance(measured, Path):
         if not gap and not faces.found.all():
             gap = "SyncNet needs a face in every frame"
-        measured = NotMeasured(gap) if gap else syncnet.lse(frames, audio, _boxes(faces))
+        measured = NotMeasured(gap)
+        if not gap:  # left, top, right and bottom of faces, from forehead to chin
+            box = [find(faces.points[..., :2], axis=1) for find in (np.min, np.max)]
+            measured = syncnet.lse(frames, audio, np.concatenate(box, axis=1))
     both = (measured, measured) if isinstance(measured, NotMeasured) else measured
     return dict(zip(("LSE-C", "LSE-D"), both, strict=True))
-
-
-def _boxes(faces: Mesh) -> Float[np.ndarray, "t 4"]:
-    """Left, top, right and bottom of every face, from forehead to chin, px."""
-    flat = faces.points[..., :2]
-    return np.concatenate([flat.min(axis=1), flat.max(axis=1)], axis=1)

@@ -104,18 +104,19 @@ class RayDataset:
         at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
         return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
 
-    def draw_lips(self, n_frames: int, size: int, generator: torch.Generator) -> RayBatch:
-        """Square patches of the lip rectangles of random training frames, row by row; size: edge of
-        a patch, pixels, which lies about the middle of a rectangle that is smaller."""
-        frames = self.drawn[torch.randint(len(self.drawn), (n_frames,), generator=generator)]
-        rects = self.lip_rects[frames]
+    def draw_patches(
+        self, rects: Int[Tensor, "t 4"], n: int, size: int, generator: torch.Generator
+    ) -> RayBatch:
+        """Square patches of the rectangles of n random training frames, row by row; size: edge of a
+        patch, pixels, which lies about the middle of a rectangle that is smaller."""
+        frames = self.drawn[torch.randint(len(self.drawn), (n,), generator=generator)]
+        rects = rects[frames]
         room = rects[:, 2:] - rects[:, :2] - size
-        shift = torch.rand(n_frames, 2, generator=generator) * (room.clamp(min=0) + 1)
+        shift = torch.rand(n, 2, generator=generator) * (room.clamp(min=0) + 1)
         corners = rects[:, :2] + shift.long() + room.clamp(max=0) // 2
         corners = corners.clamp(0, self.size - size)
         at = corners[:, None] + torch.cartesian_prod(*[torch.arange(size)] * 2).flip(-1)
-        frame_of_pixel = torch.arange(n_frames).repeat_interleave(size**2)
-        return self.read(frames, frame_of_pixel, at.flatten(0, 1))
+        return self.read(frames, torch.arange(n).repeat_interleave(size**2), at.flatten(0, 1))
 
     def read(
         self, frames: Int[Tensor, " b"], frame_of_pixel: Int[Tensor, " n"], at: Int[Tensor, "n 2"]

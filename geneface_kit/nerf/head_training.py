@@ -30,7 +30,7 @@ from geneface_kit.runs.files import Damaged
 
 FACE_SHARE = 0.3  # part of the rays that are drawn inside the face rectangle (ours)
 N_WATCHED = 4  # held-out frames that validation renders
-PATCH = 16  # edge of the patches of lips that the lips stage compares, pixels
+PATCH = 16  # edge of the patches that are compared as wholes, pixels
 MOUTH = (0.45, 0.4, 0.35)  # radii, iod, of an ellipsoid about the lips (ours)
 FILE = "head_snapshots.npz"
 MOST = 8  # snapshots that are kept; of more, every second one is dropped, the newest never
@@ -118,7 +118,7 @@ class HeadTask(training.Task):
         loss = image + config.entropy_weight * entropy + ramp * config.ambient_weight * ambient
         loss = loss + ramp * config.depth_variance_weight * depth_variance
         if n_patches:
-            lips = self.lips_loss(_patches(drawn, n_patches), _patches(target, n_patches))
+            lips = self.lips_loss(patches(drawn, n_patches), patches(target, n_patches))
             loss = loss + config.lips_weight * lips
         self.optimizers["adam"].zero_grad(set_to_none=True)
         loss.backward()
@@ -176,7 +176,8 @@ class HeadTask(training.Task):
         shares = (single, min(1 - single, face * n_rays / n_single))
         pixels = self.dataset.draw(self.config.n_frames, n_single, shares, generator)
         if n_patches:
-            pixels = pixels.beside(self.dataset.draw_lips(n_patches, PATCH, generator))
+            lips = self.dataset.draw_patches(self.dataset.lip_rects, n_patches, PATCH, generator)
+            pixels = pixels.beside(lips)
         return pixels, n_patches
 
     @torch.no_grad()
@@ -207,7 +208,7 @@ def adapted(n_rays: float, n_samples: int, wanted: int) -> float:
     return min(max(n_rays * (0.8 + 0.2 * wanted / max(n_samples, 1)), 256.0), float(wanted))
 
 
-def _patches(colour: Tensor, n: int) -> Tensor:
+def patches(colour: Tensor, n: int) -> Tensor:
     """The last n patches among the colours (r, 3) of rays, (n, 3, PATCH, PATCH)."""
     return colour[-n * PATCH**2 :].view(n, PATCH, PATCH, 3).permute(0, 3, 1, 2)
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 from geneface_kit.nerf import losses
 from geneface_kit.nerf.config import JointConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch
-from geneface_kit.nerf.head_training import HeadTask, adapted
-from geneface_kit.nerf.torso import TorsoField, unit_pixels
+from geneface_kit.nerf.head_training import PATCH, HeadTask, adapted, patches
+from geneface_kit.nerf.torso import TorsoTask, unit_pixels
 from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
 from geneface_kit.runs import training
 
@@ -31,14 +31,15 @@ WARMUP = 20  # updates in which the rates rise from nothing: the starts are not 
 PRIOR_FINAL = 0.2  # what is left of the prior's weight in the end
 ENTROPY = (1e-4, 1e-3)  # weight of the entropy of the head's opacity, at first and in the end
 TORSO_WEIGHT = 0.5  # weight of the torso's opacity on sure pixels
+PATCH_SHARE = 0.3  # rays of patches whose detail is compared, over the others
 UNDER_WEIGHT = 0.1  # weight of the torso as it was painted behind the head, where no frame shows it
 
 
 class JointTask(training.Task):
     """Trains a head and a torso on whole frames.
 
-    head: its task, whose field has had its start; torso_shifts: (t, 2) of the shoulders in each
-    frame, None to predict them from the pose.
+    head, torso: their tasks, whose fields had their starts; torso_shifts: (t, 2) of the shoulders
+    in each frame, None to predict them from the pose.
     """
 
     kept = ("n_rays",)
@@ -47,22 +48,17 @@ class JointTask(training.Task):
         self,
         config: JointConfig,
         head: HeadTask,
-        torso: TorsoField,
+        torso: TorsoTask,
         torso_shifts: Float[np.ndarray, "t 2"] | None,
     ):
         self.config, self.head_task = config, head
-        self.head, self.torso, self.dataset = head.field, torso, head.dataset
-        self.field = nn.ModuleDict({"head": self.head, "torso": torso})
+        self.head, self.torso, self.dataset = head.field, torso.field, head.dataset
+        self.field = nn.ModuleDict({"head": self.head, "torso": self.torso})
         self.modules = {"joint": self.field}
-        table = torso.grid.table
-        others = [values for values in torso.parameters() if values is not table]
-        of_head = head.optimizers["adam"].param_groups
-        groups = [{name: group[name] for name in ("params", "rate")} for group in of_head]
-        groups.append({"params": [table], "rate": torso.config.lr_grid})
-        groups.append({"params": others, "rate": torso.config.lr_network})
+        apart = [*head.optimizers["adam"].param_groups, *torso.optimizers["adam"].param_groups]
+        groups = [{name: group[name] for name in ("params", "rate")} for group in apart]
         self.optimizers = {"adam": torch.optim.Adam(groups, **losses.ADAM)}
-        self.n_rays = 1024.0
-        dataset = self.dataset
+        self.n_rays, dataset = 1024.0, self.dataset
         n = min(MOST_FRAMES, len(dataset.usable))
         self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
         free = (np.argwhere(dataset.person.kinds[frame] == FREE) for frame in self.frames.tolist())
@@ -72,15 +68,17 @@ class JointTask(training.Task):
             self.shifts = torch.from_numpy(torso_shifts).float().to(dataset.device)
         # the torso may lie beyond its border; new cells of the head would hold chance: specks
         reach = 2 * round(BAND / 2 * dataset.size) + 1
-        wide = functional.max_pool2d(torso.occupied[None].float(), reach, 1, reach // 2)
-        torso.occupied.copy_(wide[0] > 0)
+        wide = functional.max_pool2d(self.torso.occupied[None].float(), reach, 1, reach // 2)
+        self.torso.occupied.copy_(wide[0] > 0)
 
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset, own = self.config, self.dataset, self.head.config
         ramp = index / max(1, config.steps)
         for group in self.optimizers["adam"].param_groups:
             group["lr"] = RATE * group["rate"] * RATE_FINAL**ramp * min(1.0, (index + 1) / WARMUP)
-        pixels = self._drawn(generator)
+        n_patches = max(1, int(PATCH_SHARE * self.n_rays) // PATCH**2)
+        wholes = dataset.draw_patches(dataset.head_rects, n_patches, PATCH, generator)
+        pixels = self._drawn(generator).beside(wholes)
         if index % (8 if index < 200 else 32) == 0:
             rays = dataset.rays(self._drawn(generator))
             # the last look leaves in all that is dense: no hole in a pose that no frame showed
@@ -95,9 +93,11 @@ class JointTask(training.Task):
         behind = losses.over(colour, alpha, self.background[pixels.at[:, 1], pixels.at[:, 0]])
         fade = 1 - (1 - PRIOR_FINAL) * ramp
         is_sure = pixels.kinds != FREE
+        image = found.over(behind)
+        pair = (patches(colours, n_patches) for colours in (image, pixels.colour))
         wanted = torch.where((pixels.kinds == SURE_HEAD)[:, None], pixels.colour, noise)
         terms = {
-            "image": losses.photometric_loss(found.over(behind), pixels.colour),
+            "image": losses.photometric_loss(image, pixels.colour),
             "prior": fade * losses.masked_error(found.over(noise), wanted, is_sure),
             "torso": fade * self._torso_prior(pixels, colour, alpha),
             "entropy": (ENTROPY[0] + (ENTROPY[1] - ENTROPY[0]) * ramp)
@@ -106,13 +106,13 @@ class JointTask(training.Task):
             "depth_variance": own.depth_variance_weight
             * losses.depth_variance_loss(found.depth_variance, BOX),
             "ambient": own.ambient_weight * losses.ambient_loss(found.ambient, pixels.in_face),
+            "detail": config.detail_weight * losses.detail_loss(*pair),
         }
         loss = torch.stack(list(terms.values())).sum()
         self.optimizers["adam"].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers["adam"].step()
-        n_samples = int(found.n_samples.sum())
-        self.n_rays = adapted(self.n_rays, n_samples, own.n_samples)
+        self.n_rays = adapted(self.n_rays, int(found.n_samples.sum()), own.n_samples)
         return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
 
     def _drawn(self, generator: torch.Generator) -> RayBatch:

@@ -72,7 +72,7 @@ def make(
         renderer = prune(HeadRenderer(head.field, avatar_config), dataset)
     if renderer.pruned is not None:
         save_occupancy(run.folder / OCCUPANCY, renderer)
-    avatar = Avatar(renderer, torso, person.background, person.focal, torso_shifts)
+    avatar = Avatar(renderer, torso.field, person.background, person.focal, torso_shifts)
     quality, checks = held_out_quality(avatar, dataset, avatar_config.n_held_out, run.folder)
     found = {
         "precision": str(head.field.dtype).removeprefix("torch."),
@@ -118,12 +118,11 @@ def load(folder: Path, person: Person, *, together: bool = True) -> Avatar:
     n_speech = person.speech.features.shape[1]
     head = make_field(configs["head"], facts["n_train"], n_speech)
     torso = TorsoField(configs["torso"], facts["n_train"], facts["size"])
+    fields = {"head": head, "torso": torso}
     if configs["joint"].steps and together:
-        both = nn.ModuleDict({"head": head, "torso": torso})
-        weights.load_weights(folder / "joint.safetensors", both, person=person.name)
-    else:
-        weights.load_weights(folder / "head.safetensors", head, person=person.name)
-        weights.load_weights(folder / "torso.safetensors", torso, person=person.name)
+        fields = {"joint": nn.ModuleDict(fields)}
+    for name, field in fields.items():
+        weights.load_weights(folder / f"{name}.safetensors", field, person=person.name)
     head, torso = head.to(device), torso.to(device)
     pruned = folder / OCCUPANCY if together else folder / "none"
     renderer = load_renderer(pruned, head, configs["avatar"])
@@ -145,8 +144,8 @@ def _head(
 
 def _torso(
     run: runs.Run, config: TorsoConfig, dataset: RayDataset, head: HeadRenderer
-) -> tuple[TorsoField, Float[np.ndarray, "t 2"] | None]:
-    """The torso field, and how the shoulders were shifted in each frame of the clip."""
+) -> tuple[TorsoTask, Float[np.ndarray, "t 2"] | None]:
+    """The task of a torso that had its training, and the shoulders' shifts in each frame."""
     generator = run.generator("torso")
     task = TorsoTask.make(config, dataset, head, generator)
     torso_shifts = None
@@ -155,7 +154,7 @@ def _torso(
         torso_shifts = track(task.shifts.numpy(), predicted, dataset.n_train, dataset.person.spans)
         write_npy(run.folder / TORSO_MOTION, torso_shifts)
     _train(run, "torso", task, generator=generator)
-    return task.field, torso_shifts
+    return task, torso_shifts
 
 
 def _train(

@@ -180,10 +180,8 @@ class TorsoTask(training.Task):
         self.field, self.dataset, self.config, self.head = field, dataset, field.config, head
         self.modules = {"torso": field}
         others = [p for p in field.parameters() if p is not field.grid.table]
-        groups = [
-            {"params": [field.grid.table], "lr": self.config.lr_grid},
-            {"params": others, "lr": self.config.lr_network},
-        ]
+        pairs = (([field.grid.table], self.config.lr_grid), (others, self.config.lr_network))
+        groups = [{"params": params, "rate": rate} for params, rate in pairs]
         self.optimizers = {"adam": torch.optim.Adam(groups, **losses.ADAM)}
         n = min(self.config.n_head_frames, len(dataset.usable))
         self.frames = dataset.usable[torch.linspace(0, len(dataset.usable) - 1, n).round().long()]
@@ -223,9 +221,8 @@ class TorsoTask(training.Task):
     def step(self, index: int, generator: torch.Generator) -> dict[str, float]:
         config, dataset = self.config, self.dataset
         decay = LR_FINAL ** (index / max(1, config.steps))
-        rates = (config.lr_grid, config.lr_network)
-        for group, rate in zip(self.optimizers["adam"].param_groups, rates, strict=True):
-            group["lr"] = rate * decay
+        for group in self.optimizers["adam"].param_groups:
+            group["lr"] = group["rate"] * decay
         self._renew(index, generator)
         n = config.n_pixels
         slot = torch.randint(len(self.frames), (n,), generator=generator)

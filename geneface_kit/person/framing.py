@@ -221,7 +221,10 @@ def _small_face(source: Path, n_frames: int) -> Crop | None:
         height, width = frame.shape[:2]
         side = min(height, width)
         while side >= LEAST_PART:
-            corners = itertools.product(*(_starts(size, side) for size in (height, width)))
+            # parts overlap by half or more
+            counts = ((size, 1 + -(-2 * (size - side) // side)) for size in (height, width))
+            starts = (np.linspace(0, size - side, n).astype(int) for size, n in counts)
+            corners = itertools.product(*starts)
             parts = [Crop(float(left), float(top), float(side)) for top, left in corners]
             found = landmarks.detect(part.of(frame, DETECT_SIDE) for part in parts)
             if found.found.any():
@@ -234,12 +237,6 @@ def _small_face(source: Path, n_frames: int) -> Crop | None:
                 return Crop(*corner.round().tolist(), float(whole))
             side = side * 2 // 3
     return None
-
-
-def _starts(size: int, part: int) -> list[int]:
-    """Where parts begin that overlap by half and cover a size."""
-    n = 1 + -(-2 * (size - part) // part)
-    return np.linspace(0, size - part, n).astype(int).tolist()
 
 
 def square_crop(

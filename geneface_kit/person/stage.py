@@ -138,12 +138,9 @@ def clips_of(source: Path) -> list[Path]:
     """The videos of a person: the file itself, or those of a folder, "clip2" before "clip10"."""
     if not source.is_dir():
         return [source]
-
-    def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
-        parts = re.findall(r"(\d+)|(\D+)", path.name.lower())
-        return [(int(digits or -1), text) for digits, text in parts], path.name
-
-    return sorted((p for p in source.iterdir() if p.suffix.lower() in clip.SUFFIXES), key=by_number)
+    videos = [path for path in source.iterdir() if path.suffix.lower() in clip.SUFFIXES]
+    parts = {path: re.findall(r"(\d+)|(\D+)", path.name.lower()) for path in videos}
+    return sorted(videos, key=lambda p: ([(int(d or -1), text) for d, text in parts[p]], p.name))
 
 
 def prepare(

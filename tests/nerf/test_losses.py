@@ -28,7 +28,7 @@ def pictures(seed: int) -> torch.Tensor:
 
 def test_a_patch_is_a_square_of_the_lips_row_by_row():
     dataset = RayDataset(puppet())
-    pixels = dataset.draw_lips(3, 3, torch.Generator().manual_seed(0))
+    pixels = dataset.draw_patches(dataset.lip_rects, 3, 3, torch.Generator().manual_seed(0))
     assert pixels.in_lips.all() and len(pixels.at) == 27
     first = pixels.at[pixels.frame_of_pixel == 1]
     steps = (first - first[0]).tolist()
@@ -37,7 +37,7 @@ def test_a_patch_is_a_square_of_the_lips_row_by_row():
 
 def test_a_patch_beyond_small_lips_has_them_in_its_middle():
     dataset = RayDataset(puppet())
-    pixels = dataset.draw_lips(1, 15, torch.Generator().manual_seed(0))
+    pixels = dataset.draw_patches(dataset.lip_rects, 1, 15, torch.Generator().manual_seed(0))
     rect = dataset.lip_rects[pixels.frames[0]].float()
     middle = pixels.at.float().mean(0) + 0.5
     assert float((middle - (rect[:2] + rect[2:]) / 2).abs().max()) <= 0.5
@@ -45,11 +45,31 @@ def test_a_patch_beyond_small_lips_has_them_in_its_middle():
 
 def test_pixels_beside_others_keep_their_frames():
     dataset, generator = RayDataset(puppet()), torch.Generator().manual_seed(0)
-    some, more = dataset.draw(2, 8, (0.5, 0.5), generator), dataset.draw_lips(1, 4, generator)
+    some = dataset.draw(2, 8, (0.5, 0.5), generator)
+    more = dataset.draw_patches(dataset.head_rects, 1, 4, generator)
     both = some.beside(more)
     numbers = torch.cat([some.frames[some.frame_of_pixel], more.frames[more.frame_of_pixel]])
     assert torch.equal(both.frames[both.frame_of_pixel], numbers)
     assert torch.equal(both.at[-16:], more.at)
+
+
+def test_detail_of_the_true_strength_costs_nothing_wherever_it_lies():
+    stripes = (torch.arange(PATCH) % 2).float().expand(2, 3, PATCH, PATCH)
+    faint = 0.5 + 0.1 * (stripes - 0.5)
+    assert float(losses.detail_loss(faint, 1 - faint)) < 1e-9  # the other stripes are bright
+    assert float(losses.detail_loss(faint, faint + 0.3)) < 1e-9  # nor does brightness count
+    # one half of the last octave, where [1 2 1] / 4 leaves nothing of stripes of 0.1 in height
+    lost = float(losses.detail_loss(torch.full_like(faint, 0.5), faint))
+    assert lost == pytest.approx((0.05 - losses.FAINT) ** 2, rel=0.02)
+
+
+def test_detail_that_is_too_strong_or_too_weak_is_drawn_to_the_true_one():
+    true = pictures(3)
+    mean = true.mean((2, 3), keepdim=True)
+    for factor, sign in ((0.5, -1), (1.5, 1)):
+        contrast = torch.tensor(factor, requires_grad=True)
+        losses.detail_loss(mean + contrast * (true - mean), true).backward()
+        assert float(contrast.grad) * sign > 0
 
 
 def test_structure_is_one_minus_ssim():

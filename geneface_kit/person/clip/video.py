@@ -80,7 +80,9 @@ def write_video(
     Odd sizes grow by one pixel. audio: mono 16 kHz, starting with the first frame. metadata: text
     tags of the file, which appears under its name only when it is complete.
     """
-    path, pictures = Path(path), map(_even, frames)
+    path = Path(path)
+    odd = ((one, *(side % 2 for side in one.shape[:2])) for one in frames)  # made even
+    pictures = (np.pad(one, ((0, y), (0, x), (0, 0)), mode="edge") for one, y, x in odd)
     audio = np.zeros(0) if audio is None else audio
     flags = {"movflags": "+faststart+use_metadata_tags"}
     with replacing(path) as partial:
@@ -166,12 +168,6 @@ def _progressive(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
                     yield graph.pull()
         elif frame is not None:
             yield frame
-
-
-def _even(picture: np.ndarray) -> np.ndarray:
-    """The picture with even sides: the last row or column is repeated if need be."""
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _sounds(audio: np.ndarray) -> Iterator[av.AudioFrame]:
