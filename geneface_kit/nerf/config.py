@@ -83,7 +83,7 @@ class JointConfig:
     """Head and torso together, after their own starts. Defaults: smoke."""
 
     steps: Natural = 150  # updates on whole frames (ours); 0 = never, as the paper code
-    detail_weight: NotNegative = 10.0  # of the strength of fine detail (ours); paper code: 0
+    detail_weight: NotNegative = 0.0  # of the strength of fine detail (ours); paper code: 0
 
 
 @dataclass(frozen=True)
