@@ -84,6 +84,19 @@ def test_joint_training_looks_only_where_the_head_was_trained():
     assert learned.sum() > 1.2 * by_labels.sum()  # and the head was trained in the free band
 
 
+def test_how_strong_detail_is_counts_by_its_weight():
+    dataset, rows = RayDataset(puppet()), []
+    for weight in (0.0, 10.0):
+        generator = torch.Generator().manual_seed(0)
+        head = HeadTask.make(HEAD_CONFIG, dataset, generator)
+        torso = TorsoTask.make(TORSO_CONFIG, dataset, HeadRenderer(head.field), generator)
+        config = JointConfig(steps=1, detail_weight=weight)
+        rows.append(JointTask(config, head, torso, None).step(0, generator))
+    without, counted = rows
+    assert without["detail"] == 0 and counted["detail"] > 1e-4
+    assert counted["loss"] - counted["detail"] == pytest.approx(without["loss"], rel=1e-4)
+
+
 def test_behind_the_head_lies_the_painted_torso_over_the_background():
     dataset = RayDataset(puppet())
     at = torch.tensor([[16, 24], [16, 2]])  # painted on behind the chin; above the head
