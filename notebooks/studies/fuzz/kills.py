@@ -94,6 +94,7 @@ def _attempt(
     child = os.fork()
     if child == 0:
         status = 1
+        os.setpgid(0, 0)  # its workers are killed with it: they would wait for minutes
         try:
             os.replace = _killing(os.replace, at, how, count)
             os.environ["GENEFACE_KIT_ROOT"] = str(out)  # its corpus is made there, too
@@ -106,7 +107,7 @@ def _attempt(
             os._exit(status)
     if after_s:
         time.sleep(after_s)
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert status == 0 or (at or after_s) and os.WIFSIGNALED(status), f"{stage} failed: {status}"
     return len(count.read_text()) if count.exists() else 0
@@ -121,9 +122,9 @@ def _killing(replace: Callable[..., None], at: int, how: str, count: Path) -> Ca
             file.write("x")
         is_last = count.stat().st_size == at
         if is_last and how == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
         replace(source, target)
         if is_last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
 
     return counted
