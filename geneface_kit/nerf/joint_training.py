@@ -18,7 +18,8 @@ from geneface_kit.nerf.config import JointConfig
 from geneface_kit.nerf.dataset import BOX, RayBatch
 from geneface_kit.nerf.head_training import PATCH, HeadTask, adapted, patches
 from geneface_kit.nerf.torso import TorsoTask, unit_pixels
-from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, SURE_HEAD, SURE_NOT
+from geneface_kit.nerf.turned_lips import turned
+from geneface_kit.person.segmentation import BACKGROUND, BAND, FREE, NECK, SURE_HEAD, SURE_NOT
 from geneface_kit.runs import training
 
 MOST_FRAMES = 600  # frames that are trained on, spread over the clip; of longer clips not all
@@ -33,6 +34,7 @@ ENTROPY = (1e-4, 1e-3)  # weight of the entropy of the head's opacity, at first 
 TORSO_WEIGHT = 0.5  # weight of the torso's opacity on sure pixels
 PATCH_SHARE = 0.3  # rays of patches whose detail is compared, over the others
 UNDER_WEIGHT = 0.1  # weight of the torso as it was painted behind the head, where no frame shows it
+NECK_WEIGHT = 0.05  # weight of the head's opacity where it may be neck, whose shade no rim follows
 
 
 class JointTask(training.Task):
@@ -86,7 +88,8 @@ class JointTask(training.Task):
         n = len(pixels.at)
         offsets = torch.rand(n, generator=generator).to(dataset.device)
         noise = torch.rand(n, 3, generator=generator).to(dataset.device)
-        found = self.head.render(dataset.rays(pixels), self.head_task.field_of(pixels), offsets)
+        rays = turned(dataset.rays(pixels), pixels, dataset, own.turned_share, generator)
+        found = self.head.render(rays, self.head_task.field_of(pixels), offsets)
         told = torch.rand(n, 1, generator=generator).to(dataset.device) < 0.5  # as in the start
         seen = told * torch.cat([found.colour, found.alpha[:, None]], -1).detach()
         colour, alpha = self._torso_at(pixels, seen)
@@ -99,7 +102,7 @@ class JointTask(training.Task):
         terms = {
             "image": losses.photometric_loss(image, pixels.colour),
             "prior": fade * losses.masked_error(found.over(noise), wanted, is_sure),
-            "torso": fade * self._torso_prior(pixels, colour, alpha),
+            "torso": fade * self._torso_prior(pixels, found.alpha, colour, alpha),
             "entropy": (ENTROPY[0] + (ENTROPY[1] - ENTROPY[0]) * ramp)
             * losses.opacity_entropy(found.alpha)
             + ENTROPY[0] * losses.opacity_entropy(alpha),
@@ -144,9 +147,9 @@ class JointTask(training.Task):
         colour, alpha = torso(at, poses, appearance, seen, pixels.frame_of_pixel, shifts)
         return colour, alpha * torso.occupied[pixels.at[:, 1], pixels.at[:, 0]]
 
-    def _torso_prior(self, pixels: RayBatch, colour: Tensor, alpha: Tensor) -> Float[Tensor, ""]:
+    def _torso_prior(self, pixels: RayBatch, head: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
         """Clear where there is surely background, solid where there is surely body; behind the
-        head, which no frame shows, as it was painted."""
+        head, which no frame shows, as it was painted; and what may be neck is not head."""
         dataset = self.dataset
         numbers = pixels.frames[pixels.frame_of_pixel].cpu().numpy()
         where = (numbers, *pixels.at.flip(-1).cpu().T.numpy())
@@ -157,4 +160,6 @@ class JointTask(training.Task):
         opacity = (alpha * clear + (1 - alpha) * solid).mean()
         under = (pixels.kinds == SURE_HEAD) & (painted[:, 3] > 0.5)
         missed = (colour - painted[:, :3]).square().mean(-1) + 0.3 * (1 - alpha)
-        return TORSO_WEIGHT * opacity + UNDER_WEIGHT * (missed * under).mean()
+        taken = (head * ((pixels.kinds == FREE) & (label == NECK))).mean()
+        behind = UNDER_WEIGHT * (missed * under).mean()
+        return TORSO_WEIGHT * opacity + behind + NECK_WEIGHT * taken

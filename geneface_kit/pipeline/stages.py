@@ -48,7 +48,7 @@ STAGES = {
         adaptation.inputs,
         version=4,
     ),
-    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=9),
+    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=10),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=5),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=6

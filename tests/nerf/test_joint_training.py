@@ -1,5 +1,6 @@
 """Joint training: what the labels cut off and leave free comes back."""
 
+import copy
 import dataclasses
 
 import cv2
@@ -16,7 +17,7 @@ from geneface_kit.nerf.renderer import HeadRenderer
 from geneface_kit.nerf.torso import TorsoTask
 from geneface_kit.person import camera
 from geneface_kit.person.artefact import Person
-from geneface_kit.person.segmentation import FREE, HEAD, SURE_HEAD, SURE_NOT
+from geneface_kit.person.segmentation import FREE, HEAD, NECK, SURE_HEAD, SURE_NOT, TORSO
 from tests.puppet import SHIRT, WALL, puppet
 
 HAIR = (40, 20, 10)
@@ -37,10 +38,9 @@ def cut_hair() -> tuple[Person, np.ndarray]:
     return dataclasses.replace(person, frames=frames, kinds=kinds), hair
 
 
-@pytest.mark.slow
-def test_hair_that_the_labels_cut_off_becomes_head():
-    person, hair = cut_hair()
-    dataset, generator = RayDataset(person), torch.Generator().manual_seed(0)
+def learned_apart(dataset: RayDataset) -> tuple[HeadTask, TorsoTask]:
+    """A head and a torso after their own starts."""
+    generator = torch.Generator().manual_seed(0)
     head = HeadTask.make(HEAD_CONFIG, dataset, generator)
     for index in range(HEAD_CONFIG.steps):
         head.step(index, generator)
@@ -48,25 +48,60 @@ def test_hair_that_the_labels_cut_off_becomes_head():
     torso = TorsoTask.make(TORSO_CONFIG, dataset, renderer, generator)
     for index in range(TORSO_CONFIG.steps):
         torso.step(index, generator)
+    return head, torso
 
-    def look() -> tuple[float, float]:
-        """Opacity and squared error of the hair in held-out frames."""
-        exact = HeadRenderer(head.field, AvatarConfig(exact=True))
-        avatar, found = Avatar(exact, torso.field, person.background, person.focal), []
-        for frame in dataset.held_out(0):
-            window, ring = dataset.windows(torch.tensor([frame]), head.config)[0], hair[frame]
-            made = avatar.render_frame(window, dataset.poses[frame])
-            error = made.rgb.numpy()[ring] - person.frames[frame][ring] / 255
-            found.append((float(made.head.alpha.numpy()[ring].mean()), (error**2).mean()))
-        return tuple(np.mean(found, axis=0))
 
-    opacity, error = look()
-    joint = JointTask(JointConfig(steps=200), head, torso, None)
-    for index in range(joint.config.steps):
+def learn_together(head: HeadTask, torso: TorsoTask, n: int) -> None:
+    joint, generator = JointTask(JointConfig(steps=n), head, torso, None), torch.Generator()
+    generator.manual_seed(1)
+    for index in range(n):
         joint.step(index, generator)
-    joint_opacity, joint_error = look()
+
+
+def look(head: HeadTask, torso: TorsoTask, where: np.ndarray) -> tuple[float, float]:
+    """Opacity of the head and squared error of the picture there, in held-out frames."""
+    dataset, exact = head.dataset, HeadRenderer(head.field, AvatarConfig(exact=True))
+    person, found = dataset.person, []
+    avatar = Avatar(exact, torso.field, person.background, person.focal)
+    for frame in dataset.held_out(0):
+        window, part = dataset.windows(torch.tensor([frame]), head.config)[0], where[frame]
+        made = avatar.render_frame(window, dataset.poses[frame])
+        error = made.rgb.numpy()[part] - person.frames[frame][part] / 255
+        found.append((float(made.head.alpha.numpy()[part].mean()), (error**2).mean()))
+    return tuple(np.mean(found, axis=0))
+
+
+@pytest.mark.slow
+def test_hair_that_the_labels_cut_off_becomes_head():
+    person, hair = cut_hair()
+    head, torso = learned_apart(RayDataset(person))
+    opacity, error = look(head, torso, hair)
+    learn_together(head, torso, 200)
+    joint_opacity, joint_error = look(head, torso, hair)
     assert opacity > 0.8 and joint_opacity > 0.95  # what is free is learned from the start
     assert joint_error < 0.5 * error
+
+
+@pytest.mark.slow
+def test_a_neck_that_the_labels_leave_free_becomes_torso():
+    person, _ = cut_hair()
+    below = np.arange(person.size)[:, None] > person.size // 2
+    neck = (person.kinds == FREE) & (person.labels != HEAD) & below
+    torso, labels = person.torso.copy(), np.where(neck, TORSO, person.labels).astype(np.uint8)
+    torso[neck] = (*SHIRT, 255)
+    frames = np.where(neck[..., None], np.uint8(SHIRT), person.frames)
+    person = dataclasses.replace(person, frames=frames, labels=labels, torso=torso)
+    head, behind = learned_apart(RayDataset(person))
+    print(look(head, behind, neck))
+    found = []
+    for name in (TORSO, NECK):
+        labels[neck] = name
+        together = copy.deepcopy((head, behind))
+        learn_together(*together, 200)
+        found.append(look(*together, neck))
+        print(found)
+    (opacity, error), (freed, error_freed) = found
+    assert freed < 0.5 * opacity and error_freed < 1.1 * error
 
 
 def test_joint_training_looks_only_where_the_head_was_trained():
