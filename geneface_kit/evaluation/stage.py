@@ -65,9 +65,13 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     chosen = held_out(actor.person, config.n_frames)
     scored: dict[str, list[Row]] = {"a": [], "b": [], "d": []}
 
-    def note(table: str, protocol: str, measured: Scores, n_frames: int) -> None:
+    driven_by = actor.avatar.driven_by
+    unseen = NotMeasured(f"{driven_by} drives this head: it never gets the planned landmarks")
+
+    def note(table: str, protocol: str, told: Scores, n_frames: int) -> None:
         place = {"table": table, "protocol": protocol, "method": config.method}
-        told = _told(measured, actor.avatar.driven_by)
+        if driven_by != "landmarks":
+            told = told | dict.fromkeys(told.keys() & OF_LANDMARKS, unseen)
         scored[table] += rows_of(run, told, n_frames=n_frames, **place)
         for metric, value in told.items():
             if table == "a" and not isinstance(value, NotMeasured):
@@ -76,7 +80,7 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     started = time.perf_counter()
     frames = landmark_driven(actor, chosen)
     fps = len(frames) / (time.perf_counter() - started)
-    if actor.avatar.driven_by == "landmarks":
+    if driven_by == "landmarks":
         write_npy(run.folder / "landmark_driven.npy", frames)
         measured = scores.score_pictures(actor.person, chosen, frames)
         note("a", "landmark-driven", measured, len(frames))
@@ -112,14 +116,6 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
 def recordings(config: EvaluationConfig) -> list[Path]:
     """The files of the cross-driven table; every one must exist before anything is scored."""
     return [driving_audio(name.strip()) for name in config.recordings.split(",")]
-
-
-def _told(measured: Scores, driven_by: str) -> Scores:
-    """Without the measures of planned landmarks where these are not what a head is driven by."""
-    if driven_by == "landmarks":
-        return measured
-    missing = NotMeasured(f"{driven_by} drives this head: it never gets the planned landmarks")
-    return {name: missing if name in OF_LANDMARKS else value for name, value in measured.items()}
 
 
 def held_out(person: Person, n_frames: int) -> Chosen:

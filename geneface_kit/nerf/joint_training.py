@@ -161,5 +161,4 @@ class JointTask(training.Task):
         under = (pixels.kinds == SURE_HEAD) & (painted[:, 3] > 0.5)
         missed = (colour - painted[:, :3]).square().mean(-1) + 0.3 * (1 - alpha)
         taken = (head * ((pixels.kinds == FREE) & (label == NECK))).mean()
-        behind = UNDER_WEIGHT * (missed * under).mean()
-        return TORSO_WEIGHT * opacity + behind + NECK_WEIGHT * taken
+        return TORSO_WEIGHT * opacity + UNDER_WEIGHT * (missed * under).mean() + NECK_WEIGHT * taken

@@ -34,16 +34,15 @@ class KnownPerson:
     clips: dict[str, str] = field(default_factory=dict)
 
 
-def _published() -> dict[str, KnownPerson]:
-    found, folder = {}, Path(__file__).parent
-    for row in read_rows(folder / "known.csv"):
-        name, listed = row.pop("name"), row.pop("clips")
-        lines = (folder / listed).read_text().split() if listed else []
-        found[name] = KnownPerson(**row, clips=dict(line.split(",") for line in lines))
-    return found
+def _clips(listed: str) -> dict[str, str]:
+    lines = Path(__file__).with_name(listed).read_text().split() if listed else []
+    return dict(line.split(",") for line in lines)
 
 
-KNOWN = _published()
+KNOWN = {
+    row.pop("name"): KnownPerson(clips=_clips(row.pop("clips")), **row)
+    for row in read_rows(Path(__file__).with_name("known.csv"))
+}
 """Name -> clip. Only persons with an address are fetched; a download says its terms first."""
 
 

@@ -109,11 +109,10 @@ def networks(
         typer.echo(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
-def _told_version(wanted: bool) -> bool:
+def _told_version(wanted: bool) -> None:
     if wanted:
         typer.echo(version("geneface-kit"))
         raise typer.Exit
-    return wanted
 
 
 main = CommandLine(run, talk, settings, networks, name="geneface-kit", add_completion=True)
