@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,6 +96,18 @@ def test_run_json_tells_the_whole_story(kitchen):
     assert facts["data_kind"] == "synthetic"  # inherited from bread
     assert facts["machine"]["torch"].startswith("2.13")
     assert runs.open_run(run.folder).parents["bread"].id == run.parents["bread"].id
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux says it by stage")
+def test_peak_memory_is_of_the_stage_and_not_of_what_the_process_did_before(kitchen):
+    def hungry(run, config):
+        np.ones(400 * 2**17)
+        (run.folder / "bread.txt").write_text("b")
+
+    kitchen.change("bread", make=hungry)
+    toast = require.require("toast", "anna", out=kitchen.out)
+    peaks = [run.facts["peak_memory_mb"] for run in (toast.parents["bread"], toast)]
+    assert peaks[1] < peaks[0] - 300
 
 
 def test_a_failed_run_is_not_finished_and_goes_on_after_its_finished_parts(kitchen):
