@@ -109,10 +109,11 @@ def networks(
         typer.echo(f"{name}: {there}; {entry.source}; {entry.address or entry.package}")
 
 
-def _told_version(wanted: bool) -> None:
+def _told_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(version("geneface-kit"))
         raise typer.Exit
+    return wanted
 
 
 main = CommandLine(run, talk, settings, networks, name="geneface-kit", add_completion=True)
