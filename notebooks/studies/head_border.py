@@ -2,8 +2,8 @@
 
 `python -m notebooks.studies.head_border PERSON... [--out FOLDER] [--to FOLDER]` makes the nerf
 stage of each person and looks at held-out frames as its avatar shows them, and as it did before
-head and torso learned together. Writes head_border.csv and draws head_border.png with its data: the
-worst frame of each finished avatar, apart and together. True frames enter no figure.
+head and torso learned together. Writes head_border.csv and draws border_frames.png with its data:
+the worst frame of each finished avatar, apart and together. True frames enter no figure.
 """
 
 import sys
@@ -118,7 +118,7 @@ def head_border(
     data = {key: np.stack([one[key] for one in worst]) for key in worst[0]}
     data["names"] = np.array([Path(name).stem for name in persons])
     title = "The head's border at its worst: learned apart, together; and about the chin"
-    figures.save(to, "head_border", "worst", data, title=title, sources=sources)
+    figures.save(to, "border_frames", "worst", data, title=title, sources=sources)
     typer.echo(table.to_string(index=False))
 
 

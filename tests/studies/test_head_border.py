@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import acting
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from notebooks.studies.head_border import SIZE, border_quality, rows_of
+from notebooks.studies import head_border as study
+from notebooks.studies.head_border import SIZE, WAYS, border_quality, rows_of
 
 
 def edge(contrast, at=16):
@@ -67,3 +69,19 @@ def test_each_way_has_a_row_and_the_worst_frame_of_the_last_is_shown(tmp_path):
             for one in whole
         ]
         assert (drawn["pictures"][k : k + 2] == wanted).all()
+
+
+def test_the_study_writes_a_table_and_a_figure(tmp_path, monkeypatch):
+    run = SimpleNamespace(folder=tmp_path, id="nerf-ada", status="ok", data_kind="synthetic")
+    run.profile, run.parents = "smoke", {"person": run}
+    pictures = np.zeros((4, SIZE, SIZE, 3), np.uint8)
+    drawn = {"pictures": pictures, "frames": np.full(4, 42), "psnr": np.full(4, 20.0)}
+    rows = [{"person": "ada", "way": way, "n_frames": 3, "energy": 1.0} for way in WAYS]
+    monkeypatch.setattr(study, "require", lambda *args, **kwargs: run)
+    monkeypatch.setattr(study.person_stage, "load", lambda folder: None)
+    monkeypatch.setattr(study.nerf_stage, "load", lambda folder, person, together: None)
+    monkeypatch.setattr(study, "RayDataset", lambda person: None)
+    monkeypatch.setattr(study, "rows_of", lambda name, dataset, avatars: (rows, drawn))
+    study.head_border(["ada"], to=tmp_path)
+    assert pd.read_csv(tmp_path / "head_border.csv")["way"].tolist() == ["apart", "together"]
+    assert {path.suffix for path in tmp_path.glob("border_frames.*")} == {".json", ".npz", ".png"}
