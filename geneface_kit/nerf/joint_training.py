@@ -34,7 +34,7 @@ ENTROPY = (1e-4, 1e-3)  # weight of the entropy of the head's opacity, at first 
 TORSO_WEIGHT = 0.5  # weight of the torso's opacity on sure pixels
 PATCH_SHARE = 0.3  # rays of patches whose detail is compared, over the others
 UNDER_WEIGHT = 0.1  # weight of the torso as it was painted behind the head, where no frame shows it
-NECK_WEIGHT = 0.1  # weight of the head's opacity where it may be neck, whose shade no rim follows
+NECK_WEIGHT = 0.1  # weight of the head's opacity where it may be neck: no rim of shade on a lit one
 
 
 class JointTask(training.Task):

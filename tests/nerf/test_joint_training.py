@@ -92,14 +92,12 @@ def test_a_neck_that_the_labels_leave_free_becomes_torso():
     frames = np.where(neck[..., None], np.uint8(SHIRT), person.frames)
     person = dataclasses.replace(person, frames=frames, labels=labels, torso=torso)
     head, behind = learned_apart(RayDataset(person))
-    print(look(head, behind, neck))
     found = []
     for name in (TORSO, NECK):
         labels[neck] = name
         together = copy.deepcopy((head, behind))
         learn_together(*together, 200)
         found.append(look(*together, neck))
-        print(found)
     (opacity, error), (freed, error_freed) = found
     assert freed < 0.5 * opacity and error_freed < 1.1 * error
 
