@@ -470,7 +470,7 @@ KITS_OWN = """
     geneface_kit.adaptation.domains.shipped_voices
     figures.pages.published
     geneface_kit.metrics.networks._from_package
-    geneface_kit.person.known._published
+    geneface_kit.person.known._clips
     geneface_kit.person.speech.conformer.load_conformer
     geneface_kit.pipeline.settings.profile_values
     geneface_kit.runs.files.read_rows
