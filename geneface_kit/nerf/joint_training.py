@@ -149,7 +149,7 @@ class JointTask(training.Task):
 
     def _torso_prior(self, pixels: RayBatch, head: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
         """Clear where there is surely background, solid where there is surely body; behind the
-        head, which no frame shows, as it was painted; and what may be neck is not head."""
+        head, which no frame shows, as it was painted; and no head (its opacity) on a neck."""
         dataset = self.dataset
         numbers = pixels.frames[pixels.frame_of_pixel].cpu().numpy()
         where = (numbers, *pixels.at.flip(-1).cpu().T.numpy())

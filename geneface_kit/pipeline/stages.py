@@ -19,7 +19,7 @@ class Stage:
     make(run, *sections) writes the run's files; inputs(subject, *sections) gives the files it
     reads besides its parents, by names that tell them apart, and refuses what `make` could not
     do. seeded: whether it draws at random; one that does not is the same run under every seed.
-    version: raised by who changes what its code gives, so that none of before is found.
+    version: raised by who changes what its code gives, so that no older run is found.
     """
 
     make: Callable[..., None]
