@@ -27,10 +27,10 @@ def turned(
     chosen = torch.rand(n, generator=generator).to(pixels.in_lips.device) < share
     which = pixels.in_lips & chosen[pixels.frame_of_pixel]
     frame = pixels.frame_of_pixel[which]
-    lips = dataset.landmarks[pixels.frames][:, LIPS]
-    surface = torch.linalg.lstsq(_relief(lips), lips[..., 2:]).solution[frame]
+    lips = dataset.landmarks[pixels.frames][:, LIPS].double()  # float32: addresses decide digits
+    surface = torch.linalg.lstsq(_relief(lips), lips[..., 2:]).solution.float()[frame]
     origins, directions = rays.origins[which], rays.directions[which]
-    points = lips.mean(1)[frame]
+    points = lips.mean(1).float()[frame]
     for _ in range(ROUNDS):
         depth = (_relief(points)[:, None] @ surface)[:, 0]
         points = origins + (depth - origins[:, 2:]) / directions[:, 2:] * directions

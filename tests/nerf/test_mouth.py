@@ -209,28 +209,20 @@ def test_lips_that_would_pass_through_each_other_meet():
 
 
 @pytest.mark.slow
-def test_the_trained_mouth_follows_its_landmarks(trained):
-    _, recorded = trained
-    # the notebooks' smoke run, a minute at 128 pixels: 0.90 to 0.92, and 0.59 to 0.64
-    assert recorded["mouth_r"] > 0.9 and recorded["mouth_gain"] > 0.55
-    assert recorded["mouth_r_exchanged"] > 0.8  # no pose tells it now
-
-
-@pytest.mark.slow
-def test_closing_the_landmarks_closes_the_rendered_lips(trained, demo_person):
-    model, _ = trained
-    frames = RayDataset(demo_person).held_out(8)
-    gap = np.linalg.norm(demo_person.landmarks[:, 62] - demo_person.landmarks[:, 66], axis=-1)
-    order = np.argsort(gap[: demo_person.n_train])
-    poses = demo_person.poses[frames]
-    openings = []
-    for mouth in (order[2], order[-3]):
-        asked = np.repeat(demo_person.landmarks[mouth][None], len(frames), axis=0)
-        pictures = list(model.render(asked, poses))
-        wanted, found = mouth_openings(pictures, asked, poses, demo_person.focal)
-        openings.append((wanted.mean(), np.nanmean(found)))
-    (shut_asked, shut), (wide_asked, wide) = openings
-    assert wide - shut > 0.4 * (wide_asked - shut_asked)
+def test_the_trained_mouth_follows_landmarks_of_any_opening(trained, demo_person):
+    """Held-out poses with mouths of other frames, evenly from shut to wide. Ten trainings: r 0.98
+    to 0.99, gain 1.0 to 1.3; held-out frames alone are mostly shut, which tells less."""
+    model, recorded = trained
+    frames = RayDataset(demo_person).held_out(24)
+    train, poses = demo_person.landmarks[: demo_person.n_train], demo_person.poses[frames]
+    gap = np.linalg.norm(train[:, 62] - train[:, 66], axis=-1)
+    evenly = np.linspace(*np.sort(gap)[[2, -3]], len(frames))
+    mouths = [int(np.abs(gap - opening).argmin()) for opening in evenly]
+    asked = train[np.random.default_rng(0).permutation(mouths)]
+    pictures = list(model.render(asked, poses))
+    found = following(*mouth_openings(pictures, asked, poses, demo_person.focal))
+    assert found["r"] > 0.95 and 0.8 < found["gain"] < 1.5
+    assert {"mouth_r", "mouth_gain", "mouth_r_exchanged"} <= set(recorded)
 
 
 @pytest.mark.slow
