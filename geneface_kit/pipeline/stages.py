@@ -47,7 +47,7 @@ STAGES = {
         adaptation.inputs,
         version=4,
     ),
-    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=10),
+    "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=11),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=5),
     "evaluation": Stage(
         evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=6

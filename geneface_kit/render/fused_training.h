@@ -214,7 +214,7 @@ struct Training : Networks {
     w = back(w, 3, HIDDEN), through(colour_1);
     outer(features, WIDTH, HIDDEN), add_to_biases(colour_gradient, ray);
     w = back(w, HIDDEN, HIDDEN);
-    to[0] = of_density * scale * exp(clamped(raw, -15.0f, 15.0f));
+    to[0] = of_density * scale * exp(min(raw, 15.0f));
     for (int o = 0; o < HIDDEN; o++) sums[o] += density_weights[o] * to[0];
     small(to, 1), outer(features, WIDTH, LANES);
     through(features), outer(density_1, WIDTH, HIDDEN);

@@ -79,9 +79,9 @@ def precision(name: str) -> torch.dtype:
 
 
 def trunc_exp(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """exp(x) for densities, at most exp(20); its gradient is clamped at exp(+-15) (official code,
-    as in instant-ngp)."""
-    slope = torch.exp(x.detach().clamp(-15.0, 15.0))
+    """exp(x) for densities, at most exp(20); its gradient at most exp(15). Official code: and at
+    least exp(-15), so that Adam, to which any size is alike, pushes empty space on for ever."""
+    slope = torch.exp(x.detach().clamp(max=15.0))
     return torch.exp(x.detach().clamp(max=20.0)) + slope * (x - x.detach())
 
 

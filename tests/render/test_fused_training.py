@@ -7,6 +7,7 @@ from geneface_kit.render.composite import composite
 from geneface_kit.render.fused import Space, has_amx
 from geneface_kit.render.fused_training import SAMPLES, fused_samples
 from geneface_kit.render.line_warp import line_table
+from geneface_kit.render.mlp import trunc_exp
 from tests.render.test_fused import FADE, INSIDE, REACH, SCALE, Toy
 from tests.render.test_kernels import packed
 from tests.render.twins import grid_encode_torch, line_warp_torch
@@ -89,6 +90,23 @@ def test_samples_and_all_gradients_as_the_twins(kind):
         assert a.shape == learned.shape
         # sums over 1,100 samples: of each number about as exact as the largest one
         assert float((a - b).abs().max()) < 1e-4 * float(b.abs().max()), number
+
+
+def test_empty_space_is_not_pushed_emptier():
+    """Densities below exp(-15) have their own small gradients, in the kernel and on CUDA's road."""
+    batch = Batch()
+    batch.toy.networks[1][-1].data.abs_().mul_(-200)
+    logs = batch.twin()[0].detach().log()
+    assert float(logs.min()) < -40
+    far = (logs < -20).float()
+    weights = [torch.randn_like(far) * far, torch.zeros(len(far), 3), torch.zeros(len(far))]
+    for a, b in zip(
+        *(batch.gradients(x(), weights) for x in (batch.fused, batch.twin)), strict=True
+    ):
+        assert float((a - b).abs().max()) <= 1e-3 * float(b.abs().max()) < 1e-6
+    x = torch.tensor([-40.0, -20.0, 0.0, 17.0], requires_grad=True)
+    trunc_exp(x).sum().backward()
+    assert torch.equal(x.grad, torch.tensor([-40.0, -20.0, 0.0, 15.0]).exp())
 
 
 @pytest.mark.skipif(not has_amx(), reason="no AMX")
