@@ -102,7 +102,7 @@ class JointTask(training.Task):
         terms = {
             "image": losses.photometric_loss(image, pixels.colour),
             "prior": fade * losses.masked_error(found.over(noise), wanted, is_sure),
-            "torso": fade * self._torso_prior(pixels, found.alpha, colour, alpha),
+            "torso": fade * self._label_prior(pixels, found.alpha, colour, alpha),
             "entropy": (ENTROPY[0] + (ENTROPY[1] - ENTROPY[0]) * ramp)
             * losses.opacity_entropy(found.alpha)
             + ENTROPY[0] * losses.opacity_entropy(alpha),
@@ -147,7 +147,7 @@ class JointTask(training.Task):
         colour, alpha = torso(at, poses, appearance, seen, pixels.frame_of_pixel, shifts)
         return colour, alpha * torso.occupied[pixels.at[:, 1], pixels.at[:, 0]]
 
-    def _torso_prior(self, pixels: RayBatch, head: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
+    def _label_prior(self, pixels: RayBatch, head: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
         """Clear where there is surely background, solid where there is surely body; behind the
         head, which no frame shows, as it was painted; and no head (its opacity) on a neck."""
         dataset = self.dataset

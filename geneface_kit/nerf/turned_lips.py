@@ -27,7 +27,7 @@ def turned(
     chosen = torch.rand(n, generator=generator).to(pixels.in_lips.device) < share
     which = pixels.in_lips & chosen[pixels.frame_of_pixel]
     frame = pixels.frame_of_pixel[which]
-    lips = dataset.landmarks[pixels.frames][:, LIPS].double()  # float32: addresses decide digits
+    lips = dataset.landmarks[pixels.frames][:, LIPS].double()  # a fit in float32 would not repeat
     surface = torch.linalg.lstsq(_relief(lips), lips[..., 2:]).solution.float()[frame]
     origins, directions = rays.origins[which], rays.directions[which]
     points = lips.mean(1).float()[frame]
