@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from geneface_kit.metrics import formulas, perceptual, syncnet
 from geneface_kit.metrics.formulas import Curve, Frames
@@ -19,9 +19,11 @@ from geneface_kit.person.clip import FPS, SAMPLES
 from geneface_kit.person.landmarks import Mesh
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
+from geneface_kit.person.spans import ONE, Spans
 from geneface_kit.runs.record import Run
 from geneface_kit.runs.weights import load_tensors
 from geneface_kit.talk.plan import Actor, Plan
+from geneface_kit.talk.postprocess import Landmarks
 from geneface_kit.talk.verdict import motion_ratio, sync_scores
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ AUE = NotMeasured(
     "AUE needs the action units of OpenFace, whose licence forbids commercial use and whose "
     "models come in no package; this kit does not run it"
 )
+
+UNTRAINED = {"occupancy", "running_mean", "running_var"}  # parts of the names of tensors
 
 Scores = dict[str, float | NotMeasured]  # metric -> value, in the unit of its definition
 
@@ -68,15 +72,17 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
     return found | _lse(frames, sound, faces, gap)
 
 
-def score_landmarks(planned: Plan, tracked: Float[np.ndarray, "t 68 3"]) -> Scores:
-    """The mouth of a plan against the tracked one of the same frames; nothing is aligned."""
+def score_landmarks(planned: Plan, tracked: Landmarks, spans: Spans = ONE) -> Scores:
+    """The mouth of a plan against the tracked one of the same frames; nothing is aligned, and a
+    step over a joint of the spans does not count."""
     opening, true = mouth_opening(planned.landmarks), mouth_opening(tracked)
+    steps = [np.delete(np.diff(curve), spans[1:] - 1) for curve in (opening, true)]
     limit = formulas.closed_below(true)
     apart = formulas.peak_distance(opening, true) * 1000 / FPS
     met = formulas.closures_met(formulas.closures(true < limit), opening < limit)
     return {
         "mouth correlation": correlation(opening, true),
-        "velocity correlation": correlation(np.diff(opening), np.diff(true)),
+        "velocity correlation": correlation(*steps),
         "peak alignment": NotMeasured("a mouth without peaks") if np.isnan(apart) else apart,
         "closures met": NotMeasured("the true lips never close") if np.isnan(met) else met,
     }
@@ -94,15 +100,19 @@ def score_recording(actor: Actor, planned: Plan, frames: Frames | None = None) -
 
 
 def cost(run: Run) -> Scores:
-    """Minutes and memory that a run took and parameters it holds."""
+    """Minutes and memory that a run took, and how many numbers that are trained it holds: no
+    occupancy grid, no statistics of a norm, and once only what stands in two files."""
     minutes, memory = run.facts["wall_s"] / 60, run.facts["peak_memory_mb"]
     if run.metrics.get("origin") == "shipped":
         minutes = NotMeasured("the run took the shipped weights, nothing was trained in it")
     files = set(run.folder.glob("*.safetensors")) - set(run.folder.glob("*checkpoint*"))
-    tensors = [one for path in files for one in load_tensors(path)[0].values()]
+    if (joint := run.folder / "joint.safetensors") in files:
+        files = {joint}  # head and torso are in it, trained on
+    tensors = [one for path in files for one in load_tensors(path)[0].items()]
+    trained = [one for name, one in tensors if not UNTRAINED & set(name.split("."))]
     return {
         "training minutes": minutes,
-        "parameters": float(sum(one.numel() for one in tensors)),
+        "parameters": float(sum(one.numel() for one in trained if one.is_floating_point())),
         "peak memory": float(memory) if memory else NotMeasured("this system does not say it"),
     }
 
@@ -125,7 +135,7 @@ def _faces(seen: Mesh, true: Mesh, size: int) -> Scores:
         missing = NotMeasured("no face was found in the rendered frames")
         return dict.fromkeys(names, missing) | {"faces found": 0.0}
     if not both.all():
-        log.warning("no face found in %d of %d rendered frames", (~both).sum(), len(both))
+        log.warning("%d of %d frames show no face, rendered or true", (~both).sum(), len(both))
     a, b = (landmarks.to_68(mesh)[both, :, :2] for mesh in (seen, true))
     lips = (a[:, LIPS], b[:, LIPS], size)
     return {

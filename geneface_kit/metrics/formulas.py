@@ -3,6 +3,8 @@
 Pictures are uint8 stacks (t, h, w, 3) as they were stored, before any codec.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float, UInt8
@@ -73,8 +75,9 @@ def psnr(predicted: Frames, truth: Frames, *, mask: Mask = None) -> float:
     Raises: ValueError for sets of different length or size, or a frame without counted pixels.
     """
     same_frames(predicted, truth)
-    error = (predicted.astype(np.float64) - truth.astype(np.float64)) ** 2
-    per_frame = _masked_means(error.mean(axis=-1), mask)
+    pairs = zip(predicted, truth, strict=True)
+    errors = (((a - b.astype(np.float64)) ** 2).mean(axis=-1) for a, b in pairs)
+    per_frame = _masked_means(errors, mask, truth.shape[:3])
     return float(np.mean([psnr_of_error(one, peak=255.0, floor=0.0) for one in per_frame]))
 
 
@@ -91,10 +94,11 @@ def ssim(predicted: Frames, truth: Frames, *, mask: Mask = None) -> float:
     options = {"channel_axis": -1, "data_range": 255, "gaussian_weights": True, "sigma": 1.5}
     options |= {"use_sample_covariance": False, "full": mask is not None}
     pairs = zip(predicted, truth, strict=True)
-    found = [structural_similarity(a, b, **options) for a, b in pairs]
+    found = (structural_similarity(a, b, **options) for a, b in pairs)
     if mask is None:
-        return float(np.mean(found))
-    return float(_masked_means(np.stack([whole.mean(axis=-1) for _, whole in found]), mask).mean())
+        return float(np.mean(list(found)))
+    maps = (whole.mean(axis=-1) for _, whole in found)
+    return float(_masked_means(maps, mask, truth.shape[:3]).mean())
 
 
 def lmd(predicted: Points, truth: Points, size: int, *, centred: bool = False) -> float:
@@ -153,11 +157,14 @@ def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:
         raise ValueError(f"the two sets must hold the same frames, of one size, {found}")
 
 
-def _masked_means(values: Float[np.ndarray, "t h w"], mask: Mask) -> Float[np.ndarray, " t"]:
+def _masked_means(
+    maps: Iterable[Float[np.ndarray, "h w"]], mask: Mask, shape: tuple[int, ...]
+) -> Float[np.ndarray, " t"]:
+    """Of one map after the other: all maps of a long clip would take gigabytes."""
     if mask is None:
-        return values.mean(axis=(1, 2))
-    if mask.shape != values.shape:
-        raise ValueError(f"mask must be {values.shape} like the frames, got {mask.shape}")
+        return np.array([one.mean() for one in maps])
+    if mask.shape != shape:
+        raise ValueError(f"mask must be {shape} like the frames, got {mask.shape}")
     if not mask.any(axis=(1, 2)).all():
         raise ValueError("mask leaves no pixel in some frame, so nothing can be measured there")
-    return np.array([frame[inside].mean() for frame, inside in zip(values, mask, strict=True)])
+    return np.array([one[inside].mean() for one, inside in zip(maps, mask, strict=True)])

@@ -50,6 +50,6 @@ STAGES = {
     "nerf": Stage(nerf.make, tuple(nerf.SECTIONS), ("person",), nerf.inputs, version=11),
     "talk": Stage(talk.make, ("talk",), UPSTREAM, talk.inputs, version=5),
     "evaluation": Stage(
-        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=6
+        evaluation.make, ("talk", "evaluation"), UPSTREAM, evaluation.inputs, version=7
     ),
 }

@@ -44,8 +44,9 @@ def detected(frames):
     return Mesh(points + place, found, np.zeros(len(frames), np.float32))
 
 
-def heard(spoken, ridge):
+def heard(spoken, spans, ridge):
     assert ridge == evaluation.RIDGE, "the one that has heard what the generator has"
+    assert spans[0] == 0, "a regression must not hear over a joint"
     return np.repeat(spoken.features[::2], 2, axis=1)
 
 
@@ -265,6 +266,45 @@ def test_steps_peaks_and_closures_of_a_mouth_are_counted_by_hand(actor):
     assert found["closures met"] == 0.5
     steps = np.corrcoef(np.diff(drawn), np.diff(tracked))[0, 1]
     assert found["velocity correlation"] == pytest.approx(steps, abs=1e-5)
+
+
+def test_a_step_over_a_joint_does_not_count(actor):
+    """Two takes of 22 frames, each mouth the true one; between them they jump apart."""
+    true = np.r_[0.1 + 0.01 * np.sin(np.arange(22)), 0.9 + 0.01 * np.sin(np.arange(22))]
+    drawn = np.r_[true[:22] + 0.8, true[22:] - 0.8]
+    plan = planned(actor, acting.sound(1.76), TALK, torch.Generator())
+    pair = (
+        replace(plan, landmarks=acting.face(drawn.astype(np.float32))),
+        acting.face(true.astype(np.float32)),
+    )
+    joined, whole = (
+        scores.score_landmarks(*pair, spans)["velocity correlation"]
+        for spans in (np.array([0, 22]), np.array([0]))
+    )
+    assert joined > 0.999 and whole < 0
+
+
+def test_a_late_mouth_stays_in_its_take(actor):
+    person = replace(actor.person, spans=np.array([0, 30]))
+    late = evaluation.references(replace(actor, person=person), TALK, torch.Generator())[
+        "true, 1 s late"
+    ][0].landmarks
+    assert (late[25:30] == person.landmarks[:5]).all()
+    assert set(late[30:, 62, 1]) == set(person.landmarks[30:, 62, 1])
+
+
+def test_every_trained_number_is_counted_once(tmp_path):
+    """Head and torso stand in joint.safetensors again; an occupancy grid is not trained."""
+    run = a_run(tmp_path / "nerf", "nerf")
+    head = {"table": torch.zeros(12), "occupancy.density": torch.zeros(50)}
+    counts = {"norm.running_mean": torch.zeros(7), "norm.num_batches_tracked": torch.tensor(1)}
+    torso = {"grid": torch.zeros(5), "occupied": torch.ones(9, dtype=torch.bool)} | counts
+    save_tensors(run.folder / "head.safetensors", head, {})
+    save_tensors(run.folder / "torso.safetensors", torso, {})
+    assert scores.cost(run)["parameters"] == 17
+    both = {f"head.{name}": one for name, one in head.items()}
+    save_tensors(run.folder / "joint.safetensors", both | {"torso.grid": torso["grid"]}, {})
+    assert scores.cost(run)["parameters"] == 17
 
 
 def test_a_table_survives_the_file(tmp_path):
