@@ -19,11 +19,9 @@ from geneface_kit.person.clip import FPS, SAMPLES
 from geneface_kit.person.landmarks import Mesh
 from geneface_kit.person.mouth import LIPS, mouth_opening, seen_opening
 from geneface_kit.person.segmentation import HEAD
-from geneface_kit.person.spans import ONE, Spans
 from geneface_kit.runs.record import Run
 from geneface_kit.runs.weights import load_tensors
 from geneface_kit.talk.plan import Actor, Plan
-from geneface_kit.talk.postprocess import Landmarks
 from geneface_kit.talk.verdict import motion_ratio, sync_scores
 
 log = logging.getLogger(__name__)
@@ -72,11 +70,13 @@ def score_pictures(person: Person, chosen: Int[np.ndarray, " n"], frames: Frames
     return found | _lse(frames, sound, faces, gap)
 
 
-def score_landmarks(planned: Plan, tracked: Landmarks, spans: Spans = ONE) -> Scores:
-    """The mouth of a plan against the tracked one of the same frames; nothing is aligned, and a
-    step over a joint of the spans does not count."""
-    opening, true = mouth_opening(planned.landmarks), mouth_opening(tracked)
-    steps = [np.delete(np.diff(curve), spans[1:] - 1) for curve in (opening, true)]
+def score_landmarks(planned: Plan, person: Person, first: int = 0) -> Scores:
+    """The mouth of a plan for a person's own sound from a frame on against the tracked one; nothing
+    is aligned, and a step over a joint does not count."""
+    opening = mouth_opening(planned.landmarks)
+    true = mouth_opening(person.landmarks[first : first + len(opening)])
+    joints = [part.start - first - 1 for part in person.stretches(first)][1:]
+    steps = [np.delete(np.diff(curve), joints) for curve in (opening, true)]
     limit = formulas.closed_below(true)
     apart = formulas.peak_distance(opening, true) * 1000 / FPS
     met = formulas.closures_met(formulas.closures(true < limit), opening < limit)

@@ -55,9 +55,8 @@ class EvaluationConfig:
 
 def inputs(subject: str, spoken: TalkConfig, config: EvaluationConfig) -> dict[str, Path]:
     """The files read besides the upstream runs: recordings, and measuring networks if present."""
-    found = [network(name) for name in NETWORKS]
-    present = [path for path in found if not isinstance(path, NotMeasured)]
-    return named([*recordings(config), *present])
+    found = (network(name) for name in NETWORKS)
+    return named([*recordings(config), *(one for one in found if isinstance(one, Path))])
 
 
 def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
@@ -89,7 +88,8 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
     planned, frames = self_driven(actor, chosen, spoken, run.generator("self-driven"))
     write_npy(run.folder / "self_driven.npy", frames)
     note("a", "self-driven", scores.score_pictures(actor.person, chosen, frames), len(frames))
-    note("a", "self-driven", held_out_mouth(actor.person, planned), len(planned.landmarks))
+    measured = scores.score_landmarks(planned, actor.person, actor.person.n_train)
+    note("a", "self-driven", measured, len(planned.landmarks))
     for path in recordings(config):
         limits = dataclasses.replace(spoken, max_s=config.cross_s)
         generator = run.generator(f"cross-driven {path.name}")
@@ -97,10 +97,10 @@ def make(run: Run, spoken: TalkConfig, config: EvaluationConfig) -> None:
         measured = scores.score_recording(actor, planned, film)
         note("b", f"cross-driven: {path.stem}", measured, len(planned.landmarks))
     generator = run.generator("references")
-    for name, (planned, tracked) in references(actor, spoken, generator).items():
-        measured = scores.score_landmarks(planned, tracked, actor.person.spans)
+    for name, planned in references(actor, spoken, generator).items():
+        measured = scores.score_landmarks(planned, actor.person)
         measured |= scores.score_recording(actor, planned)
-        note("b", f"own clip: {name}", measured, len(tracked))
+        note("b", f"own clip: {name}", measured, len(planned.landmarks))
     noise = np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE, np.float32)
     for name, sound in {"digital silence": 0 * noise, "white noise": noise / 10}.items():
         planned = plan(actor, sound, spoken, generator)  # the mouth should rest
@@ -155,12 +155,10 @@ def own_plan(actor: Actor, config: TalkConfig, generator: torch.Generator, first
     return in_a_row(plans)
 
 
-def references(
-    actor: Actor, config: TalkConfig, generator: torch.Generator
-) -> dict[str, tuple[Plan, Landmarks]]:
+def references(actor: Actor, config: TalkConfig, generator: torch.Generator) -> dict[str, Plan]:
     """What the measures of a cross-driven table say where the truth is known: name -> a plan for
-    the person's own sound, and the tracked landmarks. A measure that likes the generated mouth
-    better than the true one, or that one a second late nearly as much, measures no agreement."""
+    the person's own sound. A measure that likes the generated mouth better than the true one, or
+    that one a second late nearly as much, measures no agreement."""
     planned, person = own_plan(actor, config, generator), actor.person
     tracked, mean = person.landmarks[: len(planned.landmarks)], person.landmark_mean
     faces = {
@@ -174,14 +172,7 @@ def references(
         moves = np.linalg.lstsq(shape - shape.mean(0), apart, rcond=None)[0]
         heard = speech.mouth_from_speech(planned.speech, person.spans, RIDGE)[: len(tracked)]
         faces["ridge"] = (mean + (heard @ moves).reshape(-1, 68, 3)).astype(np.float32)
-    return {name: (dataclasses.replace(planned, landmarks=faces[name]), tracked) for name in faces}
-
-
-def held_out_mouth(person: Person, planned: Plan) -> Scores:
-    """The mouth of a plan for the person's own held-out sound against the tracked one."""
-    first = person.n_train
-    spans = np.array([part.start - first for part in person.stretches(first)])
-    return scores.score_landmarks(planned, person.landmarks[first:], spans)
+    return {name: dataclasses.replace(planned, landmarks=face) for name, face in faces.items()}
 
 
 def _rendered(

@@ -157,9 +157,7 @@ def same_frames(predicted: np.ndarray, truth: np.ndarray) -> None:
         raise ValueError(f"the two sets must hold the same frames, of one size, {found}")
 
 
-def _masked_means(
-    maps: Iterable[Float[np.ndarray, "h w"]], mask: Mask, shape: tuple[int, ...]
-) -> Float[np.ndarray, " t"]:
+def _masked_means(maps: Iterable[np.ndarray], mask: Mask, shape: tuple) -> Curve:
     """Of one map after the other: all maps of a long clip would take gigabytes."""
     if mask is None:
         return np.array([one.mean() for one in maps])

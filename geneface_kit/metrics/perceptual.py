@@ -22,15 +22,12 @@ from geneface_kit.runs.files import readable
 
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each block of VGG-16; the last of each block is compared
 MEAN_BGR = (104.00699, 116.66877, 122.67892)  # of 0..255, as in the edge network's training
-
 SCORE = 0.6  # YuNet's confidence from which a box counts as a face (ours)
 Layer = Float[Tensor, "n c h w"]
 Weights = list[list[tuple[Tensor, Tensor]]]
 BATCH = 16  # frames that go through a network at once (ours: memory)
 SIZE = 224
-MEAN = (0.485, 0.456, 0.406)
-SPREAD = (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's colours, which MobileNetV2 was trained with."""
+MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the colours of ImageNet
 
 
 @measured_with("vgg16")

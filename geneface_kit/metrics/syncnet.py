@@ -21,8 +21,7 @@ from geneface_kit.runs.files import readable
 WINDOW = 5  # frames that the network sees at once: 0.2 s
 STEPS = 20  # sound features of one window, 100 a second
 SHIFT = 15  # frames by which the sound is moved to both sides (the published evaluation)
-FPS = 25
-SIDE = 224
+FPS, SAMPLE_RATE, SIDE = 25, 16_000, 224
 MARGIN = 0.4  # added around the face on each side, in its half sides (the published evaluation)
 SMOOTH = 13  # frames over which the box is median filtered (the published evaluation)
 Pictures = UInt8[np.ndarray, "t h w 3"]
@@ -30,14 +29,8 @@ Sound = Float[np.ndarray, " n"]
 Boxes = Float[np.ndarray, "t 4"]
 Faces, Heard = Float[Tensor, "n 3 5 h w"], Float[Tensor, "n 1 13 20"]
 Lse = tuple[float, float]  # LSE-C, LSE-D
-SAMPLE_RATE = 16_000
-FRAME = 400  # samples of one window: 25 ms, not tapered
-STEP = 160
-N_FFT = 512
-N_FILTERS = 26
-N_CEPSTRA = 13
-LIFTER = 22
-EMPHASIS = 0.97
+FRAME, STEP, N_FFT = 400, 160, 512  # samples: windows of 25 ms, not tapered, every 10 ms
+N_FILTERS, N_CEPSTRA, LIFTER, EMPHASIS = 26, 13, 22, 0.97  # python_speech_features' defaults
 FULL_SCALE = 32_768  # sound is read as 16-bit numbers
 
 

@@ -191,10 +191,7 @@ def _start() -> None:
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Keeps what libraries write past Python's stderr from the screen.
-
-    Warp warns there that no GPU is present, torch's profiler that it starts.
-    """
+    """Keeps what Warp and torch's profiler write past Python's stderr from the screen."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "w") as nowhere:

@@ -21,13 +21,8 @@ from geneface_kit_figures.pages import number
 from geneface_kit_figures.tables import read_table
 
 from geneface_kit import runs
-from geneface_kit.evaluation.scores import Scores, score_pictures
-from geneface_kit.evaluation.stage import (
-    held_out,
-    held_out_mouth,
-    landmark_driven,
-    self_driven,
-)
+from geneface_kit.evaluation.scores import Scores, score_landmarks, score_pictures
+from geneface_kit.evaluation.stage import held_out, landmark_driven, self_driven
 from geneface_kit.metrics.formulas import psnr_of_error
 from geneface_kit.metrics.networks import NETWORKS, NotMeasured, network
 from geneface_kit.person import stage as person_stage
@@ -278,7 +273,8 @@ def _rendered_anew(run: runs.Run) -> dict[str, tuple[np.ndarray, Scores]]:
     chosen = held_out(actor.person, run.config["evaluation"]["n_frames"])
     generator = run.generator("self-driven")
     planned, frames = self_driven(actor, chosen, restored(TalkConfig, talk), generator)
-    found = {"self-driven": (frames, held_out_mouth(actor.person, planned))}
+    measured = score_landmarks(planned, actor.person, actor.person.n_train)
+    found = {"self-driven": (frames, measured)}
     if actor.avatar.driven_by == "landmarks":
         found["landmark-driven"] = (landmark_driven(actor, chosen), {})
     return found
