@@ -1,9 +1,11 @@
 """Quality: the measures have known values, and each fault of a clip gets its reason and remedy."""
 
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from films import Film, read_film
 from geneface_kit_figures.report import MEASURED, expectation, mouth_windows
@@ -136,6 +138,20 @@ def test_the_expectation_is_not_known_for_less_than_what_was_measured(demo_perso
     as_measured = report | MEASURED | {"offset_confidence": 0.9, "verdict": "usable"}
     assert "no worse" in expectation(as_measured)
     assert "Nothing useful" in expectation(report | {"verdict": "not usable"})
+
+
+def test_the_expectation_says_what_table_a_says(demo_person):
+    table = pd.read_csv(Path(__file__).parents[2] / "figures" / "table_a.csv", dtype=str)
+    rows = table[table.metric.isin(["PSNR head", "LMD lips"])].astype({"value": float})
+    means = rows.groupby(["protocol", "metric", "person"]).value.mean()
+    db, px = means["landmark-driven", "PSNR head"], means["landmark-driven", "LMD lips"]
+    heard_db, heard_px = means["self-driven", "PSNR head"], means["self-driven", "LMD lips"]
+    others = db.drop("obama")
+    said = expectation(demo_person.report)
+    assert f"{db.obama:.1f} dB on held-out heads and lips {px.obama:.1f} px off" in said
+    assert f"{heard_db.obama:.1f} dB and {heard_px.obama:.1f} px from the recording alone" in said
+    assert f"heads of three other clips had {others.min():.1f} to {others.max():.1f} dB" in said
+    assert len(others) == 3
 
 
 def test_a_person_of_whom_hardly_a_frame_trains_is_not_usable(demo_person):
