@@ -101,10 +101,11 @@ def find(name: str) -> Path:
         return demo.clip_path(name)
     hint = meant(name, {*map(called, here()), *known.KNOWN, *demo.NAMES} - {name})
     published = f" (published by {entry.source})" if entry else ""
+    bare = given.stem if given.suffix.lower() in clip.SUFFIXES else given.name
     raise FileNotFoundError(
-        f"no video of person {name!r}: {hint}put it at data/persons/{given.stem}.mp4 in the "
-        f"project's folder (several: into data/persons/{given.stem}/), or into the folder that "
-        f"GENEFACE_KIT_DATA names{published}"
+        f"no video of person {name!r}: {hint}put it at data/persons/{bare}.mp4 in the project's "
+        f"folder (several: into data/persons/{bare}/), or into the folder that GENEFACE_KIT_DATA "
+        f"names{published}"
     )
 
 
@@ -264,9 +265,8 @@ def consent_beside(source: Path) -> dict[Path, str]:
 
     Raises: ValueError, in one sentence, for one that is no UTF-8 text.
     """
-    beside = [source.parent / f"{source.stem}.consent.txt", *sorted(source.glob("*.consent.txt"))]
-    found = {}
-    for path in filter(Path.is_file, beside):
+    above, found = source.parent / f"{called(source)}.consent.txt", {}
+    for path in filter(Path.is_file, [above, *sorted(source.glob("*.consent.txt"))]):
         try:
             found[path] = path.read_text(encoding="utf-8-sig").strip()
         except UnicodeError:

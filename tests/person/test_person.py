@@ -154,6 +154,24 @@ def test_a_folder_of_videos_is_one_person_in_the_natural_order_of_their_names(
     assert person.find("ada") == folder.parent / "ada.mp4"
 
 
+def test_a_name_with_a_dot_is_taken_whole(tmp_path, monkeypatch):
+    """Of another person's consent, and of where to put a clip, nothing is cut off."""
+    monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
+    monkeypatch.delenv("GENEFACE_KIT_DATA", raising=False)
+    folder = tmp_path / "data" / "persons" / "anna.v2"
+    folder.mkdir(parents=True)
+    (folder.parent / "anna.consent.txt").write_text("I agree. Anna")
+    assert person.consent_beside(folder) == {}
+    mine = folder.parent / "anna.v2.consent.txt"
+    mine.write_text("I agree. Another")
+    assert person.consent_beside(folder) == {mine: "I agree. Another"}
+    assert len(person.consent_beside(folder.parent / "anna.mp4")) == 1
+    with pytest.raises(FileNotFoundError, match=r"data/persons/j\.doe\.mp4"):
+        person.find("j.doe")
+    with pytest.raises(FileNotFoundError, match=r"data/persons/j\.doe\.mp4"):
+        person.find("j.doe.mp4")
+
+
 @pytest.mark.parametrize("name", ["nobody", "obama"])
 def test_an_unknown_person_is_one_sentence_that_says_where(tmp_path, monkeypatch, name):
     monkeypatch.setenv("GENEFACE_KIT_ROOT", str(tmp_path))
