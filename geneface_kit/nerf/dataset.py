@@ -97,7 +97,7 @@ class RayDataset:
         per_frame = max(4, n_pixels // n_frames)
         n_lips, n_face = (round(share * per_frame) for share in shares)
         kinds = (self.lip_rects, self.face_rects, self.head_rects)
-        counts = (n_lips, n_face, max(0, per_frame - n_lips - n_face))
+        counts = (n_lips, min(n_face, per_frame - n_lips), max(0, per_frame - n_lips - n_face))
         rects = [r[frames, None].expand(-1, n, -1) for r, n in zip(kinds, counts, strict=True)]
         rects = torch.cat(rects, dim=1).flatten(0, 1)
         extent = (rects[:, 2:] - rects[:, :2]).clamp(min=1)

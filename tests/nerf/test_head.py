@@ -197,6 +197,13 @@ def test_a_wide_mouth_is_drawn_far_more_often_than_it_is_seen_and_a_hidden_one_n
     assert set(drawn) == set(dataset.usable.tolist()) == set(range(2, dataset.n_train))
 
 
+@pytest.mark.parametrize("per_frame", [5, 25, 65])
+def test_shares_that_fill_a_frame_are_rounded_to_its_pixels(per_frame):
+    dataset = RayDataset(puppet())
+    pixels = dataset.draw(2, 2 * per_frame, (0.7, 0.3), torch.Generator().manual_seed(0))
+    assert len(pixels.at) == len(pixels.frame_of_pixel) == 2 * per_frame
+
+
 def test_what_closed_lips_hide_is_still_looked_at():
     task = HeadTask.make(SMALL, RayDataset(puppet()), torch.Generator().manual_seed(0))
     occupancy, generator = task.field.occupancy, torch.Generator().manual_seed(0)
