@@ -102,6 +102,7 @@ class RayDataset:
         rects = torch.cat(rects, dim=1).flatten(0, 1)
         extent = (rects[:, 2:] - rects[:, :2]).clamp(min=1)
         at = rects[:, :2] + (torch.rand(len(rects), 2, generator=generator) * extent).long()
+        at = at.clamp(max=self.size - 1)  # of a rectangle beyond the picture: its edge
         return self.read(frames, torch.arange(n_frames).repeat_interleave(per_frame), at)
 
     def draw_patches(

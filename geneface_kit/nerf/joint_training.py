@@ -137,7 +137,7 @@ class JointTask(training.Task):
             if len(band):
                 at.append(band[torch.randint(len(band), (n_band,), generator=generator)])
         frame_of_pixel = torch.arange(n).repeat_interleave(per_frame)
-        return dataset.read(frames, frame_of_pixel, torch.cat(at))
+        return dataset.read(frames, frame_of_pixel, torch.cat(at).clamp(max=dataset.size - 1))
 
     def _torso_at(self, pixels: RayBatch, seen: Tensor) -> tuple[Tensor, Tensor]:
         torso, frames = self.torso, pixels.frames

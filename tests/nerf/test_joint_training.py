@@ -117,6 +117,18 @@ def test_joint_training_looks_only_where_the_head_was_trained():
     assert learned.sum() > 1.2 * by_labels.sum()  # and the head was trained in the free band
 
 
+def test_lips_beyond_the_picture_are_looked_for_at_its_edge():
+    person = puppet()
+    below = np.full_like(person.lip_rects, 0) + [8, 40, 20, 50]
+    dataset = RayDataset(dataclasses.replace(person, lip_rects=below))
+    generator = torch.Generator().manual_seed(0)
+    head = HeadTask.make(HEAD_CONFIG, dataset, generator)
+    torso = TorsoTask.make(TORSO_CONFIG, dataset, HeadRenderer(head.field), generator)
+    joint = JointTask(JointConfig(steps=1), head, torso, None)
+    for pixels in (dataset.draw(2, 64, (0.4, 0.3), generator), joint._drawn(generator)):
+        assert int(pixels.at.max()) == dataset.size - 1 and not bool(pixels.in_lips.any())
+
+
 def test_how_strong_detail_is_counts_by_its_weight():
     dataset, rows = RayDataset(puppet()), []
     for weight in (0.0, 10.0):
