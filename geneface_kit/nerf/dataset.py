@@ -25,8 +25,7 @@ INNER = (0.5, 0.8, 0.6)  # radii, iod, of an ellipsoid inside any skull: nothing
 OUTER = (2.1, 2.2, 1.6)  # radii, iod, of an ellipsoid about the box's centre that any head fits in
 HANGING = -1.0  # height, iod, below which hair may leave that ellipsoid
 DEPTHS = (-1.6, 0.8)
-"""z behind which nothing is seen of a person who looks at the camera, and before which no head
-reaches."""
+"""z behind which nothing is seen of one who looks at the camera; before which no head reaches."""
 
 
 @dataclass(frozen=True)

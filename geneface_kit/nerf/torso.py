@@ -18,7 +18,7 @@ from geneface_kit.nerf.dataset import RayDataset
 from geneface_kit.nerf.renderer import HeadRenderer, to_uint8
 from geneface_kit.nerf.vanilla import positional_encoding
 from geneface_kit.person.segmentation import FREE
-from geneface_kit.render.fused import FusedImage, has_amx
+from geneface_kit.render.fused import BENT, FusedImage, has_amx
 from geneface_kit.render.grid import GridEncoding, GridLayout
 from geneface_kit.render.mlp import MLP, precision
 from geneface_kit.runs import live, training
@@ -129,9 +129,9 @@ class TorsoField(nn.Module):
 
     @torch.no_grad()
     def baked(self) -> FusedImage | None:
-        """The finished torso in one pass; None where it is not on a CPU or sees no head."""
-        on_cpu = self.appearance.device.type == "cpu"
-        if self.head_net is None or not (self.fuses and on_cpu):
+        """The finished torso in one pass; None off a CPU, without a head or with many patterns."""
+        on_cpu, bent = self.appearance.device.type == "cpu", len(self.deform_net.layers[-1].weight)
+        if self.head_net is None or bent > BENT or not (self.fuses and on_cpu):
             return None
         amx = self.dtype == torch.bfloat16 and has_amx()
         return FusedImage(self.grid, self._networks()[0], amx)

@@ -23,6 +23,7 @@ from geneface_kit.render.occupancy import Occupancy
 
 RAYS = PIXELS = 256  # that a thread takes at a time
 BLOCK = 8  # neurons that are summed up together, without AMX
+BENT = 32  # numbers that may displace a pixel: x and y of 16 patterns
 TILE = 16, 32  # neurons and inputs of an AMX tile
 FAINT = 1 / 64  # share of its ray's opacity up to which a sample gets the colour of the others
 LEAST = 1 / 16  # opacity from which on that share counts; of thinner rays, 1/16 of it does
@@ -176,10 +177,9 @@ class FusedImage:
     def __init__(self, grid: GridEncoding, networks: Sequence[Sequence[Tensor]], amx: bool):
         seen, bend, colour = networks
         encoded = bend[0].shape[1] - len(seen[-1])
-        features = grid.n_features
-        if [len(net) for net in networks] != [3, 3, 3] or encoded % 2 or len(bend[-1]) > 32:
-            raise ValueError("the fused image has three networks of three layers, 16 patterns")
-        groups = [[4], [encoded, len(seen[-1])], [features, encoded, len(seen[-1])]]
+        if [len(net) for net in networks] != [3, 3, 3] or encoded % 2 or len(bend[-1]) > BENT:
+            raise ValueError(f"the fused image has networks of 3 layers, {BENT // 2} patterns")
+        groups = [[4], [encoded, len(seen[-1])], [grid.n_features, encoded, len(seen[-1])]]
         layers = padded(networks, groups, amx)
         seen_out, bend_out, colour_out = ([len(weight) for weight in net] for net in layers)
         self.sizes = {  # of the layers, by the names of `fused_image.h`

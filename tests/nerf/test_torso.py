@@ -252,6 +252,15 @@ def test_slow_drift_is_followed_and_noise_is_not():
     assert np.abs(found[:, 1]).max() < 1e-3
 
 
+def test_a_torso_of_many_patterns_is_drawn_without_the_one_pass():
+    field = TorsoField(dataclasses.replace(SMALL, appearance_channels=12), 20, 32)
+    renderer = HeadRenderer(untrained_head(20).trained, AvatarConfig())
+    avatar = Avatar(renderer, field, torch.zeros(32, 32, 3), 50.0)
+    assert field.baked() is None
+    colour, alpha = avatar.torso_image(nothing(32), puppet().poses[0])
+    assert bool(torch.isfinite(colour).all()) and float(alpha.max()) > 0
+
+
 @pytest.mark.parametrize("follow_pose", [True, False])
 @pytest.mark.parametrize("amx", [False, True])
 @torch.no_grad()
