@@ -86,6 +86,17 @@ def test_speed_copies_stay_in_step():
     assert fast_points[39, 0, 0] < 1 and fast_points[40, 0, 0] == 1.0  # frame 40 is 1.6 s
 
 
+@pytest.mark.parametrize("rate", [0.84, 0.99, 1.01, 1.09, 1.19, 2 / 3])
+def test_long_speed_copies_stay_in_step(rate):
+    sound = np.zeros(16_000 * 60, np.float32)
+    sound[16_000 * 58] = 1.0
+    points = np.broadcast_to(np.arange(1500, dtype=np.float32)[:, None, None], (1500, 68, 3))
+    copy, moved = build.at_speed(sound, points, rate)
+    click_s = np.abs(copy).argmax() / 16_000
+    mouth_s = np.interp(58 * 25, moved[:, 0, 0], np.arange(len(moved))) / 25
+    assert abs(click_s - mouth_s) < 1e-3 and abs(click_s - 58 / rate) < 0.06
+
+
 def test_late_sound_is_moved_back():
     sound = np.arange(32_000, dtype=np.float32)
     assert clip.in_step(sound, 0.5)[0] == 8000

@@ -176,9 +176,9 @@ def at_speed(
     n_frames = min(len(landmarks), round(len(audio) / clip.SAMPLE_RATE * clip.FPS))
     if rate == 1.0:
         return audio, landmarks[:n_frames]
-    ratio = Fraction(rate).limit_denominator(50)
+    ratio = Fraction(rate).limit_denominator(1000)  # of both, or they run apart
     sound = scipy.signal.resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
-    times = np.arange(int(n_frames / rate)) * rate
+    times = np.arange(int(n_frames / ratio)) * float(ratio)
     before = np.minimum(times.astype(int), n_frames - 1)
     after = np.minimum(before + 1, n_frames - 1)
     share = (times - before).astype(np.float32)[:, None, None]

@@ -17,7 +17,7 @@ from geneface_kit.person.speech.encoders import EncoderName, load_encoder
 from geneface_kit.runs.files import Facts
 from geneface_kit.runs.ranges import Positive, Range
 
-SCHEMA, FACES_SCHEMA = 6, 5
+SCHEMA, FACES_SCHEMA = 7, 5
 """Number of the layout of the index and the arrays, and of the tracked faces; a change makes every
 clip, or every face, anew."""
 Rate = Annotated[float, Range(0.5, 2)]
