@@ -92,10 +92,11 @@ def test_only_new_and_changed_clips_are_read(videos, seen):
     assert [u.name for u in prepare(videos).utterances] == ["a", "c"] and len(seen) == 4
 
 
-def test_a_new_wav_beside_a_clip_makes_its_utterance_anew_but_not_its_faces(videos, seen):
+@pytest.mark.parametrize("sound", ["a.wav", "a.WAV"])
+def test_a_new_wav_beside_a_clip_makes_its_utterance_anew_but_not_its_faces(videos, seen, sound):
     add(videos, "a.mp4")
     before = json.loads((prepare(videos).folder / "index.json").read_text())["clips"]
-    add(videos, "a.wav")
+    add(videos, sound)
     after = json.loads((prepare(videos).folder / "index.json").read_text())["clips"]
     assert [c["name"] for c in after] == ["a"] and after[0]["key"] != before[0]["key"]
     assert seen == ["a.mp4"]

@@ -105,7 +105,7 @@ def clip_jobs(config: CorpusConfig, home: Path) -> list[ClipJob]:
     for path in paths:
         file, above = path.relative_to(place).as_posix(), path.parent.relative_to(place).as_posix()
         seen = [FACES_SCHEMA, file, *_file_stamp(path), config.max_s]
-        heard = [*_file_stamp(path.with_suffix(".wav")), encoder]
+        heard = [*_file_stamp(clip.beside_of(path) or path.with_suffix(".wav")), encoder]
         name = file if names[path.with_suffix("")] > 1 else file.removesuffix(path.suffix)
         speaker = path.stem.split("_clip")[0] if above == "." else above
         key = digest([seen, heard, home.name])[:16]
