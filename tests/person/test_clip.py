@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from films import read_film
 
 from geneface_kit.person import clip
@@ -222,6 +223,16 @@ def test_written_video_is_read_back(tmp_path):
     assert len(back.audio) == 30 * 640 and np.corrcoef(back.audio, sound)[0, 1] > 0.99
     with av.open(str(tmp_path / "v.mp4")) as container:
         assert container.metadata["kit"] == "hello"
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(96, Colorspace.ITU601), (720, Colorspace.ITU709)])
+def test_a_written_video_has_its_colours_and_says_its_matrix(tmp_path, height, matrix):
+    colour = np.array([200, 120, 90], np.uint8)
+    clip.write_video(tmp_path / "v.mp4", [np.broadcast_to(colour, (height, 64, 3))])
+    back = next(clip.stream_frames(tmp_path / "v.mp4"))
+    assert np.abs(back.astype(float) - colour).max() <= 3
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        assert next(container.decode(video=0)).colorspace == matrix
 
 
 def test_a_failing_writer_leaves_no_file(tmp_path):

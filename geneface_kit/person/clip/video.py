@@ -13,9 +13,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace
 from jaxtyping import Float, UInt8
 
-from geneface_kit.person.clip.colour import to_rgb
+from geneface_kit.person.clip.colour import HD, to_rgb
 from geneface_kit.person.clip.container import (
     FPS,
     JUMP_S,
@@ -80,27 +81,27 @@ def write_video(
     Odd sizes grow by one pixel. audio: mono 16 kHz, starting with the first frame. metadata: text
     tags of the file, which appears under its name only when it is complete.
     """
-    path = Path(path)
     odd = ((one, *(side % 2 for side in one.shape[:2])) for one in frames)  # made even
     pictures = (np.pad(one, ((0, y), (0, x), (0, 0)), mode="edge") for one, y, x in odd)
     audio = np.zeros(0) if audio is None else audio
     flags = {"movflags": "+faststart+use_metadata_tags"}
-    with replacing(path) as partial:
+    with replacing(Path(path)) as partial:
         first = next(pictures, None)
         if first is None:
             raise ValueError(f"no frames to write to {path}")
         with av.open(str(partial), "w", format="mp4", options=flags) as container:
             container.metadata.update(metadata or {})
-            video = container.add_stream("libx264", rate=FPS, options={"crf": str(CRF)})
-            video.height, video.width = first.shape[:2]
-            video.pix_fmt = "yuv420p"
+            height, width = first.shape[:2]
+            matrix = Colorspace.ITU709 if height >= HD else Colorspace.ITU601  # a stream's too
+            how = {"pix_fmt": "yuv420p", "colorspace": int(matrix), "options": {"crf": str(CRF)}}
+            video = container.add_stream("libx264", FPS, height=height, width=width, **how)
             if len(audio):
-                sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-                sound.bit_rate = 96_000
+                sound = container.add_stream("aac", SAMPLE_RATE, layout="mono", bit_rate=96_000)
             pairs = itertools.zip_longest(itertools.chain([first], pictures), _sounds(audio))
             for number, (picture, heard) in enumerate(pairs):
                 if picture is not None:
                     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    frame = frame.reformat(format="yuv420p", dst_colorspace=matrix)
                     frame.pts, frame.time_base = number, Fraction(1, FPS)
                     container.mux(video.encode(frame))
                 if heard is not None:
@@ -146,8 +147,7 @@ def _upright(frame: av.VideoFrame, size: tuple[int, int], long_side: int | None)
         scale = long_side / max(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
     quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    if quarter_turns % 2:
-        width, height = height, width
+    width, height = (height, width) if quarter_turns % 2 else (width, height)
     return np.ascontiguousarray(np.rot90(to_rgb(frame, width, height), quarter_turns))
 
 
