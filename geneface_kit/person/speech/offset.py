@@ -98,7 +98,7 @@ def best_lag(predicted: Mouth, seen: Float[np.ndarray, "_ 2"], spans: Spans = ON
             frames = common(lag)
             pairs = zip(predicted[frames + lag].T, seen[frames].T, strict=True)
             curve[index] = np.mean([pearson(*pair, still=0.0) for pair in pairs])
-    best = int(curve.argmax())
+    best = int(curve.argmax()) if curve.any() else reach  # nothing moves: in step
     exact = float(lags[best])
     inside = 0 < best < len(lags) - 1
     if inside:
