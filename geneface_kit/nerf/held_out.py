@@ -124,7 +124,7 @@ def held_out_quality(
         head = avatar.head_image(windows[0], pose)
         made = avatar.composed(head, pose, shift)
         own.append(to_uint8(made.rgb).numpy())
-        follows = frame - 1 in frames
+        follows = frame - 1 in frames and frame not in person.spans
         seen.add(own[-1], made.labels.numpy(), follows=follows)
         true.add(person.frames[frame], person.labels[frame], follows=follows)
         if shifts is not None:

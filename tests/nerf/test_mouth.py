@@ -1,5 +1,7 @@
 """The mouth: how following is measured, and that a trained person's mouth does follow."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ import torch
 from puppet import faces, puppet
 
 from geneface_kit import require
+from geneface_kit.nerf import held_out
 from geneface_kit.nerf import stage as nerf_stage
-from geneface_kit.nerf.config import HeadConfig
+from geneface_kit.nerf.avatar import Avatar
+from geneface_kit.nerf.config import HeadConfig, TorsoConfig
 from geneface_kit.nerf.dataset import RayDataset, windows_of
 from geneface_kit.nerf.deformation import landmarks_in_box, moved_lines
 from geneface_kit.nerf.grid_head import GridField
@@ -18,6 +22,9 @@ from geneface_kit.nerf.held_out import (
     layer_quality,
     mouth_openings,
 )
+from geneface_kit.nerf.renderer import HeadRenderer
+from geneface_kit.nerf.torso import TorsoField
+from geneface_kit.nerf.verdict import Look
 from geneface_kit.person import camera
 from geneface_kit.person import stage as person_stage
 from geneface_kit.person.mouth import INNER_LIPS, seen_opening
@@ -101,6 +108,27 @@ def test_quality_is_told_by_layer():
     share = torso.mean()
     assert found["frame_psnr"] == pytest.approx(13.979 - 10 * np.log10(share), abs=1e-3)
     assert "neck_psnr" not in found
+
+
+def test_a_frame_behind_a_joint_follows_none(tmp_path, monkeypatch):
+    """A cut of the clip is no flicker of its pictures."""
+    asked = []
+
+    class Watched(Look):
+        def add(self, *frame, follows):
+            asked.append(follows)
+            super().add(*frame, follows=follows)
+
+    unseen = lambda frames, *_: (np.full(len(frames), np.nan),) * 2  # noqa: E731
+    monkeypatch.setattr(held_out, "Look", Watched)
+    monkeypatch.setattr(held_out, "mouth_openings", unseen)
+    person = dataclasses.replace(puppet(), n_train=18, spans=np.array([0, 20]))
+    torch.manual_seed(0)
+    head = GridField(HeadConfig(hidden=16, n_levels=4, log2_rows=10, occupancy=8), 18)
+    torso = TorsoField(TorsoConfig(hidden=16, n_levels=4, log2_rows=10), 18, 32)
+    avatar = Avatar(HeadRenderer(head), torso, person.background, person.focal)
+    held_out.held_out_quality(avatar, RayDataset(person), 0, tmp_path)
+    assert asked[::2] == asked[1::2] == [False, True, False, True]  # rendered, true
 
 
 def test_lips_of_a_head_alone_are_where_the_head_is():
