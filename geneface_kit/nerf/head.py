@@ -44,11 +44,11 @@ FIELDS = {
 class HeadField(nn.Module, ABC):
     """The base of head fields, and the extension point: `head.field=package.module:Class`.
 
-    A field of your own is a subclass, made as Class(config, n_frames), which
+    A field of your own is a subclass, made as Class(config, n_frames), with head.driven_by=speech
+    as Class(config, n_frames, n_speech), channels of the speech features; it
     - sets `self.condition_net`, a module: normalised windows (b, w, 204) -> (b, config.condition);
     - gives `density` and `at`, and in `parameter_groups` what is trained at which rate;
-    - may set `self.appearance`, an embedding of each training frame (n_frames, d); there is none
-      by default, d = 0;
+    - may set `self.appearance`, an embedding of each training frame (n_frames, d), else d = 0;
     - may override `baked`, a faster form of `at` for one condition, and `condition` with
       `learn_statistics`, when something else than landmarks is to drive it.
     Positions are in the unit box, densities per edge of the box (`BOX` iod), colours in [0, 1].

@@ -46,9 +46,9 @@ field.lines = Lines{
 
 int n_rays = given.ranges.shape[0] / 2, next = block * RAYS, end = next + RAYS < n_rays ? next + RAYS : n_rays;
 int ray[LANES], count[LANES];
-alignas(64) float x[LANES], y[LANES], z[LANES], distance[LANES], number[LANES], first[LANES];
-alignas(64) float light[LANES], active[LANES], alpha[LANES], reach[LANES], spread[LANES], seen[LANES];
-alignas(64) float rgb[3][LANES];
+alignas(64) float x[LANES], y[LANES], z[LANES], active[LANES], rgb[3][LANES] = {};
+alignas(64) float distance[LANES] = {}, number[LANES] = {}, first[LANES] = {}, light[LANES] = {};
+alignas(64) float alpha[LANES] = {}, reach[LANES] = {}, spread[LANES] = {}, seen[LANES] = {};
 for (int j = 0; j < LANES; j++) ray[j] = -1;
 while (true) {
   int n_active = 0;
