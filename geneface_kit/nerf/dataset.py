@@ -65,8 +65,7 @@ class RayDataset:
         self.person, self.size, self.focal = person, int(person.size), float(person.focal)
         self.free = free
         self.n_frames, self.n_train = n_frames, min(int(person.n_train), n_frames)
-        self.usable = torch.from_numpy(np.flatnonzero(person.trains[:n_frames]))
-        """Training frames that show the whole face."""
+        self.usable = torch.from_numpy(np.flatnonzero(person.trains[:n_frames]))  # whole faces
         if not len(self.usable):
             raise ValueError(f"no training frame of {person.name} shows a face; prepare it again")
         self.device = torch.device(device)
@@ -75,8 +74,7 @@ class RayDataset:
         self._tracks = {"landmarks": self.landmarks}
         edges = [(part.start, part.stop - 1) for part in person.stretches()]
         lengths = torch.tensor([last - first + 1 for first, last in edges])
-        self.ends = torch.tensor(edges).repeat_interleave(lengths, dim=0)
-        """(t, 2) first and last frame of the stretch that each frame lies in."""
+        self.ends = torch.tensor(edges).repeat_interleave(lengths, dim=0)  # of frames' stretches
         opening = mouth_opening(np.asarray(person.landmarks)[self.usable])
         order, n = opening.argsort(), len(opening)
         even = np.linspace(opening.min(), np.quantile(opening, 0.995), n)  # the widest may be wrong

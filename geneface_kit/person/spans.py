@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Bool, Int
 
+from geneface_kit.person.clip.container import FPS
+
 Item = TypeVar("Item")
 Spans = Int[np.ndarray, " k"]
 Parts = Sequence[tuple[int, int]]  # first frame and end of each
@@ -40,10 +42,10 @@ def each(
 
 def held_out_from(spans: Spans, n_frames: int) -> int:
     """The first frame that is held out: of the last whole stretches, where such are HELD_OUT of the
-    frames up to twice as much, else of as many frames as that."""
+    frames up to twice as much, else of as many frames, up to a second less to begin at a joint."""
     most = n_frames * 10 // 11
-    whole = [int(first) for first in spans if n_frames * (1 - 2 * HELD_OUT) <= first <= most]
-    return max(whole, default=most)
+    near = [int(first) for first in spans if n_frames * (1 - 2 * HELD_OUT) <= first <= most + FPS]
+    return max([first for first in near if first <= most] or near, default=most)
 
 
 def runs_of(

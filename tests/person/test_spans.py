@@ -33,6 +33,9 @@ def test_stretches_lie_between_joints_and_limits():
         ([0, 40, 85, 97], 110, 97),  # the last clip is enough
         ([0, 40, 92, 105], 110, 92),  # the last two
         ([0, 40, 70], 110, 100),  # the last clip is more than twice as much
+        ([0, 501, 1002], 1100, 1002),  # a clip that begins within a second behind the border
+        ([0, 501, 1025], 1100, 1025),
+        ([0, 501, 1026], 1100, 1000),  # and not behind that
     ],
 )
 def test_the_last_clips_are_held_out_or_the_last_frames(spans, n_frames, first):
