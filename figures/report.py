@@ -222,9 +222,9 @@ def expectation(report: Facts) -> str:
     if report["verdict"] == "not usable":
         return "Nothing useful: see the reasons."
     basis = (
-        "Measured with 20 s of a face 193 px high, profile cpu: 30.6 dB on held-out heads "
-        "and lips 1.2 px off in a picture of 512 px from tracked landmarks, 28.9 dB and 2.8 px "
-        "from the recording alone; heads of three other clips had 24.1 to 33.9 dB from landmarks."
+        "Measured with 20 s of a face 193 px high, profile cpu: 30.9 dB on held-out heads "
+        "and lips 1.3 px off in a picture of 512 px from tracked landmarks, 28.8 dB and 2.8 px "
+        "from the recording alone; heads of three other clips had 23.6 to 33.9 dB from landmarks."
     )
     shapes = report["mouth_shapes_common"]
     reasons = {
