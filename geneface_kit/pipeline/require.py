@@ -216,8 +216,10 @@ def say(
     _check_video(video, person, audio)
     changes = parse(overrides)
     at_once = all(name.startswith("talk.") for name in changes)
+    changes |= {"talk.audio": str(audio)} if audio else {"talk.text": text}
     if at_once and (person, profile, method) == ("demo", "auto", methods.FULL):
         config, draw = resolve("cpu", changes).talk, torch.Generator().manual_seed(seed)
+        talk_stage.inputs(person, config)  # refuses what cannot be said or signed
         with tempfile.TemporaryDirectory() as folder:
             if audio is None:
                 audio = Path(folder) / "text.wav"
@@ -226,7 +228,6 @@ def say(
             done = talk_stage.talk(actor, audio, video, config=config, generator=draw)
         origin = "the avatar that comes with the kit"
         return Said(video, verdict_lines(done.checks), consent_of(actor.person), origin)
-    changes |= {"talk.audio": str(audio)} if audio else {"talk.text": text}
     unit = {"profile": profile, "seed": seed, "method": method, "out": out}
     run = require("talk", person, overrides=changes, **unit)
     with replacing(video) as partial:

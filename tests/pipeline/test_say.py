@@ -62,6 +62,22 @@ def test_either_a_recording_or_a_text(audio, text, tmp_path):
         say("demo", audio, tmp_path / "out.mp4", text=text)
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("talk.c2pa_keys={}", "chain.pem; it is not"), ("talk.text=hello", "exclude each other")],
+)
+def test_what_the_demo_cannot_say_or_sign_is_refused_before_its_film(
+    setting, words, tone, tmp_path
+):
+    if "c2pa" in setting:
+        pytest.importorskip("c2pa", reason="the marking extra is not installed")
+    film = tmp_path / "out.mp4"
+    film.write_bytes(b"an earlier film")
+    with pytest.raises(ValueError, match=words):
+        say("demo", tone, film, overrides=setting.format(tmp_path))
+    assert film.read_bytes() == b"an earlier film"
+
+
 def test_what_cannot_be_written_is_refused_first(tone, tmp_path):
     for out, words in (
         (tmp_path / "out.avi", r"must be called something\.mp4"),
