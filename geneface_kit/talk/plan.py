@@ -1,6 +1,5 @@
 """Plan: an actor and a recording -> what the face does, before a picture is drawn."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +22,6 @@ from geneface_kit.runs.record import Run
 from geneface_kit.talk import postprocess as after
 from geneface_kit.talk.audio import loudness, silent_frames
 from geneface_kit.talk.postprocess import Landmarks, TalkConfig
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,6 @@ def plan(
     """What the face does for a recording of 16 kHz; the same generator state gives the same."""
     person = actor.person
     if 0 < config.max_s < len(audio) / SAMPLE_RATE:
-        log.warning("only the first %g s of the recording are spoken (talk.max_s)", config.max_s)
         audio = audio[: max(1, round(config.max_s * SAMPLE_RATE))]
     audio = np.pad(audio, (0, -len(audio) % SAMPLES))
     n_frames = len(audio) // SAMPLES

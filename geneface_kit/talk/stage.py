@@ -90,12 +90,13 @@ def make(run: Run, config: TalkConfig) -> None:
 def talk(
     actor: Actor, audio: Path, out: Path, *, config: TalkConfig, generator: torch.Generator
 ) -> Talk:
-    """Writes the video of a person saying a recording, h264 and aac, 25 frames per second.
-
-    Frame k shows the time k/25 s of the recording. The same generator state gives the same frames.
-    Raises: FileNotFoundError, ValueError for a recording that is missing or holds no sound.
-    """
-    planned = plan(actor, read_audio(driving_audio(audio)), config, generator)
+    """Writes the video of a person saying a recording, h264 and aac, 25 frames per second. Frame k
+    shows the time k/25 s of the recording. The same generator state gives the same frames. Raises:
+    FileNotFoundError, ValueError for a recording that is missing or holds no sound."""
+    heard = read_audio(driving_audio(audio))
+    planned = plan(actor, heard, config, generator)
+    if len(planned.audio) < len(heard):
+        log.warning("only the first %g s of the recording are spoken (talk.max_s)", config.max_s)
     n_frames = len(planned.landmarks)
     kept = np.unique(np.linspace(0, n_frames - 1, STILLS).round().astype(int))
     stills: list[np.ndarray] = []

@@ -213,13 +213,18 @@ def test_a_still_head_holds_a_pose_of_the_clip(actor):
     assert any(np.array_equal(path[0], pose) for pose in actor.person.poses)
 
 
-def test_plan_covers_the_recording_frame_by_frame_or_says_that_it_does_not(actor, caplog):
+def test_plan_covers_the_recording_frame_by_frame(actor):
     made = planned(actor, acting.sound(1.01))
     assert len(made.audio) == 26 * 640
     assert made.landmarks.shape == (26, 68, 3) and made.poses.shape == (26, 4, 4)
     assert len(made.speech.features) == 52
-    assert resolve("cpu").talk.max_s == resolve("paper").talk.max_s == 0 and not caplog.text
+    assert resolve("cpu").talk.max_s == resolve("paper").talk.max_s == 0
+
+
+def test_a_film_of_a_part_says_so_and_a_plan_that_is_scored_does_not(actor, tmp_path, caplog):
     assert len(planned(actor, acting.sound(2.0), max_s=0.5).landmarks) == 13
+    assert not caplog.text
+    assert len(spoken(actor, tmp_path, acting.sound(2.0), max_s=0.5).plan.landmarks) == 13
     assert "only the first 0.5 s of the recording are spoken (talk.max_s)" in caplog.text
 
 
