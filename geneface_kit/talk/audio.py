@@ -1,6 +1,7 @@
 """Audio: what is said: a recording, or a text spoken by the offline voice; where it is silent."""
 
 import importlib.util
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -39,20 +40,25 @@ def say(text: str) -> Float[np.ndarray, " n"]:
     from hibari import Hibari
 
     spoken = Hibari()(text, seed=0)
-    common = int(np.gcd(voice_rate, SAMPLE_RATE))
-    audio = scipy.signal.resample_poly(spoken, SAMPLE_RATE // common, voice_rate // common)
+    if not len(spoken):
+        raise ValueError(f"the voice finds nothing to speak in talk.text, {text!r}")
+    audio = scipy.signal.resample_poly(spoken, SAMPLE_RATE, voice_rate)
     quiet = np.zeros(round(QUIET_S * SAMPLE_RATE))
     return np.concatenate([quiet, audio, quiet]).astype(np.float32)
 
 
 def check_text(text: str) -> None:
-    """Raises ValueError for a text without a word, ModuleNotFoundError without the voice."""
+    """Raises ValueError for no word or one in another script, ModuleNotFoundError for no voice."""
     if not any(letter.isalnum() for letter in text):
         raise ValueError(f"talk.text must hold at least one word, got {text!r}")
+    for letter in filter(str.isalpha, text):  # also an apostrophe (MODIFIER), and that of 5 µm
+        if not unicodedata.name(letter, "").startswith(("LATIN ", "MODIFIER ", "MICRO ")):
+            raise ValueError(
+                f"talk.text holds {letter!r}, and the voice speaks English only: give a recording"
+            )
     if importlib.util.find_spec("hibari") is None:
         raise ModuleNotFoundError(
-            "speaking a text needs the voice hibari: pip install 'geneface-kit[voice]', or give "
-            "a recording"
+            "a text needs the voice hibari: pip install 'geneface-kit[voice]', or give a recording"
         )
 
 
@@ -63,11 +69,9 @@ def loudness(audio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:
 
 
 def silent_frames(loud: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
-    """Frames inside a silence of at least SHORTEST frames, from their `loudness`.
-
-    Silence is SILENCE_DB below the 95 % quantile of the loudness, and below SILENCE_RMS in any
-    case; so is faint noise, told from faint speech by being steady within STEADY_DB.
-    """
+    """Frames inside a silence of at least SHORTEST frames, from their `loudness`. Silence is
+    SILENCE_DB below the 95 % quantile of the loudness, and below SILENCE_RMS in any case; so is
+    faint noise, told from faint speech by being steady within STEADY_DB."""
     low, high = (float(value) for value in np.quantile(loud, [0.1, 0.95]))
     is_noise = high < FAINT and low > high * 10 ** (-STEADY_DB / 20)
     limit = np.inf if is_noise else max(SILENCE_RMS, high * 10 ** (SILENCE_DB / 20))
