@@ -31,6 +31,8 @@ def judge(planned: Plan, actor: Actor, seen: Look) -> tuple[Check, ...]:
         moves, as_own = None, "the recording is silent"
     strange = _strangeness(planned.landmarks, person)
     calmer = "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std"
+    if strange is None:
+        calmer = "no held-out frame shows another face than those that train"
     return (
         Check("mouth motion over the person's own", moves, 0.4, 2.5, as_own),
         _lag(planned, actor),
@@ -55,10 +57,8 @@ def sync_scores(
     lags: Sequence[int] = (0,),
 ) -> Lags:
     """The sync expert's mean score, 0 to 1, of windows of lips and of the sound `lag` frames later.
-
-    speech: features, two a frame. motion: displacements from the mean face, network units.
-    starts: first frames of the windows, WINDOW frames each.
-    """
+    speech: features, two a frame. motion: displacements from the mean face, network units. starts:
+    first frames of the windows, WINDOW frames each."""
     lips = lips_of(torch.tensor(motion).flatten(1).float()[None])[0]
     features = torch.as_tensor(speech).float()
     mouths = torch.stack([lips[k : k + WINDOW] for k in starts])
@@ -105,11 +105,11 @@ def _beyond(planned: Plan, person: Person) -> Check:
     return Check("degrees beyond the poses of the clip", float(degrees[worst]), 0.0, 3.0, remedy)
 
 
-def _strangeness(landmarks: np.ndarray, person: Person) -> float:
+def _strangeness(landmarks: np.ndarray, person: Person) -> float | None:
     """How far lips and jaw are from the nearest tracked frame, over how far the person's held-out
-    frames are (medians)."""
+    frames are (medians); None where these tell nothing."""
     part = [*range(17), *range(68)[LIPS]]
     own, spoken = (one[:, part].reshape(len(one), -1) for one in (person.landmarks, landmarks))
     tree, unseen = cKDTree(own[person.trains]), own[person.found & ~person.trains]
     usual = np.median(tree.query(unseen)[0]) if len(unseen) else 0.0
-    return float(np.median(tree.query(spoken)[0]) / max(usual, 1e-6))
+    return float(np.median(tree.query(spoken)[0]) / usual) if usual > 1e-6 else None

@@ -117,6 +117,20 @@ def test_silence_is_not_measured(actor):
     assert "not measured (the recording is silent)" in verdict_lines(quiet)[1]
 
 
+@pytest.mark.parametrize("lacks", ["no frame", "no face", "no other face"])
+def test_without_a_held_out_face_the_distance_is_not_measured(actor, lacks):
+    person = actor.person
+    found, landmarks = person.found & person.trains, person.landmarks.copy()
+    landmarks[person.n_train :] = landmarks[0]
+    who = {
+        "no frame": replace(person, n_train=len(person)),
+        "no face": replace(person, found=found),
+        "no other face": replace(person, landmarks=landmarks),
+    }[lacks]
+    check = judge(planned(curve(80), curve(80)), replace(actor, person=who))[2]
+    assert check.value is None and "not measured (no held-out frame" in str(check)
+
+
 @pytest.mark.parametrize(("degrees", "is_fine"), [(0.0, True), (2.0, True), (10.0, False)])
 def test_a_head_that_turns_beyond_the_clip_is_told_with_its_frame(actor, degrees, is_fine):
     plan = planned(curve(80), curve(80))
