@@ -52,14 +52,24 @@ def consent_of(person: Person) -> str:
 
 
 def labelled(frame: UInt8[np.ndarray, "h w 3"], label: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame with a white text, outlined in black, at its lower left."""
-    picture = Image.fromarray(frame)
-    font = ImageFont.load_default(max(9, frame.shape[0] // 20))
+    """The frame with a white text, outlined in black, at its lower left, as small as it must be."""
+    picture, size = Image.fromarray(frame), max(9, frame.shape[0] // 20)
     place = (frame.shape[1] // 40, frame.shape[0] * 39 // 40)
+    room = frame.shape[1] - place[0] - 1  # for the outline
+    while (font := ImageFont.load_default(size)).getlength(label) > room and size > 1:
+        size -= 1
     ImageDraw.Draw(picture).text(
         place, label, font=font, anchor="ls", fill="white", stroke_width=1, stroke_fill="black"
     )
     return np.asarray(picture)
+
+
+def check_font(label: str) -> None:
+    """Raises ValueError, in one sentence, for a label that the font of `labelled` cannot write."""
+    font = ImageFont.load_default(20)
+    for letter in label:
+        if bytes(font.getmask(letter)) == bytes(font.getmask("\n")):  # the box for what it lacks
+            raise ValueError(f"talk.label holds {letter!r}: write it with a to z, digits and signs")
 
 
 def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
@@ -76,11 +86,10 @@ def sign(path: Path, notes: Notes, *, title: str, keys: str = "") -> bool:
     import c2pa
 
     actions = {"actions": [{"action": "c2pa.created", "digitalSourceType": SOURCE}]}
-    told = {"c2pa.actions": actions, NOTE: notes}
     manifest = {
         "claim_generator_info": [{"name": notes["tool"], "version": notes["version"]}],
         "title": title,
-        "assertions": [{"label": label, "data": data} for label, data in told.items()],
+        "assertions": [{"label": "c2pa.actions", "data": actions}, {"label": NOTE, "data": notes}],
     }
     chain, key = ((Path(keys) / name).read_bytes() for name in KEYS) if keys else fresh_keys()
     try:
@@ -101,10 +110,7 @@ def fresh_keys() -> tuple[bytes, bytes]:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    names = (
-        r"O=geneface_kit,CN=geneface_kit root",
-        r"O=geneface_kit,CN=geneface_kit\, no identity",
-    )
+    names = "O=geneface_kit,CN=geneface_kit root", r"O=geneface_kit,CN=geneface_kit\, no identity"
     issuer, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     of_issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
     now, one_purpose = datetime.datetime.now(datetime.UTC), x509.ExtendedKeyUsageOID
@@ -128,9 +134,7 @@ def fresh_keys() -> tuple[bytes, bytes]:
 
 def check_keys(keys: str) -> dict[str, Path]:
     """The certificate that says who signs, by its name; nothing for "", no keys of one's own.
-
-    Raises: ValueError, in one sentence, for a folder of keys that cannot sign.
-    """
+    Raises: ValueError, in one sentence, for a folder of keys that cannot sign."""
     if not keys:
         return {}
     if importlib.util.find_spec("c2pa") is None:

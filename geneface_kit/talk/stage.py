@@ -22,7 +22,7 @@ from geneface_kit.runs import Run, live
 from geneface_kit.runs.arrays import write_npz
 from geneface_kit.runs.files import named
 from geneface_kit.talk.audio import check_text, driving_audio, say
-from geneface_kit.talk.marking import check_keys, consent_of, labelled, provenance, sign
+from geneface_kit.talk.marking import check_font, check_keys, consent_of, labelled, provenance, sign
 from geneface_kit.talk.plan import Actor, Plan, load_actor, plan
 from geneface_kit.talk.postprocess import TalkConfig
 from geneface_kit.talk.verdict import judge
@@ -46,10 +46,9 @@ class Talk:
 
 def inputs(subject: str, config: TalkConfig) -> dict[str, Path]:
     """The files that a talk run reads besides its upstream runs: the recording, if any, the
-    subject's consent and who signs.
-
-    Raises: OSError, ValueError, ModuleNotFoundError for what cannot be said or signed here.
-    """
+    subject's consent and who signs. Raises: OSError, ValueError, ModuleNotFoundError for what
+    cannot be said, written or signed."""
+    check_font(config.label)
     files = check_keys(config.c2pa_keys)
     with contextlib.suppress(FileNotFoundError):  # a finished person does without its clip
         files |= {path.name: path for path in consent_beside(find(subject))}

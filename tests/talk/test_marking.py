@@ -9,7 +9,8 @@ from films import read_film
 from geneface_kit_figures.credentials import credentials
 
 from geneface_kit.person.clip import write_video
-from geneface_kit.talk import marking
+from geneface_kit.talk import marking, stage
+from geneface_kit.talk.postprocess import TalkConfig
 
 
 @pytest.fixture
@@ -30,6 +31,24 @@ def test_consent_is_the_subjects_or_plainly_absent(tmp_path):
     person = replace(person, consent="")
     assert marking.consent_of(person).startswith("no consent statement")
     assert marking.consent_of(replace(person, data_kind="synthetic")) == "a synthetic person"
+
+
+@pytest.mark.parametrize("label", ["AI生成", "synthétique", "two\nlines"])
+def test_a_label_that_the_font_cannot_write_is_refused(label):
+    with pytest.raises(ValueError, match="talk.label holds"):
+        stage.inputs("demo", TalkConfig(label=label))
+    marking.check_font("Synthetic (AI), 2026: «not» a recording")
+
+
+def test_a_long_label_stays_in_the_picture_and_a_short_one_keeps_its_size():
+    black = np.zeros((128, 128, 3), np.uint8)
+    long = marking.labelled(black, "made " * 10)
+    assert long.any() and not long[:, -1].any()
+    tall = [
+        np.ptp(np.flatnonzero(one.any(axis=(1, 2))))
+        for one in (long, marking.labelled(black, "made"), marking.labelled(black[:, :64], "made"))
+    ]
+    assert tall[0] < tall[1] == tall[2]
 
 
 def test_a_signed_video_carries_its_notes_and_still_plays(video, notes):
