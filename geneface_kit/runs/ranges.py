@@ -68,10 +68,8 @@ Folder = Annotated[str, Path.is_dir]
 
 
 def check(setting: str, kind: object, value: object) -> None:
-    """Raises ValueError, one sentence: the setting, what it must be and what it is.
-
-    kind: bool, int, float, str, one of the above, a Literal, or a tuple of one of these.
-    """
+    """Raises ValueError, one sentence: the setting, what it must be and what it is. kind: bool,
+    int, float, str, one of the above, a Literal, or a tuple of one of these."""
     told = get_args(kind)
     if get_origin(kind) is tuple and type(value) is tuple:
         for one in value:

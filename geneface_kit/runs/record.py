@@ -118,6 +118,11 @@ def execute(run: Run, work: Callable[[], None]) -> None:
         if status == "ok":
             for path in run.folder.glob("*_checkpoint.safetensors"):
                 path.unlink()
+            run.facts["steps"] = {  # that were done: a training may end early
+                path.stem.removesuffix("_history"): int(row.partition(",")[0])
+                for path in sorted(run.folder.glob("*_history.csv"))
+                for row in path.read_text().splitlines()[1:][-1:]
+            }
             files = files_of(run.folder)
             run.facts["outputs"] = {name: sha256(path) for name, path in files.items()}
             run.facts["sizes"] = {name: path.stat().st_size for name, path in files.items()}

@@ -27,11 +27,9 @@ def read_metadata(path: Path, **expected: str) -> dict[str, str]:
 
 
 def load_weights(path: Path, module: nn.Module, **expected: str) -> dict[str, str]:
-    """Reads `save_weights`' file into a network and returns its metadata.
-
-    Raises: FileNotFoundError when there is no file; ValueError, in one sentence, when the file
-    is damaged, belongs to another network, or its metadata differs from `expected`.
-    """
+    """Reads `save_weights`' file into a network and returns its metadata. Raises: FileNotFoundError
+    when there is no file; ValueError, in one sentence, when the file is damaged, belongs to another
+    network, or its metadata differs from `expected`."""
     tensors, metadata = load_tensors(path, **expected)
     own = module.state_dict()
     missing, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())

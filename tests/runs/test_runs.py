@@ -19,6 +19,7 @@ from geneface_kit.pipeline.settings import Settings, resolve
 from geneface_kit.pipeline.stages import Stage
 from geneface_kit.runs.files import Lacking
 from geneface_kit.runs.record import repeatable
+from geneface_kit.runs.training import History
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,22 @@ def test_peak_memory_is_of_the_stage_and_not_of_what_the_process_did_before(kitc
     toast = require.require("toast", "anna", out=kitchen.out)
     peaks = [run.facts["peak_memory_mb"] for run in (toast.parents["bread"], toast)]
     assert peaks[1] < peaks[0] - 300
+
+
+def test_a_run_tells_the_steps_that_were_done(kitchen):
+    def stopped(run, config):
+        history = History()
+        for step in (100, 250):
+            history.add({"loss": 1.0}, 0.1)
+            history.end_row(step)
+        history.save(run.folder, "crust")
+        (run.folder / "bread.txt").write_text("b")
+
+    kitchen.change("bread", make=stopped)
+    run = require.require("toast", "anna", out=kitchen.out)
+    assert run.facts["steps"] == {}
+    facts = json.loads((run.parents["bread"].folder / "run.json").read_text())
+    assert facts["steps"] == {"crust": 250}
 
 
 def test_a_failed_run_is_not_finished_and_goes_on_after_its_finished_parts(kitchen):
