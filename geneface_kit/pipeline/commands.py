@@ -42,7 +42,7 @@ def all_stages(
     out: given.Out = "",
 ) -> None:
     """Make every stage for a person: a talking video and its scores."""
-    from geneface_kit.pipeline.require import locate, require
+    from geneface_kit.pipeline.require import locate, require, say
     from geneface_kit.pipeline.settings import parse
 
     start, made = time.perf_counter(), {}
@@ -61,8 +61,12 @@ def all_stages(
         from geneface_kit.talk.audio import driving_audio
 
         typer.echo("the same words by the avatar that comes with the kit:")
+        own = {name: one for name, one in changes["talk"].items() if name.startswith("talk.")}
+        text = own.get("talk.text", "")
+        audio = "" if text else str(driving_audio(own.get("talk.audio", "")))
         video = made["talk"].folder.parent / "demo_trained_for_long.mp4"
-        talk("demo", str(driving_audio(audio)), str(video))
+        said = say("demo", audio, video, text=text, overrides=own, seed=seed)
+        typer.echo("\n".join([*said.verdict, f"consent: {said.consent}", f"video: {said.path}"]))
     typer.echo(f"all in {(time.perf_counter() - start) / 60:.1f} min")
 
 

@@ -18,10 +18,8 @@ own, and so does what it is beside: they train it anew."""
 
 
 def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Value]:
-    """The overrides of a method and others beside them; the evaluation is told the name.
-
-    Raises: ValueError for an unknown name, and when the others undo what makes the method.
-    """
+    """The overrides of a method and others beside them; the evaluation is told the name. Raises:
+    ValueError for an unknown name, and when the others undo what makes the method."""
     others = parse(others)
     wanted = dict(METHODS[ranges.one_of("method", name, METHODS)])
     if name != FULL:
@@ -36,10 +34,8 @@ def overrides(name: str, others: Overrides | str | None = None) -> dict[str, Val
 
 
 def check(settings: Settings) -> None:
-    """Refuses settings that say evaluation.method but are not those of that method.
-
-    Raises: ValueError that names the setting.
-    """
+    """Refuses settings that say evaluation.method but are not those of that method. Raises:
+    ValueError that names the setting."""
     name = settings.evaluation.method
     for dotted, wanted in overrides(name).items():
         section, _, field = dotted.partition(".")

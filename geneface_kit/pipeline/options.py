@@ -56,10 +56,8 @@ Out = Annotated[str, typer.Option(metavar="FOLDER", help="of all runs (default: 
 
 
 class CommandLine(typer.Typer):
-    """A program of functions, each a command with its docstring as help.
-
-    Called with arguments it returns the exit status. An error of its input is one sentence.
-    """
+    """A program of functions, each a command with its docstring as help. Called with arguments it
+    returns the exit status. An error of its input is one sentence."""
 
     def __init__(self, *functions: Callable[..., int | None], **options: bool | str):
         options = {"add_completion": False} | options

@@ -136,10 +136,8 @@ def _planned(stage: str, person: str, settings: Settings, seed: int, home: Path)
 
 
 def _made(run: Run, settings: Settings, *, read: bool = False) -> Run:
-    """The finished run of a planned one: found whole, or made after its parents.
-
-    read: another stage is about to read its files, so that not their sizes alone are compared.
-    """
+    """The finished run of a planned one: found whole, or made after its parents. read: another
+    stage is about to read its files, so that not their sizes alone are compared."""
     stage = STAGES[run.stage]
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(run.folder) + ".lock"):

@@ -63,10 +63,8 @@ def sections() -> dict[str, dataclasses.Field]:
 
 
 def resolve(profile: str = "smoke", overrides: Overrides | str | None = None) -> Settings:
-    """The settings of a profile with dotted overrides: {"head.steps": 100}.
-
-    Raises: ValueError for an unknown profile, an unknown setting or a value out of range.
-    """
+    """The settings of a profile with dotted overrides: {"head.steps": 100}. Raises: ValueError for
+    an unknown profile, an unknown setting or a value out of range."""
     ranges.one_of("profile", profile, PROFILES)
     configs = {name: one.type() for name, one in sections().items()}
     for dotted, value in (profile_values(profile) | parse(overrides)).items():

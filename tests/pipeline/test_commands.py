@@ -134,6 +134,24 @@ def test_all_makes_every_stage_and_drives_the_video_alone(made, capsys):
     assert "talk.mp4" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("told", ["talk.text=Hello.,talk.label=AI", "talk.audio=a.wav"])
+def test_all_for_the_demo_says_the_same_words_twice(told, made, monkeypatch, tmp_path):
+    said = []
+
+    def fake(*given, **options):
+        said.append((*given, options["text"], options["overrides"], options["seed"]))
+        return types.SimpleNamespace(verdict=[], consent="", path="", origin="")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    monkeypatch.setattr(require, "say", fake)
+    assert main(["all", "demo", "--seed", "3", "--set", f"{told},head.steps=7"]) == 0
+    film = tmp_path.parent / "demo_trained_for_long.mp4"
+    words = ("", film, "Hello.") if "text" in told else ("a.wav", film, "")
+    own = dict(part.split("=") for part in told.split(","))
+    assert said == [("demo", *words, own, 3)]
+
+
 def test_talk_copies_the_video_of_a_recording_or_a_text(made, tmp_path):
     film = tmp_path / "out.mp4"
     assert main(["talk", "obama", "a.wav", str(film)]) == 0 and film.read_bytes() == b"film"
