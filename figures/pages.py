@@ -187,6 +187,9 @@ def _over_seeds(ours: pd.DataFrame) -> pd.DataFrame:
         n=ours["n_frames"].where(ours["n_frames"] != "0", "—"),
     )
     same = ["method", "setting", "n", "data"]
+    # pictures and landmarks of one run may be of different numbers of frames: one row tells both
+    numbers = cells.groupby(["method", "setting", "data"], sort=False)["n"]
+    cells["n"] = numbers.transform(lambda one: "; ".join(dict.fromkeys(one)))
     sources = cells.groupby(same, sort=False).apply(_source, include_groups=False)
     lines = []
     for key, group in cells.groupby([*same, "metric"], sort=False):

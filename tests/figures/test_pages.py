@@ -21,6 +21,15 @@ def test_ours_and_published_never_share_a_row(tmp_path):
     assert "FPS" not in wide and len(wide) == len(ours) + len(quoted)
 
 
+def test_pictures_and_landmarks_of_a_run_share_a_row_that_tells_both_numbers(tmp_path):
+    rows = [a_row(n_frames=12), a_row(metric="mouth correlation", value=0.6, n_frames=26)]
+    tables.write_table(tmp_path / "t.csv", rows)
+    wide = pages.beside_published(read_table(tmp_path / "t.csv"), "a")
+    ours = wide[wide["origin"] == "ours"]
+    assert ours["n"].tolist() == ["12; 26"]
+    assert ours[["PSNR", "mouth correlation"]].values.tolist() == [["30.25", "0.6"]]
+
+
 def test_html_cuts_no_run_id_off(tmp_path):
     ids = tuple(f"stage{k}-demo-smoke-0123456{k}" for k in range(6))
     tables.write_table(tmp_path / "t.csv", [a_row(runs=" ".join(ids))])
