@@ -488,6 +488,7 @@ OWN_WRITTEN = """
     geneface_kit.runs.files.write_json
     geneface_kit.runs.weights.save_tensors
     geneface_kit.runs.record.record
+    geneface_kit.runs.record.execute
     geneface_kit.talk.marking.provenance
     figures.live.video
     notebooks.execution.keep
