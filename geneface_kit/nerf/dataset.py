@@ -74,7 +74,7 @@ class RayDataset:
         self._tracks = {"landmarks": self.landmarks}
         edges = [(part.start, part.stop - 1) for part in person.stretches()]
         lengths = torch.tensor([last - first + 1 for first, last in edges])
-        self.ends = torch.tensor(edges).repeat_interleave(lengths, dim=0)  # of frames' stretches
+        self.ends = torch.tensor(edges).repeat_interleave(lengths, dim=0)  # (t, 2), its stretch
         opening = mouth_opening(np.asarray(person.landmarks)[self.usable])
         order, n = opening.argsort(), len(opening)
         even = np.linspace(opening.min(), np.quantile(opening, 0.995), n)  # the widest may be wrong

@@ -31,7 +31,7 @@ def judge(planned: Plan, actor: Actor, seen: Look) -> tuple[Check, ...]:
         moves, as_own = None, "the recording is silent"
     strange = _strangeness(planned.landmarks, person)
     calmer = "the adaptation stage (02), or smaller talk.temperature and talk.clamp_std"
-    if strange is None:
+    if strange is None:  # said in the place of the remedy
         calmer = "no held-out frame shows another face than those that train"
     return (
         Check("mouth motion over the person's own", moves, 0.4, 2.5, as_own),

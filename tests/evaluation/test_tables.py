@@ -46,7 +46,7 @@ def detected(frames):
 
 def heard(spoken, spans, ridge):
     assert ridge == evaluation.RIDGE, "the one that has heard what the generator has"
-    assert spans[0] == 0, "a regression must not hear over a joint"
+    heard.spans = spans  # it must not hear over a joint
     return np.repeat(spoken.features[::2], 2, axis=1)
 
 
@@ -282,6 +282,7 @@ def test_a_step_over_a_joint_does_not_count(actor):
 def test_a_late_mouth_stays_in_its_take(actor):
     person = replace(actor.person, spans=np.array([0, 30]))
     found = evaluation.references(replace(actor, person=person), TALK, torch.Generator())
+    assert heard.spans is person.spans
     late = found["true, 1 s late"].landmarks
     assert (late[25:30] == person.landmarks[:5]).all()
     assert set(late[30:, 62, 1]) == set(person.landmarks[30:, 62, 1])
